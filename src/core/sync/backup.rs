@@ -199,7 +199,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
     };
 
     let path = &snapshot.path;
-    let state = if snapshot.is_zip() {
+    let list_read = if snapshot.is_zip() {
         let mut zip = match open_zip(snapshot) {
             // Snapshots of this program are complete when they get their names, so another program made this file.
             Err(BackupError::NotAZip(_)) => return Ok(None),
@@ -215,7 +215,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
         document::read(&path.join(LIST_NAME))
     };
 
-    match state {
+    match list_read {
         Ok(DocumentState::Good(list)) => Ok(Some(list)),
         Ok(DocumentState::Absent) => Ok(None),
         Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),

@@ -91,8 +91,8 @@ pub(crate) fn is_known<'a>(
     Resolution::of(name, record_sets) != Resolution::default()
 }
 
-/// Records in `records` that a version may be dropped, with the decisions about the version in `remote`, the records of
-/// other machines. Adds no new decision if the version may be dropped already.
+/// Records in `records` that a version may be dropped, and takes over the decisions about the version from `remote`,
+/// the records of other machines. Adds no new decision if the version may be dropped already.
 pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, remote: &BTreeSet<String>) {
     let mut resolution = Resolution::of(name, [&*records, remote]);
     if !resolution.is_dropped() {
@@ -101,9 +101,9 @@ pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, remote: &B
     resolution.replace_records(name, records);
 }
 
-/// Records in `records` that a version is kept, with the decisions about the version in `remote`, the records of other
-/// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns
-/// the records that `records` lacked.
+/// Records in `records` that a version is kept, and takes over the decisions about the version from `remote`, the
+/// records of other machines. A decision to drop the version that was made without knowledge of this one then has no
+/// effect. Returns the records that `records` lacked.
 pub fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
@@ -153,7 +153,7 @@ fn version_of(record: &str) -> &str {
     let split_record = record.rfind(['+', '-']).map(|sign| record.split_at(sign));
     split_record
         .filter(|(name, suffix)| {
-            // Behind the sign.
+            // Without the sign.
             let digits = &suffix[1..];
             conflict_copies::is_copy_name(name) && digits.bytes().all(|b| b.is_ascii_digit())
         })

@@ -342,21 +342,21 @@ impl<'a> DecidedCopy<'a> {
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
         let text = contents::read_text_digest(copy).at("read", copy)?;
-        let new = plan_separate_conversation(current, copy, &text.digest)?;
+        let separate = plan_separate_conversation(current, copy, &text.digest)?;
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         reader.skip_until(b'\n').at("read", copy)?;
-        let target = self.config.local.join(&new.path);
+        let target = self.config.local.join(&separate.path);
 
-        self.record_index_update(&new.path, ContentChange::New)?;
+        self.record_index_update(&separate.path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage(copy, &new.first_line, &mut reader, &target)?;
+        let temp = stage(copy, &separate.first_line, &mut reader, &target)?;
 
         if fs::symlink_metadata(&target).is_ok() {
             // An earlier run created this file and was killed before it recorded the decision. The user may have
             // continued the conversation since.
             let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
-                Ok(new.id)
+                Ok(separate.id)
             } else {
                 Err(ConflictCopyError::NotConvertible {
                     reason: "a different conversation with the new id exists",
@@ -366,7 +366,7 @@ impl<'a> DecidedCopy<'a> {
         }
 
         temp.replace(&target)?;
-        Ok(new.id)
+        Ok(separate.id)
     }
 }
 

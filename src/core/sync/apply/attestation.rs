@@ -106,7 +106,7 @@ pub(super) fn select_published_entries(
 
     let others = identity::read_remote_manifests(config, state)?;
     let recorded_keys = state.files.keys().chain(state.deleted.keys());
-    let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
+    let known_keys: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
     for path in missing {
         let Some(size) = entries.get(path).map(|entry| entry.size) else {
             continue;
@@ -114,7 +114,7 @@ pub(super) fn select_published_entries(
         let key = manifest::folded_key(path);
         let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
         let deletions: Vec<_> = others.pending_deletions(&key).chain(own_deletion).collect();
-        let is_unknown = deletions.is_empty() && !known.contains(&key);
+        let is_unknown = deletions.is_empty() && !known_keys.contains(&key);
 
         let is_shorter_deleted_text = |listed: &ManifestEntry| {
             let digest = listed.digest.to_string();

@@ -158,14 +158,14 @@ impl Copier<'_> {
         let mut buffer = vec![0; 128 * 1024];
         let mut size = 0;
         loop {
-            let n = from.read(&mut buffer)?;
-            if n == 0 {
+            let read_bytes = from.read(&mut buffer)?;
+            if read_bytes == 0 {
                 return Ok((hasher.digest(), size));
             }
-            hasher.update(&buffer[..n]);
-            to.write_all(&buffer[..n])?;
-            size += n as u64;
-            self.progress.add_bytes(n as u64);
+            hasher.update(&buffer[..read_bytes]);
+            to.write_all(&buffer[..read_bytes])?;
+            size += read_bytes as u64;
+            self.progress.add_bytes(read_bytes as u64);
         }
     }
 }

@@ -31,9 +31,9 @@ pub(super) fn publish_deletions(
 
     let published_before = state.own.published.clone();
     for (key, digest) in deleted {
-        let known = state.deleted.get(key);
+        let earlier = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
-        if known.is_none_or(|known| known.digest != digest) {
+        if earlier.is_none_or(|earlier| earlier.digest != digest) {
             state
                 .deleted
                 .insert(key.clone(), Deletion::with_random_id(digest));
@@ -142,13 +142,13 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
         atomic::remove_stale_temps(atomic::parent_of(temp));
     }
 
-    let own = [
+    let local_folders = [
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
     for folder in manager_folder::list_folders(&request.config.cloud)
         .iter()
-        .chain(&own)
+        .chain(&local_folders)
     {
         atomic::remove_stale_temps(folder);
     }

@@ -157,7 +157,7 @@ impl SyncPlan {
     }
 
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
-    /// path of a new file, as where a folder became a file.
+    /// path of a new file, for example where a folder became a file.
     pub(super) fn sort_for_output(&mut self) {
         // `false` sorts before `true`.
         self.steps

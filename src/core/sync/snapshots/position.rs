@@ -105,9 +105,9 @@ impl Replica {
         Ok(file.and_then(|file| SnapshotManifest::parse(file, "this machine").ok()))
     }
 
-    /// Returns the newest snapshots of another machine that this machine has not joined completely: it has not synced
-    /// since, or a version in them waits for a decision. Returns none if this machine has never joined any.
-    /// `machine_id` is the id of the other machine's replica, and `listed` has all snapshots of the store.
+    /// Returns the newest snapshots of another machine that this machine has not joined completely: they appeared after
+    /// its last sync, or a version in them waits for a decision. Returns an empty list if this machine has never joined
+    /// a snapshot. `machine_id` is the id of the other machine's replica, and `listed` has all snapshots of the store.
     pub fn find_unjoined(
         &self,
         config: &SyncConfig,

@@ -137,7 +137,7 @@ impl<'a> FactReader<'a> {
         self.continued().find_needed_sides(id, &local, &remote)
     }
 
-    /// Finds the version of each conflict that has to be kept because another rollout continues it.
+    /// Sets `needed_side` of each conflict with exactly one version that other rollouts continue.
     pub(crate) fn find_needed_versions(&self, conflicts: &mut [Conflict]) {
         for conflict in conflicts {
             let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));

@@ -46,7 +46,7 @@ impl FactReader<'_> {
             ..MissingFiles::default()
         };
 
-        // With a state that may be out of date, another machine may have re-created the lost files.
+        // If the state may be out of date, another machine may have created the lost files again.
         let publishes_deletions =
             self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
 
@@ -59,8 +59,8 @@ impl FactReader<'_> {
                     files.count += 1;
                 }
             } else if self.is_out_of_scope(last) {
-                // The state of an excluded file is kept, in case the file is included again. If a side lost it since,
-                // the state is forgotten, so that the loss never counts as a deletion.
+                // The record of an excluded file stays, in case the file is included again. If a side has lost the file
+                // since, the record is removed, so that the loss never counts as a deletion.
                 if self.is_on_both_sides(last)? {
                     files.out_of_scope += 1;
                 } else {

@@ -10,9 +10,9 @@ use crate::sync::sides::Side;
 use crate::sync::{resolutions, rollouts};
 use std::collections::BTreeSet;
 
-/// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this
-/// machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict
-/// stay, because this sync does not publish the conversation.
+/// Returns new records by which all machines may drop the obsolete conflict copies. Without a record, a conflict copy
+/// that this machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in
+/// conflict stay, because this sync does not publish the conversation.
 pub(crate) fn record_obsolete_copies(
     copies: &[ConflictCopyFacts<'_>],
     conflicts: &[Conflict],
@@ -34,8 +34,8 @@ pub(crate) fn record_obsolete_copies(
     records.difference(own_records).cloned().collect()
 }
 
-/// Adds the steps that replicate or remove conflict copies to the plan, and the copies that wait for a decision. A copy
-/// with the text of its conversation needs no decision. Through the vault, such a copy stays.
+/// Adds to the plan the steps that replicate or remove conflict copies, and the list of the copies that wait for a
+/// decision.
 pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFacts<'_>]) {
     for ConflictCopyFacts { copy, state, .. } in copies {
         let name = || copy.name.clone();
