@@ -11,8 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 pub(crate) struct FileGroup {
     pub(crate) local: Vec<ListedFile>,
     pub(crate) remote: Vec<ListedFile>,
-    /// Files in the cloud folder, under other names, in which a cloud client keeps conflicting versions of a conversation or
-    /// a line-based file.
+    /// Files under other names in which a cloud client keeps conflicting versions of a conversation or line-based file.
     pub(crate) client_copies: Vec<ListedFile>,
     /// Placeholders of the file, whose content is not downloaded. Their paths are those of the file.
     pub(crate) placeholders: Vec<ListedFile>,

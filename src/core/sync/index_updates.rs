@@ -213,8 +213,8 @@ impl CodexIndex<'_> {
         Ok(count)
     }
 
-    /// Adds the conversations of these rollouts to Codex's table, and changes the rows of moved and rewound conversations
-    /// to name their newest rollouts. Returns the number of new rows.
+    /// Adds the conversations of these rollouts to Codex's table `threads`, and changes the rows of moved and rewound
+    /// conversations to name their newest rollouts. Returns the number of new rows.
     fn register_rollouts(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
         if rollouts.is_empty() {
             return Ok(0);
@@ -247,8 +247,8 @@ impl CodexIndex<'_> {
         Ok(changed_ids)
     }
 
-    /// Maps project folders by the rules. Returns notes for the user: with `has_updates`, also one if Codex has no index
-    /// yet.
+    /// Maps project folders by the rules. Returns notes for the user: with `has_updates`, also one if Codex has no
+    /// index yet.
     fn map_project_folders(&self, has_updates: bool) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
         if self.rules.is_empty() {

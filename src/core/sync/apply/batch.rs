@@ -146,9 +146,9 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Makes the names of the files durable. A large batch needs one call per file system. For a small batch, or if that
-    /// call fails, this function syncs the folder of each file and all folders above it up to the root, because they may
-    /// be new. If a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
+    /// Makes the names of the files durable. A large batch needs one call per file system. For a small batch, or if
+    /// that call fails, syncs the folder of each file and all folders above it up to the root, because they may be new.
+    /// If a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],

@@ -124,7 +124,7 @@ impl ApplyRun<'_> {
     }
 
     /// Records the conversations that get another name from a staged `session_index.jsonl`, so that Codex's lists are
-    /// updated even if the run is killed after it replaces the file. Does nothing for other files.
+    /// updated even if the run is killed right after the file is replaced. Does nothing for other files.
     pub(super) fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let SidePath { side, path } = &staged.placed.to;
         if *side == Side::Remote || path != session_index::FILE_NAME {

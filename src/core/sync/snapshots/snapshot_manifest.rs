@@ -214,8 +214,8 @@ pub(super) fn is_allowed_path(path: &str) -> bool {
     is_inside && is_plain && !path.is_empty() && (!of_manager || is_conflict_copy_path(path))
 }
 
-/// Returns true if this system can have no file of this name: on Windows, a backslash separates folders, so the file of
-/// another system stays in the snapshots of the other machines.
+/// Returns true if this system can have no file of this name. On Windows, a backslash separates folders, so such a file
+/// stays in the snapshots of other machines.
 fn is_left_out(path: &str) -> bool {
     cfg!(windows) && path.contains('\\')
 }

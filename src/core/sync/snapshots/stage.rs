@@ -70,8 +70,8 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting.is_empty()
     }
 
-    /// Moves waiting machines into the round. A machine keeps waiting if an earlier machine has another version of one
-    /// of its changed files.
+    /// Moves waiting machines into the round. A machine keeps waiting if a machine before it has another version of a
+    /// file that it changed.
     fn choose_machines(&mut self, state: &SyncState) {
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();

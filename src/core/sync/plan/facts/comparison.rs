@@ -170,8 +170,8 @@ impl<'a> FactReader<'a> {
         Ok(downloads.iter().any(|entry| entry.digest == digest))
     }
 
-    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can limit
-    /// the comparison to size and time.
+    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can let size
+    /// and time decide instead.
     fn must_compare(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;

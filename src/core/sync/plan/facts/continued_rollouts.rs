@@ -71,8 +71,8 @@ impl<'a> FactReader<'a> {
         unread.max().map(|(id, path)| (id, path.clone()))
     }
 
-    /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
-    /// each with the key of the step.
+    /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout
+    /// continues, each with the key of the step.
     pub(crate) fn find_continued_conflicts(&self, steps: &[SyncStep]) -> Vec<(String, Conflict)> {
         let replacing_steps = steps.iter().filter(|step| step.replaces_lines);
         let conflicts = replacing_steps
@@ -148,8 +148,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the keys of the steps of rollouts that continue a rollout in conflict, directly or through other rollouts
-    /// of these steps. Codex could not open such a rollout on the side that has the other version of the conflict.
+    /// Returns the keys of the steps whose rollouts continue a rollout in conflict, directly or through other rollouts
+    /// of the steps. Codex could not open such a rollout on the side with the other version of the conflict.
     pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> HashSet<String> {
         let conflicts = plan.conflicts.iter();
         let mut held_ids: HashSet<String> = conflicts

@@ -86,7 +86,7 @@ impl<'a> FactReader<'a> {
         Some(newest.is_archived)
     }
 
-    /// Returns true if a file of a rewound thread is in the archive and the newest rollout is not, or the reverse.
+    /// Returns true if a file of a rewound thread is archived and the newest rollout is not, or the reverse.
     pub(super) fn is_apart_from_thread(&self, key: &str, group: &FileGroup) -> bool {
         let is_apart = |is_archived| {
             let mut files = group.files();

@@ -24,8 +24,8 @@ use std::path::Path;
 const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
-    /// Returns the groups to plan: those inside the roots, and the conversations that they continue. Leaves out files that
-    /// exist only as placeholders.
+    /// Returns the groups to plan: the groups inside the roots, and the conversations that these continue. Leaves out
+    /// files that exist only as placeholders.
     pub(crate) fn select_groups(
         &self,
         groups: &'a HashMap<String, FileGroup>,

@@ -128,8 +128,8 @@ fn resolve_case_clashes(
     }
 }
 
-/// Joins groups whose names differ only in letter case if each side has one spelling, because they are one file. Skips
-/// them if a side has several spellings, or if Codex reads only one of the names, as with `History.jsonl`.
+/// Joins groups whose names differ only in letter case if each side has one spelling: then they are one file. Skips the
+/// groups if a side has several spellings, or if Codex reads only one of the names, as with `History.jsonl`.
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
