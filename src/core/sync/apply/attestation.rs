@@ -147,8 +147,8 @@ pub(super) fn read_written_entries(request: &ApplyRequest<'_>) -> Result<LedgerC
 
 /// Corrects the entries in `files` for which the ledger has `earlier` versions too: a killed run may have recorded a
 /// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
-/// another version, the entry stays, and the earlier versions are returned, because the cloud client may still deliver
-/// them.
+/// none of these versions, the entry stays, and the earlier versions are returned, because the cloud client may still
+/// deliver them.
 fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,

@@ -97,7 +97,7 @@ impl FolderReader<'_> {
         for (listed_key, listed) in manifests.files() {
             let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
-            // Skips groups without a file inside the roots. A group of placeholders has a notice of its own.
+            // Skips groups that have only companions. A group of placeholders has a notice of its own.
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }

@@ -64,8 +64,8 @@ impl StagedTree {
     }
 
     /// Places the content of `entry` from the local file `source`, if `source` has or begins with this content. A
-    /// `source` with the size and mtime `trusted` has the content, and is not read. Returns the size and mtime of the
-    /// placed file; `None` if `source` does not have the content.
+    /// `source` with the size and mtime `trusted` has the content, so its digest is not read. Returns the size and
+    /// mtime of the placed file; `None` if `source` does not have the content.
     pub(super) fn place_from_home(
         &self,
         source: &Path,
