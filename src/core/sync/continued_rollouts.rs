@@ -71,12 +71,6 @@ impl ContinuedRollouts {
         continuations.any(|continuation| !is_deleted(&continuation.id))
     }
 
-    /// Returns true if a rollout that only this side has continues the rollout `id`.
-    pub(crate) fn is_continued_only_on(&self, side: Side, id: &str) -> bool {
-        let mut continuations = self.continuations(id).iter();
-        continuations.any(|continuation| continuation.only_side == Some(side))
-    }
-
     /// Returns the sides that need to keep their version of the rollout `id`: another rollout continues lines that only
     /// this version has. If both sides need to, one of the continuing rollouts will not open. Returns no side if a file
     /// cannot be read, because no step copies such a file.

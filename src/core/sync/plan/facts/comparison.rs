@@ -6,14 +6,13 @@ use super::fact_reader::FactReader;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, DecisionRules, DeletePolicy};
+use crate::sync::conflict_copies;
 use crate::sync::decide::{FileFacts, FormerVersion, Presence};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::{FileVersion, VersionRelation};
 use crate::sync::secrets::{self, FileSecret};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
-use crate::sync::{conflict_copies, contents};
-use std::path::Path;
 
 impl<'a> FactReader<'a> {
     /// Compares the versions of the two sides, and reads all that the decision and the step need to know about them.
@@ -136,7 +135,7 @@ impl<'a> FactReader<'a> {
         let compared = local.compare_to(remote)?;
         if compared.is_rewritten
             && let Some(side) = Side::of_extending(compared.relation)
-            && (is_decided || self.is_dropped(key, &side.select(local, remote).full_path)?)
+            && (is_decided || self.is_dropped(key, side.select(local, remote))?)
         {
             return Ok(VersionRelation {
                 relation: Relation::Diverged,
@@ -146,9 +145,9 @@ impl<'a> FactReader<'a> {
         Ok(compared)
     }
 
-    /// Returns true if the user decided to drop the version of a conversation in the file `version`.
-    pub(super) fn is_dropped(&self, key: &str, version: &Path) -> Result<bool, IoError> {
-        let text = contents::read_text_digest(version).at("read", version)?;
+    /// Returns true if the user decided to drop this version of a conversation.
+    fn is_dropped(&self, key: &str, version: &FileVersion) -> Result<bool, IoError> {
+        let text = version.read_text_digest()?;
         let name = conflict_copies::format_file_name(key, &text.digest);
         Ok(self.records.may_drop(&name))
     }

@@ -101,11 +101,7 @@ impl<'a> FactReader<'a> {
 
         // If rollouts continue both versions, the user decides which version stays.
         let needed_side = (needed_sides.len() == 1).then_some(side);
-        let replaced = side.select(&local, &remote);
-        let is_decided = || {
-            self.request.decides(&step.path) || self.is_decided_against(replaced, &step.key, &id)
-        };
-        if needed_side.is_none() && is_decided() {
+        if needed_side.is_none() && self.request.decides(&step.path) {
             return None;
         }
         let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
@@ -118,13 +114,6 @@ impl<'a> FactReader<'a> {
             remote: Some(remote),
             needed_side,
         })
-    }
-
-    /// Returns true if the user decided on any machine to drop this version of the rollout `id`. The decision does not
-    /// count if a rollout that only this side has continues the version, because it may have begun after the decision.
-    fn is_decided_against(&self, version: &ObservedFile, key: &str, id: &str) -> bool {
-        let is_dropped = || self.is_dropped(key, &version.full_path(self.config));
-        !self.continued().is_continued_only_on(version.side, id) && is_dropped().unwrap_or_default()
     }
 
     fn find_needed_sides(
