@@ -124,7 +124,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             runner: run_command_line,
         };
         let outcome = recover_and_run(command, &context, flags.log)?;
-        // Printing returns no error, so that a full disk makes the command fail only here, at its end.
+        // Printing returns no error, so a full disk makes the command fail only here, at its end.
         match ui::take_output_error() {
             None => Ok(outcome),
             Some(e) => Err(

@@ -112,7 +112,8 @@ fn choose_account(
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
-    // Excluded accounts are not preselected: one Enter must not choose an API key, which is billed by use.
+    // Excluded accounts are not preselected: one Enter must not choose an API key, which is billed by use, unless it
+    // may be recommended.
     let mut candidates = ranking.candidates.iter();
     let default_position = candidates.position(|ranked| is_default(ranked.account));
 

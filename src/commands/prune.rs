@@ -67,8 +67,8 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
-    /// a file cannot be moved, or the user interrupts. The size of the trash is read after the move; with any other
-    /// error, nothing is moved.
+    /// a file cannot be moved, or the user interrupts. Nothing is moved then, unless only the size of the trash cannot
+    /// be read, which happens after the move.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {

@@ -111,7 +111,8 @@ pub(crate) fn find_restored_id(
     }
 }
 
-/// Returns the conversation with the rollout `rollout_id`, if the archive has more than `bytes` bytes of its text.
+/// Returns the id of the conversation that owns the rollout `rollout_id`, if the archive has more than `bytes` bytes of
+/// its plain text.
 fn find_owner_of_longer_copy(
     archive: &ArchiveReader,
     rollouts: &BTreeMap<String, Vec<FileEntry>>,

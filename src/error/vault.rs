@@ -14,8 +14,8 @@ const INSTALL: &str = if cfg!(target_os = "macos") {
     "install it: sudo apt install restic, or with the package manager of your system"
 };
 
-/// The command that stores the password. The hint names no option, because commands such as `sync run` have no option
-/// for the password.
+/// The command that stores the password. The hint names this command, not an option, because commands such as
+/// `sync run` have no option for the password.
 pub(crate) const STORE_PASSWORD: &str =
     "store it once: codex-manager vault init URL --password-file FILE";
 

@@ -301,7 +301,7 @@ impl RestoreOptions {
 
         self.check_idle(context, request)?;
         let question = format_replacement_question(context, request, plan);
-        // `None` means that there is no terminal. Only the answer no stops the restore.
+        // `None` means that the answer could not be read. Only the answer no stops the restore.
         Ok(context.ui.confirm(question) != Some(false))
     }
 

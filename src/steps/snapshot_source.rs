@@ -44,7 +44,7 @@ pub(crate) fn add_snapshots(
 ) -> Result<()> {
     snapshots.retain(|snapshot| is_of_this_home(context, snapshot));
 
-    // A search names the first snapshot with the lost messages. The newest is first: it lacks the fewest others.
+    // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {
         let contents = SnapshotContents::read(restic, &snapshot)?;

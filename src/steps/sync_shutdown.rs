@@ -107,7 +107,7 @@ impl SyncContext<'_> {
         self.with_shutdown_request(|request| self.shutdown_args.plan(self.context, request))
     }
 
-    /// Returns true if the home is in use by a program that has to end before a sync. Prints these under `--verbose`.
+    /// Returns true if a program that has to end before a sync uses the home. With `--verbose`, prints these programs.
     pub(crate) fn is_home_in_use(&self) -> bool {
         self.with_shutdown_request(|request| {
             let usage = request.find_home_usage();

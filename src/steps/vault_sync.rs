@@ -172,7 +172,7 @@ impl<'c> VaultSync<'c> {
         }
 
         let removed = pluralize(old_ids.len(), "old snapshot");
-        // A later run can remove them. A wait for the repository would keep other runs from the lock of this replica.
+        // A later run can remove them. A wait would hold the lock of this replica, so that other runs would fail.
         match self.store.without_lock_wait().forget(old_ids) {
             Ok(()) => events::info!("removed {removed}"),
             Err(e) if e.is_append_only() => ui.note(
@@ -192,7 +192,7 @@ pub(crate) enum StagingRule {
     UnlessIdle,
 }
 
-/// Stages the contents of the vault in a folder, and calls `work` with a sync of that folder. With
+/// Stages the contents of the vault in a folder, and calls `work` with a sync with that folder. With
 /// [`StagingRule::UnlessIdle`], a run that would have nothing to do stages nothing, and `work` gets the plan without
 /// steps. If the sync does not go through the vault, calls `work` with `sync`. Publishes nothing.
 pub(crate) fn with_staged_vault<T>(

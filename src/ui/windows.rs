@@ -143,7 +143,8 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
         .map(|at| time::format_full(&at.to_utc(), zone, now));
     let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
 
-    // Codex reports a new window only with the next request. Until then, an ended window is shown as free.
+    // Codex reports a new window only with the next request. Until then, an ended one is shown as free, with its last
+    // figure.
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, draw_bar(100.0));
         let reset = reset.unwrap_or_default();

@@ -26,8 +26,8 @@ pub(crate) const HERE: &str = "here";
 /// The name of the scope of archived conversations.
 pub(crate) const ARCHIVED: &str = "archived";
 
-/// The number of conversations that the picker shows at first: as many of all folders, and as many of the current
-/// folder.
+/// The number of conversations of all folders, and of the current one, that the picker shows before it has read the
+/// others.
 const FIRST_ROWS: usize = 200;
 
 /// The number of conversations in the plain list.

@@ -124,8 +124,8 @@ pub(super) fn compare_files(
 type DiffedVersion = (u64, Option<ContentDigest>);
 
 /// Returns the version of a file in the home. If the file has the size and time of the archived file, takes the digest
-/// from the archive instead of reading the file. Without a digest in the archive, the version has none either, so only
-/// sizes are compared.
+/// from the archive instead of reading the file. If the archived file has no digest, the version has none either, so
+/// only sizes are compared.
 fn read_version(
     file: &FileEntry,
     archived: Option<&FileEntry>,

@@ -99,7 +99,7 @@ pub(super) fn search_archives(
     let indexed_count = indexed_hits.len();
     indexed_hits.retain(|hit| !found.archives.contains_key(&hit.conversation.session));
     let replaced_count = indexed_count - indexed_hits.len();
-    // A conversation that is counted twice may be beyond the limit.
+    // If the limit cut hits of the index, more conversations may be counted twice.
     let is_countable = replaced_count == 0 || lists_all_indexed;
     let total = result.total.filter(|_| is_countable);
     result.total = total.map(|total| total - replaced_count);

@@ -135,7 +135,7 @@ impl HitRow<'_> {
             lines.push(wrap(4, format!("    {place} {text}")));
         }
 
-        // The turn and the author are printed once above all lines of a message.
+        // The turn and the author are printed once above adjacent lines that have the same ones.
         let mut printed_place = None;
         for line in &self.nearby {
             let place = format_turn_and_author(Some(line.turn), line.role.name());

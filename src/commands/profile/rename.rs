@@ -38,7 +38,7 @@ impl RenameArgs {
             printable(&old_name),
             context.ui.paint(Style::Strong, &self.new)
         ));
-        let (settings, renaming) = rename_in_settings(&old_name, &self.new, self.dry_run, context);
+        let (settings, outcome) = rename_in_settings(&old_name, &self.new, self.dry_run, context);
 
         let json = object()
             .with("profile", &self.new)
@@ -46,6 +46,6 @@ impl RenameArgs {
             .with("settings", settings)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
-        Ok(recorded.or(renaming))
+        Ok(recorded.or(outcome))
     }
 }

@@ -78,9 +78,9 @@ impl SaveArgs {
         self.print_result(&plan, &login, copy, context);
         let mut settings = Vec::new();
         if let Some(old_name) = &plan.renamed_from {
-            let (changed, renaming) = rename_in_settings(old_name, &name, self.dry_run, context);
+            let (changed, renamed) = rename_in_settings(old_name, &name, self.dry_run, context);
             settings = changed;
-            outcome = outcome.or(renaming);
+            outcome = outcome.or(renamed);
         }
 
         let at = signed_in_at(&login.freshness);

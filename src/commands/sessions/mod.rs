@@ -159,7 +159,7 @@ impl SessionsArgs {
         } else if has_more {
             ui.note(format_args!(
                 "there are more; add --limit {} to see them",
-                // The number of hidden conversations is unknown, so four times the limit is a guess.
+                // The number of conversations beyond the limit is unknown, so four times the limit is a guess.
                 limit.saturating_mul(4)
             ));
         }

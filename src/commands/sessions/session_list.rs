@@ -1,7 +1,7 @@
 //! The sorted list of conversations.
 //!
 //! The ids are sorted first, and the rows are read in batches afterwards. Codex's database may list 200,000
-//! conversations, so the ids are in memory only if SQLite cannot sort them.
+//! conversations, so the ids are in memory only if SQLite cannot sort them, or with children or other machines.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
@@ -270,8 +270,8 @@ impl<'a> ConversationList<'a> {
         Ok(threads.collect())
     }
 
-    /// Returns the row of an entry: of a conversation that Codex lists from `listed`, else from `entry` alone. `None`
-    /// if Codex no longer lists it.
+    /// Returns the row of an entry: from `listed` if Codex lists the conversation, else from `entry` alone. `None` if
+    /// Codex no longer lists it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
         let mut row = match entry.unlisted {
             Some(thread) => ConversationRow::unlisted(*thread, self.context),
@@ -363,8 +363,8 @@ fn to_list_filter(
     limit: usize,
     child_rows: ChildRows,
 ) -> ThreadFilter {
-    // A sort by size or title needs all rows, with their paths and titles. Otherwise the sorted ids suffice, and one row
-    // beyond the limit sets `has_more`.
+    // A sort by size or title needs all rows, with their paths and titles. Otherwise the sorted ids suffice, and one
+    // row beyond the limit sets `has_more`.
     let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
     ThreadFilter {
         children: match child_rows {

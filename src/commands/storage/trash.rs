@@ -110,7 +110,8 @@ impl TrashArgs {
         let is_partial = !selection.unreadable.is_empty()
             || items.iter().any(|item| item.action == TrashAction::Skip);
 
-        // An error is returned after the document is printed, because the conversations are moved even if the removal failed.
+        // An error is returned after the document is printed, because the conversations are moved even if the removal
+        // failed.
         let removal = expired.map(|removed_items| items.extend(removed_items));
         print_json(context, "storage trash", &items, self.dry_run);
         removal?;

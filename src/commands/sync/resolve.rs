@@ -354,7 +354,7 @@ struct DecidedFilePlan {
     state: SyncState,
     /// The conflict copies that the plan creates.
     new_copies: Vec<NewConflictCopy>,
-    /// Name of the new conflict copy with the losing version.
+    /// The name of the new conflict copy with the other version, which does not stay in its place.
     other_copy: Option<String>,
 }
 
@@ -425,7 +425,7 @@ impl SyncContext<'_> {
             snapshot: report.snapshot,
         };
 
-        // The losing version is a conflict copy now, which the decision drops or turns into a conversation.
+        // The other version is a conflict copy now, which the decision drops or turns into a conversation.
         if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, outcome);
         }
@@ -509,7 +509,7 @@ fn find_copy_of(
     Ok(matching.map(|copy| copy.name.clone()))
 }
 
-/// Returns the error if the new plan has no step for the file of the decision, with the reason.
+/// Returns the error for a new plan without a step for the file of the decision, with the reason.
 fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
     // A notice may name the file in another spelling, form or folder.
     let folded_path = manifest::folded_key(&conflict.path);

@@ -138,7 +138,7 @@ impl RunArgs {
         } = end_codex_and_plan(sync, &request)?;
 
         log_conflicts(&plan.conflicts);
-        // Prints the notes only if they differ from those of the last run.
+        // Without `--verbose`, prints the notes only if they differ from those of the last run.
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
@@ -171,7 +171,7 @@ impl RunArgs {
         }
 
         let mut error = None;
-        // Without steps, Codex may still run. Then its rows stay, and a later run applies `paths.map`.
+        // A running Codex owns its rows. Without steps, Codex may still run; then a later run applies `paths.map`.
         if needs_closed_codex || sync.list_home_holders().is_empty() {
             error = sync.update_codex_index().err();
         }

@@ -263,8 +263,8 @@ fn reset_time(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window that contains `at`, as the last observation before `at` reports it, else the first one
-/// after `at`. `None` if no observation is of this window. `quotas` must be in the order of time.
+/// Returns the end of the window that contains `at`, as the last observation of that window until `at` reports it, else
+/// the first one after `at`. `None` if no observation is of this window. `quotas` must be in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let window_end =
         |quota: &UsageQuota| reset_time(quota).filter(|end| at < *end && *end - WEEK <= at);

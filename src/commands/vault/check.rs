@@ -30,8 +30,8 @@ impl VaultCheckArgs {
             args.push("--read-data");
         }
 
-        // restic fails if it finds damage. Other failures, such as an unreachable repository, are errors of the
-        // command.
+        // restic fails if it finds damage; a failure of unknown kind (`Other`) counts as damage. Known other failures,
+        // such as an unreachable repository, are errors of the command.
         let problems = match restic.run(&args) {
             Ok(_) => Vec::new(),
             Err(VaultError::Restic {
