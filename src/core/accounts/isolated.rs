@@ -114,11 +114,12 @@ impl Profiles {
     /// # Errors
     /// [`LeaseError::Isolated`].
     pub fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
-        // Without a profile of this name, no launch uses it. The removal that follows reports other errors.
+        // The name may be of a profile in the trash, which no launch uses. The caller reports any other error.
         let Ok(profile) = self.find_by_name(name) else {
             return Ok(());
         };
-        // A login in an isolated home without Codex does not prevent the removal: the next lock returns it.
+        // A login in an isolated home without Codex is no obstacle: the lock on the account has returned it, or will
+        // return it if this is a dry run.
         let profile = self.simulate_isolation_return(profile);
         let home = profile.file.live_home.as_deref();
         match home.and_then(|home| self.isolation_error(&profile.name, home)) {

@@ -343,7 +343,7 @@ impl Profiles {
             return Err(LeaseError::Moved(profile));
         }
 
-        // The homes are checked before `saved.file.owner`, which may be outdated after a kill.
+        // The auth.json of the homes counts before any other recorded owner, which may be outdated after a kill.
         if let Some(home) = saved.find_live_home(codex_home) {
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 impl Profiles {
     /// Returns the other Codex home that owns the login in `home`, if that login is only a copy. An older login counts
-    /// as a copy if Codex would renew it at `now`. Returns `None` if the profiles cannot be read.
+    /// as a copy if Codex would renew it at `now`, because the original may have been renewed after the copy was made.
+    /// Returns `None` if the profiles cannot be read.
     pub fn find_owner_of_copy(
         &self,
         auth: &AuthFile,

@@ -334,7 +334,7 @@ fn restore_preference(
     (
         !metadata.is_single_login(),
         metadata.is_of_path(home),
-        // A new machine may have only archives without conversations. Then those of the old machine are preferred.
+        // Archives of this machine come first, unless its best one has no conversations, as on a new machine.
         !prefers_own || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
         metadata.is_full() && !metadata.has_no_conversations(),

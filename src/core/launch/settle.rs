@@ -97,7 +97,8 @@ impl<'a> OtherLaunches<'a> {
 ///
 /// The evidence, in this order:
 /// 1. the conversations that Codex had open, which are in the record already;
-/// 2. the conversation that the arguments name, if its rollout has grown after the last check of the open files;
+/// 2. the conversation that the arguments name, if its rollout has grown and may have been written after the last check
+///    of the open files;
 /// 3. the conversation that was created after that check, in the folder of the launch and by its account, if there is
 ///    only one and no other launch may have started it.
 ///

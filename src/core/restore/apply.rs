@@ -154,7 +154,7 @@ fn exchange_states(
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
     let record_owners = || {
-        // `apply` records the owners again and reports a failure, because `commit` skips this without a journal.
+        // `apply` records the owners again and reports a failure: `commit` skips this if it cannot write the journal.
         let _ = staged_login.record_owners(request);
     };
     let guard = LoginGuard {

@@ -66,8 +66,8 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Returns the age in seconds at which the last archive is too old, so that a run makes a new one even if Codex has
-    /// not changed. With `if_codex_changed`, this is about once a day, although the job may run more often.
+    /// Returns the age in seconds from which a run replaces the last archive even if Codex has not changed. With
+    /// `if_codex_changed`, a job that runs more often than daily makes such an archive about once a day.
     fn archive_age_seconds(&self) -> u32 {
         let interval = match self.when {
             Trigger::Every(secs) => secs,

@@ -87,10 +87,10 @@ impl ContinuedRollouts {
         let ends_line = |path: &Path, offset: u64| ends_line_at(path, offset).unwrap_or_default();
         let is_needed = |side: &Side| {
             let [own, other] = [*side, side.other()].map(|side| side.select(local, remote));
-            let mut own_ends = ends.iter().filter(|(offset, _)| *offset > common_len);
+            let mut later_ends = ends.iter().filter(|(offset, _)| *offset > common_len);
             // Both versions may end a line at this offset. Then the rollout continues the version on its own side,
             // because sync copies no rollout that continues a conversation in conflict.
-            own_ends.any(|(offset, only_side)| {
+            later_ends.any(|(offset, only_side)| {
                 let is_of_other = *only_side == Some(side.other());
                 ends_line(own, *offset) && !(is_of_other && ends_line(other, *offset))
             })

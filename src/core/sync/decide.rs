@@ -185,7 +185,7 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     }
 
     match (facts.local, facts.remote) {
-        // Only one side may have changed this rollout: it can be in conflict because other rollouts continue it.
+        // One side may be unchanged: a rollout can also be in conflict because other rollouts continue it.
         _ if facts.is_decided && facts.kind == FileKind::Rollout => decide_conflict(facts, rules),
         (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),
         (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {

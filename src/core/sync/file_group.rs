@@ -11,7 +11,8 @@ use unicode_normalization::UnicodeNormalization;
 pub(crate) struct FileGroup {
     pub(crate) local: Vec<ListedFile>,
     pub(crate) remote: Vec<ListedFile>,
-    /// Files under other names in which a cloud client keeps conflicting versions of a conversation or line-based file.
+    /// Files in the cloud folder, under other names, in which a cloud client keeps conflicting versions of a
+    /// conversation or line-based file.
     pub(crate) client_copies: Vec<ListedFile>,
     /// Placeholders of the file, whose content is not downloaded. Their paths are those of the file.
     pub(crate) placeholders: Vec<ListedFile>,

@@ -340,7 +340,7 @@ fn add_sidecar(
 }
 
 /// Returns the entry of an archive in the manifest; `None` if the archive does not have the size and the digest in its
-/// record. The digest in the record may be a BLAKE3.
+/// record. The digest in the record may be a BLAKE3 digest.
 fn measure_archive(
     path: &Path,
     record: &ArchiveRecord,

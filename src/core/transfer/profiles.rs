@@ -408,8 +408,8 @@ fn record_without_login(
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
-    // The exported freshness marks older local logins as spent. A live login may not be: the user may have signed in on
-    // both machines.
+    // The exported freshness marks older local logins as spent. A live login need not be spent: the user may have
+    // signed in on both machines.
     let is_newer = exported.newest.is_newer_than(&local_record.newest) && local.live.is_none();
 
     let record = ProfileFile {

@@ -190,7 +190,7 @@ impl Restic {
             let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
             let result = read(&mut child);
 
-            // If `read` stops before the end of the stream, restic fails for that reason, and its error is ignored.
+            // If `read` fails before the end of the stream, restic fails for that reason, and its error is ignored.
             let was_read_to_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
 
             let end = child.finish();

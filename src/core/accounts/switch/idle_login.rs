@@ -92,8 +92,8 @@ impl<'a> IdleLogin<'a> {
         })
     }
 
-    /// Returns true if a Codex that was started under the locks may have read the login and would renew it. It
-    /// waits for the locks, so the login is not renewed yet.
+    /// Returns true if a Codex that was started after this value took the locks may have read the login and would renew
+    /// it. Codex waits for the locks, so the login is not renewed yet.
     pub(super) fn may_be_renewed(&self) -> bool {
         self.is_renewal_due && !find_codex(self.codex_home).is_empty()
     }

@@ -85,7 +85,7 @@ impl ApplyRun<'_> {
         // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
         copy_mode(temp.file(), &target).at("set mode", &target)?;
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
-        // The state has one digest for both sides, which is unknown if the local file lacks old prompts.
+        // The state has one digest for both sides, and none if the local file lacks old prompts.
         let text = is_one_text.then_some(TextDigest { len: size, digest });
         StagedCopy::new(temp, target, to.clone(), entry, text)
     }

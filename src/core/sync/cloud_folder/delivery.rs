@@ -236,8 +236,8 @@ impl FolderReader<'_> {
 
     /// Returns true if the local file has all content of an incomplete remote file, so that the sync need not wait for
     /// the rest. A remote file that is a prefix of the local one may be the beginning of a newer version that is being
-    /// delivered. So a prefix counts only if the local file and the other remote files have all versions that other
-    /// machines attest: then a client restored an earlier version.
+    /// delivered. So a prefix counts only if each version that other machines attest is in the local file or in another
+    /// remote file: then a client restored an earlier version.
     fn has_only_local_content(
         &self,
         key: &str,

@@ -35,7 +35,7 @@ impl Knowledge {
     /// unmerged.
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, unmerged) in &other.unmerged {
-            // The other machine did not publish the versions that wait for its decision, so they are not merged either.
+            // The other machine did not publish the versions that wait for its decision, so this merge lacks them too.
             let added = unmerged.iter().filter(|version| !self.knows(key, version));
             let added: Vec<_> = added.cloned().collect();
             if !added.is_empty() {

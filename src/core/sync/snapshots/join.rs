@@ -300,8 +300,8 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Updates [`Self::outgoing`] after the sync of an incoming file. An unchanged file keeps the version id of the
-    /// other machine; a file that the sync changed gets a new one. `staged` has the files of the key after the sync;
-    /// `None` if the file is gone.
+    /// other machine if `keeps_version` allows it; any other file gets a new id. `staged` has the files of the key
+    /// after the sync; with `None`, the file is gone and is removed.
     fn record_incoming_result(
         &mut self,
         incoming: &IncomingFile,
@@ -411,8 +411,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(new_id)
     }
 
-    /// Keeps the hard links for the next run. If that run created them again, each file would get a new ctime, and
-    /// restic would read and list all files again. A failure is only logged.
+    /// Keeps the hard links for the next run. If that run created them again, each file would get a new ctime, which
+    /// restic stores. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
             && self.keeps_tree

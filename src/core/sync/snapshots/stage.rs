@@ -235,7 +235,7 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Fetches the `missing` files: adopted versions from the snapshots of the other machines, all others from this
-    /// machine's last snapshot. Returns the files that could not be fetched.
+    /// machine's last snapshot. Returns the files that no listed snapshot has.
     pub(super) fn fetch_own_versions(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,

@@ -102,9 +102,9 @@ impl<'a> FactReader<'a> {
         fold: &mut ConversationFold<'_>,
         mut versions: Vec<FileVersion>,
     ) -> Result<Option<FileVersion>, IoError> {
-        // The first file becomes the main version. A plain file comes first, because Codex reads it even if a
-        // compressed one exists. A file in a new folder comes before one in the folder of the last sync, because a
-        // killed move leaves both.
+        // The first file becomes the main version unless another one extends it. A plain file comes first, because
+        // Codex reads it even if a compressed one exists. A file in a new folder comes before one in the folder of the
+        // last sync, because a killed move leaves both.
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
