@@ -115,8 +115,8 @@ impl<'a> TreeWriter<'a> {
         let path = self.prepare_path(&planned.path)?;
         tree::remove(&path)?;
 
-        // The file keeps the mtime of the snapshot. Writes to the write-ahead log do not change the mtime of the
-        // database, so with this mtime a backup program could take the file for unchanged.
+        // The file keeps the mtime of the snapshot. The mtime of the database does not change with writes to the
+        // write-ahead log, so a backup program could take a file with that mtime for unchanged.
         links::link_or_copy(snapshot, &path)?;
 
         let size = path.symlink_metadata().at("read", &path)?.len();

@@ -268,7 +268,7 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
     let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
-        // `-1` copies all pages in one step, and so in one read transaction.
+        // `-1` copies all pages in one step, and so in one read transaction, which shows one moment in time.
         match backup.step(-1).sqlite_context("copy", source)? {
             StepResult::Done => break,
             StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
@@ -347,8 +347,8 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         Ok(read_time()? == time_before)
     };
 
-    let copied = copy_files();
-    if let Ok(true) = copied {
+    let is_consistent = copy_files();
+    if let Ok(true) = is_consistent {
         return apply_log(target).map(|()| true);
     }
 
@@ -356,7 +356,7 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
     for path in [&*target_log, target] {
         let _ = sharing::remove_file(path);
     }
-    match copied {
+    match is_consistent {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         }

@@ -93,9 +93,9 @@ impl EventReader {
 
             let next_line = self.lines.next_line()?;
             // The next rollout continues this one from the end of the slice, so Codex hides the lines after that end.
-            let shown_line =
+            let line_in_slice =
                 next_line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
-            if let Some(line) = shown_line {
+            if let Some(line) = line_in_slice {
                 let mut ranges = self.rolled_back_ranges.iter();
                 let is_rolled_back = ranges.any(|range| range.contains(&line.offset));
                 self.queue

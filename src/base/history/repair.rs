@@ -162,7 +162,8 @@ fn add_projections(
 }
 
 /// Returns the rollouts that the newest rollout of each thread in `threads` continues, unless Codex has projected all
-/// of them. Does the same for threads that continue a thread in `threads`. The ids in `threads` are in lower case.
+/// of them, or one of them is missing or unreadable. Does the same for threads that continue a thread in `threads`. The
+/// ids in `threads` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,

@@ -262,8 +262,9 @@ pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
 /// The assumed largest difference between the clocks of two machines, in milliseconds.
 const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Returns false if the rollout at `path` was created before `first_ms`, in milliseconds since 1970. It then continues
-/// no rollout that was created at `first_ms` or later, and need not be read. Returns true if a time is unknown.
+/// Returns false if the rollout at `path` was created more than [`MAX_CLOCK_ERROR_MS`] before `first_ms`, in
+/// milliseconds since 1970. It then continues no rollout that was created at `first_ms` or later, and need not be read.
+/// Returns true if a time is unknown.
 pub fn may_continue(path: &Path, first_ms: Option<i64>) -> bool {
     let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
     let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;

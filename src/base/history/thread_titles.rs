@@ -24,7 +24,7 @@ impl ThreadTitles {
         entry.first_line().map(str::to_owned)
     }
 
-    /// If the row of a conversation has no name, replaces the title by the name in the index.
+    /// If the row of a conversation has no name, replaces the title by the name in the index, if there is one.
     pub fn replace_title(&self, thread: &mut ListedThread) {
         if !thread.has_name
             && let Some(name) = self.find_name(&thread.id)

@@ -50,7 +50,8 @@ impl<J> Submitter<'_, J> {
 /// the order of the jobs. At most `max_in_flight` jobs are submitted but not consumed at a time, besides the job that
 /// `produce` is submitting and the one that `consume` gets next.
 ///
-/// If the system refuses some of the threads, the jobs run on the others; if it refuses all, on the caller's thread.
+/// If the system refuses some of these threads, the jobs run on the others. If it refuses all, or the thread for the
+/// results, the jobs run on the caller's thread.
 ///
 /// # Errors
 /// Returns the error of `consume`, else the error of `produce`. After an error of `consume`, `produce` gets

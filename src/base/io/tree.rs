@@ -76,7 +76,7 @@ pub fn remove_empty_folders(folder: &Path) {
 pub fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => match remove_whole_folder(path) {
-            // The folder may contain read-only folders, or more levels than this process may open files.
+            // The folder may contain read-only folders, or have more levels than this process may have open files.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },

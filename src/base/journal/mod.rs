@@ -23,7 +23,7 @@
 //! exchange, or undoes it. Otherwise, the replaced state is removed. The second check looks for processes first: a
 //! process without an open file of the replaced state can no longer write to it. A recovery cannot undo: if files were
 //! written, it moves everything that is staged to a folder that stays ([`KeptAs::Evidence`]). It also moves logs there
-//! that Codex has written since beside databases that are still to be exchanged.
+//! that Codex has written since the kill, beside databases that are still to be exchanged.
 //!
 //! **A database that another process has open is never exchanged** (`database_locks`).
 //!

@@ -299,7 +299,7 @@ impl Transaction {
     ) -> Result<JournalError, JournalError> {
         // A program that has opened a file of the new state may still write to it.
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
-        // If this write fails and the process is killed, a recovery completes the new state instead of the old one.
+        // If this write fails and the process is killed, a recovery may complete the new state, which is complete too.
         let _ = self.set_state(JournalState::Undoing);
 
         let done_steps = self.list_remaining_steps(Direction::Back)?;
@@ -549,7 +549,7 @@ fn check_disjoint<'a>(
     }
 }
 
-/// Removes a staging folder, its journal and lock last.
+/// Removes a staging folder, its journal and lock last: once the lock is gone, another transaction may begin there.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     let (lock, journal) = (folder.join(LOCK_NAME), folder.join(JOURNAL_NAME));
     for (name, _) in tree::list_if_exists(folder)? {

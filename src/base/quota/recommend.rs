@@ -210,8 +210,8 @@ impl<'a> Ranking<'a> {
         all.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live account. Every such account is
-    /// better than a live account that is not ready. It is better than a ready live account if it has at least
+    /// Returns the first ready account with a saved login that is better than the live account. Without a live account
+    /// that is ready, every such account is better. It is better than a ready live account if it has at least
     /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left, both figures are known, and the strategy is not
     /// [`Strategy::Stay`].
     pub fn find_better(&self) -> Option<&RankedAccount<'a>> {

@@ -192,7 +192,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
         && has_neither_messages_nor_base(path)
         // A command that the user ran with `!` is a turn without a message and without a context.
         && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
-        // `count_turns` leaves out turns that were undone, but the rollout has their texts.
+        // Before Codex 0.130, only messages of the user begin turns, so a rollout without a turn may have texts.
         && has_no_text(path).unwrap_or(false)
 }
 

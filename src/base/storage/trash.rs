@@ -192,8 +192,8 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
     Ok(entries.flat_map(TrashEntry::rollouts).collect())
 }
 
-/// A base is a rollout that another rollout continues. Returns the entries of `home` with the bases of `rollouts`, and
-/// with the bases of these bases, except bases that the home has.
+/// Returns the entries of `home` with the bases of `rollouts`, and with the bases of these bases, except bases that the
+/// home has. A base is a rollout that another rollout continues.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,
@@ -221,8 +221,8 @@ pub fn find_bases<'a>(
     bases
 }
 
-/// Removes from `entries`, and returns, the entries that a conversation of their home continues, or a conversation that
-/// stays in the trash. Without these entries, Codex cannot show the earlier turns of that conversation.
+/// Removes entries from `entries` and returns them, if a conversation of their home, or one that stays in the trash,
+/// continues them. Without them, Codex cannot show the earlier turns of that conversation.
 ///
 /// # Errors
 /// The trash or the home cannot be listed.

@@ -17,8 +17,8 @@ pub fn format_count(tokens: u64) -> String {
     }
 }
 
-/// Formats the cost of `sum` in USD: `$1.20`, or `≥$1.20` if some prices are unknown. Returns [`NO_COST`] if no price
-/// is known, or if some prices are unknown and the known ones add up to less than a cent.
+/// Formats the cost of `sum` in USD: `$1.20`, `<$0.01`, or `≥$1.20` if some prices are unknown. Returns [`NO_COST`] if
+/// no price is known, or if some prices are unknown and the known ones add up to less than a cent.
 pub fn format_cost(sum: &UsageSum) -> String {
     match sum.cost_usd {
         Some(cost) if sum.lacks_prices && cost >= 0.01 => format!("≥${cost:.2}"),

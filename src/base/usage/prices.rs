@@ -105,8 +105,8 @@ impl Prices {
 
 fn find_longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool) -> Option<Price> {
     let matching_prices = prices.iter().filter(|(name, _)| matches(name));
-    let longest_name = matching_prices.max_by_key(|(name, _)| name.len());
-    longest_name.map(|(_, price)| *price)
+    let longest = matching_prices.max_by_key(|(name, _)| name.len());
+    longest.map(|(_, price)| *price)
 }
 
 fn parse(text: &str) -> Result<PriceFile, PricesError> {

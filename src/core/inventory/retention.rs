@@ -181,9 +181,10 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     }
 }
 
-/// Returns the archives that must be read completely before the plan is applied. A group has the archives of one account,
-/// class, home, machine and completeness. For each group that loses an archive and keeps no verified archive, this is the
-/// newest kept archive that counts towards rules. If some kept archives have conversations, only these count.
+/// Returns the archives that must be read completely before the plan is applied. A group has the archives of one
+/// account, class, home, machine and completeness. For each group that loses an archive and keeps no verified archive,
+/// this is the newest kept archive that counts towards rules. If some kept archives have conversations, only these
+/// count.
 pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();

@@ -174,7 +174,8 @@ pub struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder of the previous lookup. Adjacent names usually share a folder.
     last_folder: PathBuf,
-    /// The number of components of the name in the set that is `last_folder` or its parent at any level.
+    /// The number of components of the name that is `last_folder` or its parent at any level; `None` without such a
+    /// name.
     ancestor_len: Option<usize>,
 }
 

@@ -98,7 +98,7 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
     (redacted, count)
 }
 
-/// Replaces everything in a message of a program or server that has the form of a secret, even a placeholder: a message
+/// Replaces the secrets in a message of a program or server, and most placeholders in the form of a secret: a message
 /// has no reason to contain examples.
 pub fn redact_message(text: &str) -> String {
     let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);

@@ -52,7 +52,7 @@ pub(crate) struct FoundSecret {
 pub(crate) enum TextKind {
     /// A text in which only secrets are replaced. Placeholders and names are no secrets.
     Document,
-    /// A message, in which every match is replaced, even a placeholder.
+    /// A message, in which placeholders and names may be replaced as well.
     Message,
 }
 

@@ -161,7 +161,7 @@ pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
 }
 
 /// Returns the language in the text after ```` ``` ````. Only a known language may have attributes, as in
-/// `rust,ignore`, `js {1,3}` and `py title="x"`. Returns `None` for the first line of a pasted text.
+/// `rust,ignore`, `js {1,3}` and `py title="x"`. `None` for the first line of a pasted text, which must not be lost.
 fn parse_language(info: &str) -> Option<String> {
     let in_braces = info
         .strip_prefix('{')

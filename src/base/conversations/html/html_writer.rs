@@ -15,7 +15,7 @@ const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
 pub struct HtmlWriter<F> {
     turn: Option<u32>,
-    /// True in the part that a fork has from its base. The turns of this part get no anchors.
+    /// True in the part that a fork has from its base. Its turns get no anchors, because the fork has the same numbers.
     is_base: bool,
     /// A tool call that is not written yet, because it waits for its output.
     pending_call: Option<TranscriptEntry>,
@@ -132,7 +132,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     }
 }
 
-/// Returns the HTML of a message, a list of files or a compaction.
+/// Returns the HTML of a message, a reasoning, a list of files or a compaction.
 fn format_message(kind: EntryKind, text: &str) -> String {
     let (class, message) = match kind {
         EntryKind::User => ("user", render_typed_text(text)),

@@ -268,8 +268,8 @@ fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexE
     Ok(())
 }
 
-/// Reads the candidates that differ from the index, in batches, and also returns the number of their unread bytes. If
-/// this number exceeds the limit of `compared`, reading stopped there. The first candidate is always read.
+/// Reads the candidates that differ from the index, in batches. Also returns the number of bytes that were to be read.
+/// If it exceeds the limit of `compared`, later candidates were not read; the first one is always read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,

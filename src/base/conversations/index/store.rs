@@ -38,8 +38,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait of a reader that must not delay a shell prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// `rollouts` is a JSON list of paths if the conversation has several rollouts. `cut` is the index in this list of a
-/// damaged compressed rollout that is indexed only up to the damage.
+/// `rollouts` is a JSON list of paths if the conversation has several rollouts. `cut` is the number, from 0, of a
+/// damaged compressed rollout of the conversation that is indexed only up to the damage.
 const CREATE_CONVERSATIONS: &str = "
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,

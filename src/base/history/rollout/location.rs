@@ -1,5 +1,5 @@
 //! Finds the rollout at a path from a row of the table `threads`, or from a folder of Codex. Rows and links may come
-//! from another person's archive, so only a conversation of the home is opened.
+//! from another person's archive, so only a conversation of the home is opened, except by [`find_resumable_rollout`].
 
 use super::read_head;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
@@ -35,8 +35,9 @@ pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
 pub fn find_resumable_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
     let mut paths = recorded_forms(recorded).into_iter();
     let path = paths.find(|path| path.is_file())?;
-    let has_metadata = matches!(read_head(&path), Ok(Some(_)));
-    has_metadata.then(|| resolve_in_session_folders(home, &path).unwrap_or(path))
+    // Resolved before it is read, because files are not opened through the links of an isolated home.
+    let path = resolve_in_session_folders(home, &path).unwrap_or(path);
+    matches!(read_head(&path), Ok(Some(_))).then_some(path)
 }
 
 fn recorded_forms(recorded: &str) -> [PathBuf; 2] {

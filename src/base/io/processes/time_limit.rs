@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Returns the results of `read` for `items`. If it does not return within `limit`, reads each item separately, and
-/// leaves out those for which it does not return within another `limit`, which is one for all.
+/// Returns the results of `read` for `items`. If it does not return within `limit`, reads all items at the same time,
+/// each on its own thread, and leaves out the items that are not read after another `limit`.
 pub(super) fn read_within<I, T>(items: &[I], limit: Duration, read: fn(&[I]) -> Vec<T>) -> Vec<T>
 where
     I: Copy + Send + 'static,
