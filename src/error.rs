@@ -170,7 +170,7 @@ impl CommandError {
     }
 
     /// Adds a hint, followed by "nothing was changed".
-    fn nothing_changed(self, hint: impl fmt::Display) -> Self {
+    fn hint_unchanged(self, hint: impl fmt::Display) -> Self {
         self.hint(format!("{hint}; nothing was changed"))
     }
 
@@ -242,13 +242,14 @@ trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
     fn to_command_error(&self) -> CommandError;
 
-    fn hint(&self, kind: ErrorKind, hint: impl Into<String>) -> CommandError {
+    /// Returns the error of the command with a hint.
+    fn hinted_error(&self, kind: ErrorKind, hint: impl Into<String>) -> CommandError {
         CommandError::wrap(kind, self).hint(hint)
     }
 
     /// Returns the error of the command with a hint, followed by "nothing was changed".
-    fn nothing_changed(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
-        CommandError::wrap(kind, self).nothing_changed(hint)
+    fn unchanged_error(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
+        CommandError::wrap(kind, self).hint_unchanged(hint)
     }
 }
 
@@ -263,13 +264,13 @@ impl Advised for codex_manager_core::io::IoError {
         match self.source.kind() {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
             std::io::ErrorKind::FileTooLarge => {
-                self.hint(Failed, "raise the file size limit (ulimit -f)")
+                self.hinted_error(Failed, "raise the file size limit (ulimit -f)")
             }
-            _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
+            _ if self.is_no_space() => self.hinted_error(Failed, FREE_SPACE),
             // The path is a folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
             std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {
                 let command = format_rename_aside_command(&self.path);
-                self.hint(Failed, format!("move it aside: {command}"))
+                self.hinted_error(Failed, format!("move it aside: {command}"))
             }
             _ => CommandError::wrap(Failed, self),
         }
@@ -279,7 +280,7 @@ impl Advised for codex_manager_core::io::IoError {
 impl Advised for codex_manager_core::io::document::DocumentError {
     fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Newer { .. } => self.hint(Refused, UPGRADE),
+            Self::Newer { .. } => self.hinted_error(Refused, UPGRADE),
             Self::Io(e) => e.to_command_error(),
         }
     }
@@ -297,11 +298,11 @@ impl Advised for codex_manager_core::io::settings::SettingsError {
             Self::Value { key, .. } => {
                 let key = shell::quote_if_needed(key);
                 let fix = format!("reset it to the default: codex-manager config unset {key}");
-                self.hint(Usage, fix)
+                self.hinted_error(Usage, fix)
             }
-            Self::Newer { .. } => self.hint(Refused, UPGRADE),
+            Self::Newer { .. } => self.hinted_error(Refused, UPGRADE),
             Self::Syntax { .. } | Self::NotATable { .. } => {
-                self.hint(Usage, "fix it with: codex-manager config edit")
+                self.hinted_error(Usage, "fix it with: codex-manager config edit")
             }
         }
     }
@@ -315,7 +316,7 @@ impl Advised for crate::config::KeyError {
                 "give an absolute path, or one that begins with ~, such as folders.~/code"
             }
         };
-        self.hint(Usage, hint)
+        self.hinted_error(Usage, hint)
     }
 }
 
@@ -327,7 +328,7 @@ mod tests {
     fn an_error_after_a_change_does_not_say_that_nothing_was_changed() {
         let cancelled = CommandError::interrupted().after_change("run it again");
         assert_eq!(cancelled.hints, ["run it again"]);
-        let refused = CommandError::failed("full").nothing_changed("free some space");
+        let refused = CommandError::failed("full").hint_unchanged("free some space");
         let refused = refused.after_change("run it again");
         assert_eq!(refused.hints, ["free some space", "run it again"]);
     }

@@ -12,32 +12,32 @@ impl Advised for codex_manager_core::accounts::profile::ProfileError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Document(e) => e.to_command_error(),
-            Self::BadName { .. } => self.nothing_changed(Usage, "choose another name, such as work"),
+            Self::BadName { .. } => self.unchanged_error(Usage, "choose another name, such as work"),
             Self::Taken { .. }
             | Self::EmailOfAnother { .. }
-            | Self::NotAProfile(_) => self.nothing_changed(Refused, "choose another name"),
+            | Self::NotAProfile(_) => self.unchanged_error(Refused, "choose another name"),
             Self::HasProfile { name, removed, is_removed_older, .. } => {
-                self.nothing_changed(Refused, hint_for_second_profile(name, removed, *is_removed_older))
+                self.unchanged_error(Refused, hint_for_second_profile(name, removed, *is_removed_older))
             }
-            Self::InTrash { name, .. } => self.nothing_changed(Refused, remedies::suggest_undo(name)),
-            Self::IsLive { .. } => self.nothing_changed(Refused, "switch to another account first: codex-manager use ACCOUNT"),
-            Self::Moved(name) => self.nothing_changed(Refused, format!(
+            Self::InTrash { name, .. } => self.unchanged_error(Refused, remedies::suggest_undo(name)),
+            Self::IsLive { .. } => self.unchanged_error(Refused, "switch to another account first: codex-manager use ACCOUNT"),
+            Self::Moved(name) => self.unchanged_error(Refused, format!(
                 "sign in again: codex-manager profile login {name}; if this machine still has the login, save it \
                  again: codex-manager profile save {name} --from FILE, with the auth.json in the folder of that profile"
             )),
-            Self::Ambiguous { .. } => self.nothing_changed(Refused, "sign in again: codex-manager profile login NAME"),
+            Self::Ambiguous { .. } => self.unchanged_error(Refused, "sign in again: codex-manager profile login NAME"),
             Self::NoSuchLogin { choices, .. } if choices.is_empty() => {
-                self.nothing_changed(Failed, "the history has no login that differs from the current one")
+                self.unchanged_error(Failed, "the history has no login that differs from the current one")
             }
             Self::NoSuchLogin { choices, .. } => {
-                self.nothing_changed(Failed, format!("available: {}", choices.join(", ")))
+                self.unchanged_error(Failed, format!("available: {}", choices.join(", ")))
             }
             Self::Unknown { name, choices, can_undo_removal } => {
                 let undo = can_undo_removal.then(|| remedies::suggest_undo(name));
                 let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
                 wrapped.hints.extend(undo.into_iter().chain(suggestion));
-                wrapped.nothing_changed("list all profiles: codex-manager profile list")
+                wrapped.hint_unchanged("list all profiles: codex-manager profile list")
             }
         }
     }
@@ -49,23 +49,23 @@ impl Advised for codex_manager_core::accounts::switch::SwitchError {
             Self::Io(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::NoProfile { removed: Some(name), .. } => self.nothing_changed(Refused, remedies::suggest_undo(name)),
-            Self::NoProfile { .. } => self.nothing_changed(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
-            Self::OtherAccount { auth_json, .. } => self.nothing_changed(Refused, format!(
+            Self::NoProfile { removed: Some(name), .. } => self.unchanged_error(Refused, remedies::suggest_undo(name)),
+            Self::NoProfile { .. } => self.unchanged_error(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
+            Self::OtherAccount { auth_json, .. } => self.unchanged_error(Refused, format!(
                 "make a profile of that login: codex-manager profile save NAME --from {}",
                 shell::quote_if_needed(&auth_json.to_string_lossy())
             )),
             Self::NoLogin { .. } => {
-                self.nothing_changed(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
+                self.unchanged_error(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::LiveElsewhere { home, .. } => self.nothing_changed(Refused, remedies::suggest_switch_of_owner(home)),
-            Self::Stale { profile } => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
-            Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
-            Self::Renewing { .. } => self.nothing_changed(CodexRunning, "end these processes or wait"),
-            Self::Daemon(_) => self.nothing_changed(CodexRunning, "stop it with --stop-daemon"),
-            Self::DaemonAtWork { .. } => self.nothing_changed(CodexRunning, "wait for it to finish, or stop it with --force, which aborts its turn"),
-            Self::NoProgram(_) => self.nothing_changed(Failed, "pass the path of codex: --codex-bin FILE"),
-            Self::NotStopped(_) => self.hint(CodexRunning, "it may still be ending: run the same command again; no login was changed"),
+            Self::LiveElsewhere { home, .. } => self.unchanged_error(Refused, remedies::suggest_switch_of_owner(home)),
+            Self::Stale { profile } => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
+            Self::Locked(_) => self.unchanged_error(Failed, "list the Codex processes: codex-manager current"),
+            Self::Renewing { .. } => self.unchanged_error(CodexRunning, "end these processes or wait"),
+            Self::Daemon(_) => self.unchanged_error(CodexRunning, "stop it with --stop-daemon"),
+            Self::DaemonAtWork { .. } => self.unchanged_error(CodexRunning, "wait for it to finish, or stop it with --force, which aborts its turn"),
+            Self::NoProgram(_) => self.unchanged_error(Failed, "pass the path of codex: --codex-bin FILE"),
+            Self::NotStopped(_) => self.hinted_error(CodexRunning, "it may still be ending: run the same command again; no login was changed"),
             Self::Lease(e) => e.to_command_error(),
         }
     }
@@ -77,23 +77,23 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             Self::Io(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::InUse(_) => self.nothing_changed(Failed, "wait for it to end, then run the same command again"),
-            Self::ProbeRunning { .. } => self.nothing_changed(CodexRunning, "wait for it to end, then run the same command again"),
-            Self::OtherAccountSignedIn(_) => self.nothing_changed(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::Storage(e) => self.nothing_changed(Failed, suggest_login_storage(e)),
-            Self::AlreadyLeased(_) => self.nothing_changed(Refused, "return it to the profile: codex-manager status --all"),
+            Self::InUse(_) => self.unchanged_error(Failed, "wait for it to end, then run the same command again"),
+            Self::ProbeRunning { .. } => self.unchanged_error(CodexRunning, "wait for it to end, then run the same command again"),
+            Self::OtherAccountSignedIn(_) => self.unchanged_error(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
+            Self::Storage(e) => self.unchanged_error(Failed, suggest_login_storage(e)),
+            Self::AlreadyLeased(_) => self.unchanged_error(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,
                 home,
                 holders,
-            } => self.hint(CodexRunning, hint_for_isolated(profile, home, holders)),
-            Self::Damaged { profile, .. } => self.nothing_changed(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
-            Self::HomeUnreadable { profile, .. } => self.nothing_changed(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
+            } => self.hinted_error(CodexRunning, hint_for_isolated(profile, home, holders)),
+            Self::Damaged { profile, .. } => self.unchanged_error(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
+            Self::HomeUnreadable { profile, .. } => self.unchanged_error(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoLogin(profile)
             | Self::Moved(profile)
-            | Self::Stale(profile) => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}")),
-            Self::Live { home, .. } => self.nothing_changed(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
-            Self::InKeyring { home, .. } => self.nothing_changed(Refused, CredentialStore::read(home).advise_file_store(home)),
+            | Self::Stale(profile) => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}")),
+            Self::Live { home, .. } => self.unchanged_error(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
+            Self::InKeyring { home, .. } => self.unchanged_error(Refused, CredentialStore::read(home).advise_file_store(home)),
         }
     }
 }
@@ -139,7 +139,7 @@ impl Advised for codex_manager_core::accounts::switchers::SwitcherError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Database { .. } | Self::Damaged { .. } => {
-                self.nothing_changed(Failed, "name another folder of the switcher")
+                self.unchanged_error(Failed, "name another folder of the switcher")
             }
         }
     }

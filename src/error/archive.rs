@@ -12,11 +12,11 @@ impl Advised for codex_manager_core::archive::ArchiveError {
             Self::Interrupted => CommandError::interrupted(),
             Self::Database(e) => e.to_command_error(),
             Self::Replaced(_) => {
-                self.hint(Failed, "run the same command again; no archive was created")
+                self.hinted_error(Failed, "run the same command again; no archive was created")
             }
-            Self::NoSpace(_) => self.nothing_changed(Failed, FREE_SPACE),
-            Self::Newer { .. } => self.hint(Refused, "upgrade codex-manager"),
-            Self::Damaged { .. } | Self::Unsafe { .. } | Self::Foreign(_) => self.nothing_changed(
+            Self::NoSpace(_) => self.unchanged_error(Failed, FREE_SPACE),
+            Self::Newer { .. } => self.hinted_error(Refused, "upgrade codex-manager"),
+            Self::Damaged { .. } | Self::Unsafe { .. } | Self::Foreign(_) => self.unchanged_error(
                 Refused,
                 "choose another archive: codex-manager list-backups",
             ),
@@ -27,7 +27,7 @@ impl Advised for codex_manager_core::archive::ArchiveError {
 impl Advised for codex_manager_core::codex::database::DatabaseError {
     fn to_command_error(&self) -> CommandError {
         if self.is_disk_full() {
-            return self.hint(Failed, FREE_SPACE);
+            return self.hinted_error(Failed, FREE_SPACE);
         }
         CommandError::wrap(Failed, self)
     }
@@ -38,15 +38,15 @@ impl Advised for codex_manager_core::journal::JournalError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Document(e) => e.to_command_error(),
-            Self::InProgress(_) => self.nothing_changed(Failed, "wait for it to end"),
-            Self::ForeignFolder(_) => self.nothing_changed(Refused, "inspect it, and remove it if you do not need it"),
-            Self::ConflictingSteps(_) => self.nothing_changed(Failed, "restore fewer files at once with --only"),
-            Self::Busy(_) => self.nothing_changed(CodexRunning, "end these programs first, the daemon with: codex app-server daemon stop"),
-            Self::Opened { kept, .. } => self.hint(CodexRunning, hint_for_undone("end Codex, then run the same command again", kept)),
-            Self::Written { kept, .. } => self.hint(CodexRunning, hint_for_undone("run the same command again", kept)),
+            Self::InProgress(_) => self.unchanged_error(Failed, "wait for it to end"),
+            Self::ForeignFolder(_) => self.unchanged_error(Refused, "inspect it, and remove it if you do not need it"),
+            Self::ConflictingSteps(_) => self.unchanged_error(Failed, "restore fewer files at once with --only"),
+            Self::Busy(_) => self.unchanged_error(CodexRunning, "end these programs first, the daemon with: codex app-server daemon stop"),
+            Self::OpenedMeanwhile { kept, .. } => self.hinted_error(CodexRunning, format_hint_after_undo("end Codex, then run the same command again", kept)),
+            Self::WrittenMeanwhile { kept, .. } => self.hinted_error(CodexRunning, format_hint_after_undo("run the same command again", kept)),
             Self::Deferred(obstacle) => obstacle.to_command_error(),
-            Self::Occupied(_) => self.nothing_changed(Refused, "run the other command again to finish it, or move the folder away"),
-            Self::DamagedJournal { .. } => self.nothing_changed(Failed, "the replaced files are beside the journal; keep what you need, then move the folder of the journal away"),
+            Self::StagingFolderExists(_) => self.unchanged_error(Refused, "run the other command again to finish it, or move the folder away"),
+            Self::DamagedJournal { .. } => self.unchanged_error(Failed, "the replaced files are beside the journal; keep what you need, then move the folder of the journal away"),
         }
     }
 }
@@ -54,17 +54,17 @@ impl Advised for codex_manager_core::journal::JournalError {
 impl Advised for codex_manager_core::journal::RecoveryObstacle {
     fn to_command_error(&self) -> CommandError {
         match self {
-            Self::InUse { .. } => self.nothing_changed(
+            Self::InUse { .. } => self.unchanged_error(
                 CodexRunning,
                 "end Codex, then finish it with: codex-manager doctor",
             ),
-            Self::Unrecognized { .. } => self.nothing_changed(
+            Self::Unrecognized { .. } => self.unchanged_error(
                 Refused,
                 "compare the files with their staged copies, keep what you need, and move the staging folder away",
             ),
             Self::MissingFolder { journal, .. } => {
                 let journal = journal.display();
-                self.nothing_changed(
+                self.unchanged_error(
                     Refused,
                     format!("mount its disk; if the folder no longer exists, remove {journal}"),
                 )
@@ -74,7 +74,7 @@ impl Advised for codex_manager_core::journal::RecoveryObstacle {
 }
 
 /// Returns the hint for a change that was undone: the folders with files written in the meantime, and the next step.
-fn hint_for_undone(next_step: &str, kept_folders: &[std::path::PathBuf]) -> String {
+fn format_hint_after_undo(next_step: &str, kept_folders: &[std::path::PathBuf]) -> String {
     if kept_folders.is_empty() {
         return format!("{next_step}; nothing was changed");
     }
@@ -113,28 +113,28 @@ impl Advised for codex_manager_core::restore::RestoreError {
             Self::Lease(e) => e.to_command_error(),
             Self::Journal(e) => e.to_command_error(),
             Self::Database(e) => e.to_command_error(),
-            Self::Busy(holders) => self.nothing_changed(CodexRunning, hint_for_busy(holders)),
-            Self::AnotherAccount { .. } => self.nothing_changed(Refused, "--yes saves the live login to its profile and continues; --auth skip keeps it in place"),
-            Self::Diverged(_) => self.nothing_changed(Conflict, "restore without --merge, or into another folder with --to DIR"),
-            Self::Continued(_) => self.nothing_changed(Refused, "keep the longer versions with --merge, or restore into another folder with --to DIR"),
-            Self::SharedDatabases(_) => self.nothing_changed(Refused, "restore into a separate folder with --to DIR")
+            Self::Busy(holders) => self.unchanged_error(CodexRunning, hint_for_busy(holders)),
+            Self::AnotherAccount { .. } => self.unchanged_error(Refused, "--yes saves the live login to its profile and continues; --auth skip keeps it in place"),
+            Self::Diverged(_) => self.unchanged_error(Conflict, "restore without --merge, or into another folder with --to DIR"),
+            Self::Continued(_) => self.unchanged_error(Refused, "keep the longer versions with --merge, or restore into another folder with --to DIR"),
+            Self::SharedDatabases(_) => self.unchanged_error(Refused, "restore into a separate folder with --to DIR")
                 .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
-            Self::OutsideDatabases(_) => self.nothing_changed(Refused, "--yes restores them there; --to DIR restores everything into one folder"),
-            Self::MountInside(_) => self.nothing_changed(Refused, "unmount it, or restore into another folder with --to DIR"),
-            Self::OverlapsHome(_) => self.nothing_changed(Usage, "choose a folder outside of both homes"),
-            Self::DanglingTarget(_) => self.nothing_changed(Refused, "mount its disk, or remove the link"),
-            Self::NotEmpty(_) => self.nothing_changed(Refused, "choose a new or empty folder"),
+            Self::OutsideDatabases(_) => self.unchanged_error(Refused, "--yes restores them there; --to DIR restores everything into one folder"),
+            Self::MountInside(_) => self.unchanged_error(Refused, "unmount it, or restore into another folder with --to DIR"),
+            Self::OverlapsHome(_) => self.unchanged_error(Usage, "choose a folder outside of both homes"),
+            Self::DanglingTarget(_) => self.unchanged_error(Refused, "mount its disk, or remove the link"),
+            Self::NotEmpty(_) => self.unchanged_error(Refused, "choose a new or empty folder"),
             Self::NotFound { archive, .. } => {
                 let name = shell::quote_if_needed(&archive.to_string_lossy());
-                self.nothing_changed(Failed, format!("list the files: tar tzf {name}"))
+                self.unchanged_error(Failed, format!("list the files: tar tzf {name}"))
             }
             Self::NoConversation { archive, .. } => {
                 let archive = shell::quote_if_needed(&archive.to_string_lossy());
-                self.nothing_changed(Failed, format!("choose one of its conversations: codex-manager restore {archive} --session"))
+                self.unchanged_error(Failed, format!("choose one of its conversations: codex-manager restore {archive} --session"))
             }
-            Self::NothingToRestore(_) => self.hint(Failed, "the home keeps its own id, and logins and temporary files may be left out; nothing was changed"),
-            Self::BackupIncomplete { .. } => self.nothing_changed(Refused, "make these files readable; files, but not folders, can also be restored without a safety backup: --no-safety-backup"),
-            Self::OtherCredentialStore(_) => self.nothing_changed(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
+            Self::NothingToRestore(_) => self.hinted_error(Failed, "the home keeps its own id, and logins and temporary files may be left out; nothing was changed"),
+            Self::BackupIncomplete { .. } => self.unchanged_error(Refused, "make these files readable; files, but not folders, can also be restored without a safety backup: --no-safety-backup"),
+            Self::OtherCredentialStore(_) => self.unchanged_error(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
         }
     }
 }

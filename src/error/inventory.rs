@@ -34,21 +34,21 @@ impl Advised for codex_manager_core::inventory::status::StatusError {
         match self {
             Self::Document(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::Text(_) => self.hint(
+            Self::Text(_) => self.hinted_error(
                 Failed,
                 "paste the whole output of /status in Codex, including the lines of the limits",
             ),
             Self::UnreadableAccount(_) => self
-                .nothing_changed(Failed, "copy /status again from a wider terminal")
+                .unchanged_error(Failed, "copy /status again from a wider terminal")
                 .hint(
                     "or name the account of the text: codex-manager status NAME --status-file FILE",
                 ),
             Self::AnotherAccount { .. } => self
-                .nothing_changed(Refused, "paste the /status of the live account")
+                .unchanged_error(Refused, "paste the /status of the live account")
                 .hint(
                     "or name the account of the text: codex-manager status NAME --status-file FILE",
                 ),
-            Self::NotOfAccount { .. } => self.nothing_changed(
+            Self::NotOfAccount { .. } => self.unchanged_error(
                 Refused,
                 "name the account of the text, or leave out --account",
             ),

@@ -10,7 +10,7 @@ impl Advised for codex_manager_core::launch::session::LaunchError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Switch(e) => e.to_command_error(),
-            Self::Lease(LeaseError::Live { profile, home }) => self.nothing_changed(
+            Self::Lease(LeaseError::Live { profile, home }) => self.unchanged_error(
                 Refused,
                 format!(
                     "launch it there: codex-manager --codex-home {} launch {}",
@@ -22,7 +22,7 @@ impl Advised for codex_manager_core::launch::session::LaunchError {
             Self::Profile(e) => e.to_command_error(),
             Self::Isolation(e) => e.to_command_error(),
             Self::Program(_) => {
-                self.nothing_changed(Failed, "pass the path of codex: --codex-bin FILE")
+                self.unchanged_error(Failed, "pass the path of codex: --codex-bin FILE")
             }
             Self::NoConversation(subcommand) => {
                 let hint = match subcommand.as_str() {
@@ -33,9 +33,9 @@ impl Advised for codex_manager_core::launch::session::LaunchError {
                     "login" => "sign in to a profile: codex-manager profile login NAME",
                     _ => "run it directly, without codex-manager",
                 };
-                self.hint(Refused, hint)
+                self.hinted_error(Refused, hint)
             }
-            Self::Daemon(_) => self.nothing_changed(CodexRunning, "stop it with --stop-daemon"),
+            Self::Daemon(_) => self.unchanged_error(CodexRunning, "stop it with --stop-daemon"),
         }
     }
 }
@@ -43,15 +43,15 @@ impl Advised for codex_manager_core::launch::session::LaunchError {
 impl Advised for codex_manager_core::shutdown::ShutdownError {
     fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Refused(refusal) => self.nothing_changed(CodexRunning, refusal.reason.remedy()),
+            Self::Refused(refusal) => self.unchanged_error(CodexRunning, refusal.reason.remedy()),
             Self::Declined(_) => {
-                self.nothing_changed(CodexRunning, "end Codex, then run the same command again")
+                self.unchanged_error(CodexRunning, "end Codex, then run the same command again")
             }
-            Self::NoPrompter(_) => self.nothing_changed(
+            Self::NoPrompter(_) => self.unchanged_error(
                 CodexRunning,
                 "end Codex, or allow ending it with --auto-terminate-without-confirmation",
             ),
-            Self::NotGone { .. } | Self::NoProgram { .. } | Self::Daemon(_) => self.hint(
+            Self::NotGone { .. } | Self::NoProgram { .. } | Self::Daemon(_) => self.hinted_error(
                 Refused,
                 "end Codex yourself, then run the same command again; no file was changed",
             ),
@@ -64,19 +64,19 @@ impl Advised for codex_manager_core::launch::isolated_home::IsolationError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
-            Self::NotALink { .. } => self.hint(
+            Self::NotALink { .. } => self.hinted_error(
                 Refused,
                 "move its content to the real Codex home, then remove it",
             ),
-            Self::OtherHome(_) => self.nothing_changed(
+            Self::OtherHome(_) => self.unchanged_error(
                 CodexRunning,
                 "end that Codex first; find it with: codex-manager launches",
             ),
-            Self::RelativeDatabases(_) => self.nothing_changed(
+            Self::RelativeDatabases(_) => self.unchanged_error(
                 Refused,
                 "write the absolute path of that folder in config.toml",
             ),
-            Self::Unsupported => self.nothing_changed(Refused, "run without --isolated"),
+            Self::Unsupported => self.unchanged_error(Refused, "run without --isolated"),
         }
     }
 }

@@ -7,14 +7,14 @@ impl Advised for codex_manager_core::schedule::ScheduleError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
-            Self::Foreign(_) => self.nothing_changed(
+            Self::Foreign(_) => self.unchanged_error(
                 Refused,
                 "inspect it, and move it away if you do not need it",
             ),
             Self::Unwritable { .. } => {
-                self.nothing_changed(Refused, "choose a path without special characters")
+                self.unchanged_error(Refused, "choose a path without special characters")
             }
-            Self::NoHome => self.hint(Usage, "set HOME"),
+            Self::NoHome => self.hinted_error(Usage, "set HOME"),
         }
     }
 }

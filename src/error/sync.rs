@@ -16,15 +16,15 @@ use codex_manager_core::sync::snapshots::RemoteError;
 impl Advised for SyncConfigError {
     fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Missing(_) => self.nothing_changed(
+            Self::Missing(_) => self.unchanged_error(
                 Usage,
                 "create one with: codex-manager sync init --cloud DIR, or name one with -c FILE",
             ),
             Self::Overlap { .. } => {
-                self.nothing_changed(Usage, "choose folders that do not contain each other")
+                self.unchanged_error(Usage, "choose folders that do not contain each other")
             }
             Self::Settings(e @ SettingsError::Newer { .. }) => e.to_command_error(),
-            Self::Settings(_) => self.nothing_changed(
+            Self::Settings(_) => self.unchanged_error(
                 Usage,
                 "fix it, then check it with: codex-manager sync validate",
             ),
@@ -38,13 +38,13 @@ impl Advised for PlanError {
             Self::Io(e) => e.to_command_error(),
             Self::CodexSyncImport(e) => e.to_command_error(),
             Self::State(e) => e.to_command_error(),
-            Self::NoCloud(_) => self.nothing_changed(Refused, "mount it, start its client, or create it with mkdir"),
-            Self::NotAFolder(_) => self.nothing_changed(Refused, "move it away: codex-manager needs a real folder there"),
-            Self::NoCodexHome(_) => self.nothing_changed(Refused, "mount it, or choose another with --codex-home or paths.local_state_dir"),
-            Self::MostFilesMissing { .. } => self.nothing_changed(Refused, "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill"),
-            Self::Unmounted(_) => self.nothing_changed(Refused, "mount it, or start its client, then run the same command again"),
-            Self::NoManifest(_) => self.nothing_changed(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
-            Self::ManifestNotDownloaded(_) => self.nothing_changed(Refused, "let the cloud client download it, or make the folder available offline"),
+            Self::NoCloud(_) => self.unchanged_error(Refused, "mount it, start its client, or create it with mkdir"),
+            Self::NotAFolder(_) => self.unchanged_error(Refused, "move it away: codex-manager needs a real folder there"),
+            Self::NoCodexHome(_) => self.unchanged_error(Refused, "mount it, or choose another with --codex-home or paths.local_state_dir"),
+            Self::MostFilesMissing { .. } => self.unchanged_error(Refused, "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill"),
+            Self::Unmounted(_) => self.unchanged_error(Refused, "mount it, or start its client, then run the same command again"),
+            Self::NoManifest(_) => self.unchanged_error(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
+            Self::ManifestNotDownloaded(_) => self.unchanged_error(Refused, "let the cloud client download it, or make the folder available offline"),
             Self::InvalidGlob(_) => CommandError::wrap(Usage, self),
         }
     }
@@ -56,16 +56,16 @@ impl Advised for RemoteError {
             Self::Io(e) => e.to_command_error(),
             Self::State(e) => e.to_command_error(),
             Self::Plan(e) => e.to_command_error(),
-            Self::Damaged { machine, .. } => self.nothing_changed(
+            Self::Damaged { machine, .. } => self.unchanged_error(
                 Refused,
                 format!("sync {machine} again, or check the vault: codex-manager vault check --read-data; if the machine is gone: codex-manager sync forget {machine}"),
             ),
-            Self::Newer(_) => self.nothing_changed(Refused, "upgrade codex-manager"),
-            Self::OtherDisk(_) => self.nothing_changed(
+            Self::Newer(_) => self.unchanged_error(Refused, "upgrade codex-manager"),
+            Self::OtherDisk(_) => self.unchanged_error(
                 Usage,
                 "sync makes hard links from one to the other: move the manager home, or name another one with --manager-home",
             ),
-            Self::Changed(_) => self.hint(Failed, "end Codex, then run the same command again"),
+            Self::Changed(_) => self.hinted_error(Failed, "end Codex, then run the same command again"),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Advised for CodexSyncStateError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
-            Self::Invalid { .. } => self.nothing_changed(
+            Self::Invalid { .. } => self.unchanged_error(
                 Usage,
                 "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
             ),
@@ -104,7 +104,7 @@ impl Advised for BackupError {
             Self::Io(e) => e.to_command_error(),
             Self::Clock(e) => e.to_command_error(),
             Self::NotAZip(_) => CommandError::wrap(Failed, self),
-            Self::List { .. } => self.hint(Refused, "nothing was changed"),
+            Self::List { .. } => self.hinted_error(Refused, "nothing was changed"),
         }
     }
 }
@@ -118,23 +118,23 @@ impl Advised for SyncRestoreError {
             Self::NoSuchSnapshot(path) => {
                 let folder = path.parent().unwrap_or(path).display();
                 let hint = format!("the snapshots are the folders and .zip files in {folder}");
-                self.hint(Failed, hint)
-                    .nothing_changed("show the newest one: codex-manager sync restore")
+                self.hinted_error(Failed, hint)
+                    .hint_unchanged("show the newest one: codex-manager sync restore")
             }
-            Self::NoSnapshots(_) => self.nothing_changed(
+            Self::NoSnapshots(_) => self.unchanged_error(
                 Failed,
                 "a sync creates one before it overwrites or deletes a file",
             ),
-            Self::NoLocalFiles(_) => self.nothing_changed(
+            Self::NoLocalFiles(_) => self.unchanged_error(
                 Failed,
                 "restore a version that a sync replaced in the vault to this machine: codex-manager sync restore --target local",
             ),
             Self::Changed(_) | Self::Stopped { .. } => CommandError::wrap(Failed, self),
             Self::Outside { .. } => {
-                self.nothing_changed(Usage, "give the name of a folder or .zip file in it")
+                self.unchanged_error(Usage, "give the name of a folder or .zip file in it")
             }
             Self::Unsafe { .. } | Self::Damaged { .. } => {
-                self.nothing_changed(Refused, "choose another snapshot: --from NAME")
+                self.unchanged_error(Refused, "choose another snapshot: --from NAME")
             }
         }
     }
@@ -146,15 +146,15 @@ impl Advised for ConflictCopyError {
             Self::Io(e) => e.to_command_error(),
             Self::Backup(e) => e.to_command_error(),
             Self::NotDownloaded(_) | Self::NoConversation(_) => {
-                self.nothing_changed(Failed, "sync first: codex-manager sync run --apply")
+                self.unchanged_error(Failed, "sync first: codex-manager sync run --apply")
             }
-            Self::NotConvertible { .. } => self.hint(Failed, "nothing was changed"),
+            Self::NotConvertible { .. } => self.hinted_error(Failed, "nothing was changed"),
         }
     }
 }
 
 impl Advised for IndexUpdateError {
     fn to_command_error(&self) -> CommandError {
-        self.hint(Failed, "close Codex, then run the same command again")
+        self.hinted_error(Failed, "close Codex, then run the same command again")
     }
 }

@@ -12,20 +12,20 @@ impl Advised for codex_manager_core::transfer::TransferError {
             Self::Document(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
             Self::PythonHome(e) => e.to_command_error(),
-            Self::Exists(_) => self.nothing_changed(Refused, "choose another name"),
-            Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
-            Self::Changed(_) => self.nothing_changed(Failed, "run the same command again"),
-            Self::BadKey(_) => self.nothing_changed(Usage, "give another passphrase, or create a key with age-keygen"),
-            Self::NeedsPassphrase(_) => self.nothing_changed(Usage, "give the passphrase: --passphrase-file FILE"),
-            Self::NeedsIdentity(_) => self.nothing_changed(Usage, "give its private key: --identity FILE"),
-            Self::WrongKey { .. } => self.nothing_changed(Refused, "give another: --passphrase-file FILE or --identity FILE"),
-            Self::Foreign { .. } => self.nothing_changed(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
-            Self::Damaged { .. } => self.nothing_changed(Refused,
+            Self::Exists(_) => self.unchanged_error(Refused, "choose another name"),
+            Self::Locked(_) => self.unchanged_error(Failed, "list the Codex processes: codex-manager current"),
+            Self::Changed(_) => self.unchanged_error(Failed, "run the same command again"),
+            Self::BadKey(_) => self.unchanged_error(Usage, "give another passphrase, or create a key with age-keygen"),
+            Self::NeedsPassphrase(_) => self.unchanged_error(Usage, "give the passphrase: --passphrase-file FILE"),
+            Self::NeedsIdentity(_) => self.unchanged_error(Usage, "give its private key: --identity FILE"),
+            Self::WrongKey { .. } => self.unchanged_error(Refused, "give another: --passphrase-file FILE or --identity FILE"),
+            Self::Foreign { .. } => self.unchanged_error(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
+            Self::Damaged { .. } => self.unchanged_error(Refused,
                 "copy it again from the other machine; if it is damaged there too, export again there: codex-manager profile \
                  export FILE; a login that moved into it first has to be saved again: codex-manager profile save NAME --from \
                  FILE, with the auth.json in the folder of that profile"),
-            Self::Newer { .. } => self.nothing_changed(Refused, "upgrade codex-manager"),
-            Self::NoSpace(_) => self.nothing_changed(Failed, FREE_SPACE),
+            Self::Newer { .. } => self.unchanged_error(Refused, "upgrade codex-manager"),
+            Self::NoSpace(_) => self.unchanged_error(Failed, FREE_SPACE),
         }
     }
 }
@@ -54,9 +54,9 @@ impl Advised for codex_manager_core::transfer::PythonHomeError {
                 "import legacy *_auth.json files with: codex-manager normalize DIR",
             ),
             Self::Taken(_) => {
-                return self.hint(Failed, "run the same command again: it copies the rest");
+                return self.hinted_error(Failed, "run the same command again: it copies the rest");
             }
         };
-        self.nothing_changed(kind, hint)
+        self.unchanged_error(kind, hint)
     }
 }

@@ -423,7 +423,7 @@ pub(crate) fn apply_with_restore_marker(
         Err(RestoreError::Journal(error)) => {
             matches!(
                 error,
-                JournalError::Written { .. } | JournalError::Opened { .. }
+                JournalError::WrittenMeanwhile { .. } | JournalError::OpenedMeanwhile { .. }
             )
         }
         applied => applied.is_err(),

@@ -118,7 +118,9 @@ pub(crate) fn restore_archive_onto(
     };
     // The child that another test has forked has all files of this process open until it executes its program.
     let restored = poll(EVENT_LIMIT, || match apply::apply(&request, &Silent) {
-        Err(RestoreError::Busy(_) | RestoreError::Journal(JournalError::Opened { .. })) => None,
+        Err(
+            RestoreError::Busy(_) | RestoreError::Journal(JournalError::OpenedMeanwhile { .. }),
+        ) => None,
         result => Some(result),
     });
     restored

@@ -31,7 +31,7 @@ pub enum JournalError {
     ForeignFolder(PathBuf),
     /// The staging folder of another transaction exists. Nothing was changed.
     #[error("the staging folder of another command exists: {}", .0.display())]
-    Occupied(PathBuf),
+    StagingFolderExists(PathBuf),
     /// The journal of an interrupted transaction is damaged. Nothing was changed.
     #[error("the journal of an interrupted command is damaged ({detail}): {}", path.display())]
     DamagedJournal { path: PathBuf, detail: String },
@@ -43,7 +43,7 @@ pub enum JournalError {
     Busy(Vec<Holder>),
     /// Files of the replaced state were written while the new one was prepared. The old state is live.
     #[error("files were written during the command: {}", format_first_paths(files))]
-    Written {
+    WrittenMeanwhile {
         /// The live paths of the files.
         files: Vec<PathBuf>,
         /// The folders that the new state was moved to, because files in it were written too.
@@ -54,7 +54,7 @@ pub enum JournalError {
         "the Codex home was opened during the command, so the change was undone: {}",
         format_holders(holders)
     )]
-    Opened {
+    OpenedMeanwhile {
         holders: Vec<Holder>,
         /// The folders that the new state was moved to, because these processes may have written to it.
         kept: Vec<PathBuf>,

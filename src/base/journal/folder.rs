@@ -88,7 +88,7 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
     beneath::protect(folder, FollowedLinks::AT_TOP);
     match atomic::make_folder(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            Err(JournalError::Occupied(folder.to_path_buf()))
+            Err(JournalError::StagingFolderExists(folder.to_path_buf()))
         }
         other => Ok(other.at("create folder", folder)?),
     }

@@ -96,7 +96,7 @@ impl Transaction {
                 Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
                     if std::mem::replace(&mut has_recovered, true) {
                         // The files of the folder could be neither removed nor renamed.
-                        return Err(JournalError::Occupied(folder.to_path_buf()));
+                        return Err(JournalError::StagingFolderExists(folder.to_path_buf()));
                     }
                     recover_locked(folder, lock, policy)?;
                 }

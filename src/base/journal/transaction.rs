@@ -218,7 +218,7 @@ impl Transaction {
         // before the list. A process that starts now finds the new state.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
-            return Err(JournalError::Opened {
+            return Err(JournalError::OpenedMeanwhile {
                 holders,
                 // The undo fills it.
                 kept: Vec::new(),
@@ -248,7 +248,7 @@ impl Transaction {
         if files.is_empty() {
             return Ok(());
         }
-        Err(JournalError::Written {
+        Err(JournalError::WrittenMeanwhile {
             files,
             // The undo fills it.
             kept: Vec::new(),
@@ -298,7 +298,7 @@ impl Transaction {
         locks: DatabaseLocks,
     ) -> Result<JournalError, JournalError> {
         // A program that has opened a file of the new state may still write to it.
-        self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
+        self.journal.keeps_replaced = matches!(cause, JournalError::OpenedMeanwhile { .. });
         // If this write fails and the process is killed, a recovery may complete the new state, which is complete too.
         let _ = self.set_state(JournalState::Undoing);
 
@@ -312,8 +312,8 @@ impl Transaction {
 
         if must_keep_staged {
             let folders = self.move_staged_to_kept_folders()?;
-            if let JournalError::Opened { kept, .. } | JournalError::Written { kept, .. } =
-                &mut cause
+            if let JournalError::OpenedMeanwhile { kept, .. }
+            | JournalError::WrittenMeanwhile { kept, .. } = &mut cause
             {
                 *kept = folders;
             }
@@ -538,12 +538,18 @@ fn check_disjoint<'a>(
     mut paths: impl Iterator<Item = &'a Path> + Clone,
 ) -> Result<(), JournalError> {
     let mut all_paths = HashSet::new();
-    let duplicate = paths.clone().find(|path| !all_paths.insert(*path));
+    for path in paths.clone() {
+        let is_new = all_paths.insert(path);
+        if !is_new {
+            return Err(JournalError::ConflictingSteps(path.to_path_buf()));
+        }
+    }
+
     let is_below_another = |path: &&Path| {
         let mut ancestors = path.ancestors().skip(1);
         ancestors.any(|ancestor| all_paths.contains(ancestor))
     };
-    match duplicate.or_else(|| paths.find(is_below_another)) {
+    match paths.find(is_below_another) {
         Some(path) => Err(JournalError::ConflictingSteps(path.to_path_buf())),
         None => Ok(()),
     }

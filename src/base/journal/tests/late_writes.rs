@@ -43,7 +43,7 @@ fn fixture() -> Fixture {
 /// Asserts that the commit failed because of `name`, that the old state with the late file is live, and that
 /// nothing else is left.
 fn assert_undone(fixture: &Fixture, committed: Result<Vec<PathBuf>, JournalError>, name: &str) {
-    let Err(JournalError::Written { files, kept }) = committed else {
+    let Err(JournalError::WrittenMeanwhile { files, kept }) = committed else {
         panic!("{name}: {committed:?}");
     };
     assert_eq!(files, [fixture.live(name)]);
@@ -147,7 +147,7 @@ fn a_new_state_that_was_written_before_the_undo_is_kept_and_reported() {
         fs::write(old, "late").unwrap();
     });
     let committed = transaction.commit(steps, &meanwhile);
-    let Err(JournalError::Written { files, kept }) = committed else {
+    let Err(JournalError::WrittenMeanwhile { files, kept }) = committed else {
         panic!("{committed:?}");
     };
     assert_eq!(files, [fixture.live("folder/x")]);

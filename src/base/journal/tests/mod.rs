@@ -357,7 +357,7 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     let opened = transaction.commit(steps, &Meanwhile::opened(|| ()));
-    let Err(JournalError::Opened { kept, holders }) = opened else {
+    let Err(JournalError::OpenedMeanwhile { kept, holders }) = opened else {
         panic!("{opened:?}");
     };
     assert_eq!(holders, [codex()]);
@@ -383,7 +383,7 @@ fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
                 atomic::write(&fixture.live("auth"), b"renewed").unwrap();
             }),
         );
-        let Err(JournalError::Opened { kept, .. }) = opened else {
+        let Err(JournalError::OpenedMeanwhile { kept, .. }) = opened else {
             panic!("{opened:?}");
         };
         assert_eq!(fixture.live_state(), OLD, "{unsupported}");

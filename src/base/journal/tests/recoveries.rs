@@ -233,7 +233,10 @@ fn a_folder_of_another_transaction_is_not_used() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("staged"), "another's").unwrap();
     let refused = transaction.add_folder(&other).unwrap_err();
-    assert!(matches!(refused, JournalError::Occupied(_)), "{refused}");
+    assert!(
+        matches!(refused, JournalError::StagingFolderExists(_)),
+        "{refused}"
+    );
     drop(transaction);
     let text = fs::read_to_string(other.join("staged")).unwrap();
     assert_eq!(text, "another's");

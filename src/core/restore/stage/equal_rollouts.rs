@@ -67,7 +67,7 @@ pub(crate) fn link_equal_rollouts(
     Ok(equal)
 }
 
-/// Fails with [`JournalError::Written`] if a rollout was written after [`link_equal_rollouts`] linked it.
+/// Fails with [`JournalError::WrittenMeanwhile`] if a rollout was written after [`link_equal_rollouts`] linked it.
 pub(crate) fn check_linked_rollouts_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
@@ -85,7 +85,7 @@ pub(crate) fn check_linked_rollouts_unchanged(
 
     changed_file.map_or(Ok(()), |file| {
         let path = file.path.as_path();
-        Err(RestoreError::Journal(JournalError::Written {
+        Err(RestoreError::Journal(JournalError::WrittenMeanwhile {
             files: vec![stage.root_of(path).live_path(path)],
             kept: Vec::new(),
         }))
