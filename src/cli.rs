@@ -9,7 +9,7 @@ mod tests;
 mod unfinished;
 
 use self::command::{Cli, Command};
-use self::help::{asks_for_global_options, render_global_options, tree};
+use self::help::{asks_for_global_options, command_tree, render_global_options};
 use crate::choices::shell_completers::ShellCompleter;
 use crate::commands::{self, recommend::RecommendArgs};
 use crate::context::{self, Context, Environment, Flags, Settings};
@@ -180,11 +180,11 @@ fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCo
 fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
     let program = std::iter::once(OsStr::new("codex-manager"));
     let command_line = program.chain(words.iter().map(OsString::as_os_str));
-    let cli = tree()
+    let cli = command_tree()
         .try_get_matches_from(command_line)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|e| CommandError::usage("invalid command line").because(e))?;
-    cli.command.run(context, tree)
+    cli.command.run(context, command_tree)
 }
 
 /// Finishes interrupted commands, then runs the command. Logs both if `wants_log` is true.
@@ -201,7 +201,7 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
     let work = || {
         tighten_manager_home(context, &command)?;
         unfinished::recover_interrupted(context, &command)?;
-        command.run(context, tree)
+        command.run(context, command_tree)
     };
     if wants_log && !opens_own_log {
         run_with_log(context, &LogSettings::default(), None, work)
@@ -263,7 +263,7 @@ fn print_completions(env: &Environment) -> ExitCode {
         .collect();
 
     let result =
-        CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(tree()))
+        CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(command_tree()))
             .shells(Shells(&shells))
             .var(commands::completions::VARIABLE)
             .try_complete(std::env::args_os(), Some(&env.current_dir));

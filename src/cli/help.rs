@@ -55,7 +55,7 @@ pub(super) fn render_commands(tree: &Command) -> String {
 }
 
 /// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
-pub(super) fn tree() -> Command {
+pub(super) fn command_tree() -> Command {
     let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
     let inner_template = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = Cli::command();

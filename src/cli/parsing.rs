@@ -1,7 +1,7 @@
 //! The arguments of the process, and the messages of clap.
 
 use super::command::{Cli, Command};
-use super::help::tree;
+use super::help::command_tree;
 use crate::context::Flags;
 use crate::error::{CommandError, ErrorKind};
 use crate::{commands, ui};
@@ -69,17 +69,17 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
         Kind::ValueValidation,
         Kind::ArgumentConflict,
     ];
-    let matches = match tree().try_get_matches() {
+    let matches = match command_tree().try_get_matches() {
         Err(e) if errors_of_negations.contains(&e.kind()) => {
             let words: Vec<_> = std::env::args_os().collect();
             mark_negations(words)
-                .and_then(|words| tree().try_get_matches_from(words).ok())
+                .and_then(|words| command_tree().try_get_matches_from(words).ok())
                 .ok_or(e)
         }
         parsed => parsed,
     }?;
 
-    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut tree()))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command_tree()))?;
     Ok((cli, is_dry_run(&matches)))
 }
 
@@ -174,6 +174,6 @@ mod tests {
 
     #[test]
     fn the_version_is_printed_as_by_clap() {
-        assert_eq!(tree().render_version(), format!("{VERSION}\n"));
+        assert_eq!(command_tree().render_version(), format!("{VERSION}\n"));
     }
 }

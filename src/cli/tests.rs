@@ -1,7 +1,7 @@
 //! docs/cli-reference.md and the help are those of the tree of commands, and the examples of the help are valid.
 
 use super::help::{
-    GLOBAL_OPTIONS, asks_for_global_options, render_commands, render_global_options, tree,
+    GLOBAL_OPTIONS, asks_for_global_options, command_tree, render_commands, render_global_options,
 };
 use clap::Command;
 use std::ffi::OsString;
@@ -45,7 +45,7 @@ fn describe(command: &Command, path: &str, text: &mut String) {
 fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
-    describe(&tree(), "", &mut text);
+    describe(&command_tree(), "", &mut text);
     let global = render_global_options(Some(100));
     write!(text, "\n## Global options\n\n```text\n{global}\n```\n").unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -61,7 +61,7 @@ fn the_cli_reference_matches_help() {
 
 #[test]
 fn the_overview_lists_every_command_with_its_summary_in_one_line() {
-    let tree = tree();
+    let tree = command_tree();
     let overview = render_commands(&tree);
     for command in tree.get_subcommands().filter(|c| c.get_name() != "help") {
         let about = command.get_about().unwrap().to_string();
@@ -81,7 +81,7 @@ fn the_overview_lists_every_command_with_its_summary_in_one_line() {
 #[test]
 fn the_global_options_are_those_of_every_command() {
     let page = render_global_options(Some(100));
-    let mut tree = tree();
+    let mut tree = command_tree();
     tree.build();
     for arg in tree.get_arguments().filter(|arg| arg.is_global_set()) {
         let name = format!("--{}", arg.get_long().unwrap());
@@ -117,7 +117,7 @@ fn every_option_takes_at_most_one_value() {
         }
         command.get_subcommands().for_each(check);
     }
-    let mut command = tree();
+    let mut command = command_tree();
     command.build();
     check(&command);
 }
@@ -159,7 +159,7 @@ fn split_words(line: &str) -> Vec<String> {
 
 #[test]
 fn every_command_has_an_example_and_all_examples_parse() {
-    let tree = tree();
+    let tree = command_tree();
     let mut count = 0;
     visit_examples(&tree, "codex-manager", &mut |name, examples| {
         assert!(
@@ -179,7 +179,7 @@ fn every_command_has_an_example_and_all_examples_parse() {
 
 #[test]
 fn examples_fit_80_columns() {
-    visit_examples(&tree(), "codex-manager", &mut |name, examples| {
+    visit_examples(&command_tree(), "codex-manager", &mut |name, examples| {
         for line in examples.lines() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
