@@ -312,7 +312,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
                 ui.note("query its quota: codex-manager status");
             }
         }
-        LoginState::Ok if !credential_store.reads_auth_json() => ui.note(format_args!(
+        LoginState::Ok if !credential_store.always_reads_auth_json() => ui.note(format_args!(
             "cannot switch to it: {}",
             credential_store.describe()
         )),

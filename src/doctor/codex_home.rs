@@ -38,7 +38,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(home, config.store));
-    if config.store.reads_auth_json() {
+    if config.store.always_reads_auth_json() {
         checks.push(check_login(context, config.store));
     } else if home.join(AUTH_JSON).exists() {
         let message = "Codex may have another login than auth.json: the live account is unknown";
@@ -152,7 +152,7 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
 }
 
 fn check_store_setting(home: &Path, store: CredentialStore) -> Check {
-    if store.reads_auth_json() {
+    if store.always_reads_auth_json() {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
 

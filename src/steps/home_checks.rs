@@ -58,7 +58,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
     }
 
     // Codex with a keyring deletes auth.json when it stores a login, so a switch by this file would have no effect.
-    if config.store.reads_auth_json() {
+    if config.store.always_reads_auth_json() {
         return Ok(());
     }
 
@@ -70,8 +70,10 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
 /// Checks that the arguments of Codex do not select another credential store than `auth.json`.
 pub(crate) fn check_store_in_arguments(arguments: &[OsString]) -> Result<()> {
     match CredentialStore::from_arguments(arguments) {
-        Some(store) if !store.reads_auth_json() => Err(CommandError::refused(store.describe())
-            .hint("start Codex without this setting in its arguments; nothing was changed")),
+        Some(store) if !store.always_reads_auth_json() => {
+            Err(CommandError::refused(store.describe())
+                .hint("start Codex without this setting in its arguments; nothing was changed"))
+        }
         _ => Ok(()),
     }
 }

@@ -76,7 +76,7 @@ impl CredentialStore {
     }
 
     /// Returns true if Codex certainly reads auth.json. False for `auto`, which depends on the system.
-    pub fn reads_auth_json(self) -> bool {
+    pub fn always_reads_auth_json(self) -> bool {
         self == Self::File
     }
 
@@ -120,7 +120,7 @@ impl CredentialStore {
 /// See [`AuthFile::read`].
 pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     let auth = AuthFile::read(&home.join(AUTH_JSON))?;
-    Ok(if CredentialStore::read(home).reads_auth_json() {
+    Ok(if CredentialStore::read(home).always_reads_auth_json() {
         auth
     } else {
         AuthFile::Missing

@@ -233,11 +233,11 @@ impl BackupArgs {
         let records = context.archives()?;
         let store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-        let login = auth.as_ref().and_then(AuthFile::login);
-        let login = login.filter(|_| store.may_read_auth_json());
-        let identity = login.map(|login| &login.identity);
-        // A login in the keyring is not read, so archives of all accounts count.
-        let is_account_hidden = identity.is_none() && !store.reads_auth_json();
+        let stored_login = auth.as_ref().and_then(AuthFile::login);
+        let live_login = stored_login.filter(|_| store.may_read_auth_json());
+        let live_identity = live_login.map(|login| &login.identity);
+        // The login may be in a keyring, which is not read. The account is unknown then.
+        let may_be_in_keyring = live_identity.is_none() && !store.always_reads_auth_json();
 
         let machine = context.machine();
         let newest = store::find_newest_usable(&records, |metadata| {
@@ -246,8 +246,8 @@ impl BackupArgs {
                 && !metadata.is_safety()
                 && metadata.records_home(context.codex_home())
                 && !metadata.is_from_other_machine(machine.as_deref())
-                && (is_account_hidden
-                    || is_same_account_or_none(metadata.identity().as_ref(), identity))
+                && (may_be_in_keyring
+                    || is_same_account_or_none(metadata.identity().as_ref(), live_identity))
         });
         let Some(newest) = newest else {
             return Ok(None);
@@ -355,6 +355,6 @@ fn is_same_account_or_none(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 /// Returns true if there are no figures of the account's quota. Accounts with an API key and signed-out homes have no
 /// quota.
 fn lacks_quota_figures(report: &StatusReport) -> bool {
-    let is_signed_out = report.identity.is_none() && report.store.reads_auth_json();
+    let is_signed_out = report.identity.is_none() && report.store.always_reads_auth_json();
     report.observation.is_none() && !report.is_api_key() && !is_signed_out
 }

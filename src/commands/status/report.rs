@@ -81,7 +81,7 @@ fn suggest_fix(
 
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            if report.store.reads_auth_json() {
+            if report.store.always_reads_auth_json() {
                 suggest_sign_in(context)
             } else {
                 "sign in: codex login".into()

@@ -348,7 +348,7 @@ impl Profiles {
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
             }
-            return Err(if CredentialStore::read(&home).reads_auth_json() {
+            return Err(if CredentialStore::read(&home).always_reads_auth_json() {
                 LeaseError::Live { profile, home }
             } else {
                 LeaseError::InKeyring { profile, home }
@@ -362,7 +362,7 @@ impl Profiles {
         // If Codex keeps the login in the keyring, the home may own it although auth.json has no login.
         if let Some(home) = saved.file.live_home.clone()
             && saved.file.owner == LoginOwner::Live
-            && !CodexConfig::read(&home).store.reads_auth_json()
+            && !CodexConfig::read(&home).store.always_reads_auth_json()
         {
             return Err(LeaseError::InKeyring { profile, home });
         }

@@ -279,7 +279,7 @@ pub(crate) fn renew_live_login(
     };
 
     // Checked before the lock and again under it, so that a home with nothing to replace is not locked.
-    if !CodexConfig::read(home).store.reads_auth_json()
+    if !CodexConfig::read(home).store.always_reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {
         return Ok(LiveHomeUpdate::No);

@@ -265,7 +265,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
         let note = format!("cannot parse config.toml of the Codex home: {problem}");
         notes.push(note);
     }
-    if !config.store.reads_auth_json() {
+    if !config.store.always_reads_auth_json() {
         let store = config.store.describe();
         notes.push(format!("{store}, so auth.json may be outdated"));
     }
@@ -291,7 +291,7 @@ pub fn find_obstacle(
     }
 
     // Codex may have its login elsewhere, so the content of the file is no obstacle.
-    if !store.reads_auth_json() {
+    if !store.always_reads_auth_json() {
         return None;
     }
 
@@ -316,7 +316,7 @@ pub fn find_obstacle(
 }
 
 fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
-    store.reads_auth_json()
+    store.always_reads_auth_json()
         && auth
             .login()
             .is_some_and(|login| login.identity.kind.is_billed_by_use())
@@ -413,7 +413,7 @@ fn check_account_of_text(
     }
 
     let text_email = text.and_then(|text| text.email.as_ref());
-    let login = auth.login().filter(|_| store.reads_auth_json());
+    let login = auth.login().filter(|_| store.always_reads_auth_json());
 
     match (text_email, login) {
         (Some(text_email), Some(login))

@@ -23,7 +23,7 @@ pub(super) fn merge_answer(
     let account = answer.account.ok().flatten();
     let probed_identity = account.as_ref().and_then(ProbedAccount::identity);
 
-    if report.store.reads_auth_json() {
+    if report.store.always_reads_auth_json() {
         let limits = answer.limits.as_ref().ok();
         let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
         if let Some(home) = &report.identity
@@ -39,7 +39,8 @@ pub(super) fn merge_answer(
     }
 
     // If auth.json names no account, or Codex may have its login elsewhere, the account of the answer counts.
-    if probed_identity.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
+    let may_be_in_keyring = !report.store.always_reads_auth_json();
+    if probed_identity.is_some() && (report.identity.is_none() || may_be_in_keyring) {
         report.identity = probed_identity;
         report.login = LoginState::Ok;
         report.freshness = None;

@@ -22,7 +22,9 @@ pub(crate) fn check_account(
     // With a keyring, Codex 0.169 ignores auth.json. An archive of the mode `auth` is restored for its login, which
     // would then have no effect.
     let credential_store = CodexConfig::read(&request.folder).store;
-    if !credential_store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
+    if !credential_store.always_reads_auth_json()
+        && request.archive.metadata().mode == BackupMode::Auth
+    {
         return Err(RestoreError::OtherCredentialStore(
             credential_store.describe(),
         ));

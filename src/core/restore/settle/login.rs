@@ -98,8 +98,8 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // The archive is in a snapshot that is not downloaded. A restore to another folder takes any login in it, but the
-    // choice for the home depends on the login.
+    // The archive is in a snapshot that is not downloaded, so its login cannot be read. A restore to another folder
+    // takes every archived login. A restore of the home compares the login with others, so the choice is unknown.
     if !request.archive.path().is_file() {
         let outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
@@ -135,9 +135,9 @@ pub fn preview_login(
 
     let live = AuthJsonState::read(&live_path)?;
     let notes = &mut preview.notes;
-    if let Some((decision, replacement)) =
-        choose_login(request, Some(&archived), config.store, &live, notes)?
-    {
+    let choice = choose_login(request, Some(&archived), config.store, &live, notes)?;
+    // Without a choice, the live login stays.
+    if let Some((decision, replacement)) = choice {
         preview.outcome = decision.outcome;
         preview.is_replaced = replacement.is_some();
     }
@@ -321,7 +321,7 @@ fn parse_archived_login(
     store: CredentialStore,
     notes: &mut Vec<String>,
 ) -> Option<(AuthSnapshot, Login)> {
-    if !store.reads_auth_json() {
+    if !store.always_reads_auth_json() {
         notes.push(format!("the login was not restored: {}", store.describe()));
         return None;
     }
