@@ -19,9 +19,9 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum IndexWork {
     /// Reads the conversations that changed according to Codex.
-    Update,
+    UpdateListed,
     /// Looks at all rollouts, also those of conversations that Codex does not list.
-    Walk,
+    UpdateAll,
     /// Creates the index again.
     Rebuild,
 }
@@ -63,8 +63,8 @@ impl IndexRefresh {
 
             let access = IndexAccess::new(context);
             let outcome = match work {
-                IndexWork::Update => access.open_updated(Thoroughness::Changes),
-                IndexWork::Walk => access.open_updated(Thoroughness::All),
+                IndexWork::UpdateListed => access.open_updated(Thoroughness::Changes),
+                IndexWork::UpdateAll => access.open_updated(Thoroughness::All),
                 IndexWork::Rebuild => access.rebuild(),
             };
             let problem = outcome
@@ -75,7 +75,7 @@ impl IndexRefresh {
             state.is_working = false;
             state.problem = problem.map(|problem| problem.to_one_line());
             state.last_update = Some(Instant::now());
-            if work > IndexWork::Update {
+            if work > IndexWork::UpdateListed {
                 state.last_walk = state.last_update;
             }
             self.changed.notify_all();
@@ -101,7 +101,7 @@ impl IndexRefresh {
     ) -> Result<T> {
         let state = self.lock_state();
         let (last_time, interval) = match work {
-            IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
+            IndexWork::UpdateAll => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
         };
         let is_due = last_time.is_none_or(|last_time| last_time.elapsed() >= interval);
@@ -121,7 +121,7 @@ impl IndexRefresh {
         let needed_work = match open_and_read() {
             Ok(Some(result)) => return Ok(result),
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
-            _ => IndexWork::Update,
+            _ => IndexWork::UpdateListed,
         };
         self.request_and_wait(self.lock_state(), needed_work);
 
@@ -141,7 +141,7 @@ impl IndexRefresh {
     /// Asks for an update, and waits for it, at most [`MAX_WAIT`].
     fn request_and_wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
         // While an update runs, only a walk is still requested: it finds files that the update may miss.
-        if !state.is_working || work == IndexWork::Walk {
+        if !state.is_working || work == IndexWork::UpdateAll {
             state.wanted_work = state.wanted_work.max(Some(work));
         }
         self.changed.notify_all();

@@ -106,10 +106,11 @@ impl SearchArguments {
             call.index.update_and_read(work, context, read)
         };
 
-        let result = search_after(IndexWork::Update)?;
-        if result.hits.is_empty() || result.relaxation.is_some() {
+        let result = search_after(IndexWork::UpdateListed)?;
+        let has_exact_hit = !result.hits.is_empty() && result.relaxation.is_none();
+        if !has_exact_hit {
             // The text may be in a conversation that Codex's database does not list.
-            return search_after(IndexWork::Walk);
+            return search_after(IndexWork::UpdateAll);
         }
         Ok(result)
     }

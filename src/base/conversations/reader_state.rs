@@ -29,7 +29,7 @@ struct RecentText {
     /// The number of times that the reader has returned the text.
     returned: u32,
     /// The number of times that each [`ItemOrigin`] has recorded the text.
-    seen: [u32; 3],
+    recorded: [u32; 3],
 }
 
 impl ReaderState {
@@ -45,7 +45,8 @@ impl ReaderState {
         bytes.push(u8::try_from(texts.len()).unwrap_or(0));
         for text in texts {
             bytes.extend(text.digest.to_le_bytes());
-            let counts = [text.returned, text.seen[0], text.seen[1], text.seen[2]];
+            let [first, second, third] = text.recorded;
+            let counts = [text.returned, first, second, third];
             // Only the differences between the counts matter, so each count fits into a byte.
             let smallest_count = counts[1..].iter().min().copied().unwrap_or(0);
             let to_byte = |count| u8::try_from(count - smallest_count).unwrap_or(u8::MAX);
@@ -73,11 +74,12 @@ impl ReaderState {
             let (digest, after_digest) = remaining.split_first_chunk::<8>()?;
             let (counts, after_counts) = after_digest.split_first_chunk::<4>()?;
             remaining = after_counts;
-            let [returned, seen @ ..] = counts.map(u32::from);
+            // The count of returned texts comes first, then one count for each origin.
+            let [returned, recorded @ ..] = counts.map(u32::from);
             texts.push_back(RecentText {
                 digest: u64::from_le_bytes(*digest),
                 returned,
-                seen,
+                recorded,
             });
         }
 
@@ -152,12 +154,12 @@ impl ReaderState {
             .unwrap_or(RecentText {
                 digest,
                 returned: 0,
-                seen: [0; 3],
+                recorded: [0; 3],
             });
 
         // Each origin records every text once. So a text is new if its origin has now recorded it more often than the
         // reader has returned it.
-        let times_recorded = &mut recent.seen[item.origin as usize];
+        let times_recorded = &mut recent.recorded[item.origin as usize];
         *times_recorded += 1;
         let is_new = *times_recorded > recent.returned;
         recent.returned = recent.returned.max(*times_recorded);

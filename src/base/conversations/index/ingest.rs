@@ -423,7 +423,7 @@ impl<'a> Writer<'a> {
             if let Some(number) = number {
                 let position = TextPosition {
                     turn: event.turn,
-                    line: line.place,
+                    place: line.place,
                 };
                 text_numbers[number as usize] =
                     Some(self.assign_text_number(open.id, role, Some(position))?);

@@ -88,7 +88,7 @@ pub(crate) fn list_span_ranges(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextPosition {
     pub turn: u32,
-    pub line: Place,
+    pub place: Place,
 }
 
 /// Returns the position of a text, or `None` if the text is no longer in the index. The result is meaningless for a
@@ -114,7 +114,7 @@ fn decode_positions(mut bytes: &[u8]) -> impl Iterator<Item = TextPosition> {
         turn = turn.wrapping_add(take_varint(&mut bytes)?);
         Some(TextPosition {
             turn: u32::try_from(turn).ok()?,
-            line: Place::from_number(place_number),
+            place: Place::from_number(place_number),
         })
     })
 }
@@ -148,7 +148,7 @@ impl NewSpan {
         }
         self.count += 1;
 
-        let line = position.map_or(self.last_line, |position| position.line.to_number());
+        let line = position.map_or(self.last_line, |position| position.place.to_number());
         let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
         push_varint(&mut self.places, line.wrapping_sub(self.last_line));
         push_varint(&mut self.places, turn.wrapping_sub(self.last_turn));

@@ -62,7 +62,8 @@ pub(super) struct RunWriter<'a> {
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        // The block number comes from `run`, because `block` no longer has blocks whose texts were all deleted.
+        // No number is used twice. Only `run` has the highest block number: a block is removed from `block` when all of
+        // its texts are deleted.
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
         let next_numbers = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (id, first_block) = next_numbers?;
@@ -72,6 +73,7 @@ impl<'a> RunWriter<'a> {
             run: WordRun {
                 id,
                 first_block,
+                // The run has no block yet.
                 last_block: first_block - 1,
             },
             block: BlockWriter::default(),

@@ -102,7 +102,7 @@ impl<'a> ConversationTexts<'a> {
             return Ok((TextPlace::default(), texts));
         }
 
-        let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {
+        let Some(TextPosition { turn, place: line }) = read_position(self.index.store, id)? else {
             return Ok((TextPlace::default(), Vec::new()));
         };
 

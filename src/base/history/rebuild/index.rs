@@ -91,8 +91,11 @@ impl IndexLines {
     /// Writes the lines, newest first. A derived title that equals the given name of another
     /// conversation is replaced by the id: otherwise `codex resume NAME`, which in Codex 0.169 takes
     /// the conversation that was changed last, could open the wrong one.
-    /// Returns the number of these titles.
-    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
+    /// Returns the number of replaced titles.
+    pub(super) fn write_without_taken_titles(
+        mut self,
+        file: &mut PlannedHistoryFile,
+    ) -> Result<usize, HistoryError> {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
 

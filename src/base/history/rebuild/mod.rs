@@ -101,7 +101,7 @@ impl RebuildPlan {
         let lines = IndexLines::gather(set, index)?;
         self.conversations.names_kept = lines.names_kept;
         let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
-        self.conversations.titles_taken = lines.write(&mut file)?;
+        self.conversations.titles_taken = lines.write_without_taken_titles(&mut file)?;
         self.unused.bad_lines += index.bad_lines;
         self.files.push(file);
         Ok(())

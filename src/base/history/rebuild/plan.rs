@@ -81,7 +81,7 @@ impl PlannedHistoryFile {
         // Cannot fail: all fields of entries are strings and numbers.
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
-        name_temp_folder(self.text.write_all(&line))?;
+        add_temp_folder_to_error(self.text.write_all(&line))?;
         self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(line.len() as u64)
@@ -94,22 +94,23 @@ impl PlannedHistoryFile {
             return Ok(removed_lines);
         }
 
-        name_temp_folder(self.text.rewind())?;
+        add_temp_folder_to_error(self.text.rewind())?;
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
         let mut reader = BufReader::new(text);
 
         while self.bytes > max_bytes {
-            self.bytes -= name_temp_folder(reader.skip_until(b'\n'))? as u64;
+            self.bytes -= add_temp_folder_to_error(reader.skip_until(b'\n'))? as u64;
             removed_lines += 1;
         }
 
-        name_temp_folder(io::copy(&mut reader, &mut self.text))?;
+        add_temp_folder_to_error(io::copy(&mut reader, &mut self.text))?;
         self.lines -= removed_lines;
         Ok(removed_lines)
     }
 }
 
-fn name_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
+/// Names the folder of temp files in an error, because an unnamed temp file has no path.
+fn add_temp_folder_to_error<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 
