@@ -6,7 +6,7 @@ use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{describe_login_ban, forbids_logins, require_codex_home};
 use crate::steps::refresh::{build_inquiry, read_status_text};
 use crate::ui::time::format_duration;
-use crate::views::account::load_cooldown;
+use crate::views::account::load_figures;
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::scan::{self, HomeScan};
@@ -116,7 +116,7 @@ impl QuotaArgs {
         };
         let reset_at = self.reset_at.as_ref().map(parse_reset).transpose()?;
 
-        let known_figures = load_cooldown(context)?;
+        let known_figures = load_figures(context)?;
         Ok(status::read_status(&StatusOptions {
             home: context.codex_home(),
             inquiry: build_inquiry(context, &known_figures, may_query),

@@ -4,7 +4,7 @@ use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::views::account::{load_cooldown, printable, suggest_new_login, warn_all};
+use crate::views::account::{load_figures, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
 use codex_manager_core::codex::{Identity, Question, ThreadFilter, app_server, status_text};
 use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeTarget};
@@ -140,8 +140,9 @@ pub(crate) fn probe_targets(
     dry_run: bool,
     context: &Context,
 ) -> Result<Vec<AccountProbe>> {
-    let known_figures = load_cooldown(context)?;
-    let inquiry = build_inquiry(context, &known_figures, !dry_run);
+    let known_figures = load_figures(context)?;
+    let ask_codex = !dry_run;
+    let inquiry = build_inquiry(context, &known_figures, ask_codex);
 
     let shows_progress = !dry_run && !targets.is_empty();
     let ui = &context.ui;

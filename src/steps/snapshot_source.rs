@@ -89,6 +89,7 @@ impl SnapshotSource {
             Compression::Fast,
             &context.ui.bar("downloading", 0),
         )?;
+        // The content is durable before the rename. The rename itself is not synced: a power failure loses only a copy.
         file.sync()?;
         file.publish_unsynced(path)?;
         Ok(())

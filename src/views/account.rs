@@ -183,14 +183,14 @@ pub(crate) fn state_style(state: AccountState) -> Style {
 /// # Errors
 /// `cooldown.json` was written by a newer version or cannot be read.
 pub(crate) fn read_known_accounts(context: &Context) -> Result<Vec<Account>> {
-    Ok(list_with_live_account(context, load_cooldown(context)?))
+    Ok(list_with_live_account(context, load_figures(context)?))
 }
 
 /// Reads the last known figures from `cooldown.json`, and prints the warnings about the file.
 ///
 /// # Errors
 /// The file cannot be read, or was written by a newer version.
-pub(crate) fn load_cooldown(context: &Context) -> Result<CooldownFile> {
+pub(crate) fn load_figures(context: &Context) -> Result<CooldownFile> {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     warn_all(&context.ui, &loaded.warnings);
     Ok(loaded.file)
@@ -204,7 +204,7 @@ pub(crate) fn load_cooldown(context: &Context) -> Result<CooldownFile> {
 pub(crate) fn read_accounts_and_profiles(
     context: &Context,
 ) -> Result<(Vec<Account>, Vec<Profile>)> {
-    let mut file = load_cooldown(context)?;
+    let mut file = load_figures(context)?;
     let profiles = context.profiles().list()?;
     file.set_profiles(&profiles);
     let mut accounts = list_with_live_account(context, file);

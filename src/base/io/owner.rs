@@ -33,19 +33,22 @@ pub fn other_owner(meta: &Metadata) -> Option<u32> {
     }
 }
 
-/// Held while a folder is created and gets its owner. Otherwise another thread that unpacks the same archive could
-/// create entries in the folder too early, and they would belong to root.
-static NEW_FOLDER: Mutex<()> = Mutex::new(());
+/// Held while any folder is created and gets its owner. Otherwise another thread that unpacks the same archive could
+/// create entries in the folder too early, and they would belong to root. A path needs no lock of its own: few folders
+/// are created at the same time.
+static FOLDER_CREATION: Mutex<()> = Mutex::new(());
 
-fn lock_new_folder() -> MutexGuard<'static, ()> {
-    NEW_FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_folder_creation() -> MutexGuard<'static, ()> {
+    FOLDER_CREATION
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the file that this process has just created at `path` the owner of its folder. Does nothing if this process is
 /// not root, if the folder belongs to root, or if the system refuses it, as in a container.
 pub(crate) fn inherit_owner(created: &File, path: &Path) {
     if is_root() {
-        let _guard = lock_new_folder();
+        let _guard = lock_folder_creation();
         set_owner_of_parent(created, path);
     }
 }
@@ -72,7 +75,7 @@ pub(crate) fn create_folder_with_owner(
     if !is_root() {
         return create();
     }
-    let _guard = lock_new_folder();
+    let _guard = lock_folder_creation();
     create()?;
     set_folder_owner(path);
     Ok(())
@@ -81,7 +84,7 @@ pub(crate) fn create_folder_with_owner(
 /// Like [`inherit_owner`], for a new folder.
 pub(crate) fn inherit_folder_owner(path: &Path) {
     if is_root() {
-        let _guard = lock_new_folder();
+        let _guard = lock_folder_creation();
         set_folder_owner(path);
     }
 }

@@ -112,12 +112,12 @@ fn count_messages(
         archived_messages.extend(read_messages(archive, file)?);
     }
 
-    let count_new = |known: &[_], all: &[_]| {
+    let count_missing_from = |one: &[_], other: &[_]| {
         let mut counts = MessageCounts::default();
-        counts.add(known);
-        counts.find_missing(all).len()
+        counts.add(one);
+        counts.find_missing(other).len()
     };
-    let gained = count_new(&archived_messages, &live_messages);
-    let lost = count_new(&live_messages, &archived_messages);
+    let gained = count_missing_from(&archived_messages, &live_messages);
+    let lost = count_missing_from(&live_messages, &archived_messages);
     Ok((gained, lost))
 }

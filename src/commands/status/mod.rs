@@ -9,7 +9,7 @@ use crate::choices::account_choice::find_account;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::refresh::{self, read_status_text};
-use crate::views::account::load_cooldown;
+use crate::views::account::load_figures;
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
 use clap::Args;
@@ -96,7 +96,7 @@ impl StatusArgs {
     /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
     /// `--if-older`.
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
-        let cooldown_file = load_cooldown(context)?;
+        let cooldown_file = load_figures(context)?;
         let may_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
         let mut report =
             refresh::read_live_status(context, &cooldown_file, pasted_text, may_query)?;
@@ -131,7 +131,7 @@ impl StatusArgs {
     /// Shows and records the pasted text as the figures of the named account, without a query.
     fn report_pasted_text(&self, name: &str, text: &str, context: &Context) -> Result<Outcome> {
         let account_entry = find_account(name, context)?.entry;
-        let cooldown_file = load_cooldown(context)?;
+        let cooldown_file = load_figures(context)?;
         let ask_codex = false;
         let report = status::report_from_text(
             text,

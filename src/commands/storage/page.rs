@@ -112,7 +112,7 @@ fn format_table(heading: &str, rows: &[(String, u64)], total_bytes: u64) -> Stri
     format_shares([heading, "Size"], &rows, as_length(total_bytes), MAX_ROWS)
 }
 
-/// Returns the largest conversations with redacted titles, which may contain keys.
+/// Returns the largest conversations. Their titles are redacted, because a title may contain a key.
 fn largest_rows(report: &StorageReport) -> Vec<(String, u64)> {
     let name = |large: &LargeConversation| {
         let (title, _) = redact_and_count(&large.title);

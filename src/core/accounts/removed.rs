@@ -164,16 +164,18 @@ impl Profiles {
         }
         check_name_free(&profiles, &name, None)?;
 
-        // The records of all removed profiles count: a later record may have a newer login, or one that was moved.
+        // The account may have been removed more than once. The combined record of all these removals shows whether the
+        // login of this one is outdated, or was moved to another machine.
         let identity = removed.identity().filter(|_| removed.damaged.is_none());
         let record = identity.and_then(|account| self.read_removed_record(account));
-        let (mut is_stale, mut usable_login) = (false, None);
-        if let Some(record) = &record {
+        let is_stale = record.as_ref().is_some_and(|record| {
             let is_older = |login: &Login| record.newest.is_newer_than(&login.freshness);
-            is_stale = removed.login().is_some_and(is_older);
-            let login = find_usable_login(&removed, record);
-            usable_login = login.filter(|_| !is_stale).cloned();
-        }
+            removed.login().is_some_and(is_older)
+        });
+        let usable_login = match &record {
+            Some(record) if !is_stale => find_usable_login(&removed, record).cloned(),
+            _ => None,
+        };
 
         let trash = self.folder.join(TRASH);
         let trashed_folder = trash.join(folder);

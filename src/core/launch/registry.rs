@@ -21,9 +21,9 @@ pub const FILE_NAME: &str = "launches.jsonl";
 /// The beginning of a line that this program writes; the launch id follows.
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
 
-/// The end of the launch id and the field `settled`, in a line that this program writes.
-const SETTLED_FIELD: &[u8] = b"\",\"settled\":true,";
-const UNSETTLED_FIELD: &[u8] = b"\",\"settled\":false,";
+/// The closing quote of the launch id and the field `settled`, in a line that this program writes.
+const ID_END_AND_SETTLED: &[u8] = b"\",\"settled\":true,";
+const ID_END_AND_UNSETTLED: &[u8] = b"\",\"settled\":false,";
 
 /// The field after `settled`, in a line of [`SCHEMA`].
 const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
@@ -250,14 +250,14 @@ impl Launches {
 }
 
 /// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for
-/// any other line.
+/// any other line. The id is borrowed, because this program writes it without escapes.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let id_len = memchr(b'"', rest)?;
-    let (id, rest) = rest.split_at(id_len);
-    let (rest, is_settled) = match rest.strip_prefix(SETTLED_FIELD) {
+    let (id, id_end) = rest.split_at(id_len);
+    let (rest, is_settled) = match id_end.strip_prefix(ID_END_AND_SETTLED) {
         Some(rest) => (rest, true),
-        None => (rest.strip_prefix(UNSETTLED_FIELD)?, false),
+        None => (id_end.strip_prefix(ID_END_AND_UNSETTLED)?, false),
     };
     let has_plain_id = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let is_complete = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");

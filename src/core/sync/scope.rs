@@ -141,7 +141,7 @@ pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static 
 }
 
 /// Returns true if one of the `roots` is `folder` or is below `folder`.
-pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
+pub(crate) fn is_or_contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 

@@ -166,8 +166,8 @@ fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<()
     Ok(())
 }
 
-/// Returns the reason for which an import would refuse an export of `profile` together with `exported`. An import
-/// refuses the whole export, after the logins have moved into it.
+/// Returns the reason for which an import would refuse an export of `profile` together with `exported`. A refused
+/// import takes no login from the export, although the logins have already left this machine.
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
     let entry_of =
         |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON)).ok();

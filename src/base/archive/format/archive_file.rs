@@ -35,7 +35,7 @@ impl Read for &ArchiveFile {
 ///
 /// # Errors
 /// Returns the first read error of the disk if there was one, even if `work` succeeded; else the error of `work`.
-pub(crate) fn run_with_disk_errors<T>(
+pub(crate) fn run_preferring_disk_errors<T>(
     path: &Path,
     file: File,
     work: impl FnOnce(&ArchiveFile) -> Result<T, ContentError>,

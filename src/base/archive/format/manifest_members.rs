@@ -164,7 +164,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
     }
 
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let manifest = archive_file::run_with_disk_errors(path, file, |archive| {
+    let manifest = archive_file::run_preferring_disk_errors(path, file, |archive| {
         read_from_members(path, archive.take(packed_bytes), packed_bytes)
     })?;
     Ok(Some((manifest, offset)))

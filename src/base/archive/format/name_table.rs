@@ -65,7 +65,7 @@ struct NameTableInner {
     blocks: Vec<usize>,
     len: u32,
     /// The name that was added last.
-    last: Vec<u8>,
+    last_name: Vec<u8>,
     /// The hash and the number of each name. With the hash, growth and most comparisons decode no name.
     numbers: HashTable<(u32, NameId)>,
     // Random, so that no archive can have names whose hashes are all equal.
@@ -82,7 +82,7 @@ impl NameTableInner {
                 name == bytes
             }
         };
-        let (_, id) = self.numbers.find(widen_hash(hash), is_name)?;
+        let (_, id) = self.numbers.find(to_table_hash(hash), is_name)?;
         Some(*id)
     }
 
@@ -98,25 +98,28 @@ impl NameTableInner {
             0
         } else {
             // Names come mostly in order, so that neighbours share their folders.
-            let shared_bytes = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
+            let shared_bytes = self.last_name.iter().zip(bytes).take_while(|(a, b)| a == b);
             shared_bytes.count()
         };
 
-        for len in [shared_len, bytes.len() - shared_len] {
+        // Encodes the name as the length of the shared prefix, the length of the suffix, and the suffix.
+        let suffix = &bytes[shared_len..];
+        for len in [shared_len, suffix.len()] {
             let len = u16::try_from(len);
             debug_assert!(len.is_ok(), "a name has at most 4,095 bytes");
             self.text
                 .extend_from_slice(&len.unwrap_or_default().to_le_bytes());
         }
-        self.text.extend_from_slice(&bytes[shared_len..]);
-        self.last.clear();
-        self.last.extend_from_slice(bytes);
+        self.text.extend_from_slice(suffix);
+        self.last_name.clear();
+        self.last_name.extend_from_slice(bytes);
         self.len += 1;
 
         let hash = self.hash(bytes);
-        let widen = |&(hash, _): &(u32, NameId)| widen_hash(hash);
+        // A growing table computes the hashes of its entries again.
+        let hash_entry = |&(hash, _): &(u32, NameId)| to_table_hash(hash);
         self.numbers
-            .insert_unique(widen_hash(hash), (hash, id), widen);
+            .insert_unique(to_table_hash(hash), (hash, id), hash_entry);
         id
     }
 
@@ -140,7 +143,7 @@ impl NameTableInner {
 }
 
 /// Repeats a hash in both halves of 64 bits: a hash table uses the low bits for the slot, and the high bits for a tag.
-fn widen_hash(hash: u32) -> u64 {
+fn to_table_hash(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 

@@ -81,7 +81,7 @@ pub(crate) type EntryVisitor<'a> =
 /// Passes each entry of an archive to `visit`. Reads the archive to its end, which checks the CRC of every gzip member.
 /// A read error of the disk is reported as such, not as damage.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
-    archive_file::run_with_disk_errors(path, archive_file::open(path)?, |archive| {
+    archive_file::run_preferring_disk_errors(path, archive_file::open(path)?, |archive| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, archive));
         // The data after the tar is read as well, because the CRC of the last member comes after the tar.
         let mut after_tar = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);

@@ -121,18 +121,23 @@ impl StatusField<'_> {
             return false;
         }
 
-        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
-        let lacks_figure = is_limit && !value.contains('%');
-        let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
-        let is_reset =
+        let begins_with_reset =
             line.starts_with('(') || strip_prefix_ignoring_case(line, "resets").is_some();
+        // The reset is missing after a bare percentage.
+        if begins_with_reset || value.ends_with('%') {
+            return true;
+        }
+
+        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
+        let needs_figure = is_limit && !value.contains('%');
+        let begins_with_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
+        if needs_figure && begins_with_figure {
+            return true;
+        }
+
         // Codex may break an email at any character, so its rest may begin in any column.
         let is_indented = column > self.column || self.label == Label::Account;
-
-        (is_indented && !after_blank)
-            || is_reset
-            || (lacks_figure && is_figure)
-            || value.ends_with('%')
+        is_indented && !after_blank
     }
 }
 

@@ -73,7 +73,8 @@ struct LastCut {
     continued_by: PathBuf,
 }
 
-/// Returns, by rollout id, the last cut in each of `bases` from which one of `rollouts` continues.
+/// Returns the last cut of each rollout in `bases` that at least one of `rollouts` continues, by the id of the base.
+/// `bases` has the paths by the same id.
 fn find_last_cuts(
     rollouts: Vec<PathBuf>,
     bases: &HashMap<String, PathBuf>,
@@ -94,9 +95,11 @@ fn find_last_cuts(
         };
 
         let is_last = cuts.get(&id).is_none_or(|cut| cut.offset < offset);
-        // If the base has no line end at the cut, Codex cannot open the rollout before the restore either.
-        let has_cut = |base: &&PathBuf| ends_line_at(base, offset).unwrap_or_default();
-        if let Some(base) = bases.get(&id).filter(|_| is_last).filter(has_cut) {
+        if let Some(base) = bases.get(&id)
+            && is_last
+            // If the base has no line end at the cut, Codex cannot open the rollout before the restore either.
+            && ends_line_at(base, offset).unwrap_or_default()
+        {
             let cut = LastCut {
                 base: base.clone(),
                 offset,

@@ -71,8 +71,9 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
     Ok(())
 }
 
-/// Adapts the databases to the restored files: moves them to the folder that Codex will use, and updates the paths and
-/// the projections in them. Adds the changed databases to the plan. Returns the databases outside of the home.
+/// Adapts the databases to the restored files: moves them to the folder that Codex will use, updates the paths in them,
+/// and deletes outdated projections. Adds the changed databases and the session index to the plan. Returns the
+/// databases outside of the home.
 pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
     merged: &MergeResult,
@@ -89,7 +90,7 @@ pub(crate) fn adapt_databases(
     }
 
     adapter.update_live_rows()?;
-    reinstated_rows::reinstate_names(adapter.work)?;
+    reinstated_rows::stage_archived_names(adapter.work)?;
     adapter.delete_projections()?;
 
     Ok(adapter.outside)

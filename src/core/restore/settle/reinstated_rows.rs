@@ -68,7 +68,7 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
 
 /// Stages a copy of the home's session index, with the archived names of restored conversations that have no name in
 /// the home. Does nothing if there is no such name, or if the plan restores the session index itself.
-pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);
 

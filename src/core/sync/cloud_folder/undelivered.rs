@@ -67,7 +67,8 @@ impl UndeliveredVersion {
 /// A file with newer versions that other machines list and that may not have arrived.
 #[derive(Debug)]
 pub(crate) struct UndeliveredFile {
-    /// The newest version that certainly has not arrived; `None` also if this machine would not sync it.
+    /// The newest version that certainly has not arrived. `None` if every version may have arrived, or if this machine
+    /// would not sync the file.
     pub(crate) missing: Option<UndeliveredVersion>,
     /// True if only manifests of [`ManifestAge::Former`] list the versions.
     pub(crate) is_former: bool,
@@ -200,16 +201,12 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Describes the file by its undelivered `versions`. `missing` is the newest version that certainly has not
-    /// arrived, if this machine would sync it.
+    /// Describes the file by `versions`, which may not have arrived.
     fn to_undelivered_file(
         &self,
         versions: &[&ListedVersion],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
-        let is_missing = |version: &&ListedVersion| !self.may_be_arriving(version);
-        let missing_versions: Vec<_> = versions.iter().copied().filter(is_missing).collect();
-
         // The versions of former manifests count only if no current manifest lists a version.
         let is_former = self.select_newest(versions, ManifestAge::Current).is_none();
         let age = if is_former {
@@ -217,16 +214,18 @@ impl FileOnSides<'_> {
         } else {
             ManifestAge::Current
         };
-        let newest = self.select_newest(&missing_versions, age);
 
-        let missing = newest.filter(|(version, _)| {
+        let is_missing = |version: &&ListedVersion| !self.may_be_arriving(version);
+        let missing_versions: Vec<_> = versions.iter().copied().filter(is_missing).collect();
+        let newest_missing = self.select_newest(&missing_versions, age);
+        let wanted = newest_missing.filter(|(version, _)| {
             let path = &*version.path;
             let is_wanted =
                 self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
             // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
             is_wanted && !path.chars().any(char::is_control)
         });
-        let missing = missing.and_then(|(version, machines)| {
+        let missing = wanted.and_then(|(version, machines)| {
             Some(UndeliveredVersion {
                 machine: (*machines.first()?).to_owned(),
                 path: version.path.clone(),

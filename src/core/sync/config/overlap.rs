@@ -120,7 +120,7 @@ fn is_synced_folder(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder
     };
 
     let relative = relative.replace('\\', "/");
-    if relative.is_empty() || scope::contains_root(&relative, &config.scope.roots) {
+    if relative.is_empty() || scope::is_or_contains_root(&relative, &config.scope.roots) {
         return true;
     }
 
@@ -128,16 +128,16 @@ fn is_synced_folder(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder
     Scope::build(config).is_ok_and(|scope| {
         scope.may_enter(&relative)
             && !cloud_names::is_scratch(&relative)
-            && syncs_any_below(&scope, &relative)
+            && syncs_any_file_below(&scope, &relative)
     })
 }
 
-/// The number of folder levels that [`syncs_any_below`] tests: more than a conversation in a snapshot has.
+/// The number of folder levels that [`syncs_any_file_below`] tests: more than a conversation in a snapshot has.
 const MAX_TESTED_DEPTH: usize = 12;
 
 /// Returns true if sync would copy a file anywhere below a folder. Each level is tested, because a glob may exclude
 /// only one: `bk/*` excludes the files directly in `bk`.
-fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
+fn syncs_any_file_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
     (0..MAX_TESTED_DEPTH).any(|_| {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();

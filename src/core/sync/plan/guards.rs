@@ -243,8 +243,8 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 /// Adds notices about files that are not downloaded, and about undelivered versions unless the file has another notice.
 /// Adds to each waiting notice the machine that has the newest version.
 ///
-/// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
-/// use an older version than the one that is being delivered.
+/// Offers `--accept-unlisted` only if no current manifest lists a newer version of an unlisted file that waits. With a
+/// newer version on its way, the option could use an older one.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,
@@ -256,7 +256,8 @@ pub(super) fn report_incomplete(
     for (path, why) in &mut notices.waiting {
         let newer = undelivered.get(&manifest::folded_key(path));
         let newer = newer.filter(|file| !file.is_former);
-        notices.may_accept_unlisted |= newer.is_none() && notices.unlisted.contains(path);
+        let is_acceptable = newer.is_none() && notices.unlisted.contains(path);
+        notices.may_accept_unlisted |= is_acceptable;
 
         // Without a newer version of another machine, the one of this machine is the newest.
         let is_local = |group: &FileGroup| !group.local.is_empty();

@@ -87,7 +87,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns true if a file of a rewound thread is archived and the newest rollout is not, or the reverse.
-    pub(super) fn is_apart_from_thread(&self, key: &str, group: &FileGroup) -> bool {
+    pub(super) fn must_follow_thread(&self, key: &str, group: &FileGroup) -> bool {
         let is_apart = |is_archived| {
             let mut files = group.files();
             files.any(|file| rollouts::is_archived(&file.path) != is_archived)

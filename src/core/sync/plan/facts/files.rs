@@ -125,7 +125,7 @@ impl<'a> FactReader<'a> {
         // An unchanged group needs no step, with two exceptions: merges on two machines can differ despite equal size
         // and time, and a file has to follow the rest of its thread into or out of the archive.
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
-        if is_unchanged && kind != FileKind::Lines && !self.is_apart_from_thread(key, group) {
+        if is_unchanged && kind != FileKind::Lines && !self.must_follow_thread(key, group) {
             return settled(FileOutcome::Equal(None).into());
         }
         if group.is_blocked {
