@@ -108,7 +108,7 @@ impl RemoteManifests {
         let mut remaining_bytes = MAX_MANIFEST_BYTES;
         for file in files.into_iter().filter(|file| file.path != own_path) {
             let manifest_read = if file.is_downloaded {
-                read_manifest(&file.path, &mut remaining_bytes)
+                read_manifest_within(&file.path, &mut remaining_bytes)
             } else {
                 ManifestRead::NotDownloaded
             };
@@ -230,7 +230,7 @@ impl RemoteManifests {
 }
 
 /// Reads a manifest and, if it is complete, subtracts its bytes from the remaining ones.
-fn read_manifest(path: &Path, remaining_bytes: &mut u64) -> ManifestRead {
+fn read_manifest_within(path: &Path, remaining_bytes: &mut u64) -> ManifestRead {
     let read_file = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();

@@ -285,6 +285,7 @@ fn read_parsable(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns the kind of a file that is a secret as a whole. `None` if only a part of the file can be a secret.
 fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(UTF8_BOM).unwrap_or(bytes);
     let text = text.trim_ascii_start();

@@ -256,8 +256,9 @@ pub(super) fn report_incomplete(
     for (path, why) in &mut notices.waiting {
         let newer = undelivered.get(&manifest::folded_key(path));
         let newer = newer.filter(|file| !file.is_former);
-        let is_acceptable = newer.is_none() && notices.unlisted.contains(path);
-        notices.may_accept_unlisted |= is_acceptable;
+        if newer.is_none() && notices.unlisted.contains(path) {
+            notices.may_accept_unlisted = true;
+        }
 
         // Without a newer version of another machine, the one of this machine is the newest.
         let is_local = |group: &FileGroup| !group.local.is_empty();

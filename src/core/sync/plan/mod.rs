@@ -117,7 +117,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     add_conflict_copies(&mut plan, &copies);
 
     if request.finds_needed_versions {
-        reader.find_needed_versions(&mut plan.conflicts);
+        reader.set_needed_sides(&mut plan.conflicts);
     }
     let continued = reader.find_continued_conflicts(&plan.steps);
     guards::turn_into_conflicts(&mut plan, continued);

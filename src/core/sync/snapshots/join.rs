@@ -129,8 +129,8 @@ impl<'r, R: Remote> Join<'r, R> {
 
         let snapshots = remote.snapshots()?;
         let heads = find_heads(&snapshots);
-        join.find_own_head(&heads)?;
-        // After `find_own_head`, which replaces `published` by the publication of a killed run.
+        join.resume_from_own_head(&heads)?;
+        // After `resume_from_own_head`, which replaces `published` by the publication of a killed run.
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
 
@@ -138,13 +138,13 @@ impl<'r, R: Remote> Join<'r, R> {
             join.rename_ambiguous_versions(&heads, &snapshots);
         }
         join.forked = ForkedReplicas::find(&heads, &snapshots);
-        join.read_other_manifests(heads)?;
+        join.queue_other_manifests(heads)?;
         Ok(join)
     }
 
     /// Finds this machine's newest snapshot. Sets `was_copied` if this machine did not publish it: another machine has
     /// a copy of this disk, or this disk was restored from a copy.
-    fn find_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
+    fn resume_from_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let is_own = |head: &&RemoteSnapshot| head.replica == self.position.replica;
         let own_heads: Vec<_> = heads.iter().filter(is_own).collect();
         let last = self.position.snapshot.clone();
@@ -232,7 +232,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
-    fn read_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
+    fn queue_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
         let is_other = |head: &RemoteSnapshot| Some(head) != self.own_head.as_ref();
         let others: Vec<_> = heads.into_iter().filter(is_other).collect();
         let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));

@@ -35,7 +35,7 @@ impl<R: Remote> Join<'_, R> {
         }
 
         let mut state = self.replica.read()?;
-        self.choose_machines(&state);
+        self.fill_round(&state);
 
         if !self.is_staged {
             self.stage_published_files(&mut state)?;
@@ -72,7 +72,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Moves waiting machines into the round. A machine keeps waiting if a machine before it has another version of a
     /// file that it changed.
-    fn choose_machines(&mut self, state: &SyncState) {
+    fn fill_round(&mut self, state: &SyncState) {
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
         let incoming = self.waiting.iter();

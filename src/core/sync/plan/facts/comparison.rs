@@ -65,7 +65,7 @@ impl<'a> FactReader<'a> {
             self.correct_facts_by_known_versions(&mut file)?;
         }
         self.restrict_deletions_to_last_text(&mut file)?;
-        self.read_content_facts(&mut file)?;
+        self.add_content_facts(&mut file)?;
         Ok(file)
     }
 
@@ -301,7 +301,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Reads the facts that only the contents show: digests, the risk of a download, and secrets.
-    fn read_content_facts(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+    fn add_content_facts(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_unchanged = file.facts.is_unchanged();
         if is_unchanged || relation == Some(Relation::Equal) {

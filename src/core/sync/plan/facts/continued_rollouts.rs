@@ -127,7 +127,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Sets `needed_side` of each conflict with exactly one version that other rollouts continue.
-    pub(crate) fn find_needed_versions(&self, conflicts: &mut [Conflict]) {
+    pub(crate) fn set_needed_sides(&self, conflicts: &mut [Conflict]) {
         for conflict in conflicts {
             let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));
             if let (Some(id), Some(local), Some(remote)) = (id, &conflict.local, &conflict.remote) {

@@ -79,6 +79,7 @@ impl<'a> FactReader<'a> {
         Ok(file)
     }
 
+    /// Returns true if the newest rollout of a rewound thread is archived. `None` for a thread that was not rewound.
     fn is_thread_archived(&self, key: &str) -> Option<bool> {
         // Parses the key only if the home has a rewound thread.
         let id = (!self.newest_rewinds.is_empty()).then(|| rollouts::id(key))??;
@@ -96,7 +97,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Chooses the main version among the files of one side. The others become duplicates; diverged ones also get a
-    /// conflict copy.
+    /// conflict copy. Returns `None` if `versions` is empty.
     fn fold_files_of_side(
         &self,
         fold: &mut ConversationFold<'_>,
