@@ -70,7 +70,7 @@ impl SelectionArgs {
     }
 
     /// Selects `account`, which was named without `--account`, unless `--account` is given.
-    pub(crate) fn select_account(&mut self, account: Option<String>) {
+    pub(crate) fn set_account_if_unset(&mut self, account: Option<String>) {
         self.account = self.account.take().or(account);
     }
 

@@ -48,7 +48,7 @@ impl LaunchedUsages {
             let since = record.run.started_at.to_utc();
             // Codex writes the figures of the server into the rollout (`token_count`), so no query is needed.
             for conversation in &mut record.binding.conversations {
-                binding::read_latest_usage_into(conversation, since);
+                binding::fill_latest_usage(conversation, since);
             }
         }
         Self { running }

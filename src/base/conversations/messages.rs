@@ -162,7 +162,7 @@ pub struct OwnMessages {
 
 impl OwnMessages {
     /// Counts `first` and all messages that `reader` has after it.
-    fn count_remaining(
+    fn add_remaining(
         &mut self,
         first: Option<RecordedMessage>,
         reader: &mut MessageReader,
@@ -223,8 +223,8 @@ pub fn compare_branches(
             }
             // After the first difference, no later message is common.
             (a, b) => {
-                comparison.first.count_remaining(a, &mut first)?;
-                comparison.second.count_remaining(b, &mut second)?;
+                comparison.first.add_remaining(a, &mut first)?;
+                comparison.second.add_remaining(b, &mut second)?;
                 return Ok(comparison);
             }
         }

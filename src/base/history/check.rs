@@ -108,7 +108,7 @@ fn compare_files(
     let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
     let mut report = differences.into_report(&input)?;
     report.damaged = damaged;
-    report.read_previews(home)?;
+    report.add_previews(home)?;
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = database_problem;
@@ -276,7 +276,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Reads the previews of the rows that have none. Drops the rows of conversations without a message, for example
     /// if only commands of the user ran.
-    fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
+    fn add_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
         let rows = &mut self.preview_missing;
         let rollouts = rows.iter_mut().map(|row| {
             let path = row.path.clone();

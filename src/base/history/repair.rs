@@ -95,7 +95,7 @@ pub fn apply(
     finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
-/// Has Codex project the rollouts of the plan in a scratch home.
+/// Has Codex project the rollouts of the plan in a scratch home. Returns `None` if the plan has none to project.
 fn project_rollouts(
     context: &RepairContext<'_>,
     plan: &RepairPlan,

@@ -51,7 +51,7 @@ pub struct Blocks {
 impl Blocks {
     /// Returns the start of the block that contains a use at `at`, and begins a new block if needed. The instants of
     /// successive calls must ascend.
-    pub fn find_start(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
+    pub fn advance_to(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
         match self.current_start {
             Some(start) if at - start < BLOCK => start,
             _ => {
@@ -98,7 +98,7 @@ mod tests {
     fn a_block_begins_with_the_hour_of_the_first_use() {
         let mut blocks = Blocks::default();
         let starts: Vec<_> = ["08:20", "12:59", "13:00", "23:59"]
-            .map(|time| blocks.find_start(at(&format!("2026-11-21T{time}:00Z"))))
+            .map(|time| blocks.advance_to(at(&format!("2026-11-21T{time}:00Z"))))
             .map(|start| start.format("%H:%M").to_string())
             .into();
         assert_eq!(starts, ["08:00", "08:00", "13:00", "23:00"]);

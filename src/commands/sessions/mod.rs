@@ -98,7 +98,7 @@ impl SessionsArgs {
         }
 
         let account = self.account_argument.take();
-        self.filter.selection.select_account(account);
+        self.filter.selection.set_account_if_unset(account);
         let filter = self.filter.to_thread_filter(context)?;
 
         if self.pick {
@@ -142,7 +142,7 @@ impl SessionsArgs {
         let (is_empty, has_more) = (list.is_empty(), list.has_more);
 
         if ui.wants_json() {
-            ui.streamed_list_document("sessions", "sessions", object(), |print| {
+            ui.stream_list_document("sessions", "sessions", object(), |print| {
                 list.for_each(|row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {

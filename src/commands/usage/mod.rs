@@ -149,7 +149,7 @@ impl UsageArgs {
                     // A word that is no account may be a misspelled kind of rows.
                     let kinds = "the kinds of rows: codex-manager help usage";
                     find_identity(&name, context).map_err(|e| e.hint(kinds))?;
-                    self.selection.select_account(Some(name));
+                    self.selection.set_account_if_unset(Some(name));
                 }
             }
         }
@@ -303,7 +303,7 @@ impl UsageArgs {
             .with("totals", &report.totals)
             .with("unknown_models", &report.unknown_models)
             .with("prices_date", &prices.date);
-        ui.streamed_list_document("usage", "rows", summary, |print| items.for_each(print))?;
+        ui.stream_list_document("usage", "rows", summary, |print| items.for_each(print))?;
 
         // With a limit of SQLite, `visit` did not see the rows beyond it, so a query counts them.
         if sql_limit == Some(shown) {

@@ -135,7 +135,7 @@ fn to_row_key(
 
     match by {
         Grouping::Blocks => {
-            let start = blocks.find_start(slot_start);
+            let start = blocks.advance_to(slot_start);
             RowKey {
                 start: start.timestamp_millis(),
                 block: Some(absolute_time(&start, context)),
@@ -207,6 +207,7 @@ impl Grouping {
         self == Self::Blocks || self.period().is_some()
     }
 
+    /// Returns the period of one row. `None` if the rows are not periods of the calendar.
     pub(super) fn period(self) -> Option<Period> {
         match self {
             Self::Daily => Some(Period::Day),

@@ -207,9 +207,9 @@ pub(crate) fn find_resumed_conversation(
 /// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage
 /// limit. Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it
 /// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
-pub(crate) fn read_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub(crate) fn fill_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
-    let _ = update_usage(conversation, since);
+    let _ = try_fill_usage(conversation, since);
 }
 
 /// The number of bytes at the end of a running rollout that are searched for the newest token counts.
@@ -217,15 +217,15 @@ const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// Reads the newest token counts of a running launch. Reads only the last MiB, because a rollout may be
 /// large. Moves `start_offset` there, so the result must not be recorded.
-pub fn read_latest_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub fn fill_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
     let start = length.saturating_sub(USAGE_TAIL_BYTES);
     conversation.start_offset = conversation.start_offset.max(start);
-    read_usage_into(conversation, since);
+    fill_usage(conversation, since);
 }
 
-fn update_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
+fn try_fill_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
     let path = Path::new(&conversation.rollout_path);
     // Codex has compressed the rollout. The offsets are positions in the plain file, so they cannot be used.
     if !path.exists() && with_suffix(path, ZST).exists() {
@@ -331,7 +331,7 @@ mod tests {
         fs::write(&path, format!("{before}{own}{}", line(20, 90))).unwrap();
         let mut bound = to_bound_conversation(&path, before.len() as u64).unwrap();
         bound.end_offset = Some((before.len() + own.len()) as u64);
-        read_usage_into(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
+        fill_usage(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
         let minute = |at: Option<crate::io::clock::Timestamp>| at.unwrap().format("%M").to_string();
         assert_eq!(minute(bound.first_token_count_at), "10");
         assert_eq!(minute(bound.last_token_count_at), "11");

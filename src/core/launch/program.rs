@@ -40,7 +40,7 @@ pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path)
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
 /// program file has changed. A failure to store the answer is ignored.
-pub(crate) fn has_no_daemon_flag(
+pub(crate) fn probe_no_daemon_flag(
     program: &Program,
     env: &Environment,
     manager_home: &Path,

@@ -249,7 +249,7 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     let arguments = Arguments::parse(request.args);
     // Only an interactive Codex uses the daemon. For any other mode, `codex --help` does not have to run.
     let has_no_daemon_flag = arguments.mode == InvocationMode::Interactive
-        && program::has_no_daemon_flag(&program, request.env, request.manager_home);
+        && program::probe_no_daemon_flag(&program, request.env, request.manager_home);
     let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
 

@@ -42,7 +42,7 @@ impl LaunchEnd {
 }
 
 /// Returns the time at which the rollout was created; on disks that do not record it, the time in the id of the
-/// conversation.
+/// conversation. `None` if the file is missing, or if neither time is known.
 fn read_creation_time(conversation: &BoundConversation) -> Option<SystemTime> {
     let meta = Path::new(&conversation.rollout_path).metadata().ok()?;
     let time_in_id =
@@ -120,7 +120,7 @@ pub(crate) fn complete_record(
     let since = record.run.started_at.to_utc();
     for conversation in &mut record.binding.conversations {
         update_archived_path(conversation, &record.run.codex_home);
-        binding::read_usage_into(conversation, since);
+        binding::fill_usage(conversation, since);
     }
 
     record.run.ended_at = Some(end.at);

@@ -107,7 +107,7 @@ impl CandidateFinder<'_> {
 
         self.add_scores(&lists, &mut candidates)?;
         self.mark_single_texts(&mut candidates)?;
-        self.read_times(&mut candidates)?;
+        self.set_times(&mut candidates)?;
         raise_scores_of_newer(&mut candidates);
 
         Ok(FoundCandidates {
@@ -271,7 +271,7 @@ impl CandidateFinder<'_> {
     }
 
     /// Sets the times of the candidates, which must be in the order of their numbers.
-    fn read_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
+    fn set_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let store = self.reader.store;
         if candidates.len() < MAX_LOOKUPS {
             let sql = "SELECT updated FROM conversation WHERE id=?1";

@@ -29,7 +29,7 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
     for file in &mut plan.files {
         let path = home.join(file.name);
         files.push(RebuiltFile {
-            written: !is_up_to_date(&path, file)?,
+            written: !has_planned_text(&path, file)?,
             path,
             lines: file.lines,
             backup: None,
@@ -42,8 +42,8 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
 const COMPARED_BYTES: usize = 64 << 10;
 
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
-/// may follow.
-fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
+/// may follow. Rewinds the planned text and reads it.
+fn has_planned_text(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
     // If the lengths differ, the content differs too.
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
@@ -117,7 +117,7 @@ pub fn apply(
         }
 
         // Under the lock, because the file may have changed since the preview.
-        let written = !is_up_to_date(&path, file)?;
+        let written = !has_planned_text(&path, file)?;
 
         let mut backup = None;
         if written {

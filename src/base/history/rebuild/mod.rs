@@ -24,7 +24,7 @@ pub use plan::{
 use self::conversations::{ConversationSet, gather_conversations};
 use self::index::IndexLines;
 use self::prompts::Prompts;
-use self::scan::{Contents, apply_limit, read_rollouts};
+use self::scan::{Contents, add_rollout_contents, apply_limit};
 use super::HistoryError;
 use super::session_index::{self, ThreadNameIndex};
 use crate::io::Progress;
@@ -54,7 +54,7 @@ pub fn plan(
         index: &index,
         prompts: prompts.as_mut(),
     };
-    let bad_lines = read_rollouts(home, &mut set, &mut contents, &mut skipped, progress)?;
+    let bad_lines = add_rollout_contents(home, &mut set, &mut contents, &mut skipped, progress)?;
 
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
@@ -115,7 +115,7 @@ impl RebuildPlan {
         prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
-        self.unused.bad_lines += prompts.count_removed_lines(home, set, &mut self.prompts)?;
+        self.unused.bad_lines += prompts.add_removed_lines(home, set, &mut self.prompts)?;
         let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
         self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
         self.prompts.entries = file.lines;

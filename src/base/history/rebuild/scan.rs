@@ -23,7 +23,7 @@ pub(super) fn apply_limit(
     };
 
     let all: Vec<usize> = (0..set.conversations.len()).collect();
-    read_last_times(home, set, &all, skipped)?;
+    set_last_times(home, set, &all, skipped)?;
 
     let conversations = &mut set.conversations;
     let updated_at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
@@ -41,7 +41,7 @@ pub(super) fn apply_limit(
 }
 
 /// Sets the times of the conversations at `places` from the ends of their rollouts.
-fn read_last_times(
+fn set_last_times(
     home: &Path,
     set: &mut ConversationSet,
     places: &[usize],
@@ -102,7 +102,7 @@ impl Contents<'_> {
 
 /// Reads the rollouts of the restored conversations. Reads whole rollouts if prompts are wanted or the row has no
 /// title, else only their ends for the time of the last change. Returns the number of bad lines.
-pub(super) fn read_rollouts(
+pub(super) fn add_rollout_contents(
     home: &Path,
     set: &mut ConversationSet,
     contents: &mut Contents<'_>,
@@ -141,7 +141,7 @@ pub(super) fn read_rollouts(
         conversation.is_index_derived = facts.is_index_derived;
     }
 
-    read_last_times(home, set, &read_ends_only, skipped)?;
+    set_last_times(home, set, &read_ends_only, skipped)?;
     Ok(bad_lines)
 }
 
