@@ -63,6 +63,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
     checks
 }
 
+/// Returns the known problem of an archive. `None` if the archive is usable.
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
     let description = words::describe_problem(record)?;
@@ -153,6 +154,7 @@ fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
     metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
 }
 
+/// Returns a warning about archives dated later than `now`, with a tolerance. `None` if there are none.
 fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
     let future_archives: Vec<_> = records
         .iter()
@@ -231,6 +233,7 @@ fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
     Check::about_paths("archives.foreign", Status::Ok, finding, &foreign_entries)
 }
 
+/// Reports the pruned archives in the trash. `None` if there are none, or if the trash cannot be read.
 fn check_trash(manager_home: &Path) -> Option<Check> {
     let content = trash::read_trash(manager_home).ok()?;
     (content.archives > 0).then(|| {

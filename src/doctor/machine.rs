@@ -44,7 +44,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
         if modes::exposes_files(&real_home) {
             checks.push(missing_modes_warning(disk_id, &real_home));
-        } else if let Some(kind) = space::network_fs(&real_home) {
+        } else if let Some(kind) = space::network_file_system(&real_home) {
             checks.push(network_file_system_warning(disk_id, &real_home, kind));
         }
     }
@@ -83,6 +83,7 @@ pub(crate) fn find_sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
     })
 }
 
+/// Returns a warning if `path` is in a folder of a sync service.
 fn check_sync_service(id: &'static str, path: &Path) -> Option<Check> {
     let (part, service) = find_sync_service(path)?;
     let (part, path) = (part.to_string_lossy(), path.display());

@@ -123,7 +123,7 @@ fn check_permissions(context: &Context) -> Check {
     }
 }
 
-/// Checks that the manager home and `backups/` are writable.
+/// Checks that the manager home and `backups/` are writable. Returns `None` if they are, or do not exist.
 fn check_writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups_folder(home)];
     let folder = folders
@@ -351,7 +351,8 @@ fn check_foreign_files(home: &Path) -> Option<Check> {
     Check::about_paths("manager.foreign", Status::Ok, finding, &foreign_files)
 }
 
-/// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
+/// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home. Returns `None` if all are
+/// imported.
 fn check_python_home(context: &Context) -> Option<Check> {
     let (folder, archive_count) = find_unimported(&context.env, context.manager_home())?;
     let (archives, folder) = (pluralize(archive_count, "archive"), folder.display());

@@ -161,7 +161,7 @@ fn next_change_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context)
 }
 
 /// Returns the end of the cooldown. For an account that is not in cooldown, returns the next weekly reset, else the
-/// next reset of another window.
+/// next reset of another window. `None` if the time is unknown.
 pub(crate) fn find_next_change(
     entry: &AccountEntry,
     verdict: &Verdict,

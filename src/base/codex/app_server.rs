@@ -257,7 +257,7 @@ impl ProbeSession<'_> {
         let apis = questions.iter().map(|question| question.api);
         let api = apis.max().unwrap_or(Api::Stable);
         let sent = self.server.send_initialize(api);
-        let initialize_id = self.or_finish_crashed(sent)?;
+        let initialize_id = self.finish_crashed_on_error(sent)?;
 
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
@@ -280,12 +280,12 @@ impl ProbeSession<'_> {
         }
 
         let sent = self.server.send_initialized();
-        self.or_finish_crashed(sent)?;
+        self.finish_crashed_on_error(sent)?;
 
         let mut request_ids = Vec::new();
         for question in questions {
             let sent = self.server.request(question.method, &question.params);
-            request_ids.push(self.or_finish_crashed(sent)?);
+            request_ids.push(self.finish_crashed_on_error(sent)?);
         }
 
         // Replies may come in any order. Replies to other requests are ignored.
@@ -299,7 +299,7 @@ impl ProbeSession<'_> {
     }
 
     /// Converts a failure to send a request to [`ProbeFailure::Crashed`]: Codex accepts requests until it ends.
-    fn or_finish_crashed<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
+    fn finish_crashed_on_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
 

@@ -140,6 +140,7 @@ impl Identity {
     /// missing on one side, the emails have to be equal, and the other id must not differ. Accounts of other kinds are
     /// the same if kind and label are equal.
     pub fn is_same(&self, other: &Self) -> bool {
+        /// Returns `None` if a value is missing, so that this pair decides nothing.
         fn equal_if_known(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
         }

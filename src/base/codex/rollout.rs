@@ -330,8 +330,8 @@ pub fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation, u64)>
     let mut common_len = 0;
 
     loop {
-        let first_len = read_chunk(&mut *first, &mut first_chunk)?;
-        let second_len = read_chunk(&mut *second, &mut second_chunk)?;
+        let first_len = refill_chunk(&mut *first, &mut first_chunk)?;
+        let second_len = refill_chunk(&mut *second, &mut second_chunk)?;
         let shorter_len = first_len.min(second_len);
         if first_chunk[..shorter_len] != second_chunk[..shorter_len] {
             let mut pairs = first_chunk.iter().zip(&second_chunk);
@@ -351,7 +351,7 @@ pub fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation, u64)>
 }
 
 /// Replaces the content of `chunk` by the next 64 KiB, or by less at the end of the file. Returns the number of bytes.
-fn read_chunk(reader: &mut dyn Read, chunk: &mut Vec<u8>) -> io::Result<usize> {
+fn refill_chunk(reader: &mut dyn Read, chunk: &mut Vec<u8>) -> io::Result<usize> {
     chunk.clear();
     reader.take(64 * 1024).read_to_end(chunk)
 }

@@ -66,7 +66,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     };
 
     for field in fields::split_fields(&ansi::to_plain_text(text)) {
-        reader.read_field(&field)?;
+        reader.apply_field(&field)?;
     }
 
     let mut status = reader.status;
@@ -96,23 +96,23 @@ struct ReadWindow {
 }
 
 impl StatusReader {
-    fn read_field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
+    fn apply_field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         match &field.label {
-            Label::Account => self.read_account(field),
+            Label::Account => self.apply_account(field),
             Label::Plan => {
                 self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
                 Ok(())
             }
             Label::Quota => {
                 let (limit_id, is_secondary) = (CODEX_LIMIT.to_owned(), false);
-                self.read_window(limit_id, Some(WEEKLY_MINUTES), is_secondary, field)
+                self.apply_window(limit_id, Some(WEEKLY_MINUTES), is_secondary, field)
             }
-            Label::Limit(limit) => self.read_limit(limit, field),
+            Label::Limit(limit) => self.apply_limit(limit, field),
         }
     }
 
     /// Begins a new screen, and stores its account.
-    fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
+    fn apply_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading_limit_id = CODEX_LIMIT.into();
         for read in &mut self.windows {
@@ -137,7 +137,7 @@ impl StatusReader {
     }
 
     /// Reads a heading, a window, or the monthly credit limit. Ignores sentences that only look like a limit.
-    fn read_limit(
+    fn apply_limit(
         &mut self,
         limit: &LimitLabel,
         field: &StatusField,
@@ -176,12 +176,12 @@ impl StatusReader {
         } else {
             build_limit_id(&limit.name)
         };
-        self.read_window(limit_id, limit.minutes, limit.is_secondary, field)
+        self.apply_window(limit_id, limit.minutes, limit.is_secondary, field)
     }
 
     /// Reads and stores a window. It replaces the same window of an earlier screen; different figures for one window in
     /// one screen are an error.
-    fn read_window(
+    fn apply_window(
         &mut self,
         limit_id: String,
         minutes: Option<u32>,

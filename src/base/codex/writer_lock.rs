@@ -49,6 +49,7 @@ impl Drop for WriterLock {
     }
 }
 
+/// Takes Codex's lock for lock files. Returns `None` if another process holds it until [`COORDINATION_TIMEOUT`] ends.
 fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
     FileLock::acquire_if_free(&folder.join(COORDINATION_LOCK), COORDINATION_TIMEOUT)
 }

@@ -81,7 +81,7 @@ impl Observation {
         }
     }
 
-    /// Returns the weekly window of Codex's own limit.
+    /// Returns the weekly window of Codex's own limit. `None` if the observation lacks it.
     pub fn weekly(&self) -> Option<&Window> {
         self.windows.iter().find(|w| w.is_weekly())
     }

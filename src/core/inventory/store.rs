@@ -76,6 +76,7 @@ pub fn refresh_with_trash(
     })
 }
 
+/// Changes `inventory.json` under its lock. Returns the path to which a damaged inventory was moved.
 fn update_inventory(
     manager_home: &Path,
     change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,

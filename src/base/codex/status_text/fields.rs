@@ -168,7 +168,8 @@ fn strip_borders(line: &str) -> (usize, &str) {
     (indent.chars().count(), content)
 }
 
-/// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
+/// Parses the label at the beginning of a line. Returns the label, its original text, and the value in the rest of the
+/// line. `None` for a line without a label that is used.
 fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
     // Removes the mark of a list item. The rest of a broken word may also begin with such a mark.
     let content = content.trim_start_matches(['•', '*', '-', ' ']);

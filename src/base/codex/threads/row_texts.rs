@@ -113,7 +113,7 @@ struct MessagePayload<'a> {
 }
 
 impl MessagePayload<'_> {
-    /// Returns the text that Codex shows for a `user_message` of images or recordings alone.
+    /// Returns the text that Codex shows for a `user_message` of images or recordings alone. `None` if it has neither.
     fn placeholder(&self) -> Option<&'static str> {
         let has_any = |lists: [&Option<Vec<IgnoredAny>>; 2]| {
             let mut lists = lists.into_iter().flatten();
