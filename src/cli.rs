@@ -46,8 +46,8 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(args) = RecommendArgs::parse_prompt(&words) {
-        let (flags, command) = (Flags::default(), Command::Recommend(args));
-        return run(Cli { flags, command }, false, env);
+        let (flags, command, is_dry_run) = (Flags::default(), Command::Recommend(args), false);
+        return run(Cli { flags, command }, is_dry_run, env);
     }
 
     let (cli, is_dry_run) = match parsing::parse_arguments() {

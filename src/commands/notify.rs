@@ -69,7 +69,7 @@ impl NotifyArgs {
         let (notices, failure) = if self.dry_run {
             let state = document::read(&context.manager_path(FILE_NAME))?.good();
             let mut state = state.unwrap_or_default();
-            let unseen = select_unseen(&mut state, &accounts, conditions, context);
+            let unseen = update_and_select_unseen(&mut state, &accounts, conditions, context);
             (unseen, None)
         } else {
             show_unseen(&accounts, conditions, context)?
@@ -105,7 +105,7 @@ fn show_unseen(
 
     // The lock is held while the notices are shown, so that no other run shows them too.
     let shown = document::update(&path, &lock, |state: &mut NoticeState| {
-        let mut notices = select_unseen(state, accounts, conditions, context);
+        let mut notices = update_and_select_unseen(state, accounts, conditions, context);
         notices.retain(|notice| match show_notification(&notice.message, context) {
             Ok(()) => {
                 state.note_shown(notice);
@@ -123,7 +123,7 @@ fn show_unseen(
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
 /// forgets notices whose condition has ended. `conditions` has all current notices except those of ready accounts.
-fn select_unseen(
+fn update_and_select_unseen(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
     conditions: Vec<DesktopNotice>,

@@ -45,7 +45,7 @@ impl Advised for codex_manager_core::journal::JournalError {
             Self::OpenedMeanwhile { kept, .. } => self.hinted_error(CodexRunning, format_hint_after_undo("end Codex, then run the same command again", kept)),
             Self::WrittenMeanwhile { kept, .. } => self.hinted_error(CodexRunning, format_hint_after_undo("run the same command again", kept)),
             Self::Deferred(obstacle) => obstacle.to_command_error(),
-            Self::StagingFolderExists(_) => self.unchanged_error(Refused, "run the other command again to finish it, or move the folder away"),
+            Self::FolderExists(_) => self.unchanged_error(Refused, "run the other command again to finish it, or move the folder away"),
             Self::DamagedJournal { .. } => self.unchanged_error(Failed, "the replaced files are beside the journal; keep what you need, then move the folder of the journal away"),
         }
     }

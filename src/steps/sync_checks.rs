@@ -44,12 +44,12 @@ pub(crate) fn run_checks(
     let to_check = |warning| Check::warn("sync.config", warning);
     checks.extend(warnings.into_iter().map(to_check));
 
-    check_folders(&sync, &mut checks);
+    push_folder_checks(&sync, &mut checks);
     checks.push(sync.check_codex_ended(path));
-    check_state(&sync, &mut checks);
+    push_state_checks(&sync, &mut checks);
 
     match config.remote {
-        SyncRemote::Folder => check_undelivered(&sync, &mut checks),
+        SyncRemote::Folder => push_undelivered_checks(&sync, &mut checks),
         SyncRemote::Vault => checks.push(check_vault(&sync)),
     }
     Ok(checks)
@@ -80,7 +80,7 @@ fn check_vault(sync: &SyncContext<'_>) -> Check {
 
 /// Warns of newer file versions that are in the manifests of other machines but not in the cloud folder. Also warns of
 /// placeholders, which the cloud client has not downloaded.
-fn check_undelivered(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
+fn push_undelivered_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(sync.config, sync.replica)) else {
         return;
@@ -100,7 +100,7 @@ pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String
     found.map(|why| format!("include_roots {why}")).collect()
 }
 
-fn check_folders(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
+fn push_folder_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     const HOME_ID: &str = "sync.local";
     let config = sync.config;
     let home = config.local.display();
@@ -131,7 +131,7 @@ fn check_cloud_folder(sync: &SyncContext<'_>) -> Check {
     const ID: &str = "sync.cloud";
     let config = sync.config;
     let cloud = config.cloud.display();
-    // `check_state` reports a state that cannot be read.
+    // `push_state_checks` reports a state that cannot be read.
     let state = sync.replica.read();
     if state.is_ok_and(|state| plan::creates_cloud_folder(config, &state)) {
         let fix = "the first sync run creates it; if that is not its path, correct paths.cloud_root_dir in sync.toml";
@@ -162,7 +162,7 @@ fn check_backup_folder(folder: &Path) -> Check {
 }
 
 /// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
-fn check_state(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
+fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     let (config, replica) = (sync.config, sync.replica);
     let mut state = match replica.read() {
         Ok(state) => state,
@@ -178,10 +178,10 @@ fn check_state(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     };
 
     checks.push(check_last_sync(&state, replica));
-    check_own_manifest(config, replica, &mut state, checks);
+    push_own_manifest_checks(config, replica, &mut state, checks);
     let remote_manifests = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &remote_manifests {
-        check_remote_manifests(config, manifests, checks);
+        push_remote_manifest_checks(config, manifests, checks);
     }
 
     let remote_resolutions = remote_manifests
@@ -242,7 +242,7 @@ fn count_undecided_copies(
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.
-fn check_own_manifest(
+fn push_own_manifest_checks(
     config: &SyncConfig,
     replica: &Replica,
     state: &mut SyncState,
@@ -267,7 +267,7 @@ fn check_own_manifest(
 }
 
 /// Adds a warning for each file in the folder of manifests that cannot be used as another machine's manifest.
-fn check_remote_manifests(
+fn push_remote_manifest_checks(
     config: &SyncConfig,
     manifests: &RemoteManifests,
     checks: &mut Vec<Check>,

@@ -60,7 +60,7 @@ impl Ui {
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
-    pub(crate) fn streamed_list_document<T: Serialize>(
+    pub(crate) fn stream_list_document<T: Serialize>(
         &self,
         command: &str,
         key: &'static str,

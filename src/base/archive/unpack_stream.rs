@@ -23,7 +23,7 @@ pub(super) fn unpack_as_stream(
     let mut list = Checklist::new(manifest, is_python);
     progress.expect_bytes(manifest.files.total_bytes());
 
-    read_archive(path, &mut |entry, content| match list.check_off(&entry)? {
+    read_archive(path, &mut |entry, content| match list.take_entry(&entry)? {
         Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
@@ -111,7 +111,7 @@ impl<'a> Checklist<'a> {
     ///
     /// # Errors
     /// The entry is not in the list, or differs from the list.
-    fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
+    fn take_entry(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
         let refuse = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
 
         match &entry.kind {

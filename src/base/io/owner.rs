@@ -34,14 +34,11 @@ pub fn other_owner(meta: &Metadata) -> Option<u32> {
 }
 
 /// Held while any folder is created and gets its owner. Otherwise another thread that unpacks the same archive could
-/// create entries in the folder too early, and they would belong to root. A path needs no lock of its own: few folders
-/// are created at the same time.
-static FOLDER_CREATION: Mutex<()> = Mutex::new(());
+/// create entries in the folder too early, and they would belong to root. One lock serves all folders.
+static NEW_FOLDERS: Mutex<()> = Mutex::new(());
 
 fn lock_folder_creation() -> MutexGuard<'static, ()> {
-    FOLDER_CREATION
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    NEW_FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the file that this process has just created at `path` the owner of its folder. Does nothing if this process is

@@ -95,12 +95,12 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
 
 /// Returns the name of the network file system that `path` is on, such as "NFS"; `None` for a local disk, or if the
 /// system does not report it.
-pub fn network_fs(path: &Path) -> Option<&'static str> {
-    network_fs_of(&file_system_type(path)?)
+pub fn network_file_system(path: &Path) -> Option<&'static str> {
+    name_network_file_system(&file_system_type(path)?)
 }
 
 /// Returns the name of the network file system for a type that Linux or macOS reports; `None` for a local one.
-fn network_fs_of(file_system_type: &str) -> Option<&'static str> {
+fn name_network_file_system(file_system_type: &str) -> Option<&'static str> {
     match file_system_type.split('.').next().unwrap_or_default() {
         "nfs" | "nfs4" => Some("NFS"),
         "cifs" | "smb3" | "smbfs" => Some("SMB"),
@@ -171,10 +171,10 @@ mod tests {
 
     #[test]
     fn network_file_systems_are_recognized_by_their_type() {
-        assert_eq!(network_fs_of("smbfs"), Some("SMB"));
-        assert_eq!(network_fs_of("fuse.sshfs"), Some("FUSE"));
+        assert_eq!(name_network_file_system("smbfs"), Some("SMB"));
+        assert_eq!(name_network_file_system("fuse.sshfs"), Some("FUSE"));
         for local in ["apfs", "smbfs2", "ext4", ""] {
-            assert_eq!(network_fs_of(local), None, "{local}");
+            assert_eq!(name_network_file_system(local), None, "{local}");
         }
     }
 }

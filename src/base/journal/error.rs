@@ -31,7 +31,7 @@ pub enum JournalError {
     ForeignFolder(PathBuf),
     /// The staging folder of another transaction exists. Nothing was changed.
     #[error("the staging folder of another command exists: {}", .0.display())]
-    StagingFolderExists(PathBuf),
+    FolderExists(PathBuf),
     /// The journal of an interrupted transaction is damaged. Nothing was changed.
     #[error("the journal of an interrupted command is damaged ({detail}): {}", path.display())]
     DamagedJournal { path: PathBuf, detail: String },

@@ -88,7 +88,7 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
     beneath::protect(folder, FollowedLinks::AT_TOP);
     match atomic::make_folder(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            Err(JournalError::StagingFolderExists(folder.to_path_buf()))
+            Err(JournalError::FolderExists(folder.to_path_buf()))
         }
         other => Ok(other.at("create folder", folder)?),
     }

@@ -94,10 +94,11 @@ impl Transaction {
                 // The process that held the lock has removed the folder. A third process may have created it again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK_NAME)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
-                    if std::mem::replace(&mut has_recovered, true) {
+                    if has_recovered {
                         // The files of the folder could be neither removed nor renamed.
-                        return Err(JournalError::StagingFolderExists(folder.to_path_buf()));
+                        return Err(JournalError::FolderExists(folder.to_path_buf()));
                     }
+                    has_recovered = true;
                     recover_locked(folder, lock, policy)?;
                 }
                 Ok(lock) => {

@@ -539,8 +539,8 @@ fn check_disjoint<'a>(
 ) -> Result<(), JournalError> {
     let mut all_paths = HashSet::new();
     for path in paths.clone() {
-        let is_new = all_paths.insert(path);
-        if !is_new {
+        // `insert` returns false for a path that the set already has.
+        if !all_paths.insert(path) {
             return Err(JournalError::ConflictingSteps(path.to_path_buf()));
         }
     }

@@ -67,7 +67,7 @@ impl NormalizeArgs {
         let (records, mut skipped) = self.read_records(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
-            let mut inventory = read_inventory(context)?;
+            let mut inventory = read_inventory_or_warn(context)?;
             legacy::merge_records(&mut inventory, records, |r, name| {
                 is_taken(&backups, r, name)
             })
@@ -227,7 +227,7 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
 }
 
 /// Reads `inventory.json` without changing it. Warns of a damaged file, which counts as empty.
-fn read_inventory(context: &Context) -> Result<InventoryFile> {
+fn read_inventory_or_warn(context: &Context) -> Result<InventoryFile> {
     let path = context.manager_path("inventory.json");
     Ok(match document::read(&path)? {
         DocumentState::Good(inventory) => inventory,

@@ -27,12 +27,9 @@ struct CopyCounts {
 }
 
 impl CopyCounts {
-    /// Returns the number of messages of the conversation in an archive; `None` if the archive does not have it.
-    fn count_messages_in(
-        &mut self,
-        archive: &ArchiveReader,
-        name_or_id: &str,
-    ) -> Result<Option<usize>> {
+    /// Counts the messages of the conversation in an archive. Returns their number; `None` if the archive does not have
+    /// the conversation.
+    fn add_archive(&mut self, archive: &ArchiveReader, name_or_id: &str) -> Result<Option<usize>> {
         let name_or_id = self.id.as_deref().unwrap_or(name_or_id);
         let Some(names) = source::find_rollout_names(archive, name_or_id)? else {
             return Ok(None);
@@ -88,7 +85,7 @@ pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<Pa
             }
         };
 
-        let Some(count) = copies.count_messages_in(&archive, wanted)? else {
+        let Some(count) = copies.add_archive(&archive, wanted)? else {
             continue;
         };
         let is_fuller = |(most_messages, ..): &(usize, _, _)| count > *most_messages;

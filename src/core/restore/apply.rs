@@ -66,7 +66,7 @@ pub fn apply(
     let mut work = Workspace::open(request, progress)?;
 
     unpack_planned_files(&mut work, progress)?;
-    databases::check_python_copies(&mut work)?;
+    databases::prepare_python_copies(&mut work)?;
     let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
     // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
     let restored = work.plan.writes.clone();

@@ -234,7 +234,7 @@ fn a_folder_of_another_transaction_is_not_used() {
     fs::write(other.join("staged"), "another's").unwrap();
     let refused = transaction.add_folder(&other).unwrap_err();
     assert!(
-        matches!(refused, JournalError::StagingFolderExists(_)),
+        matches!(refused, JournalError::FolderExists(_)),
         "{refused}"
     );
     drop(transaction);

@@ -22,9 +22,8 @@ pub(crate) fn check_account(
     // With a keyring, Codex 0.169 ignores auth.json. An archive of the mode `auth` is restored for its login, which
     // would then have no effect.
     let credential_store = CodexConfig::read(&request.folder).store;
-    if !credential_store.always_reads_auth_json()
-        && request.archive.metadata().mode == BackupMode::Auth
-    {
+    let is_login_archive = request.archive.metadata().mode == BackupMode::Auth;
+    if is_login_archive && !credential_store.always_reads_auth_json() {
         return Err(RestoreError::OtherCredentialStore(
             credential_store.describe(),
         ));

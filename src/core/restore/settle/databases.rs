@@ -22,13 +22,13 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Checks the staged databases of an archive of the Python tool, which copied live files, so that a database may be
-/// torn. Applies their `-wal` files, and removes their sidecars from the stage and the plan. Does nothing for other
-/// archives, whose databases were checked when they were captured and have digests.
+/// Applies the `-wal` files of the staged databases of an archive of the Python tool, and removes their sidecars from
+/// the stage and the plan. Then checks the databases: the Python tool copied live files, so a database may be torn.
+/// Does nothing for other archives, whose databases were checked when they were captured and have digests.
 ///
 /// # Errors
 /// [`ArchiveError::Damaged`] if a database has a rollback journal or fails the integrity check.
-pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+pub(crate) fn prepare_python_copies(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, plan, stage) = (work.request.archive, &mut work.plan, &work.stage);
     if !archive.is_python() {
         return Ok(());
