@@ -63,7 +63,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// Returns the known problem of an archive. `None` if the archive is usable.
+/// Returns the known problem of an archive or of its sidecar. `None` if there is none.
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
     let description = words::describe_problem(record)?;

@@ -351,8 +351,8 @@ fn check_foreign_files(home: &Path) -> Option<Check> {
     Check::about_paths("manager.foreign", Status::Ok, finding, &foreign_files)
 }
 
-/// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home. Returns `None` if all are
-/// imported.
+/// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home. Returns `None` if there are none,
+/// or if at least one is imported.
 fn check_python_home(context: &Context) -> Option<Check> {
     let (folder, archive_count) = find_unimported(&context.env, context.manager_home())?;
     let (archives, folder) = (pluralize(archive_count, "archive"), folder.display());

@@ -140,7 +140,7 @@ impl IndexRefresh {
 
     /// Asks for an update, and waits for it, at most [`MAX_WAIT`].
     fn request_and_wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
-        // While an update runs, only a walk is still requested: it finds files that the update may miss.
+        // While an update runs, only `UpdateAll` is still requested: it finds files that the update may miss.
         if !state.is_working || work == IndexWork::UpdateAll {
             state.wanted_work = state.wanted_work.max(Some(work));
         }

@@ -107,8 +107,8 @@ impl SearchArguments {
         };
 
         let result = search_after(IndexWork::UpdateListed)?;
-        let has_exact_hit = !result.hits.is_empty() && result.relaxation.is_none();
-        if !has_exact_hit {
+        let has_unrelaxed_hit = !result.hits.is_empty() && result.relaxation.is_none();
+        if !has_unrelaxed_hit {
             // The text may be in a conversation that Codex's database does not list.
             return search_after(IndexWork::UpdateAll);
         }

@@ -74,7 +74,7 @@ impl ReaderState {
             let (digest, after_digest) = remaining.split_first_chunk::<8>()?;
             let (counts, after_counts) = after_digest.split_first_chunk::<4>()?;
             remaining = after_counts;
-            // The count of returned texts comes first, then one count for each origin.
+            // First the number of times that the text was returned, then how often each origin recorded it.
             let [returned, recorded @ ..] = counts.map(u32::from);
             texts.push_back(RecentText {
                 digest: u64::from_le_bytes(*digest),

@@ -104,7 +104,7 @@ pub(super) fn is_database(path: &Path) -> bool {
     path.extension().is_some_and(|ext| ext == "sqlite")
 }
 
-/// Opens a regular file to lock it. Does not change its times. Returns `None` for a file that cannot be locked.
+/// Opens a regular file to lock it. Does not change its times. Returns `None` if it cannot be opened.
 #[cfg(unix)]
 fn open_to_lock(path: &Path) -> Option<File> {
     let is_file = path.metadata().is_ok_and(|meta| meta.is_file());

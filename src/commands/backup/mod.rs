@@ -236,8 +236,8 @@ impl BackupArgs {
         let stored_login = auth.as_ref().and_then(AuthFile::login);
         let live_login = stored_login.filter(|_| store.may_read_auth_json());
         let live_identity = live_login.map(|login| &login.identity);
-        // The login may be in a keyring, which is not read. The account is unknown then.
-        let may_be_in_keyring = live_identity.is_none() && !store.always_reads_auth_json();
+        // Codex may have its login outside of auth.json, where it is not read.
+        let is_account_unknown = live_identity.is_none() && !store.always_reads_auth_json();
 
         let machine = context.machine();
         let newest = store::find_newest_usable(&records, |metadata| {
@@ -246,7 +246,7 @@ impl BackupArgs {
                 && !metadata.is_safety()
                 && metadata.records_home(context.codex_home())
                 && !metadata.is_from_other_machine(machine.as_deref())
-                && (may_be_in_keyring
+                && (is_account_unknown
                     || is_same_account_or_none(metadata.identity().as_ref(), live_identity))
         });
         let Some(newest) = newest else {

@@ -129,7 +129,7 @@ fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
 }
 
 /// Parses a terminal escape or a character that the reader does not see, or sees as a blank. Returns its length in
-/// bytes, and the character that the reader sees. `None` if the reader sees the text as it is.
+/// bytes, and the character that the reader sees, if any. `None` for other text, and for a control that is kept.
 fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
     // The text of a control string, such as a title or a link, may contain a secret.
     let is_string = |sequence: &str| sequence.starts_with([']', 'P', 'X', '^', '_']);

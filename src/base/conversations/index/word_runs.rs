@@ -62,8 +62,8 @@ pub(super) struct RunWriter<'a> {
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        // No number is used twice. Only `run` has the highest block number: a block is removed from `block` when all of
-        // its texts are deleted.
+        // The block number comes from `run`: a block whose texts were all deleted is no longer in `block`, but its
+        // number is still in the range of its run.
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
         let next_numbers = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (id, first_block) = next_numbers?;

@@ -115,7 +115,7 @@ impl RebuildPlan {
         prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
-        self.unused.bad_lines += prompts.add_removed_lines(home, set, &mut self.prompts)?;
+        self.unused.bad_lines += prompts.add_removed_line_counts(home, set, &mut self.prompts)?;
         let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
         self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
         self.prompts.entries = file.lines;

@@ -39,7 +39,7 @@ impl Prompts {
 
     /// Counts the lines of the current history that the new one lacks. Returns the number
     /// of bad lines of the current history.
-    pub(super) fn add_removed_lines(
+    pub(super) fn add_removed_line_counts(
         &self,
         home: &Path,
         set: &ConversationSet,

@@ -39,8 +39,8 @@ pub(super) fn merge_answer(
     }
 
     // If auth.json names no account, or Codex may have its login elsewhere, the account of the answer counts.
-    let may_be_in_keyring = !report.store.always_reads_auth_json();
-    if probed_identity.is_some() && (report.identity.is_none() || may_be_in_keyring) {
+    let may_be_elsewhere = !report.store.always_reads_auth_json();
+    if probed_identity.is_some() && (report.identity.is_none() || may_be_elsewhere) {
         report.identity = probed_identity;
         report.login = LoginState::Ok;
         report.freshness = None;

@@ -22,8 +22,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Applies the `-wal` files of the staged databases of an archive of the Python tool, and removes their sidecars from
-/// the stage and the plan. Then checks the databases: the Python tool copied live files, so a database may be torn.
+/// Applies the `-wal` files of the staged databases of an archive of the Python tool, and checks the databases: that
+/// tool copied live files, so a database may be torn. Then removes their sidecars from the stage and the plan.
 /// Does nothing for other archives, whose databases were checked when they were captured and have digests.
 ///
 /// # Errors
@@ -71,9 +71,9 @@ pub(crate) fn prepare_python_copies(work: &mut Workspace<'_>) -> Result<(), Rest
     Ok(())
 }
 
-/// Adapts the databases to the restored files: moves them to the folder that Codex will use, updates the paths in them,
-/// and deletes outdated projections. Adds the changed databases and the session index to the plan. Returns the
-/// databases outside of the home.
+/// Adapts the databases to the restored files: moves them to the folder that Codex will use, updates the paths, rows
+/// and projections in them. Adds the changed databases, and a session index with archived names, to the plan. Returns
+/// the databases outside of the home.
 pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
     merged: &MergeResult,

@@ -99,7 +99,7 @@ pub fn preview_login(
     }
 
     // The archive is in a snapshot that is not downloaded, so its login cannot be read. A restore to another folder
-    // takes every archived login. A restore of the home compares the login with others, so the choice is unknown.
+    // takes the archived login anyway. A restore of the home compares the login with others, so the choice is unknown.
     if !request.archive.path().is_file() {
         let outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;

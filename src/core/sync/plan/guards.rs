@@ -243,8 +243,8 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 /// Adds notices about files that are not downloaded, and about undelivered versions unless the file has another notice.
 /// Adds to each waiting notice the machine that has the newest version.
 ///
-/// Offers `--accept-unlisted` only if no current manifest lists a newer version of an unlisted file that waits. With a
-/// newer version on its way, the option could use an older one.
+/// Offers `--accept-unlisted` only if at least one unlisted file waits of which no current manifest lists a newer
+/// version. With a newer version on its way, the option could use an older one.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,
