@@ -141,8 +141,8 @@ impl Transaction {
         self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = supported_steps;
 
-        // Locks only after the sync, which can take minutes: Codex 0.169 fails after it has waited for a locked
-        // database for 15 seconds.
+        // The sync above can take minutes, so the databases are locked after it: Codex 0.169 fails if a database is
+        // locked for more than 15 seconds.
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
 

@@ -210,10 +210,10 @@ impl<'a> Ranking<'a> {
         all.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live account. Without a live account
-    /// that is ready, every such account is better. It is better than a ready live account if it has at least
-    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left, both figures are known, and the strategy is not
-    /// [`Strategy::Stay`].
+    /// Returns the first ready account with a saved login that is better than the live account. If no live account is
+    /// ready, each of these accounts is better. Otherwise an account is better if it has at least
+    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left than the live one, both figures are known, and the strategy is
+    /// not [`Strategy::Stay`].
     pub fn find_better(&self) -> Option<&RankedAccount<'a>> {
         let ready_live = self.live().filter(|live| live.is_ready());
         let is_worth_a_switch = |c: &RankedAccount<'_>| {

@@ -276,8 +276,9 @@ impl Profile {
         has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token. If
-    /// that home has no login, returns true if the profile does not have `saved` yet.
+    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token.
+    /// Without a login in that home, returns the opposite of `is_in_profile`, which tells whether the profile has
+    /// `saved`.
     pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot, is_in_profile: bool) -> bool {
         let recorded_home = self.file.live_home.as_deref();
         let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());

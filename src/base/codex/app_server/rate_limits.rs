@@ -87,8 +87,8 @@ impl AccountLimits {
         Ok(limits)
     }
 
-    /// Adds the windows of one limit: every field that has the keys of a window, whatever the name of the field, so
-    /// that new windows are read as well. "primary" sorts before "secondary".
+    /// Adds the windows of one limit, in the order of the names of their fields. Any field with the keys of a window is
+    /// one, because Codex may add windows besides `primary` and `secondary`.
     fn add_windows(&mut self, limit_id: &str, limit: &Value, now: DateTime<Utc>, zone: Zone) {
         for field in limit.as_object().into_iter().flat_map(|o| o.values()) {
             if field.get("usedPercent").is_none() || field.get("windowDurationMins").is_none() {

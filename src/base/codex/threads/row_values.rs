@@ -82,8 +82,8 @@ pub(super) fn replace_on_conflict(columns: &[String]) -> String {
     format!("ON CONFLICT DO UPDATE SET {assignments}")
 }
 
-/// Returns the `ON CONFLICT` clause that gives an existing row the name, pin, project and section of the inserted row
-/// where the existing row has no value. `columns` are quoted.
+/// Returns the `ON CONFLICT` clause that completes an existing row: if its name, pin, project or section is empty, it
+/// gets the value of the inserted row. The names in `columns` are quoted.
 pub(super) fn complete_on_conflict(columns: &[String]) -> String {
     let assignments = columns.iter().filter_map(|column| {
         let value = choose_user_value(column, "threads", "excluded")?;

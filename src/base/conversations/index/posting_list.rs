@@ -44,8 +44,8 @@ pub(super) struct PostingList {
 }
 
 impl PostingList {
-    /// Appends the number of a text, which must be larger than the last number. Ignores a number that is not larger, or
-    /// that is too far from the last number.
+    /// Appends the number of a text, which must be larger than the last number. Ignores a smaller or equal number, and
+    /// one that exceeds the last number by 2^[`MAX_DISTANCE_BITS`] or more.
     pub(super) fn push(&mut self, number: i64) {
         if self.is_empty() {
             push_varint(&mut self.bytes, number);
@@ -54,7 +54,7 @@ impl PostingList {
         }
 
         let distance = number.wrapping_sub(self.last).cast_unsigned();
-        // Such distances come only from a damaged index.
+        // Only a damaged index has such numbers.
         if distance == 0 || distance >> MAX_DISTANCE_BITS != 0 {
             return;
         }

@@ -146,8 +146,8 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Makes the names of the files durable. A large batch needs one call per file system. For a small batch, or if
-    /// that call fails, syncs the folder of each file and all folders above it up to the root, because they may be new.
+    /// Makes the names of the files durable. A large batch needs one call per file system. If that call fails, or the
+    /// batch is small, syncs the folder of each file. Also syncs the folders above it up to the root: they may be new.
     /// If a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
