@@ -1,7 +1,6 @@
 //! `history losses`, and what `backup`, `restore`, `prune` and the vault do about messages that conversations lost.
 
 use crate::old_codex::start_conversation;
-use crate::rewinds::rewind;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -619,15 +618,12 @@ fn with_real_codex_compactions_are_losses_and_rewinds_forks_and_growth_are_not()
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
-    for prompt in ["two", "number-3"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "number-3"]);
     let base = rollout(&home, &id);
     let plain = lab.say("alpha");
     lab.resume(&home, &plain, "number-2");
     lab.back_up();
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "four");
+    lab.edit(&home, &id, 1, "four");
     let fork = json!({"threadId": id});
     lab.codex
         .app_server_request(&home, &lab.backend, "thread/fork", fork)
@@ -667,9 +663,7 @@ fn a_complete_migration_is_no_loss_and_a_partial_one_is() {
     };
     let home = lab.home();
     let id = start_conversation(&lab, "one");
-    for prompt in ["two", "carry-on", "carry-on"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "carry-on", "carry-on"]);
     let params = json!({"sourceKinds": ["exec"]});
     codex
         .app_server_request(&home, &lab.backend, "thread/list", params)
@@ -696,13 +690,10 @@ fn a_deleted_rewind_is_a_loss_even_if_its_base_has_equal_messages() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("continue");
-    for prompt in ["continue", "stop"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["continue", "stop"]);
     let base = rollout(&home, &id);
     lab.back_up();
-    rewind(&lab, &home, &id, 2);
-    lab.resume(&home, &id, "continue");
+    lab.edit(&home, &id, 2, "continue");
     lab.back_up();
     let shown = ["continue", "continue", "continue"];
     assert_eq!(lab.user_messages(&home, &id), shown);

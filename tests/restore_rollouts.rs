@@ -1,6 +1,5 @@
 //! Rollouts in every form that the real Codex writes, restored under its databases.
 
-use crate::rewinds::rewind;
 use crate::support::lab::{Lab, messages, rollout, rollouts, rows, write_legacy};
 use serde_json::json;
 use std::fs;
@@ -409,11 +408,8 @@ fn no_restore_removes_lines_that_a_rewind_continues() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
-    rewind(&lab, &home, &id, 2);
-    lab.resume(&home, &id, "edited");
+    lab.turns(&home, &id, &["two", "three"]);
+    lab.edit(&home, &id, 2, "edited");
     let only = ["restore", "latest", "--only", "sessions", "--yes"];
     let refused = lab.manager(only).code(5);
     assert!(refused.stderr.contains(&id), "{}", refused.stderr);
@@ -493,8 +489,7 @@ fn the_undo_of_a_partial_restore_shows_the_newest_rollout_of_a_rewind() {
     let (id, other) = (lab.say("one"), lab.say("other"));
     lab.resume(&home, &id, "two");
     let _ = lab.back_up();
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "edited");
+    lab.edit(&home, &id, 1, "edited");
     let archived = serde_json::json!({"threadId": other});
     let answer = lab
         .codex

@@ -1,6 +1,6 @@
 //! Conversations that the real Codex rewound (Esc Esc): several rollouts, of which Codex shows parts.
 
-use crate::support::lab::{Lab, rollout, rollouts, rows};
+use crate::support::lab::{Lab, OpenConversation, rollout, rollouts, rows};
 use crate::support::pauses::EVENT_LIMIT;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
@@ -14,32 +14,25 @@ const END: Duration = EVENT_LIMIT;
 /// Takes back the turns of a conversation from the turn with this number on, as Esc Esc does.
 #[track_caller]
 pub(crate) fn rewind(lab: &Lab, home: &Path, id: &str, turn: usize) {
-    let mut server = lab.codex.app_server(home, &lab.backend);
-    let resumed = server
-        .request("thread/resume", json!({"threadId": id}))
-        .expect("a thread");
-    let before = resumed["thread"]["turns"][turn]["id"].clone();
-    server
-        .request(
-            "thread/revert",
-            json!({"threadId": id, "beforeTurnId": before}),
-        )
-        .expect("a rewind");
-    server.close(END).expect("the server ends");
+    let mut conversation = OpenConversation::open(lab, home, id);
+    conversation.rewind(turn);
+    conversation.close();
 }
 
 /// Makes a conversation of which Codex shows `one`, `two`, `six`, and has `three`, `four` and `five` hidden.
 pub(crate) fn rewound(lab: &Lab) -> String {
     let home = lab.home();
     let id = lab.say("one");
+    let mut conversation = OpenConversation::open(lab, &home, &id);
     for prompt in ["two", "three", "four"] {
-        lab.resume(&home, &id, prompt);
+        conversation.say(prompt);
     }
-    rewind(lab, &home, &id, 2);
-    lab.resume(&home, &id, "five");
+    conversation.rewind(2);
+    conversation.say("five");
     // A rewind of the rewind.
-    rewind(lab, &home, &id, 2);
-    lab.resume(&home, &id, "six");
+    conversation.rewind(2);
+    conversation.say("six");
+    conversation.close();
     assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
     let own = |path: &&PathBuf| path.to_string_lossy().contains(&id);
     assert_eq!(rollouts(&home).iter().filter(own).count(), 3);
@@ -334,8 +327,7 @@ fn a_sync_copies_all_rollouts_of_a_rewound_conversation() {
         } else {
             lab.resume(&a, &id, "three");
         }
-        rewind(lab, &a, &id, 2);
-        lab.resume(&a, &id, "four");
+        lab.edit(&a, &id, 2, "four");
         two.sync(&["a", "b"]);
         lab.resume(b, &id, "five");
         assert_eq!(sent(lab), ["one", "two", "four", "five"]);
@@ -343,8 +335,7 @@ fn a_sync_copies_all_rollouts_of_a_rewound_conversation() {
         lab.resume(&a, &id, "six");
         assert_eq!(sent(lab), ["one", "two", "four", "five", "six"]);
         // Rewound again, back into the first rollout.
-        rewind(lab, &a, &id, 1);
-        lab.resume(&a, &id, "seven");
+        lab.edit(&a, &id, 1, "seven");
         two.sync(&["a", "b"]);
         lab.resume(b, &id, "eight");
         assert_eq!(sent(lab), ["one", "seven", "eight"]);
@@ -433,11 +424,7 @@ fn shrink_compresses_all_rollouts_of_a_rewound_conversation_and_sessions_sums_th
 /// Returns the user's messages that Codex shows after it has opened a conversation.
 #[track_caller]
 pub(crate) fn resumed(lab: &Lab, home: &Path, id: &str) -> Vec<String> {
-    let mut server = lab.codex.app_server(home, &lab.backend);
-    server
-        .request("thread/resume", json!({"threadId": id}))
-        .expect("a thread");
-    server.close(END).expect("the server ends");
+    OpenConversation::open(lab, home, id).close();
     lab.user_messages(home, id)
 }
 
@@ -458,8 +445,7 @@ fn a_partly_archived_conversation_is_shown_from_its_newest_rollout() {
     let home = lab.home();
     let id = lab.say("one");
     lab.resume(&home, &id, "two");
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "three");
+    lab.edit(&home, &id, 1, "three");
     // Codex was killed while it archived the conversation.
     let tip = newest(&home, &id);
     let archived = home.join("archived_sessions");
@@ -497,13 +483,10 @@ fn an_archive_made_before_a_rewind_restores_the_conversation_without_it() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "three"]);
     let archive = lab.back_up();
     let archive = archive.to_string_lossy().into_owned();
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "four");
+    lab.edit(&home, &id, 1, "four");
     let _ = lab
         .manager(["restore", &archive, "--session", &id, "--yes"])
         .code(0);
@@ -512,8 +495,7 @@ fn an_archive_made_before_a_rewind_restores_the_conversation_without_it() {
     assert_eq!(user_texts(&shown), ["one", "two", "three"]);
     let _ = lab.manager(["history", "check"]).code(0);
     // Not if a fork goes on from the rewind.
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "five");
+    lab.edit(&home, &id, 1, "five");
     let fork = lab
         .codex
         .app_server_request(&home, &lab.backend, "thread/fork", json!({"threadId": id}))
@@ -553,8 +535,7 @@ fn the_rewinds_of_a_conversation_whose_id_has_no_time_are_its_newest_rollouts() 
     lab.resume(&home, OLD_ID, "two");
     let archive = lab.back_up();
     let archive = archive.to_string_lossy().into_owned();
-    rewind(&lab, &home, OLD_ID, 1);
-    lab.resume(&home, OLD_ID, "three");
+    lab.edit(&home, OLD_ID, 1, "three");
     let tip = newest(&home, OLD_ID).to_string_lossy().into_owned();
     for shown in [OLD_ID, &*tip] {
         let shown = lab.manager(["show", shown, "--json"]).code(0).json();
@@ -577,15 +558,12 @@ fn a_synced_rewind_hides_no_turn_of_its_base() {
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
         lab.say_in(b, "at home on b");
         let id = lab.say("one");
-        for prompt in ["two", "three"] {
-            lab.resume(&a, &id, prompt);
-        }
+        lab.turns(&a, &id, &["two", "three"]);
         if was_synced_before {
             two.sync(&["a", "b"]);
             assert_eq!(resumed(lab, b, &id), ["one", "two", "three"]);
         }
-        rewind(lab, &a, &id, 2);
-        lab.resume(&a, &id, "four");
+        lab.edit(&a, &id, 2, "four");
         two.sync(&["a", "b"]);
         assert_eq!(resumed(lab, b, &id), ["one", "two", "four"]);
         let state = rusqlite::Connection::open(b.join("state_5.sqlite")).unwrap();
@@ -607,8 +585,7 @@ fn a_base_synced_after_its_rewind_is_not_continued_by_codex() {
     lab.say_in(b, "at home on b");
     let id = lab.say("one");
     lab.resume(&a, &id, "two");
-    rewind(lab, &a, &id, 1);
-    lab.resume(&a, &id, "three");
+    lab.edit(&a, &id, 1, "three");
     two.sync(&["a"]);
     let base = rollouts(&lab.world.path("cloud")).remove(0);
     let late = lab.world.path("late");
@@ -625,9 +602,7 @@ fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "three"]);
     lab.back_up();
     let path = newest(&home, &id);
     let text = fs::read_to_string(&path).unwrap();

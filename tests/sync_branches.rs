@@ -33,9 +33,7 @@ impl Branched {
     /// Continues the conversation of this id, which only `a` has, on both machines.
     fn of_conversation(two: TwoMachines, id: String, is_rewound_on_both: bool) -> Self {
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-        for prompt in ["two", "three"] {
-            lab.resume(&a, &id, prompt);
-        }
+        lab.turns(&a, &id, &["two", "three"]);
         two.sync(&["a", "b"]);
         let mut of_b = vec!["one", "two", "three", "of b"];
         if is_rewound_on_both {
@@ -44,8 +42,7 @@ impl Branched {
         }
         lab.resume(b, &id, "of b");
         let hidden = newest(b, &id);
-        rewind(lab, &a, &id, 1);
-        lab.resume(&a, &id, "of a");
+        lab.edit(&a, &id, 1, "of a");
         Self {
             id,
             of_a: vec!["one", "of a"],
@@ -250,16 +247,12 @@ fn a_turn_in_a_branch_that_was_rewound_meanwhile_is_a_conflict() {
         };
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
         let id = lab.say("one");
-        for prompt in ["two", "three"] {
-            lab.resume(&a, &id, prompt);
-        }
-        rewind(lab, &a, &id, 2);
-        lab.resume(&a, &id, "of a");
+        lab.turns(&a, &id, &["two", "three"]);
+        lab.edit(&a, &id, 2, "of a");
         two.sync(&["a", "b"]);
         lab.resume(&a, &id, "late");
         // Further back, so that Codex continues the first rollout and not the rewind of the other machine.
-        rewind(lab, b, &id, 1);
-        lab.resume(b, &id, "of b");
+        lab.edit(b, &id, 1, "of b");
         two.sync(&names[..1]);
         for name in [names[1], names[0], names[1]] {
             let _ = two.run_sync(name, &["run", "--apply"]).code(2);
@@ -332,11 +325,8 @@ fn a_version_that_a_rewind_continues_is_not_replaced() {
     lab.resume(&a, &id, "two");
     two.sync(&["a", "b"]);
     lab.resume(&a, &id, "of a, which is longer than the other one");
-    for prompt in ["of b", "left"] {
-        lab.resume(b, &id, prompt);
-    }
-    rewind(lab, b, &id, 3);
-    lab.resume(b, &id, "more of b");
+    lab.turns(b, &id, &["of b", "left"]);
+    lab.edit(b, &id, 3, "more of b");
     two.sync(&["a"]);
     let _ = two.run_sync("b", &["run", "--apply"]).code(2);
     let shown = ["one", "two", "of b", "more of b"];
@@ -390,9 +380,7 @@ fn a_rewind_of_a_rewind_waits_for_the_decision_about_its_base() {
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
         let id = lab.say("one");
         two.sync(&["a", "b"]);
-        for prompt in ["two", "three"] {
-            lab.resume(&a, &id, prompt);
-        }
+        lab.turns(&a, &id, &["two", "three"]);
         lab.resume(b, &id, "of b");
         let mut tip = id.clone();
         for prompt in ["first", "second"] {
@@ -431,11 +419,8 @@ fn versions_that_forks_continue_on_both_machines_can_be_decided() {
         let id = lab.say("one");
         two.sync(&["a", "b"]);
         for (home, prompts) in [(&a, ["of a", "left"]), (b, ["of b", "left"])] {
-            for prompt in prompts {
-                lab.resume(home, &id, prompt);
-            }
-            rewind(lab, home, &id, 2);
-            lab.resume(home, &id, "after the rewind");
+            lab.turns(home, &id, &prompts);
+            lab.edit(home, &id, 2, "after the rewind");
         }
         let base = rollouts(b).remove(0);
         let base = base.strip_prefix(b).unwrap().to_str().unwrap().to_owned();
@@ -462,11 +447,8 @@ fn a_rewind_without_a_record_hides_no_later_turn_silently() {
     };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
-    for prompt in ["two", "three"] {
-        lab.resume(&a, &id, prompt);
-    }
-    rewind(lab, &a, &id, 2);
-    lab.resume(&a, &id, "first rewind");
+    lab.turns(&a, &id, &["two", "three"]);
+    lab.edit(&a, &id, 2, "first rewind");
     two.sync(&["a", "b"]);
     // As after a sync by an earlier version, which published no records.
     for name in ["manager-a", "manager-b", "cloud/.codex-manager"] {
@@ -474,8 +456,7 @@ fn a_rewind_without_a_record_hides_no_later_turn_silently() {
     }
     two.sync(&["a", "b", "a"]);
     lab.resume(b, &id, "late");
-    rewind(lab, &a, &id, 1);
-    lab.resume(&a, &id, "of a");
+    lab.edit(&a, &id, 1, "of a");
     two.sync(&["a"]);
     for name in ["b", "a"] {
         let _ = two.run_sync(name, &["run", "--apply"]).code(2);
@@ -492,8 +473,7 @@ fn a_decision_stays_while_the_newest_rollout_has_not_arrived() {
     let _ = two.run_sync("a", &["run", "--apply"]).code(2);
     let (lab, a) = (&two.lab, two.lab.home());
     lab.resume(&a, &branched.id, "left");
-    rewind(lab, &a, &branched.id, 2);
-    lab.resume(&a, &branched.id, "again of a");
+    lab.edit(&a, &branched.id, 2, "again of a");
     let _ = two.run_sync("a", &["run", "--apply"]).code(2);
     let keep = ["resolve", "one", "--keep", "local"];
     let _ = two.run_sync("a", &keep).code(0);
@@ -517,14 +497,10 @@ fn rewinds_of_one_machine_are_no_conflict() {
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
     two.sync(&["a", "b"]);
-    for prompt in ["two", "three"] {
-        lab.resume(&a, &id, prompt);
-    }
-    rewind(lab, &a, &id, 2);
-    lab.resume(&a, &id, "four");
+    lab.turns(&a, &id, &["two", "three"]);
+    lab.edit(&a, &id, 2, "four");
     // Twice from the same rollout: the first rewind is left on purpose.
-    rewind(lab, &a, &id, 1);
-    lab.resume(&a, &id, "five");
+    lab.edit(&a, &id, 1, "five");
     two.sync(&["a"]);
     // The rewinds arrive before the lines that they leave.
     let base = rollouts(&two.lab.world.path("cloud")).remove(0);
@@ -533,8 +509,7 @@ fn rewinds_of_one_machine_are_no_conflict() {
     let _ = two.run_sync("b", &["run", "--apply"]).code(6);
     fs::write(&base, complete).unwrap();
     two.sync(&["b", "a"]);
-    rewind(lab, b, &id, 1);
-    lab.resume(b, &id, "six");
+    lab.edit(b, &id, 1, "six");
     two.sync(&["b", "a", "b"]);
     for (name, home) in [("a", &a), ("b", b)] {
         let list = two.run_sync(name, &["resolve", "--json"]).code(0).json();

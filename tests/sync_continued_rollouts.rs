@@ -1,7 +1,7 @@
 //! Rollouts that a rewind or a fork continues: a sync neither deletes nor replaces them, whatever their names, and a
 //! conversation that one machine archived and another one rewound stays one conversation.
 
-use crate::rewinds::{resumed, rewind};
+use crate::rewinds::resumed;
 use crate::support::copy_tree;
 use crate::support::env::Run;
 use crate::support::lab::{Lab, rollouts};
@@ -73,8 +73,7 @@ fn i2_a_base_that_a_rewind_or_a_fork_continues_is_not_deleted() {
             let (continued, texts) = if is_fork {
                 (fork(lab, &a, &id), ["one", "two", "of the fork"].as_slice())
             } else {
-                rewind(lab, &a, &id, 1);
-                lab.resume(&a, &id, "of a");
+                lab.edit(&a, &id, 1, "of a");
                 (id.clone(), ["one", "of a"].as_slice())
             };
             two.sync(&names[..1]);
@@ -112,8 +111,7 @@ fn i2_a_rewind_that_goes_on_while_another_machine_deletes_it_keeps_its_base() {
             return;
         };
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-        rewind(lab, &a, &id, 1);
-        lab.resume(&a, &id, "of a");
+        lab.edit(&a, &id, 1, "of a");
         two.sync(&["a", "b", "a"]);
         delete(lab, b, &id);
         lab.resume(&a, &id, "more");
@@ -130,8 +128,7 @@ fn i2_a_conversation_with_rewinds_is_deleted_as_a_whole() {
         return;
     };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-    rewind(lab, &a, &id, 1);
-    lab.resume(&a, &id, "of a");
+    lab.edit(&a, &id, 1, "of a");
     two.sync(&["a", "b", "a"]);
     delete(lab, b, &id);
     two.sync(&["b", "a", "b"]);
@@ -179,8 +176,7 @@ fn a_conversation_that_one_machine_archived_and_another_one_rewound_stays_one() 
         lab.resume(&a, &id, "two");
         two.sync(&["a", "b", "a"]);
         ask(lab, &a, "thread/archive", json!({"threadId": id}));
-        rewind(lab, b, &id, 1);
-        lab.resume(b, &id, "of b");
+        lab.edit(b, &id, 1, "of b");
         two.sync(&[names[0], names[1], names[0], names[1]]);
         for name in names {
             let plan = two.run_sync(name, &["plan", "--json"]).code(0).json();
@@ -217,8 +213,7 @@ fn an_archiving_that_arrives_after_the_rewind_of_another_machine_does_not_apply(
         two.sync(&["a"]);
         fs::rename(&cloud, &of_a).unwrap();
         fs::rename(&early, &cloud).unwrap();
-        rewind(lab, b, &id, 1);
-        lab.resume(b, &id, "of b");
+        lab.edit(b, &id, 1, "of b");
         two.sync(&["b"]);
         // The manifest of `b` in the cloud folder is the newer one.
         for manifest in fs::read_dir(of_a.join(".codex-manager/machines")).unwrap() {

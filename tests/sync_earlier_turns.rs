@@ -1,7 +1,7 @@
 //! Codex's lists and projections after a sync with the real Codex: turns whose rollouts arrive in several runs, names on a
 //! machine where Codex starts later, and conversations that another machine deleted.
 
-use crate::rewinds::{newest, resumed, rewind};
+use crate::rewinds::{newest, resumed};
 use crate::support::lab::{rollout, rows};
 use crate::support::restic;
 use crate::support::two_machines::TwoMachines;
@@ -48,11 +48,8 @@ fn a_rewind_that_arrives_before_the_last_lines_of_its_base_hides_no_turn() {
     two.sync(&["a", "b"]);
     assert_eq!(resumed(lab, b, &id), ["one"]);
     let early = fs::read(&base).unwrap();
-    for prompt in ["two", "three"] {
-        lab.resume(&a, &id, prompt);
-    }
-    rewind(lab, &a, &id, 2);
-    lab.resume(&a, &id, "four");
+    lab.turns(&a, &id, &["two", "three"]);
+    lab.edit(&a, &id, 2, "four");
     two.sync(&["a"]);
     let complete = fs::read(&base).unwrap();
     fs::write(&base, early).unwrap();

@@ -1,6 +1,6 @@
 //! Conversations that the real Codex cannot open, or shows without some of their turns. Codex itself is the judge.
 
-use crate::rewinds::{rewind, rewound};
+use crate::rewinds::rewound;
 use crate::support::lab::{Lab, rollout, rollouts};
 use serde_json::{Value, json};
 use std::fs;
@@ -179,9 +179,7 @@ fn a_shortened_rollout_is_repairable_once_its_loss_is_accepted() {
     let (home, id) = (lab.home(), lab.say("one"));
     let path = rollout(&home, &id);
     let older = fs::read(&path).unwrap();
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "three"]);
     lab.back_up();
     fs::write(&path, older).unwrap();
     lab.resume(&home, &id, "four");
@@ -203,12 +201,9 @@ fn an_archive_without_the_turns_before_the_cut_is_not_named() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     lab.back_up();
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
+    lab.turns(&home, &id, &["two", "three"]);
     let first = rollout(&home, &id);
-    rewind(&lab, &home, &id, 2);
-    lab.resume(&home, &id, "four");
+    lab.edit(&home, &id, 2, "four");
     fs::remove_file(first).unwrap();
     assert_eq!(unreadable(&lab)["fix"], Value::Null);
 }

@@ -2,7 +2,8 @@
 
 use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
-use super::real_codex::{Output, RealCodex};
+use super::pauses::EVENT_LIMIT;
+use super::real_codex::{AppServer, Output, RealCodex};
 use super::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
@@ -139,6 +140,25 @@ impl Lab {
         done
     }
 
+    /// Runs further turns in a conversation, in one Codex: each start of it takes 0.2 s of CPU time.
+    #[track_caller]
+    pub(crate) fn turns(&self, home: &Path, id: &str, prompts: &[&str]) {
+        let mut conversation = OpenConversation::open(self, home, id);
+        for prompt in prompts {
+            conversation.say(prompt);
+        }
+        conversation.close();
+    }
+
+    /// Replaces the turn with this number and all later ones by another prompt, as Esc Esc and an edit of it do.
+    #[track_caller]
+    pub(crate) fn edit(&self, home: &Path, id: &str, turn: usize, prompt: &str) {
+        let mut conversation = OpenConversation::open(self, home, id);
+        conversation.rewind(turn);
+        conversation.say(prompt);
+        conversation.close();
+    }
+
     /// Returns the user's messages in a conversation, from `thread/read`.
     #[track_caller]
     pub(crate) fn user_messages(&self, home: &Path, id: &str) -> Vec<String> {
@@ -178,6 +198,56 @@ impl Lab {
             .collect();
         ids.sort();
         ids
+    }
+}
+
+/// A conversation that is open in one Codex, as in its interface.
+pub(crate) struct OpenConversation {
+    server: AppServer,
+    id: String,
+    /// The ids of the turns that Codex shows.
+    turns: Vec<Value>,
+}
+
+impl OpenConversation {
+    /// Opens a conversation.
+    #[track_caller]
+    pub(crate) fn open(lab: &Lab, home: &Path, id: &str) -> Self {
+        let mut server = lab.codex.app_server(home, &lab.backend);
+        let resumed = server.request("thread/resume", json!({"threadId": id}));
+        let resumed = resumed.expect("a thread");
+        let turns = resumed["thread"]["turns"].as_array().expect("turns");
+        Self {
+            id: id.to_owned(),
+            turns: turns.iter().map(|turn| turn["id"].clone()).collect(),
+            server,
+        }
+    }
+
+    /// Runs a turn.
+    #[track_caller]
+    pub(crate) fn say(&mut self, prompt: &str) {
+        let input = json!([{"type": "text", "text": prompt}]);
+        let params = json!({"threadId": self.id, "input": input});
+        let started = self.server.request("turn/start", params).expect("a turn");
+        self.turns.push(started["turn"]["id"].clone());
+        let turn = self.server.wait_for_turn(&self.id);
+        assert_eq!(turn["status"], "completed", "{turn}");
+    }
+
+    /// Takes back the turns from the one with this number on, as Esc Esc does.
+    #[track_caller]
+    pub(crate) fn rewind(&mut self, turn: usize) {
+        let params = json!({"threadId": self.id, "beforeTurnId": self.turns[turn]});
+        let reverted = self.server.request("thread/revert", params);
+        reverted.expect("a rewind");
+        self.turns.truncate(turn);
+    }
+
+    /// Waits for the end of Codex.
+    #[track_caller]
+    pub(crate) fn close(self) {
+        self.server.close(EVENT_LIMIT).expect("the server ends");
     }
 }
 

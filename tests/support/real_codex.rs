@@ -443,19 +443,18 @@ impl AppServer {
         }
     }
 
-    /// Waits for the end of a turn of this conversation, at most 30 s.
+    /// Waits for the end of a turn of this conversation, at most 30 s; returns the turn.
     ///
     /// # Panics
     /// The turn does not end in time.
-    pub(crate) fn wait_for_turn(&mut self, id: &str) {
+    pub(crate) fn wait_for_turn(&mut self, id: &str) -> Value {
         let end = Instant::now() + REPLY_LIMIT;
         let is_end = |message: &Value| {
             message["method"] == "turn/completed" && message["params"]["threadId"] == id
         };
         loop {
             if let Some(position) = self.notifications.iter().position(is_end) {
-                self.notifications.remove(position);
-                return;
+                return self.notifications.remove(position)["params"]["turn"].take();
             }
             let left = end.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left).expect("the end of the turn");
