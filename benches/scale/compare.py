@@ -7,7 +7,9 @@ import argparse
 import datetime
 import json
 import os
+import pathlib
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ INDEXES = ["CREATE INDEX idx_threads_archived ON threads(archived)",
            " WHERE attached_thread_parent_id IS NOT NULL",
            "CREATE INDEX idx_threads_updated_at_ms ON threads(updated_at_ms DESC, id DESC)"]
 COMMANDS = ["find nothing-has-this", "sessions", "sessions --json", "sessions --limit 30", "history check --json", "usage sessions",
-            "usage sessions --limit 30", "backup --no-status"]
+            "usage sessions --limit 30", "storage", "backup --no-status"]
 START = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.timezone.utc)
 
 
@@ -80,8 +82,11 @@ def write_archives(manager, count):
 
 
 def run(binary, home, manager, command):
+    return run_program(binary, "--codex-home", home, "--manager-home", manager, *command.split())
+
+
+def run_program(*args):
     """Returns the processor time in seconds and the memory in MB."""
-    args = [binary, "--codex-home", home, "--manager-home", manager, *command.split()]
     child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if os.waitstatus_to_exitcode(status) not in (0, 5, 6):
@@ -89,9 +94,29 @@ def run(binary, home, manager, command):
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
-def measure(*what):
+def measure(*what, before=lambda: None):
     """Returns the figures of the better of two runs."""
-    return min(run(*what), run(*what))
+    figures = []
+    for _ in range(2):
+        before()
+        figures.append(run(*what))
+    return min(figures)
+
+
+def compare_with_listing(binary, home, manager, rounds):
+    """Prints the processor time of a `find` without a match and of `find -printf`, which run in turn."""
+    listing = ["find", f"{home}/sessions", "-printf", "%p %s %T@\\n"]
+    pairs = [(run(binary, home, manager, COMMANDS[0]), run_program(*listing)) for _ in range(rounds)]
+    ours, theirs = ([time * 1000 for time, _ in figures] for figures in zip(*pairs))
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    memory = max(memory for (_, memory), _ in pairs)
+    print(f"{os.path.basename(binary)}, `{COMMANDS[0]}`, {os.path.basename(home)} conversations, {rounds} rounds: "
+          f"{spread(ours, 0)} ms, {memory:.0f} MB; find -printf {spread(theirs, 0)} ms: {spread(ratios, 2)} x its time")
+
+
+def spread(values, digits):
+    """Formats the median, the least and the greatest."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def show(binary, command, sizes, figures):
@@ -104,7 +129,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", action="append", required=True)
     parser.add_argument("--conversations", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors\n")
     print("| binary | work | number | time | time, more | ratio | memory, more |\n| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="codex-manager-bench-") as folder:
         sizes = [args.conversations, 4 * args.conversations]
@@ -120,14 +147,20 @@ def main():
         write_home(f"{folder}/few", 3)
         archives = [args.conversations // 100, args.conversations // 10]
         for number, binary in enumerate(args.binary):
-            figures = []
+            figures, lost = [], []
             for count in archives:
                 manager = f"{folder}/archives{number}-{count}"
                 measure(binary, f"{folder}/few", manager, "backup --no-status --mode auth")
                 write_archives(manager, count)
                 measure(binary, f"{folder}/few", manager, "list-backups")
-                figures.append(measure(binary, f"{folder}/few", manager, "prune --keep-last 3 --dry-run"))
+                prune = binary, f"{folder}/few", manager, "prune --keep-last 3 --dry-run"
+                figures.append(measure(*prune))
+                index = pathlib.Path(manager, "inventory.json")
+                lost.append(measure(*prune, before=lambda: index.unlink(missing_ok=True)))
             show(binary, "prune --dry-run", f"{archives[0]:,}, {archives[1]:,}", figures)
+            show(binary, "prune --dry-run, without inventory.json", f"{archives[0]:,}, {archives[1]:,}", lost)
+        for number, binary in enumerate(args.binary):
+            compare_with_listing(binary, f"{folder}/{sizes[0]}", f"{folder}/manager{number}-{sizes[0]}", args.rounds)
 
 
 main()
