@@ -37,14 +37,21 @@ def run(command, codes=(0,), env=None):
     return elapsed, usage.ru_maxrss / 1000, output
 
 
-def median(command, rounds, before=None, env=None):
-    """Returns the median time in ms and the largest memory in MB."""
+def measure(command, rounds, before=None, env=None):
+    """Returns the times in ms and the largest memory in MB."""
     figures = []
     for number in range(rounds):
         if before:
             before(number)
         figures.append(run(command, (0, 1), env)[:2])
-    return statistics.median(figure[0] for figure in figures) * 1000, max(figure[1] for figure in figures)
+    return [figure[0] * 1000 for figure in figures], max(figure[1] for figure in figures)
+
+
+def spread(values):
+    """Formats the median, and the least and the greatest of several figures."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def words(home):
@@ -75,9 +82,9 @@ def compare_peer(program, folder, size, frequent, rare, rounds):
     print(f"{name}, first index: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s, memory {memory:.0f} MB, "
           f"index {bytes_of_index / 1e6:.0f} MB")
     for kind, word in [("rare", rare), ("frequent", frequent)]:
-        elapsed, memory = median([program, *search, word], rounds, env=env)
+        times, memory = measure([program, *search, word], rounds, env=env)
         found = len(run([program, *search, word], (0, 1), env)[2].splitlines())
-        print(f"{name}, a {kind} word: {elapsed:.1f} ms, {memory:.0f} MB, {found} lines")
+        print(f"{name}, a {kind} word: {spread(times)} ms, {memory:.0f} MB, {found} lines")
 
 
 def compare_server(ours, frequent, rare, rounds):
@@ -154,6 +161,7 @@ def main():
     parser.add_argument("--mb", type=int, default=1000)
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--index-rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peer", action="append", default=[],
                         help=f"a program with an index to compare search with: {', '.join(PEERS)}")
@@ -170,10 +178,14 @@ def main():
         size = sum(os.path.getsize(path) for path in glob.glob(f"{home}/sessions/*/*/*/*.jsonl"))
         print(f"{size / 1e6:.0f} MB in {given.conversations} conversations, seed {given.seed}, {given.rounds} rounds")
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-        seconds, memory, _ = run([*ours, "sessions", "index", "--rebuild"])
+        firsts = []
+        for _ in range(given.index_rounds):
+            shutil.rmtree(manager, ignore_errors=True)
+            firsts.append(run([*ours, "sessions", "index", "--rebuild"])[:2])
+        seconds, memory = zip(*firsts)
         index = sum(os.path.getsize(path) for path in glob.glob(f"{manager}/index/*"))
-        print(f"first index: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s, memory {memory:.0f} MB, "
-              f"index {index / 1e6:.0f} MB")
+        print(f"first index: {spread(seconds)} s, {spread([size / 1e6 / time for time in seconds])} MB/s, "
+              f"memory {spread(memory)} MB, index {index / 1e6:.0f} MB")
         paths = sorted(glob.glob(f"{home}/sessions/*/*/*/*.jsonl"))
         frequent, rare = words(home)
 
@@ -206,12 +218,13 @@ def main():
         ]
         run([*find, rare], (0, 5))
         for name, command, before, word in works:
-            mine, memory = median(command, given.rounds, before)
-            line = f"{name}: {mine:.1f} ms, {memory:.0f} MB"
+            mine, memory = measure(command, given.rounds, before)
+            line = f"{name}: {spread(mine)} ms, {memory:.0f} MB"
             if word and rg:
-                peer, peer_memory = median([rg, "--files-with-matches", "--word-regexp", "--ignore-case", word,
-                                            f"{home}/sessions"], max(1, given.rounds // 2))
-                line += f"; rg {peer:.0f} ms, {peer_memory:.0f} MB: {peer / mine:.0f} x faster"
+                peer, peer_memory = measure([rg, "--files-with-matches", "--word-regexp", "--ignore-case", word,
+                                             f"{home}/sessions"], max(1, given.rounds // 2))
+                ratio = statistics.median(peer) / statistics.median(mine)
+                line += f"; rg {spread(peer)} ms, {peer_memory:.0f} MB: {ratio:.0f} x faster"
             print(line)
         compare_server(ours, frequent, rare, given.rounds)
         for peer in given.peer:
