@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Start-up and size of one build beside a program that does nothing, of the same target, in turn.
+# Start-up and size of one build beside a program that does nothing, of the same target, in turn. On Linux also
+# `recommend` with 20 accounts, and the time of `launch` until Codex starts beside a direct start.
 #
 #   benches/start.sh TARGET PROGRAM [ROUNDS]     x86_64-unknown-linux-gnu, x86_64-unknown-linux-musl,
 #                                                x86_64-pc-windows-gnu (under wine) [default: 100 rounds]
@@ -23,28 +24,101 @@ if [ "${#run[@]}" -gt 0 ]; then
   run=(/usr/lib/wine/wine64)
   trap 'wineserver -k; wineserver -w; rm -rf "$work"' EXIT
   wineserver -p60
+else
+  # In place of Codex: prints the time of its start.
+  $compiler -xc -O2 -s -o "$work/started.exe" - <<'END'
+#include <stdio.h>
+#include <time.h>
+int main(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  printf("%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
+}
+END
 fi
-CODEX_HOME=$work/codex CODEX_MANAGER_HOME=$work/manager python3 - "$rounds" "$program" "$work/nothing.exe" "${run[@]}" <<'END'
-import os, statistics, subprocess, sys, time
+CODEX_HOME=$work/codex CODEX_MANAGER_HOME=$work/manager python3 - "$rounds" "$program" "$work" "${run[@]}" <<'END'
+import base64, gzip, json, os, statistics, subprocess, sys, time
 
-rounds, program, nothing, *runner = sys.argv[1:]
-home = os.environ["CODEX_MANAGER_HOME"]
+rounds, program, work, *runner = sys.argv[1:]
 os.makedirs(os.environ["CODEX_HOME"])
-os.makedirs(home)
+os.makedirs(os.environ["CODEX_MANAGER_HOME"])
+
+
+def encoded(value):
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def with_accounts(count):
+    """Returns the options of homes with the profiles of that many accounts, and the quota of each."""
+    home, manager = f"{work}/codex-{count}", f"{work}/manager-{count}"
+    os.makedirs(home)
+    options = ["--codex-home", home, "--manager-home", manager, "--quiet", "--yes"]
+    for number in range(count):
+        account = {"chatgpt_account_id": f"account-{number}", "chatgpt_user_id": f"user-{number}"}
+        claims = {"email": f"user{number}@example.com", "https://api.openai.com/auth": account}
+        token = f"{encoded({'alg': 'none'})}.{encoded(claims)}.signature"
+        tokens = {"id_token": token, "access_token": token, "refresh_token": f"rt_{number}",
+                  "account_id": f"account-{number}"}
+        with open(f"{home}/auth.json", "w") as file:
+            json.dump({"tokens": tokens, "last_refresh": "2026-11-19T10:00:00Z"}, file)
+        subprocess.run([program, *options, "profile", "save", f"user{number}"], check=True, **SILENT)
+    with open(f"{manager}/cooldown.json") as file:
+        document = json.load(file)
+    now = time.time()
+    for number, account in enumerate(document["accounts"]):
+        windows = [{"limit_id": "codex", "minutes": minutes, "used_percent": number * 37 % 101,
+                    "resets_at": utc(now + minutes * 30)} for minutes in (300, 10_080)]
+        account["observation"] = {"source": "live", "observed_at": utc(now), "windows": windows}
+    with open(f"{manager}/cooldown.json", "w") as file:
+        json.dump(document, file)
+    return options
+
+
+def utc(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def compare_starts():
+    """Prints the time of `launch` until Codex starts, with two accounts."""
+    codex = f"{work}/started.exe"
+    launch = [program, *with_accounts(2), "launch", "--codex-bin", codex]
+    starts = {
+        "a direct start": [codex],
+        "launch, until Codex starts": [*launch, "user0"],
+        "launch --isolated, until Codex starts": [*launch, "--isolated", "user1"],
+    }
+    delays = {name: [] for name in starts}
+    for _ in range(int(rounds)):
+        for name, command in starts.items():
+            start = time.monotonic_ns()
+            started = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+            delays[name].append((int(started) - start) / 1e6)
+    for name, taken in delays.items():
+        more = statistics.median(a - b for a, b in zip(taken, delays["a direct start"]))
+        print(f"{name}: {statistics.median(taken):.1f} ms, {more:.1f} ms more than a direct start")
+
+
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 commands = {
-    "nothing": [nothing],
+    "nothing": [f"{work}/nothing.exe"],
     "--version": [program, "--version"],
     "recommend": [program, "recommend"],
 }
+if not runner:
+    commands["recommend, 20 accounts"] = [program, *with_accounts(20), "recommend"]
 times = {name: [] for name in commands}
 for _ in range(int(rounds)):
     for name, command in commands.items():
         start = time.perf_counter()
-        subprocess.run(runner + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(runner + command, **SILENT)
         times[name].append(time.perf_counter() - start)
 base = times["nothing"]
 for name, taken in times.items():
     ratio = statistics.median(a / b for a, b in zip(taken, base))
     print(f"{name}: {statistics.median(taken) * 1000:.1f} ms, {ratio:.2f} x nothing")
-print(f"size: {os.path.getsize(program) / 1e6:.1f} MB")
+if not runner:
+    compare_starts()
+with open(program, "rb") as file:
+    content = file.read()
+print(f"size: {len(content) / 1e6:.1f} MB, compressed {len(gzip.compress(content, 6)) / 1e6:.1f} MB")
 END
