@@ -43,16 +43,16 @@ with open(f"{work}/forms", "w") as forms:
             forms.write(columns[4] + "\n")
 END
 
-# Prints the median of three rounds in turn, and the peak memory.
+# Prints the median of three rounds with its processor time, and the peak memory.
 measure() {
-  local label=$1 seconds kb
+  local label=$1 seconds user system kb
   shift
   for _ in 1 2 3; do
-    /usr/bin/time -f "%e %M" -o "$work/time" "$@" >/dev/null 2>&1 || true
+    /usr/bin/time -f "%e %U %S %M" -o "$work/time" "$@" >/dev/null 2>&1 || true
     tail -n 1 "$work/time"
   done | sort -n | sed -n 2p >"$work/median"
-  read -r seconds kb <"$work/median"
-  echo "$label: $seconds s, $((kb / 1000)) MB of memory"
+  read -r seconds user system kb <"$work/median"
+  echo "$label: $seconds s, CPU $user + $system s, $((kb / 1000)) MB of memory"
 }
 
 echo "$mb MB of text, load $(cut -d' ' -f1-3 /proc/loadavg)"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compares `storage shrink` with `zstd -T2 --long=27` of the same conversations, in which images repeat at compactions,
-# and measures a first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS]]. Needs 1.5 times MB of
-# free disk space.
+# and measures a first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS [ROUNDS]]]. Needs 1.5
+# times MB of free disk space.
 set -euo pipefail
-mb=${1:-10000} conversations=${2:-250}
+mb=${1:-10000} conversations=${2:-250} rounds=${3:-1}
 cd "$(dirname "$0")/.."
 manager=${CODEX_MANAGER:-$PWD/target/release/codex-manager}
 [ -n "${CODEX_MANAGER:-}" ] || cargo build --release --quiet
@@ -28,16 +28,19 @@ measure() {
 }
 stored() { echo "  $(awk "BEGIN { printf \"%.1f\", $plain / $1 }") times smaller: $(($1 / 1000000)) MB"; }
 
-mkdir by-zstd
-measure 'zstd -T2 --long=27' zstd -q -T2 --long=27 -r home/sessions --output-dir-mirror by-zstd
-stored "$(bytes by-zstd)"
-rm -r by-zstd
-measure 'backup before' "$manager" backup --no-status --quiet
-stored "$(bytes manager/backups)"
-rm -r manager
-measure 'storage shrink' "$manager" storage shrink --quiet
-stored "$(bytes home/sessions)"
-measure 'backup after' "$manager" backup --no-status --quiet
-stored "$(bytes manager/backups)"
-measure 'storage expand' "$manager" storage expand --quiet
-[ "$(bytes home/sessions)" = "$plain" ]
+for ((round = 0; round < rounds; round++)); do
+  mkdir by-zstd
+  measure 'zstd -T2 --long=27' zstd -q -T2 --long=27 -r home/sessions --output-dir-mirror by-zstd
+  stored "$(bytes by-zstd)"
+  rm -r by-zstd
+  measure 'backup before' "$manager" backup --no-status --quiet
+  stored "$(bytes manager/backups)"
+  rm -r manager
+  measure 'storage shrink' "$manager" storage shrink --quiet
+  stored "$(bytes home/sessions)"
+  measure 'backup after' "$manager" backup --no-status --quiet
+  stored "$(bytes manager/backups)"
+  measure 'storage expand' "$manager" storage expand --quiet
+  [ "$(bytes home/sessions)" = "$plain" ]
+  rm -r manager
+done

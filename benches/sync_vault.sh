@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Compares sync through the vault with restic alone, with sync through a folder, with codexSync and with rsync: a first run,
 # idle runs, and a conversation of 20 MB that grew by a turn, sent and received. Needs restic, rsync, python3; 2 GB of disk.
-# Usage: benches/sync_vault.sh [CONVERSATIONS] [BYTES OF EACH]
+# Usage: benches/sync_vault.sh [CONVERSATIONS] [BYTES OF EACH] [FIRST RUNS]
 set -euo pipefail
 files=${1:-50000}
 bytes=${2:-2000}
+firsts=${3:-3}
 cd "$(dirname "$0")/.."
 codexsync=$PWD/target/tools/codexsync/bin/codexsync
 if [ ! -x "$codexsync" ]; then
@@ -83,7 +84,7 @@ run() { measure "$1" bash -c "sync_run $2 $3"; }
 stored() { du -sk "$1" | cut -f1; }
 
 restic -r empty init --repository-version 2 >/dev/null
-for round in 1 2 3; do
+for ((round = 0; round < firsts; round++)); do
   rm -rf by-restic by-manager manager-a cloud cloud-rsync cloud-codexsync codexsync.json backups-a cache .cache
   mkdir -p cloud cloud-rsync cloud-codexsync manager-a
   cp -a empty by-restic
