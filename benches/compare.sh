@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compares whole commands with tar and gzip or pigz, and with the Python codex-manager if it can be
-# installed. Passes its arguments on to the benchmark: benches/compare.sh --rounds 9
+# Compares whole commands with tar and gzip or pigz, with libdeflate-gzip (Debian's libdeflate-tools), and with the
+# Python codex-manager if it can be installed. Passes its arguments on to the benchmark:
+# benches/compare.sh --only first-backup --rounds 10
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,5 +15,8 @@ if [ -x "$tools/bin/codex-manager" ]; then
 else
   echo "the Python codex-manager could not be installed and is not measured" >&2
 fi
-command -v pigz >/dev/null || echo "pigz is not installed and is not measured" >&2
+for program in pigz libdeflate-gzip; do
+  command -v "$program" >/dev/null || echo "$program is not installed and is not measured" >&2
+done
+echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || uptime)"
 exec cargo bench --profile dist --bench compare -- "${peer[@]}" "$@"

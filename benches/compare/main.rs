@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench compare -- --help` prints the options. Times are of whole processes. All
 //! programs do the same work in alternation (A B A B). A ratio is the median of the ratios of all
-//! rounds, so that other load on the machine has little influence.
+//! rounds, so that other load on the machine has little influence. The range of all rounds follows in
+//! parentheses.
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,14 +28,25 @@ cargo bench --bench compare -- [OPTION]...
   --sessions N    number of conversations in the sample home [default: 60]
   --seed N        seed of the random generator [default: 1]
   --accounts N    number of accounts [default: 20]
-  --archives N    number of archives [default: 1000]
+  --archives N    number of archives, and a quarter of it for `list-backups` [default: 1000]
   --files N       also measure the memory with a home of N small files [default: 0]
   --rollouts N    number of conversations in the home of `list` and `current` [default: 50000]
   --rounds N      number of runs of each program, in alternation [default: 5]
+  --only PART     measure only this part: start, profiles, first-backup, next-backup or restore; repeatable
+  --binary FILE   measure this build of codex-manager, and in backups and restores also the usual one
   --python FILE   also measure the Python codex-manager
   --sync          measure only sync, on the sample home and on one of --files small files [default: 50000]
   --codexsync FILE  also measure codexSync
   --no-peers      measure only codex-manager, for homes that take peers minutes";
+
+/// The parts that `--only` takes.
+const PARTS: [&str; 5] = [
+    "start",
+    "profiles",
+    "first-backup",
+    "next-backup",
+    "restore",
+];
 
 struct Options {
     mb: u64,
@@ -45,6 +57,9 @@ struct Options {
     files: u32,
     rounds: usize,
     rollouts: u32,
+    /// The parts to measure, or none for all of them.
+    only: Vec<String>,
+    binary: Option<PathBuf>,
     python: Option<PathBuf>,
     sync: bool,
     codexsync: Option<PathBuf>,
@@ -60,6 +75,10 @@ impl Options {
             seed: self.seed,
         }
     }
+
+    fn measures(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == part)
+    }
 }
 
 /// Returns `None` if there is nothing to measure, because `cargo test --benches` also starts this program.
@@ -73,6 +92,8 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         rollouts: 50_000,
         files: 0,
         rounds: 5,
+        only: Vec::new(),
+        binary: None,
         python: None,
         sync: false,
         codexsync: None,
@@ -92,6 +113,14 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--rollouts" => options.rollouts = value()?.parse()?,
             "--files" => options.files = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+            "--only" => {
+                let part = value()?;
+                if !PARTS.contains(&part.as_str()) {
+                    return Err(format!("{part} is not one of {PARTS:?}").into());
+                }
+                options.only.push(part);
+            }
+            "--binary" => options.binary = Some(std::fs::canonicalize(value()?)?),
             "--python" => options.python = Some(value()?.into()),
             "--sync" => {
                 options.sync = true;
@@ -133,22 +162,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Measures commands on accounts and archives.
 fn archives(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
-    let bench = Rc::new(Bench::new(folder.to_path_buf()));
+    let bench = Rc::new(Bench::new(folder.to_path_buf(), options));
     sample::write_home(&bench.home, options.shape())?;
     let mut rows = Vec::new();
-    rows.extend(small_commands(&bench, options)?);
-    rows.extend(commands_on_profiles(folder, options)?);
-    rows.extend(first_backup(&bench, options));
-    rows.push(next_backup(&bench, options));
-    rows.extend(verify_and_restore(&bench, options));
+    if options.measures("start") {
+        rows.extend(small_commands(&bench, options)?);
+    }
+    if options.measures("profiles") {
+        rows.extend(commands_on_profiles(folder, options)?);
+    }
+    if options.measures("first-backup") {
+        rows.extend(first_backup(&bench, options));
+    }
+    if options.measures("next-backup") {
+        rows.extend(next_backup(&bench, options));
+    }
+    if options.measures("restore") {
+        rows.extend(verify_and_restore(&bench, options));
+    }
     if options.files > 0 {
-        rows.extend(many_files(folder, options.files)?);
+        rows.extend(many_files(folder, options)?);
     }
     Ok(rows)
 }
 
-/// The folders of a run.
+/// The build of codex-manager that cargo made for this program.
+const USUAL_BUILD: &str = env!("CARGO_BIN_EXE_codex-manager");
+
+/// The measured build and the folders of a run.
 struct Bench {
+    program: PathBuf,
     folder: PathBuf,
     home: PathBuf,
     manager: PathBuf,
@@ -157,8 +200,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(folder: PathBuf) -> Self {
+    fn new(folder: PathBuf, options: &Options) -> Self {
         Self {
+            program: options.binary.clone().unwrap_or_else(|| USUAL_BUILD.into()),
             home: folder.join("codex"),
             manager: folder.join("manager"),
             folder,
@@ -167,7 +211,11 @@ impl Bench {
     }
 
     fn manager_command(&self, manager: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
+        self.command_of(&self.program, manager, words)
+    }
+
+    fn command_of(&self, program: &Path, manager: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["--quiet", "--yes"])
             .args(words)
@@ -230,8 +278,8 @@ fn flush_disk() {
 }
 
 fn exists(program: &str) -> bool {
-    // unison has only `-version`, the other programs have only `--version`.
-    ["--version", "-version"].iter().any(|word| {
+    // unison has only `-version`, libdeflate-gzip only `-V`, and the other programs have only `--version`.
+    ["--version", "-version", "-V"].iter().any(|word| {
         let output = Command::new(program).arg(word).output();
         output.is_ok_and(|o| o.status.success())
     })
@@ -244,42 +292,46 @@ fn small_commands(
 ) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     // Commands of a millisecond need more rounds.
     let rounds = options.rounds * 20;
-    let (indexed, bare) = (bench.folder.join("indexed"), bench.folder.join("bare"));
-    for manager in [&indexed, &bare] {
-        sample::write_manager(manager, options.accounts, options.archives)?;
-    }
-    codex_manager_core::inventory::store::refresh(&indexed)?;
     let ours = |manager: &Path, words: &'static [&'static str]| {
         let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
         Runner::new("codex-manager", move || {
             bench.manager_command(&manager, words)
         })
     };
-    let backups = indexed.join("backups");
+    let mut rows = Vec::new();
+    for (folder, archives) in [("few", options.archives / 4), ("all", options.archives)] {
+        let folder = bench.folder.join(folder);
+        let (indexed, bare) = (folder.join("indexed"), folder.join("bare"));
+        for manager in [&indexed, &bare] {
+            sample::write_manager(manager, options.accounts, archives)?;
+        }
+        codex_manager_core::inventory::store::refresh(&indexed)?;
+        let backups = indexed.join("backups");
+        let list = [
+            ours(&indexed, &["list-backups"]),
+            ours(&bare, &["list-backups"]),
+            Runner::new("ls -l", move || {
+                let mut command = Command::new("ls");
+                command.arg("-l").arg(&backups);
+                command
+            }),
+        ];
+        let runs = run_alternately(&list, rounds / 2);
+        for (i, how) in ["", ", index lost"].iter().enumerate() {
+            let work = format!("list-backups, {archives} archives{how}");
+            rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));
+        }
+    }
     let recommend = [
-        ours(&indexed, &["recommend"]),
+        ours(&bench.folder.join("all/indexed"), &["recommend"]),
         Runner::new("/bin/true", || Command::new("/bin/true")),
     ];
     let runs = run_alternately(&recommend, rounds);
-    let mut rows = vec![Row::new(
+    rows.push(Row::new(
         format!("recommend, {} accounts", options.accounts),
         &runs[0],
         Some((&recommend[1], &runs[1])),
-    )];
-    let list = [
-        ours(&indexed, &["list-backups"]),
-        ours(&bare, &["list-backups"]),
-        Runner::new("ls -l", move || {
-            let mut command = Command::new("ls");
-            command.arg("-l").arg(&backups);
-            command
-        }),
-    ];
-    let runs = run_alternately(&list, rounds / 2);
-    for (i, how) in ["", ", index lost"].iter().enumerate() {
-        let work = format!("list-backups, {} archives{how}", options.archives);
-        rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));
-    }
+    ));
     Ok(rows)
 }
 
@@ -291,7 +343,7 @@ fn commands_on_profiles(
     folder: &Path,
     options: &Options,
 ) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
-    let bench = Rc::new(Bench::new(folder.join("looking")));
+    let bench = Rc::new(Bench::new(folder.join("looking"), options));
     // Four of five files are conversations.
     sample::write_many(&bench.home, options.rollouts / 4 * 5)?;
     sample::write_manager(&bench.manager, options.accounts, 0)?;
@@ -334,26 +386,31 @@ fn commands_on_profiles(
     Ok(rows.collect())
 }
 
+/// The peer name of the build of cargo if another one is measured.
+const USUAL: &str = "the usual build";
+
 const LEVELS: [&str; 3] = ["fast", "default", "best"];
 
 /// Compares the first full backup, at each compression level, with each compressor.
 fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
-    let mut runners = Vec::new();
-    for level in LEVELS {
+    let backup = |name: &'static str, program: &Path, level: &'static str| {
         let (before, command, made) = (Rc::clone(bench), Rc::clone(bench), Rc::clone(bench));
-        runners.push(
-            Runner::new("codex-manager", move || {
-                command.manager_command(
-                    &command.manager,
-                    &["backup", "--no-status", "--compression", level],
-                )
-            })
-            .before(move || {
-                let _ = std::fs::remove_dir_all(&before.manager);
-                flush_disk();
-            })
-            .output(move || made.archive()),
-        );
+        let program = program.to_path_buf();
+        Runner::new(name, move || {
+            let words = ["backup", "--no-status", "--compression", level];
+            command.command_of(&program, &command.manager, &words)
+        })
+        .before(move || {
+            let _ = std::fs::remove_dir_all(&before.manager);
+            flush_disk();
+        })
+        .outputs(move || made.archive().into_iter().collect())
+    };
+    let mut runners: Vec<_> = LEVELS
+        .map(|level| backup("codex-manager", &bench.program, level))
+        .into();
+    if options.binary.is_some() {
+        runners.push(backup(USUAL, USUAL_BUILD.as_ref(), "default"));
     }
     for (program, name) in [("gzip", "tar c | gzip -6"), ("pigz", "tar c | pigz -6")] {
         if !options.peers || !exists(program) {
@@ -365,8 +422,11 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         runners.push(
             Runner::new(name, move || Bench::shell(&script, &[&home, &packed]))
                 .before(flush_disk)
-                .output(move || Some(made.clone())),
+                .outputs(move || vec![made.clone()]),
         );
+    }
+    if options.peers && exists("libdeflate-gzip") {
+        runners.push(halves_by_libdeflate(bench));
     }
     if let Some(python) = options.python.clone() {
         let (made, command) = (Rc::clone(bench), Rc::clone(bench));
@@ -386,7 +446,7 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
                 line
             })
             .before(flush_disk)
-            .output(move || made.python_archive()),
+            .outputs(move || made.python_archive().into_iter().collect()),
         );
     }
     let runs = run_alternately(&runners, options.rounds);
@@ -403,41 +463,64 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     rows
 }
 
+/// Returns the limit of two processors: two processes compress the halves of the home's tar, which is
+/// packed and cut before the measurement.
+fn halves_by_libdeflate(bench: &Bench) -> Runner {
+    let tar = bench.folder.join("peer.tar");
+    let script = "tar cf \"$2\" -C \"$1\" . && split -n 2 \"$2\" \"$2.\"";
+    let cut = Bench::shell(script, &[&bench.home, &tar]).status();
+    assert!(cut.is_ok_and(|s| s.success()), "tar or split failed");
+    let [first, second] = ["aa", "ab"].map(|end| bench.folder.join(format!("peer.tar.{end}")));
+    let packed = ["aa.gz", "ab.gz"].map(|end| bench.folder.join(format!("peer.tar.{end}")));
+    let script = "printf '%s\\0' \"$@\" | xargs -0 -P 2 -n 1 libdeflate-gzip -6 -k -f";
+    Runner::new("two threads of libdeflate-gzip -6", move || {
+        Bench::shell(script, &[&first, &second])
+    })
+    .before(flush_disk)
+    .outputs(move || packed.to_vec())
+}
+
 /// Compares the next backup, after changes of 1 % of the conversations, with the first one.
-fn next_backup(bench: &Rc<Bench>, options: &Options) -> Row {
+fn next_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     let first = bench.folder.join("first");
-    let again = bench.folder.join("again");
-    let backup = |manager: &Path| {
-        let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
-        move || bench.manager_command(&manager, &["backup", "--no-status"])
+    let backup = |program: &Path, manager: &Path| {
+        let (bench, program, manager) = (
+            Rc::clone(bench),
+            program.to_path_buf(),
+            manager.to_path_buf(),
+        );
+        move || bench.command_of(&program, &manager, &["backup", "--no-status"])
     };
-    let prepared = backup(&again)()
-        .stdout(std::process::Stdio::null())
-        .status();
-    assert!(prepared.is_ok_and(|s| s.success()), "the backup failed");
+    let next = |name: &'static str, program: &Path| {
+        let command = backup(program, &bench.folder.join(format!("again, {name}")));
+        let prepared = command().stdout(std::process::Stdio::null()).status();
+        assert!(prepared.is_ok_and(|s| s.success()), "the backup failed");
+        Runner::new(name, command).before(flush_disk)
+    };
     let (changed, forgotten) = (Rc::clone(bench), first.clone());
     let share = options.sessions.div_ceil(100);
-    let runners = [
-        Runner::new("codex-manager", backup(&again)).before(move || {
+    let mut runners = vec![
+        next("codex-manager", &bench.program).before(move || {
             sample::append_lines(&changed.home, share);
             flush_disk();
         }),
-        Runner::new("the first", backup(&first)).before(move || {
+        Runner::new("the first", backup(&bench.program, &first)).before(move || {
             let _ = std::fs::remove_dir_all(&forgotten);
             flush_disk();
         }),
     ];
+    if options.binary.is_some() {
+        runners.push(next(USUAL, USUAL_BUILD.as_ref()));
+    }
     let runs = run_alternately(&runners, options.rounds);
-    Row::new(
-        "next backup, 1 % changed",
-        &runs[0],
-        Some((&runners[1], &runs[1])),
-    )
+    let work = "next backup, 1 % changed".to_owned();
+    rows_with_peers(work, &runs[0], &runners[1..], &runs[1..])
 }
 
 /// Measures once each the commands whose memory could depend on the number of files.
-fn many_files(folder: &Path, files: u32) -> std::io::Result<Vec<Row>> {
-    let bench = Rc::new(Bench::new(folder.join("many")));
+fn many_files(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>> {
+    let files = options.files;
+    let bench = Rc::new(Bench::new(folder.join("many"), options));
     sample::write_many(&bench.home, files)?;
     let works: [(&str, &'static [&'static str]); 6] = [
         ("first backup", &["backup", "--no-status"]),
@@ -487,10 +570,11 @@ fn verify_and_restore(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         .status();
     assert!(status.is_ok_and(|s| s.success()), "the backup failed");
     let archive = bench.archive().unwrap_or_default();
-    let ours = |words: &'static [&'static str], elsewhere: bool| {
+    let of_build = |name, program: &Path, words: &'static [&'static str], elsewhere: bool| {
         let (command, before, archive) = (Rc::clone(bench), Rc::clone(bench), archive.clone());
-        Runner::new("codex-manager", move || {
-            let mut command_line = command.manager_command(&command.manager, words);
+        let program = program.to_path_buf();
+        Runner::new(name, move || {
+            let mut command_line = command.command_of(&program, &command.manager, words);
             command_line.arg(&archive);
             if elsewhere {
                 command_line.arg("--to").arg(command.out());
@@ -498,6 +582,9 @@ fn verify_and_restore(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
             command_line
         })
         .before(move || before.next_unpacked())
+    };
+    let ours = |words: &'static [&'static str], elsewhere| {
+        of_build("codex-manager", &bench.program, words, elsewhere)
     };
     let tar = |name, script: &'static str| {
         let (command, before, archive) = (Rc::clone(bench), Rc::clone(bench), archive.clone());
@@ -520,13 +607,25 @@ fn verify_and_restore(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         runners.push(tar("tar xzf, sync", durable));
         runners.push(tar("tar xzf", one));
     }
+    let peers = runners.len();
+    if options.binary.is_some() {
+        for (words, elsewhere) in [(&["verify"], false), (&["restore"], true)] {
+            runners.push(of_build(USUAL, USUAL_BUILD.as_ref(), words, elsewhere));
+        }
+    }
     let runs = run_alternately(&runners, options.rounds);
-    let peer = |i: usize| runners.get(i).map(|r| (r, runs[i].as_slice()));
-    vec![
+    let at = |i: usize| runners.get(i).map(|r| (r, runs[i].as_slice()));
+    let peer = |i: usize| at(i).filter(|_| options.peers);
+    let mut rows = vec![
         Row::new("verify", &runs[0], peer(4)),
         Row::new("restore --to", &runs[1], peer(4)),
         Row::new("restore --to", &runs[1], peer(5)),
         Row::new("restore over the home, safety backup", &runs[2], peer(5)),
         Row::new("restore --only one file", &runs[3], peer(6)),
-    ]
+    ];
+    if options.binary.is_some() {
+        rows.push(Row::new("verify", &runs[0], at(peers)));
+        rows.push(Row::new("restore --to", &runs[1], at(peers + 1)));
+    }
+    rows
 }

@@ -21,7 +21,7 @@ pub(crate) struct Runner {
     pub(crate) name: &'static str,
     command: Make,
     before: Box<dyn Fn()>,
-    output: Option<Box<dyn Fn() -> Option<PathBuf>>>,
+    outputs: Box<dyn Fn() -> Vec<PathBuf>>,
 }
 
 impl Runner {
@@ -31,7 +31,7 @@ impl Runner {
             name,
             command: Box::new(command),
             before: Box::new(|| {}),
-            output: None,
+            outputs: Box::new(Vec::new),
         }
     }
 
@@ -41,9 +41,9 @@ impl Runner {
         self
     }
 
-    /// Sets the output file, whose size is shown.
-    pub(crate) fn output(mut self, output: impl Fn() -> Option<PathBuf> + 'static) -> Self {
-        self.output = Some(Box::new(output));
+    /// Sets the output files, of which the sum of the sizes is shown.
+    pub(crate) fn outputs(mut self, outputs: impl Fn() -> Vec<PathBuf> + 'static) -> Self {
+        self.outputs = Box::new(outputs);
         self
     }
 
@@ -62,13 +62,12 @@ impl Runner {
             .unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let seconds = begin.elapsed().as_secs_f64();
         assert!(used.status.success(), "{} failed: {command:?}", self.name);
-        let output = self.output.as_ref().and_then(|output| output());
+        let outputs = (self.outputs)();
+        let sizes = outputs.iter().filter_map(|path| path.metadata().ok());
         Run {
             seconds,
             peak_bytes: used.rusage.maxrss,
-            output_bytes: output
-                .and_then(|path| path.metadata().ok())
-                .map(|m| m.len()),
+            output_bytes: sizes.map(|m| m.len()).reduce(|a, b| a + b),
         }
     }
 }
@@ -84,41 +83,38 @@ pub(crate) fn run_alternately(runners: &[Runner], rounds: usize) -> Vec<Vec<Run>
     runs
 }
 
-/// Returns the median of `values`.
-///
+/// The median, the least and the greatest of some figures.
+type Spread = [f64; 3];
+
 /// # Panics
 /// `values` is empty.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+fn spread(values: impl Iterator<Item = f64>) -> Spread {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
+    let median = f64::midpoint(values[(values.len() - 1) / 2], values[middle]);
+    [median, values[0], values[values.len() - 1]]
 }
 
 /// One line of the table.
 pub(crate) struct Row {
     work: String,
-    ours: f64,
-    peer: Option<(&'static str, f64, f64)>,
+    ours: Spread,
+    peer: Option<(&'static str, Spread, Spread)>,
     peak_bytes: u64,
     made: Option<(u64, Option<u64>)>,
 }
 
 impl Row {
-    /// Creates a row with the figures of this program and of a peer; the ratio is the median of the
-    /// ratios of all rounds.
+    /// Creates a row with the figures of this program and of a peer; the ratio is that of each round.
     pub(crate) fn new(
         work: impl Into<String>,
         ours: &[Run],
         peer: Option<(&Runner, &[Run])>,
     ) -> Self {
-        let seconds = |runs: &[Run]| median(runs.iter().map(|r| r.seconds));
+        let seconds = |runs: &[Run]| spread(runs.iter().map(|r| r.seconds));
         let ratio =
-            |peer: &[Run]| median(ours.iter().zip(peer).map(|(a, b)| b.seconds / a.seconds));
+            |peer: &[Run]| spread(ours.iter().zip(peer).map(|(a, b)| b.seconds / a.seconds));
         let made = |runs: &[Run]| runs.iter().filter_map(|r| r.output_bytes).next_back();
         Self {
             work: work.into(),
@@ -176,20 +172,30 @@ pub(crate) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn time(seconds: f64) -> String {
-    if seconds < 0.1 {
-        format!("{:.2} ms", seconds * 1000.0)
+fn time(seconds: Spread) -> String {
+    if seconds[0] < 0.1 {
+        with_range(seconds.map(|s| s * 1000.0), "ms")
     } else {
-        format!("{seconds:.2} s")
+        with_range(seconds, "s")
     }
 }
 
 /// Formats `ratio`, the peer's time divided by that of this program.
-fn faster(ratio: f64) -> String {
-    if ratio >= 1.0 {
-        format!("{ratio:.1} × faster")
+fn faster(ratio: Spread) -> String {
+    let [median, least, greatest] = ratio;
+    if median >= 1.0 {
+        with_range(ratio, "× faster")
     } else {
-        format!("{:.2} × its time", 1.0 / ratio)
+        with_range([median, greatest, least].map(|r| 1.0 / r), "× its time")
+    }
+}
+
+/// Formats the median, and the range if there is one: `1.61 s (1.55 to 1.72)`.
+fn with_range([median, least, greatest]: Spread, unit: &str) -> String {
+    if least < greatest {
+        format!("{median:.2} {unit} ({least:.2} to {greatest:.2})")
+    } else {
+        format!("{median:.2} {unit}")
     }
 }
 

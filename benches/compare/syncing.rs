@@ -15,15 +15,14 @@ pub(crate) fn rows(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>
     let large = Sync::new(folder.join("large"), options, |home| {
         sample::write_home(home, options.shape())
     })?;
-    let mut rows = large.first(&format!("{} MB", options.mb), options.rounds);
+    let mut rows = large.first(&format!("{} MB", options.mb));
     rows.extend(large.again(&format!("{} MB", options.mb)));
     drop(large);
     let files = options.files;
     let many = Sync::new(folder.join("many"), options, |home| {
         sample::write_many(home, files)
     })?;
-    // The run is long enough for a single round.
-    rows.extend(many.first(&format!("{files} files"), 1));
+    rows.extend(many.first(&format!("{files} files")));
     rows.extend(many.again(&format!("{files} files")));
     Ok(rows)
 }
@@ -72,7 +71,7 @@ impl Sync {
         options: &Options,
         write: impl FnOnce(&Path) -> std::io::Result<()>,
     ) -> std::io::Result<Self> {
-        let bench = Bench::new(folder);
+        let bench = Bench::new(folder, options);
         write(&bench.home)?;
         for root in &ROOTS[..3] {
             fs::create_dir_all(bench.home.join(root))?;
@@ -178,7 +177,7 @@ impl Sync {
     }
 
     /// Measures all programs with an empty cloud folder.
-    fn first(&self, what: &str, rounds: usize) -> Vec<Row> {
+    fn first(&self, what: &str) -> Vec<Row> {
         let runners: Vec<Runner> = self
             .programs()
             .map(|program| {
@@ -189,7 +188,7 @@ impl Sync {
                 })
             })
             .collect();
-        let runs = run_alternately(&runners, rounds);
+        let runs = run_alternately(&runners, self.rounds);
         let work = format!("sync run, first, {what}");
         crate::rows_with_peers(work, &runs[0], &runners[1..], &runs[1..])
     }
