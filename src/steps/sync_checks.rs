@@ -12,7 +12,7 @@ use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::listed_versions::RemoteManifests;
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
-use codex_manager_core::sync::state::{Replica, StateDamage, SyncState};
+use codex_manager_core::sync::state::{Replica, SyncState};
 use codex_manager_core::sync::{identity, manifest, resolutions, scan, scope};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -208,10 +208,7 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
     let state_file = replica.state_file();
     let state_file = state_file.display();
     let damage = match state.file.damage {
-        Some(StateDamage::All) => format!("the state of the last sync is unreadable: {state_file}"),
-        Some(StateDamage::Lines(n)) => {
-            format!("the state of the last sync has {n} unreadable lines: {state_file}")
-        }
+        Some(damage) => format!("the state of the last sync {damage}: {state_file}"),
         None if state.file.exists => {
             let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
             return Check::ok(STATE_ID, message);

@@ -10,5 +10,5 @@ mod sync_state;
 
 pub(crate) use lines::StateJournal;
 pub use replica::Replica;
-pub(crate) use sync_state::{Deletion, OwnManifests, SideFile, SyncedFile};
-pub use sync_state::{StateDamage, SyncState};
+pub use sync_state::SyncState;
+pub(crate) use sync_state::{Deletion, OwnManifests, SideFile, StateDamage, SyncedFile};

@@ -128,7 +128,6 @@ impl Replica {
             return Ok(state);
         };
 
-        let mut damaged_lines = 0;
         let mut state = SyncState {
             own: OwnManifests {
                 writer: header.writer,
@@ -148,20 +147,15 @@ impl Replica {
             reader.read_until(b'\n', &mut line).at("read", &path)?;
             // Text after the last newline was torn by a kill.
             if line.pop() != Some(b'\n') {
-                state.file.needs_rewrite = !line.is_empty();
-                break;
+                state.file.needs_rewrite |= !line.is_empty();
+                return Ok(state);
             }
             if !lines::parse_line(&mut state, &line) {
-                damaged_lines += 1;
+                state.file.damage = Some(StateDamage::Lines);
+                state.has_gaps = true;
+                state.file.needs_rewrite = true;
             }
         }
-
-        if damaged_lines > 0 {
-            state.file.damage = Some(StateDamage::Lines(damaged_lines));
-            state.has_gaps = true;
-            state.file.needs_rewrite = true;
-        }
-        Ok(state)
     }
 
     /// Returns an empty state with a random name for the manifest.
@@ -315,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_lines_are_counted_and_a_copy_is_kept() {
+    fn damaged_lines_are_reported_and_a_copy_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         let mut state = SyncState::default();
@@ -329,7 +323,7 @@ mod tests {
         let mut read = replica.read().unwrap();
         assert_eq!(
             (read.file.damage, read.has_gaps),
-            (Some(StateDamage::Lines(1)), true)
+            (Some(StateDamage::Lines), true)
         );
         assert_eq!((read.files.len(), read.file.exists), (2, true));
         replica.write(&mut read).unwrap();

@@ -133,13 +133,14 @@ impl Deletion {
     }
 }
 
-/// The unreadable part of a state file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The unreadable part of a state file, as a clause after the name of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StateDamage {
-    /// The whole file, because its header is damaged.
+    /// The header of the file is damaged.
+    #[error("cannot be read")]
     All,
-    /// The given number of lines.
-    Lines(usize),
+    #[error("has unreadable lines")]
+    Lines,
 }
 
 impl SyncState {

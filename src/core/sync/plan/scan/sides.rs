@@ -139,10 +139,6 @@ fn damage_notice(
     }
 
     let state_file = request.replica.with_run_folder(None).state_file();
-    let damage = match damage {
-        StateDamage::All => "cannot be read".to_owned(),
-        StateDamage::Lines(count) => format!("has {}", pluralize(count, "unreadable line")),
-    };
     let why = format!(
         "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
          the next run keeps the damaged file as .damaged"
