@@ -46,6 +46,11 @@ pub struct RolloutName {
     pub compressed: bool,
 }
 
+pub fn without_zst(path: &Path) -> &Path {
+    let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
+    plain.map_or(path, Path::new)
+}
+
 /// Returns the name of a rollout without `.zst`, and true if it has that suffix; `None` for other names.
 fn parse_name(name: &OsStr) -> Option<(&str, bool)> {
     let name = name.to_str()?;

@@ -4,7 +4,7 @@
 //! thousand conversations.
 
 use super::conversations::{ConversationRollout, Conversations};
-use super::files::{self, RolloutFile, without_zst};
+use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::first_line;
 use super::row;
@@ -12,6 +12,7 @@ use super::session_index::ThreadNameIndex;
 use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file, for_each_head};
+use crate::codex::rollout::without_zst;
 use crate::codex::threads::RowTexts;
 use crate::codex::{
     ARCHIVED_SESSIONS, DatabaseError, Projections, SESSIONS, ThreadRow, is_injected, threads,

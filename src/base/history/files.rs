@@ -1,7 +1,7 @@
 //! Lists the rollouts of a home. A rollout that is there both plain and compressed is listed once.
 
 use super::SkippedFile;
-use crate::codex::rollout::is_rollout_name;
+use crate::codex::rollout::{is_rollout_name, without_zst};
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::{IoContext as _, IoError, atomic, tree};
 use std::fs::{self, DirEntry};
@@ -32,11 +32,6 @@ impl RolloutFile {
         self.has_compressed_copy
             .then(|| atomic::with_suffix(&self.path(home), ZST))
     }
-}
-
-pub fn without_zst(path: &Path) -> &Path {
-    let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
-    plain.map_or(path, Path::new)
 }
 
 /// Returns all rollouts below `home`, ordered by path. No file is opened. Symbolic links are

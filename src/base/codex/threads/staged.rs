@@ -9,7 +9,8 @@ use crate::codex::database::{
     DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
     quote_identifier, run_in_transaction,
 };
-use crate::codex::{home, rollout};
+use crate::codex::home;
+use crate::codex::rollout::{self, without_zst};
 use crate::io::atomic::with_suffix;
 use rusqlite::{Connection, ErrorCode, params};
 use std::collections::HashSet;
@@ -150,15 +151,10 @@ fn choose_target_path(
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
 ) -> Option<TargetPath> {
-    let without_zst = |path: &Path| {
-        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
-        text.map_or(path.to_path_buf(), PathBuf::from)
-    };
-
     // Codex records the path of a compressed rollout with or without `.zst`, and finds the rollout by both.
     let is_known = |path: &Path| {
         let plain = without_zst(path);
-        rollouts.has(&plain) || rollouts.has(&with_suffix(&plain, rollout::ZST))
+        rollouts.has(plain) || rollouts.has(&with_suffix(plain, rollout::ZST))
     };
 
     let (recorded, by_id) = (path_within_home(old), rollouts.path_of(id));
@@ -171,7 +167,7 @@ fn choose_target_path(
     let keeps_path = recorded.as_ref().is_some_and(is_current);
     if !keeps_path && let Some(by_id) = &by_id {
         return Some(TargetPath {
-            relative: without_zst(by_id),
+            relative: without_zst(by_id).to_path_buf(),
             is_found_by_id: true,
         });
     }

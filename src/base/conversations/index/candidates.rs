@@ -3,8 +3,9 @@
 use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::{IndexError, IndexStore};
 use crate::codex::home::SESSIONS;
+use crate::codex::rollout::without_zst;
 use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
-use crate::history::files::{self, without_zst};
+use crate::history::files;
 use crate::history::thread_titles::{ThreadTitles, replace_titles};
 use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};
 use crate::io::parallel;
