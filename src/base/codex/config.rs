@@ -26,7 +26,8 @@ pub fn read_config_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// The store in which Codex keeps a login (`cli_auth_credentials_store`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum CredentialStore {
     /// The file auth.json; Codex's default.
     #[default]
@@ -42,12 +43,7 @@ pub enum CredentialStore {
 impl CredentialStore {
     /// Returns the value of `cli_auth_credentials_store`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Keyring => "keyring",
-            Self::Auto => "auto",
-            Self::Ephemeral => "ephemeral",
-        }
+        self.into()
     }
 
     /// Returns the reason why a change of auth.json may have no effect, for another store than the file.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The availability of an account's login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LoginState {
     /// The login is in the live home or in a profile.
     Ok,
@@ -27,14 +29,7 @@ pub enum LoginState {
 impl LoginState {
     /// Returns the name of the state in documents and output.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Archived => "archived",
-            Self::None => "none",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
-            Self::Moved => "moved",
-        }
+        self.into()
     }
 }
 

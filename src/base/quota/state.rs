@@ -8,7 +8,8 @@ use crate::io::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum AccountState {
     /// No window of Codex is known to be exhausted.
@@ -21,11 +22,7 @@ pub enum AccountState {
 
 impl AccountState {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Unknown => "unknown",
-            Self::Cooldown => "cooldown",
-        }
+        self.into()
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const SAME_WINDOW: Duration = Duration::minutes(10);
 
 /// The source of an observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum QuotaSource {
     /// A probe of Codex.
@@ -30,15 +31,7 @@ pub enum QuotaSource {
 impl QuotaSource {
     /// Returns the name of the source in documents and output.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::StatusFile => "status-file",
-            Self::Manual => "manual",
-            Self::Legacy => "legacy",
-            Self::Archive => "archive",
-            Self::Python => "python",
-            Self::LaunchWrapper => "launch-wrapper",
-        }
+        self.into()
     }
 }
 

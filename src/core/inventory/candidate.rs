@@ -9,6 +9,8 @@ use serde::Serialize;
 /// The class of an archive. Retention rules apply to each class separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ArchiveClass {
     Full,
     /// A backup of login and settings.
@@ -29,12 +31,7 @@ impl ArchiveClass {
     }
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Auth => "auth",
-            Self::Sessions => "sessions",
-            Self::Safety => "safety",
-        }
+        self.into()
     }
 }
 

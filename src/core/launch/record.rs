@@ -123,7 +123,8 @@ pub struct ConversationBinding {
 }
 
 /// The state of a launch, derived from its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum LaunchState {
     /// Codex, or the codex-manager that started it, still runs.
@@ -139,12 +140,7 @@ pub enum LaunchState {
 impl LaunchState {
     /// Returns the name for output and JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Bound => "bound",
-            Self::Unbound => "unbound",
-            Self::Ended => "ended",
-        }
+        self.into()
     }
 }
 

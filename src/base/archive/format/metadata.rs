@@ -24,6 +24,8 @@ pub const SAFETY_LABEL: &str = "safety";
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum BackupMode {
     /// Everything except files that Codex creates again
     #[default]
@@ -46,11 +48,7 @@ impl BackupMode {
 
     /// Returns the name of the mode in documents and output.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Auth => "auth",
-            Self::Sessions => "sessions",
-        }
+        self.into()
     }
 }
 

@@ -144,7 +144,9 @@ pub struct TokenUsage {
     serde::Serialize,
     Deserialize,
     clap::ValueEnum,
+    strum::IntoStaticStr,
 )]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Messages of the user
@@ -161,12 +163,7 @@ pub enum Role {
 
 impl Role {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-            Self::Title => "title",
-        }
+        self.into()
     }
 }
 

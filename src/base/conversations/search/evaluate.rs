@@ -441,7 +441,8 @@ impl<'a> Search<'a> {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Relaxation {
     /// The words of an unquoted phrase need not be in a row.
     PhraseAsWords,
@@ -452,10 +453,7 @@ pub enum Relaxation {
 impl Relaxation {
     /// Returns the name in JSON output, which must not change.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::PhraseAsWords => "phrase_as_words",
-            Self::FewerWords { .. } => "fewer_words",
-        }
+        self.into()
     }
 }
 

@@ -156,7 +156,8 @@ pub enum StateUpdate {
 }
 
 /// The kind of a step, as tables and JSON show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SyncAction {
     /// Copies the local version to the cloud folder.
     CopyToCloud,
@@ -169,8 +170,10 @@ pub enum SyncAction {
     /// Renames the remote file: the conversation was archived or unarchived on this machine.
     MoveCloud,
     /// Stores a version as a conflict copy.
+    #[strum(serialize = "keep-fork")]
     KeepConflictCopy,
     /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
+    #[strum(serialize = "settle-fork")]
     UpdateConflictCopy,
     /// Removes a second file of the same conversation.
     RemoveDuplicate,
@@ -187,18 +190,7 @@ impl SyncAction {
 
     /// Returns the name that tables and JSON show; part of the JSON contract.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::CopyToCloud => "copy-to-cloud",
-            Self::CopyToLocal => "copy-to-local",
-            Self::Merge => "merge",
-            Self::MoveLocal => "move-local",
-            Self::MoveCloud => "move-cloud",
-            Self::KeepConflictCopy => "keep-fork",
-            Self::UpdateConflictCopy => "settle-fork",
-            Self::RemoveDuplicate => "remove-duplicate",
-            Self::DeleteLocal => "delete-local",
-            Self::DeleteCloud => "delete-cloud",
-        }
+        self.into()
     }
 }
 
