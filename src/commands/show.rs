@@ -18,8 +18,6 @@ use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::raw_lines::RawLines;
 use codex_manager_core::conversations::transcript::TranscriptOptions;
 use codex_manager_core::io::pluralize;
-use serde::ser::{Error as _, SerializeSeq as _};
-use serde::{Serialize, Serializer};
 use std::io;
 
 /// Show a conversation to read
@@ -67,41 +65,6 @@ enum ShowFormat {
     Md,
 }
 
-/// The entries of a conversation in JSON. They are read while they are serialized, so that memory does not hold them
-/// all.
-struct TurnsView<'a> {
-    parts: &'a ConversationParts,
-    options: TranscriptOptions,
-    args: &'a ShowArgs,
-    context: &'a Context,
-}
-
-impl Serialize for TurnsView<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entries = serializer.serialize_seq(None)?;
-        let zone = self.context.zone();
-        let mut failure = None;
-
-        // The callback cannot return an error, so it stores the error and ends the reading.
-        let result = self
-            .parts
-            .read(self.options, &mut |text| self.args.redact(text), |piece| {
-                if let TranscriptPiece::Entry(id, entry) = piece {
-                    failure = entries
-                        .serialize_element(&entry_json(id, &entry, zone))
-                        .err();
-                }
-                failure.is_none()
-            });
-
-        if let Some(e) = failure {
-            return Err(e);
-        }
-        result.map_err(S::Error::custom)?;
-        entries.end()
-    }
-}
-
 impl ShowArgs {
     /// # Errors
     /// No conversation or several match, it has no such turn, or the rollout cannot be read.
@@ -142,30 +105,17 @@ impl ShowArgs {
             require_turn(session, &parts, turn, context)?;
         }
 
-        let result = if context.ui.wants_json() {
-            // Read once before printing: an error while the document is printed would look like an error of stdout.
-            let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
-            readable.map_err(|e| to_command_error(session, e))?;
-            let turns = TurnsView {
-                parts: &parts,
-                options,
-                args: self,
-                context,
-            };
-            let view = object()
-                .with("id", &session.id)
-                .with("title", self.redact(&session.title))
-                .with("missing_parent", &parts.missing_parent)
-                .with("turns", turns);
-            context.ui.document("show", &view);
-            Ok(())
-        } else if self.raw {
-            print_raw(session, context).map(|left_out| parts.left_out.set(left_out))
+        if context.ui.wants_json() {
+            self.print_json(session, &parts, options, context)?;
         } else {
-            self.print_markdown(session, &parts, options, context)
-        };
+            let printed = if self.raw {
+                print_raw(session, context).map(|left_out| parts.left_out.set(left_out))
+            } else {
+                self.print_markdown(session, &parts, options, context)
+            };
+            printed.map_err(|e| to_command_error(session, e))?;
+        }
 
-        result.map_err(|e| to_command_error(session, e))?;
         let left_out = parts.left_out.take();
         warn_of_left_out(&left_out, session, context);
         Ok(to_outcome(&left_out, context))
@@ -188,6 +138,38 @@ impl ShowArgs {
         } else {
             redact_and_count(text).0
         }
+    }
+
+    /// Prints the JSON document. The entries are read while they are printed, so that memory does not hold them all.
+    fn print_json(
+        &self,
+        session: &NamedConversation,
+        parts: &ConversationParts,
+        options: TranscriptOptions,
+        context: &Context,
+    ) -> Result<()> {
+        // Read once before printing, so that an error leaves no half document on stdout.
+        let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
+        readable.map_err(|e| to_command_error(session, e))?;
+
+        let facts = object()
+            .with("id", &session.id)
+            .with("title", self.redact(&session.title))
+            .with("missing_parent", &parts.missing_parent);
+        let ui = &context.ui;
+        ui.stream_list_document("show", "turns", facts, |print| {
+            let printed = parts.read(
+                options,
+                &mut |text| self.redact(text),
+                |piece| match piece {
+                    TranscriptPiece::Entry(id, entry) => {
+                        print(&entry_json(id, entry, context.zone()))
+                    }
+                    TranscriptPiece::Mark(_) => true,
+                },
+            );
+            printed.map_err(|e| to_command_error(session, e))
+        })
     }
 
     fn print_markdown(

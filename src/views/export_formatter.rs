@@ -57,7 +57,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
                 } else {
                     ",\n"
                 };
-                let json = serde_json::to_string(&entry_json(id, &entry, *zone));
+                let json = serde_json::to_string(&entry_json(id, entry, *zone));
                 format!("{separator}{}", json.unwrap_or_default())
             }
         }
@@ -75,18 +75,18 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
 
 /// Returns an entry in JSON. `session_id` is the conversation that has the entry: the exported one, or one that it
 /// continues. The keys are an interface.
-pub(crate) fn entry_json<'a>(
-    session_id: &'a str,
-    entry: &'a TranscriptEntry,
+pub(crate) fn entry_json(
+    session_id: &str,
+    entry: TranscriptEntry,
     zone: Zone,
-) -> impl Serialize + use<'a> {
+) -> impl Serialize + use<> {
     object()
-        .with("session_id", session_id)
+        .with("session_id", session_id.to_owned())
         .with("turn", entry.turn)
         .with("role", entry.kind.role())
         .with("at", entry.at.map(|at| time::rfc3339(&at, zone)))
-        .with("text", &entry.text)
-        .with("tool", &entry.tool)
+        .with("text", entry.text)
+        .with("tool", entry.tool)
 }
 
 fn format_json_head(
