@@ -5,14 +5,14 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, check_not_isolated, check_store_in_arguments,
 };
+use crate::steps::switch_account::warn_after_switch;
 use crate::steps::{before_new_codex, wait};
-use crate::ui::{Ui, object};
+use crate::ui::object;
 use crate::views::account::{
     full_time, label, printable, read_accounts_and_profiles, time_json, warn_all,
 };
 use chrono::TimeDelta;
 use clap::Args;
-use codex_manager_core::accounts::SwitchReport;
 use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
 use codex_manager_core::io::{AttachedExit, Timestamp, attached, shell};
 use codex_manager_core::launch::record::BoundConversation;
@@ -301,32 +301,10 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
     }
 
     if let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) {
-        print_switch_notes(switch, plan.daemon, ui);
-    }
-}
-
-/// Prints the warnings of a switch of the live account. `daemon` is the process id of Codex's background daemon.
-fn print_switch_notes(switch: &SwitchReport, daemon: Option<u32>, ui: &Ui) {
-    if let Some(quarantined_copy) = &switch.quarantined {
-        ui.warn(format_args!(
-            "auth.json contained no login; a copy is kept: {}",
-            quarantined_copy.display()
-        ));
-    }
-
-    if !switch.daemon_stopped
-        && let Some(pid) = daemon
-    {
-        ui.warn(format_args!(
-            "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \
-            started directly uses that account"
-        ));
-    }
-
-    for running in &switch.still_running {
-        ui.warn(format_args!(
-            "still running under the previous account: {running}; use --isolated to keep that account live"
-        ));
+        warn_after_switch(switch, context);
+        if !switch.still_running.is_empty() {
+            ui.note("to keep the old account live next time: codex-manager launch --isolated");
+        }
     }
 }
 

@@ -370,7 +370,7 @@ fn show_switched(report: &SwitchReport, to: &Identity, context: &Context) {
         ui.report("  stopped Codex's background daemon");
     }
     show_quota(to, context);
-    warn_after_switch(report, daemon, context);
+    warn_after_switch(report, context);
 
     // A newer login of the same account hides no conversations.
     if let Some(from) = &report.plan.from
@@ -412,7 +412,7 @@ fn show_quota(to: &Identity, context: &Context) {
 }
 
 /// Warns of a login that may be invalid, and of programs that keep the old account.
-fn warn_after_switch(report: &SwitchReport, daemon: DaemonState, context: &Context) {
+pub(super) fn warn_after_switch(report: &SwitchReport, context: &Context) {
     let ui = &context.ui;
     if let Some(quarantined_copy) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
@@ -443,10 +443,12 @@ fn warn_after_switch(report: &SwitchReport, daemon: DaemonState, context: &Conte
         ));
     }
 
-    if daemon == DaemonState::Running {
-        ui.warn(
-            "Codex's background daemon was started during the switch and may use the old account",
-        );
+    if let Some(daemon) = daemon::find(context.codex_home()) {
+        ui.warn(format_args!(
+            "Codex's background daemon (PID {}) keeps the account it was started with; a codex started directly uses that \
+             account",
+            daemon.pid
+        ));
     }
     for running in &report.still_running {
         ui.warn(format_args!(
