@@ -113,49 +113,31 @@ fn apply_hold_change(
     let manager_home = context.manager_home();
     let (now, zone) = (context.now(), context.zone());
 
-    // Planned once without the lock, because a change that fails must not create the manager home.
+    // The account is searched without the lock, because a change that fails must not create the manager home.
     let mut loaded = cooldown::load(manager_home, &now, zone)?;
-    let (planned_note, identity) = change_entry(&mut loaded.file, account_name, until, context)?;
-    if dry_run {
-        warn_all(&context.ui, &loaded.warnings);
-        context.note(planned_note);
-        return Ok((loaded.file, identity));
-    }
-
-    let (changed, warnings) = cooldown::update(manager_home, &now, zone, |file| {
-        let changed = change_entry(file, account_name, until, context);
-        changed.map(|(note, identity)| (file.clone(), note, identity))
-    })?;
-    warn_all(&context.ui, &warnings);
-    let (file, note, identity) = changed?;
-    context.note(note);
-    Ok((file, identity))
-}
-
-/// Changes the entry of the account in `file`. Returns the message for the user and the identity of the account.
-fn change_entry(
-    file: &mut CooldownFile,
-    account_name: &str,
-    until: Option<Timestamp>,
-    context: &Context,
-) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
-    let accounts = list_with_live_account(context, file.clone());
+    let accounts = list_with_live_account(context, loaded.file.clone());
     let account = &accounts[find_account_index(&accounts, account_name, context)?];
-    let name = label(account);
-    let identity = account.entry.identity.clone();
+    let (name, entry) = (label(account), &account.entry);
+    let is_held = entry.held_until.is_some_and(|until| until > now);
 
-    let cooldown_entry = file.entry(&identity);
-    let was_held = cooldown_entry
-        .held_until
-        .is_some_and(|until| until > context.now());
-    cooldown_entry.held_until = until;
-    cooldown_entry.held_since = until.map(|_| context.local_now());
-
-    let note = match until {
-        Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
-        None if was_held => format!("{name} is no longer held back"),
-        None => format!("{name} was not held back"),
+    let change_entry = |file: &mut CooldownFile| {
+        let entry = file.entry(&entry.identity);
+        entry.held_until = until;
+        entry.held_since = until.map(|_| context.local_now());
+        file.clone()
     };
-    Ok((note, identity))
+    let (file, warnings) = if dry_run {
+        (change_entry(&mut loaded.file), loaded.warnings)
+    } else {
+        cooldown::update(manager_home, &now, zone, change_entry)?
+    };
+
+    warn_all(&context.ui, &warnings);
+    context.note(match until {
+        Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
+        None if is_held => format!("{name} is no longer held back"),
+        None => format!("{name} was not held back"),
+    });
+    Ok((file, entry.identity.clone()))
 }
