@@ -133,7 +133,7 @@ fn the_home_of_version_2_is_found_copied_and_not_changed() {
     assert!(
         again
             .stdout
-            .contains("0 archives copied, 1 already present"),
+            .contains("archives and records: 0 copied, 1 already present"),
         "{again}"
     );
     assert_same_tree(&before, &env.tree("home/.codex-manager"));

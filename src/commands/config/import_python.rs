@@ -92,16 +92,8 @@ impl ImportPythonArgs {
 
         let would_be_text = would_be(self.dry_run);
         let added_count = plan.added().count();
-        let archives = plan.added().filter(|copy| copy.archive_bytes.is_some());
-        let archive_count = archives.count();
-        // A copy without a size is only the record of an archive.
-        let record_count = added_count - archive_count;
-        let mut copied = pluralize(archive_count, "archive");
-        if record_count > 0 {
-            copied = format!("{copied} and {}", pluralize(record_count, "record"));
-        }
         ui.report(format_args!(
-            "{copied} {would_be_text}copied, {} already present; newer figures of {}",
+            "archives and records: {added_count} {would_be_text}copied, {} already present; newer figures of {}",
             plan.archives.len() - added_count,
             pluralize(plan.accounts.len(), "account"),
         ));
