@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::ui::windows;
 use codex_manager_core::accounts::profile::{Profile, Profiles};
 use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::read_login;
 use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::codex::threads;
 use codex_manager_core::inventory::records::InventoryFile;
@@ -19,7 +18,6 @@ use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::settings::SettingsError;
 use codex_manager_core::io::{shell, space};
 use codex_manager_core::journal::{self, KeptAs};
-use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::LaunchRegistry;
 use codex_manager_core::restore::pending;
 use codex_manager_core::transfer::python_home::find_unimported;
@@ -296,8 +294,7 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
 /// fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
-/// Checks the launch registry for damaged lines, and for running Codex programs with an account that is not the live
-/// one. Returns `None` if no launch is recorded.
+/// Checks the launch registry for damaged lines. Returns `None` if no launch is recorded.
 fn check_launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
     let launches = match LaunchRegistry::of(context.manager_home()).read() {
@@ -319,29 +316,8 @@ fn check_launches(context: &Context) -> Option<Check> {
         return None;
     }
 
-    let live_auth = read_login(context.codex_home()).ok();
-    let live_login = live_auth.as_ref().and_then(|auth| auth.login());
-    // A Codex in an isolated home has a login of its own.
-    let has_other_account = |record: &LaunchRecord| {
-        let is_live = live_login.is_some_and(|login| login.identity.is_same(&record.identity));
-        record.run.isolated_home.is_none() && !is_live && record.is_running()
-    };
-
-    let emails: Vec<_> = launches
-        .iter_unsettled()
-        .filter(has_other_account)
-        .map(|record| record.identity.email.to_string())
-        .collect();
-
-    Some(if emails.is_empty() {
-        let message = format!("{} recorded", pluralize(launches.len(), "launch"));
-        Check::ok(ID, message)
-    } else {
-        let emails = emails.join(", ");
-        let message = format!("a running Codex uses an account that is not the live one: {emails}");
-        let check = Check::warn(ID, message).because("it cannot renew its login");
-        check.fixed_by("codex-manager launches")
-    })
+    let message = format!("{} recorded", pluralize(launches.len(), "launch"));
+    Some(Check::ok(ID, message))
 }
 
 /// Reports unknown entries of the manager home, which no command changes.
