@@ -314,22 +314,6 @@ fn an_unreadable_file_is_reported_and_the_others_are_copied() {
 }
 
 #[test]
-fn legacy_records_of_version_1_are_not_copied_and_are_reported() {
-    let env = TestEnv::new();
-    python_home(&env, "home/.codexmgr");
-    // The format of version 1.0.1, without some keys.
-    env.write(
-        "home/.codexmgr/inventory.json",
-        r#"{"generated_at":"2026-11-20T06:04:59+00:00","record_count":1,"records":[
-            {"email":"x@y.com","legacy_auth_filename":"21apr_x@y.com_auth.json"}]}"#,
-    );
-    let run = import(&env, &[]).code(0);
-    let context = "not copied: records of 1 legacy file in its inventory.json";
-    assert!(run.stderr.contains(context), "{run}");
-    let _ = env.run(["list-backups"]).code(0);
-}
-
-#[test]
 fn a_damaged_cooldown_of_the_source_is_ignored_and_reported() {
     let env = TestEnv::new();
     python_home(&env, "home/.codexmgr");

@@ -70,12 +70,6 @@ impl ImportPythonArgs {
         };
 
         self.show_copies(context, &folder, &plan);
-        if home.legacy_files > 0 {
-            context.note(format_args!(
-                "not copied: records of {} in its inventory.json; create them again with: codex-manager normalize DIR",
-                pluralize(home.legacy_files, "legacy file")
-            ));
-        }
         Ok(Outcome::partial_if(!plan.left.is_empty()))
     }
 

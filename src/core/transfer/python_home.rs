@@ -35,8 +35,6 @@ pub struct PythonHome {
     records: Vec<ArchiveRecord>,
     /// The content of `cooldown.json`; empty if the file does not exist. Versions 1.x and 2.0 do not write it.
     cooldown: CooldownFile,
-    /// The number of legacy files in `inventory.json`, which only version 1.x writes.
-    pub legacy_files: usize,
     /// Warnings about a damaged `cooldown.json`, or about damaged entries in it.
     pub warnings: Vec<String>,
 }
@@ -120,21 +118,8 @@ pub fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, Transf
         folder: folder.to_path_buf(),
         records,
         cooldown,
-        legacy_files: count_legacy_files(folder),
         warnings,
     })
-}
-
-/// Returns the number of legacy files in the `inventory.json` of version 1.x. It is only for information, so a missing
-/// or damaged file counts as empty.
-fn count_legacy_files(folder: &Path) -> usize {
-    #[derive(serde::Deserialize)]
-    struct PythonInventory {
-        records: Vec<serde::de::IgnoredAny>,
-    }
-    let bytes = file_open::read(folder.join(store::FILE_NAME)).unwrap_or_default();
-    let inventory: Option<PythonInventory> = serde_json::from_slice(&bytes).ok();
-    inventory.map_or(0, |inventory| inventory.records.len())
 }
 
 /// Fails if `folder` cannot be the source of an import.
