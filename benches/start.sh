@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Start-up and size of one build beside a program that does nothing, of the same target, in turn. On Linux also
-# `recommend` with 20 accounts, and the time of `launch` until Codex starts beside a direct start.
+# `recommend` with 20 accounts, and the time until Codex starts of a `launch` that switches the login and of
+# `launch --isolated`, beside a direct start.
 #
 #   benches/start.sh TARGET PROGRAM [ROUNDS]     x86_64-unknown-linux-gnu, x86_64-unknown-linux-musl,
 #                                                x86_64-pc-windows-gnu (under wine) [default: 100 rounds]
@@ -79,20 +80,21 @@ def utc(seconds):
 
 
 def compare_starts():
-    """Prints the time of `launch` until Codex starts, with two accounts."""
+    """Prints the time of `launch` until Codex starts, with three accounts."""
     codex = f"{work}/started.exe"
-    launch = [program, *with_accounts(2), "launch", "--codex-bin", codex]
-    starts = {
-        "a direct start": [codex],
-        "launch, until Codex starts": [*launch, "user0"],
-        "launch --isolated, until Codex starts": [*launch, "--isolated", "user1"],
-    }
-    delays = {name: [] for name in starts}
-    for _ in range(int(rounds)):
+    launch = [program, *with_accounts(3), "launch", "--codex-bin", codex]
+    delays = {}
+    for number in range(int(rounds)):
+        # The login in the home is that of user2 at first, and then of the other of these two accounts.
+        starts = {
+            "a direct start": [codex],
+            "launch that switches the login, until Codex starts": [*launch, f"user{number % 2}"],
+            "launch --isolated, until Codex starts": [*launch, "--isolated", "user2"],
+        }
         for name, command in starts.items():
             start = time.monotonic_ns()
             started = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
-            delays[name].append((int(started) - start) / 1e6)
+            delays.setdefault(name, []).append((int(started) - start) / 1e6)
     for name, taken in delays.items():
         more = statistics.median(a - b for a, b in zip(taken, delays["a direct start"]))
         print(f"{name}: {statistics.median(taken):.1f} ms, {more:.1f} ms more than a direct start")
