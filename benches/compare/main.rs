@@ -33,7 +33,8 @@ cargo bench --bench compare -- [OPTION]...
   --rollouts N    number of conversations in the home of `list` and `current` [default: 50000]
   --rounds N      number of runs of each program, in alternation [default: 5]
   --only PART     measure only this part: start, profiles, first-backup, next-backup or restore; repeatable
-  --binary FILE   measure this build of codex-manager, and in backups and restores also the usual one
+  --binary FILE   measure this build of codex-manager, backups and restores also beside the usual build, and the
+                  first backup only at the default level
   --python FILE   also measure the Python codex-manager
   --sync          measure only sync, on the sample home and on one of --files small files [default: 50000]
   --codexsync FILE  also measure codexSync
@@ -391,7 +392,8 @@ const USUAL: &str = "the usual build";
 
 const LEVELS: [&str; 3] = ["fast", "default", "best"];
 
-/// Compares the first full backup, at each compression level, with each compressor.
+/// Compares the first full backup, at each compression level, with each compressor. With `--binary`, only at
+/// the default level, which the usual build has too.
 fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     let backup = |name: &'static str, program: &Path, level: &'static str| {
         let (before, command, made) = (Rc::clone(bench), Rc::clone(bench), Rc::clone(bench));
@@ -406,9 +408,14 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         })
         .outputs(move || made.archive().into_iter().collect())
     };
-    let mut runners: Vec<_> = LEVELS
+    let levels: &[_] = match &options.binary {
+        Some(_) => &["default"],
+        None => &LEVELS,
+    };
+    let mut runners: Vec<_> = levels
+        .iter()
         .map(|level| backup("codex-manager", &bench.program, level))
-        .into();
+        .collect();
     if options.binary.is_some() {
         runners.push(backup(USUAL, USUAL_BUILD.as_ref(), "default"));
     }
@@ -426,7 +433,7 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         );
     }
     if options.peers && exists("libdeflate-gzip") {
-        runners.push(halves_by_libdeflate(bench));
+        runners.push(parts_by_libdeflate(bench));
     }
     if let Some(python) = options.python.clone() {
         let (made, command) = (Rc::clone(bench), Rc::clone(bench));
@@ -451,33 +458,41 @@ fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     }
     let runs = run_alternately(&runners, options.rounds);
     let mut rows = Vec::new();
-    for (level, ours) in LEVELS.iter().zip(&runs) {
+    for (level, ours) in levels.iter().zip(&runs) {
         let work = format!("first full backup, --compression {level}");
         rows.extend(rows_with_peers(
             work,
             ours,
-            &runners[LEVELS.len()..],
-            &runs[LEVELS.len()..],
+            &runners[levels.len()..],
+            &runs[levels.len()..],
         ));
     }
     rows
 }
 
-/// Returns the limit of two processors: two processes compress the halves of the home's tar, which is
-/// packed and cut before the measurement.
-fn halves_by_libdeflate(bench: &Bench) -> Runner {
+/// Returns the limit of two processors: two processes at a time compress the parts of the home's tar, which is
+/// packed and cut before the measurement. Parts of equal size are not equal work: with only two, one processor
+/// would wait for the other.
+fn parts_by_libdeflate(bench: &Bench) -> Runner {
     let tar = bench.folder.join("peer.tar");
-    let script = "tar cf \"$2\" -C \"$1\" . && split -n 2 \"$2\" \"$2.\"";
+    let script = "tar cf \"$2\" -C \"$1\" . && split -n 16 \"$2\" \"$2.\"";
     let cut = Bench::shell(script, &[&bench.home, &tar]).status();
     assert!(cut.is_ok_and(|s| s.success()), "tar or split failed");
-    let [first, second] = ["aa", "ab"].map(|end| bench.folder.join(format!("peer.tar.{end}")));
-    let packed = ["aa.gz", "ab.gz"].map(|end| bench.folder.join(format!("peer.tar.{end}")));
-    let script = "printf '%s\\0' \"$@\" | xargs -0 -P 2 -n 1 libdeflate-gzip -6 -k -f";
-    Runner::new("two threads of libdeflate-gzip -6", move || {
-        Bench::shell(script, &[&first, &second])
+    let packed: Vec<_> = ('a'..='p')
+        .map(|end| bench.folder.join(format!("peer.tar.a{end}.gz")))
+        .collect();
+    let old = packed.clone();
+    let script = "printf '%s\\0' \"$1\".a? | xargs -0 -P 2 -n 1 libdeflate-gzip -6 -k";
+    Runner::new("two processes of libdeflate-gzip -6", move || {
+        Bench::shell(script, &[&tar])
     })
-    .before(flush_disk)
-    .outputs(move || packed.to_vec())
+    .before(move || {
+        for file in &old {
+            let _ = std::fs::remove_file(file);
+        }
+        flush_disk();
+    })
+    .outputs(move || packed.clone())
 }
 
 /// Compares the next backup, after changes of 1 % of the conversations, with the first one.
