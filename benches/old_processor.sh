@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Measures backup, verify and restore as on a processor without SHA instructions and AVX-512, beside the usual build and
-# other programs: benches/old_processor.sh [--rounds 5]. Passes its arguments on to the benchmark of compare.sh.
+# Measures backup at the default level, verify and restore of a build whose digests use neither SHA instructions nor
+# AVX-512, beside the usual build and other programs. Everything else, such as compression, uses all instructions of the
+# processor: benches/old_processor.sh [--rounds 5]. Passes its arguments on to the benchmark of compare.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
