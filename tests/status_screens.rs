@@ -11,6 +11,8 @@ use codex_manager_core::codex::process::find_holders;
 use codex_manager_core::codex::status_text::{self, StatusText};
 use codex_manager_core::codex::window::{CapKind, SpendCap, Window as Shown};
 use codex_manager_core::io::clock::{Timestamp, Zone};
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,10 +145,13 @@ struct Tmux {
 
 impl Tmux {
     fn run(&self, args: &[&str]) -> String {
-        let mut tmux = Command::new("tmux");
         let environment = self.environment.get_envs();
-        tmux.env_clear()
-            .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+        let variables: HashMap<_, _> = environment
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let search_path = variables.get(OsStr::new("PATH")).copied();
+        let mut tmux = processes::command_without_variables(OsStr::new("tmux"), search_path);
+        tmux.envs(variables)
             .args(["-f", "/dev/null", "-S"])
             .arg(&self.socket)
             .args(args)

@@ -137,9 +137,9 @@ impl TestEnv {
     /// Returns the command of another program, with the variables and the folder of [`Self::command`] and an empty
     /// input.
     pub(crate) fn other_program(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let search_path = self.vars.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let mut command = processes::command_without_variables(program.as_ref(), search_path);
         command
-            .env_clear()
             .envs(&self.vars)
             .current_dir(self.root.path())
             .stdin(Stdio::null());

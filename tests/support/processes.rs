@@ -4,9 +4,11 @@
 
 use super::pauses::{poll, wait_until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -61,12 +63,47 @@ pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
 /// files of this process open, and a command would skip them as files in use.
 pub(crate) fn wait_for_forked_children() {
     let own_pid = std::process::id();
-    let children = all().into_iter().filter(|child| child.parent == own_pid);
-    for child in children {
+    for child in own_children() {
         wait_until("a forked child starts its program", || {
-            !alive(child.pid) || command_line(child.pid) != command_line(own_pid)
+            !alive(child) || command_line(child) != command_line(own_pid)
         });
     }
+}
+
+/// Returns the ids of the children of this process. On Linux it reads only the lists of its threads, because a search
+/// among all processes would take a millisecond for each command.
+fn own_children() -> Vec<u32> {
+    if !Path::new("/proc/thread-self/children").exists() {
+        let own_pid = std::process::id();
+        let children = all().into_iter().filter(|child| child.parent == own_pid);
+        return children.map(|child| child.pid).collect();
+    }
+    let threads = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children = lists.flat_map(|list| {
+        let pids = list.split_whitespace().map(str::parse);
+        pids.map(|pid| pid.expect("a number")).collect::<Vec<u32>>()
+    });
+    children.collect()
+}
+
+/// Returns the command of a program that is searched in these folders, and has none of the variables of this process.
+/// The path is absolute: the standard library forks this process, whose memory is large, to search in another `PATH`
+/// than its own.
+pub(crate) fn command_without_variables(program: &OsStr, search_path: Option<&OsStr>) -> Command {
+    let folders = search_path.map(env::split_paths).into_iter().flatten();
+    let is_program = |path: &PathBuf| {
+        let meta = fs::metadata(path);
+        meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    let found = folders.map(|folder| folder.join(program)).find(is_program);
+    let mut command = Command::new(found.as_deref().map_or(program, Path::as_os_str));
+    command.env_clear();
+    command
 }
 
 /// Waits until a process has a file open, as before it waits for the lock of the file. Polls, because an open file of
