@@ -47,9 +47,9 @@ impl BackupPlan {
         require_codex_home(context)?;
         let scope = build_scope(context, capture)?;
 
-        let may_query = may_query && !quota.no_status;
-        let report = quota.read_status(context, may_query)?;
-        warn_of_missing_quota(context, &report, may_query);
+        let asks_codex = may_query && !quota.no_status;
+        let report = quota.read_status(context, asks_codex)?;
+        warn_of_missing_quota(context, &report, asks_codex);
 
         let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
@@ -104,7 +104,7 @@ pub(crate) struct QuotaArgs {
 }
 
 impl QuotaArgs {
-    fn read_status(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
+    fn read_status(&self, context: &Context, asks_codex: bool) -> Result<StatusReport> {
         let now = context.now();
         let status_file = self.status_file.as_deref();
         let text = status_file.map(read_status_text).transpose()?;
@@ -119,7 +119,7 @@ impl QuotaArgs {
         let known_figures = load_figures(context)?;
         Ok(status::read_status(&StatusOptions {
             home: context.codex_home(),
-            inquiry: build_inquiry(context, &known_figures, may_query),
+            inquiry: build_inquiry(context, &known_figures, asks_codex),
             status_text: text.as_deref(),
             reset_at,
         })?)
@@ -168,7 +168,8 @@ fn build_metadata_and_stem(
 ) -> (Metadata, String) {
     let now = context.local_now();
     let observation = report.observation.as_ref();
-    let weekly = observation.and_then(Observation::weekly);
+    let weekly_window = observation.and_then(Observation::weekly);
+    let weekly_reset = weekly_window.and_then(|window| window.resets_at);
     let session_start_at = observation
         .and_then(Observation::session_start_at)
         .map(|at| context.zone().at(&at));
@@ -196,13 +197,13 @@ fn build_metadata_and_stem(
         status_source: observation.map_or("none", |s| s.source.name()).into(),
         windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
         windows_observed_at: observation.map(|s| s.observed_at),
-        quota_end_detected_at: find_quota_end(context, report, weekly.and_then(|w| w.resets_at)),
+        quota_end_detected_at: find_quota_end(context, report, weekly_reset),
         mode: capture.mode,
         label: capture.label.clone(),
         ..Metadata::default()
     };
 
-    let label = match &report.identity {
+    let account_name = match &report.identity {
         Some(identity) => {
             metadata.set_identity(identity);
             identity.email.to_string()
@@ -210,7 +211,7 @@ fn build_metadata_and_stem(
         None => names::SIGNED_OUT.into(),
     };
 
-    let stem = names::stem(&session_start_at.unwrap_or(now), &label);
+    let stem = names::stem(&session_start_at.unwrap_or(now), &account_name);
     (metadata, stem)
 }
 
@@ -247,12 +248,12 @@ fn find_quota_end(
     is_same_window.then(|| context.zone().at(&quota_end.detected_at))
 }
 
-fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: bool) {
+fn warn_of_missing_quota(context: &Context, report: &StatusReport, asked_codex: bool) {
     for note in &report.notes {
         context.warn(note);
     }
 
-    if was_queried && let Some(problem) = &report.problem {
+    if asked_codex && let Some(problem) = &report.problem {
         let substitute = match &report.observation {
             Some(observation) => {
                 let age = context.now().signed_duration_since(observation.observed_at);

@@ -14,11 +14,11 @@ const SETTING_COMMAND: &str = "codex-manager config set backup.before_new_codex"
 /// # Errors
 /// The archives cannot be listed, or the archive cannot be made. The caller must not start Codex then.
 pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
-    let choice = context.settings.preferences.before_new_codex;
-    let asks = choice == BeforeNewCodex::Ask && context.ui.is_interactive();
-    if !asks && choice != BeforeNewCodex::Auto {
-        return Ok(());
-    }
+    let asks = match context.settings.preferences.before_new_codex {
+        BeforeNewCodex::Auto => false,
+        BeforeNewCodex::Ask if context.ui.is_interactive() => true,
+        BeforeNewCodex::Ask | BeforeNewCodex::Off => return Ok(()),
+    };
 
     let Ok(program) = context.find_codex() else {
         return Ok(());

@@ -143,6 +143,7 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
              {shown_home}; if that home is gone for good: codex-manager use {name} --force-stale"
         ));
     } else if profile.find_live_home(context.codex_home()).as_deref() == Some(home) {
+        // The account is signed in to the other home only, so the login is not used twice.
         context.warn(format_args!(
             "{name} stays the live account of another Codex home: {shown_home}; to use it in this home, first switch \
              the other one: {}",

@@ -46,27 +46,27 @@ pub(crate) fn show_launches(
     let account = profile
         .map(|text| find_identity(text, context))
         .transpose()?;
-    let (shown, total) = select_launches(&launches, account.as_ref(), shows_all);
+    let (shown_records, total) = select_launches(&launches, account.as_ref(), shows_all);
 
     let live_auth = read_login(context.codex_home()).ok();
     let live_login = live_auth.as_ref().and_then(|auth| auth.login());
     let live_account = live_login.map(|login| &login.identity);
 
-    let ids = shown
+    let thread_ids = shown_records
         .iter()
         .filter_map(|record| Some(record.last_conversation()?.session_id.to_lowercase()));
-    let titles = read_titles(context.codex_home(), &context.env, ids.collect());
+    let titles = read_titles(context.codex_home(), &context.env, thread_ids.collect());
     // Without readable profiles, the list shows the recorded names.
     let profiles = context.profiles().list().unwrap_or_default();
     let to_listed = |record| ListedLaunch::new(record, &profiles, live_account, &titles);
-    let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
+    let listed_launches: Vec<_> = shown_records.into_iter().map(to_listed).collect();
 
-    let json: Vec<_> = listed
+    let json: Vec<_> = listed_launches
         .iter()
         .map(|launch| launch.to_json(context))
         .collect();
     context.ui.list_document(command, "sessions", &json);
-    print_table(&listed, total, profile, context);
+    print_table(&listed_launches, total, profile, context);
 
     let damaged_count = launches.count_damaged_lines();
     if damaged_count > 0 {
@@ -92,22 +92,22 @@ fn select_launches(
         DEFAULT_LAUNCHES
     };
     let mut newest_launches = launches.newest_first().filter(matches_account);
-    let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
+    let mut shown_records: Vec<_> = newest_launches.by_ref().take(limit).collect();
 
     // `len` counts launches without parsing them, but of all accounts.
     let total = match account {
         None => launches.len(),
-        Some(_) => shown.len() + newest_launches.count(),
+        Some(_) => shown_records.len() + newest_launches.count(),
     };
 
     // Running launches are shown even if they are older than the limit.
-    let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
+    let is_shown = |id: &str| shown_records.iter().any(|record| record.launch_id == id);
     let older_running: Vec<_> = launches
         .iter_unsettled()
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
-    shown.extend(older_running);
-    (shown, total)
+    shown_records.extend(older_running);
+    (shown_records, total)
 }
 
 struct ListedLaunch {

@@ -159,6 +159,7 @@ impl RestoreOptions {
 
     /// Warns if logins of the archive are left out because other users could read them. Returns true if it warned.
     fn warn_if_logins_left_out(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
+        // `build_request` skips the logins if other users could read them in the target.
         let is_skip_forced =
             request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
         let mut files = request.archive.contents().files.iter();
@@ -204,7 +205,8 @@ impl RestoreOptions {
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
         // The children of the daemon end with it, but another Codex does not.
         let is_codex = |holder: &Holder| holder.why == ProcessRole::Codex.to_string();
-        if holders.is_empty() || stops_daemon && !holders.iter().any(is_codex) {
+        let would_end_with_daemon = !holders.iter().any(is_codex);
+        if holders.is_empty() || stops_daemon && would_end_with_daemon {
             Ok(())
         } else {
             Err(RestoreError::Busy(holders).into())
@@ -417,19 +419,18 @@ pub(crate) fn apply_with_restore_marker(
     };
 
     let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
-    let is_unchanged = match &applied {
+    let may_have_changed_home = match &applied {
+        Ok(_) => true,
         // After these two journal errors, the old state is live. Any other journal error may leave a part of the steps
         // done, so it counts as a change.
-        Err(RestoreError::Journal(error)) => {
-            matches!(
-                error,
-                JournalError::WrittenMeanwhile { .. } | JournalError::OpenedMeanwhile { .. }
-            )
-        }
-        applied => applied.is_err(),
+        Err(RestoreError::Journal(error)) => !matches!(
+            error,
+            JournalError::WrittenMeanwhile { .. } | JournalError::OpenedMeanwhile { .. }
+        ),
+        Err(_) => false,
     };
 
-    if !is_unchanged {
+    if may_have_changed_home {
         index::expect_changed_rollouts(request.manager_home, &request.folder);
     } else if let Some(markers) = markers {
         markers.remove();

@@ -135,13 +135,13 @@ impl StartArgs {
             let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
             let code = report.exit.to_exit_code();
             let conversation = report.record.last_conversation();
-            let Some(limited) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit)
-            else {
+            let ended_by_limit = |c: &&BoundConversation| is_batch && code != 0 && c.hit_limit;
+            let Some(limited_conversation) = conversation.filter(ended_by_limit) else {
                 return Ok(Outcome::Codex(code));
             };
 
-            let reset_at = find_reset_of_limit(limited, context);
-            let id = &limited.session_id;
+            let reset_at = find_reset_of_limit(limited_conversation, context);
+            let id = &limited_conversation.session_id;
             let (Some(prompt), Some(wait_until)) = (&self.then, reset_at) else {
                 note_usage_limit(&report.record.profile, id, reset_at, context);
                 return Ok(Outcome::UsageLimit(code));

@@ -95,16 +95,16 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
 
-        let recorded = record_use(to, report.plan.from.as_ref(), context);
-        let record_problem = recorded.as_ref().err().map(CommandError::to_one_line);
-        let problem = report.unrecorded.clone().or(record_problem);
+        let record_result = record_use(to, report.plan.from.as_ref(), context);
+        let record_error = record_result.as_ref().err().map(CommandError::to_one_line);
+        let record_problem = report.unrecorded.clone().or(record_error);
 
         if let Some(link_warning) = link_warning {
             context.warn(link_warning);
         }
         show_switched(&report, to, context);
 
-        if recorded.is_ok_and(|was_refused| was_refused) {
+        if record_result.is_ok_and(|is_login_rejected| is_login_rejected) {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",
@@ -112,12 +112,12 @@ impl SwitchArgs {
             ));
         }
 
-        if let Some(problem) = &problem {
+        if let Some(problem) = &record_problem {
             context.warn(format_args!(
                 "the account was switched, but the manager home does not record the switch: {problem}"
             ));
         }
-        Ok(Outcome::partial_if(problem.is_some()))
+        Ok(Outcome::partial_if(record_problem.is_some()))
     }
 
     fn build_request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
@@ -163,16 +163,16 @@ fn describe_replaced_link(auth_json: &Path) -> Option<String> {
 /// Records in `cooldown.json` that `to` is used now, and the time of the last use of `from`. Returns true if the server
 /// rejected the login of `to` at the last query.
 fn record_use(to: &Identity, from: Option<&Identity>, context: &Context) -> Result<bool> {
-    let mut is_refused = false;
+    let mut is_login_rejected = false;
     let last_use = from.and_then(|from| Some((from, find_last_use(from, context)?)));
     update_cooldown_file(context, |file| {
         if let Some((from, at)) = last_use {
             file.record_use(from, at);
         }
         file.record_use(to, context.local_now());
-        is_refused = file.entry(to).login == LoginState::Expired;
+        is_login_rejected = file.entry(to).login == LoginState::Expired;
     })?;
-    Ok(is_refused)
+    Ok(is_login_rejected)
 }
 
 /// Updates the profiles in `cooldown.json`, and applies `change` in the same write. Prints warnings about the file.
@@ -297,8 +297,8 @@ fn show_json(
 ) {
     let name = target_name(plan, to);
     let email = plan.from.as_ref().map(|from| from.email.as_str());
-    let saved = result.saved_back.as_ref().or(plan.save_back.as_ref());
-    let saved_to = saved.and_then(|saved| saved.profile.as_deref());
+    let save = result.saved_back.as_ref().or(plan.save_back.as_ref());
+    let saved_to = save.and_then(|save| save.profile.as_deref());
     // The name of the account that was live, or still is: its profile, else its email.
     let from = if plan.is_current {
         Some(name)

@@ -57,7 +57,7 @@ pub(crate) fn run_checks(
 
 /// Checks that the vault can be read and that this machine may sync through it. The message names the repository.
 fn check_vault(sync: &SyncContext<'_>) -> Check {
-    let read = || -> Result<String> {
+    let read_vault = || -> Result<String> {
         let Some(vault) = VaultSync::open(sync, VaultPurpose::Plan)? else {
             // Not reached, because the sync goes through the vault.
             return Ok(String::new());
@@ -66,7 +66,7 @@ fn check_vault(sync: &SyncContext<'_>) -> Check {
         Ok(vault.location())
     };
 
-    match read() {
+    match read_vault() {
         Ok(location) => Check::ok("sync.cloud", format!("vault: {location}")),
         Err(e) => {
             let check = Check::fail("sync.cloud", e.to_one_line());
@@ -96,8 +96,8 @@ fn push_undelivered_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
 }
 
 pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let found = scope::describe_misspelled_roots(config).into_iter();
-    found.map(|why| format!("include_roots {why}")).collect()
+    let problems = scope::describe_misspelled_roots(config).into_iter();
+    problems.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn push_folder_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
@@ -185,7 +185,7 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     }
 
     let remote_resolutions = remote_manifests
-        .map(|all| all.resolutions)
+        .map(|manifests| manifests.resolutions)
         .unwrap_or_default();
     let decisions = [&state.resolutions, &remote_resolutions];
     let undecided = count_undecided_copies(config, replica, &state, decisions);

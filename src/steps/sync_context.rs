@@ -117,9 +117,10 @@ impl<'a> SyncContext<'a> {
         let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
             return true;
         };
+        let is_rename = |update: &IndexUpdate| update.change == ContentChange::Renamed;
+        let has_content_changes = !updates.iter().all(is_rename);
         // Names wait until Codex has an index.
-        let can_wait = |update: &IndexUpdate| update.change == ContentChange::Renamed;
-        !updates.iter().all(can_wait) || (!updates.is_empty() && self.codex_index().exists())
+        has_content_changes || (!updates.is_empty() && self.codex_index().exists())
     }
 
     /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,

@@ -33,19 +33,19 @@ pub(crate) struct VaultSync<'c> {
     /// Held by a run, which publishes; `None` for a plan.
     lock: Option<TreeLock>,
     /// The snapshots that were listed last.
-    listed: RefCell<Vec<ReplicaSnapshot>>,
+    listed_snapshots: RefCell<Vec<ReplicaSnapshot>>,
     /// The folder in which the staged tree is kept between two runs.
-    kept: PathBuf,
+    kept_tree: PathBuf,
 }
 
 impl Remote for VaultSync<'_> {
     type Error = CommandError;
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
-        let listed = self.store.list()?;
-        let snapshots = listed.iter().map(|s| s.published.clone()).collect();
-        self.listed.replace(listed);
-        Ok(snapshots)
+        let snapshots = self.store.list()?;
+        let published = snapshots.iter().map(|s| s.published.clone()).collect();
+        self.listed_snapshots.replace(snapshots);
+        Ok(published)
     }
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
@@ -71,8 +71,8 @@ impl Remote for VaultSync<'_> {
         };
 
         // Only a snapshot that is still in the repository can be the parent.
-        let listed = self.listed.borrow();
-        let is_listed = |id: &&str| listed.iter().any(|s| s.published.id.starts_with(id));
+        let snapshots = self.listed_snapshots.borrow();
+        let is_listed = |id: &&str| snapshots.iter().any(|s| s.published.id.starts_with(id));
         let parent = snapshot.base.as_deref().filter(is_listed);
         let bar = self.context.ui.bar("publishing", 0);
         Ok(self.store.publish(lock, tree, snapshot, parent, &bar)?)
@@ -119,9 +119,9 @@ impl<'c> VaultSync<'c> {
             context,
             store,
             lock,
-            listed: RefCell::default(),
+            listed_snapshots: RefCell::default(),
             staging: Staging::create_in(&staging_folder)?,
-            kept: kept_tree,
+            kept_tree,
         }))
     }
 
@@ -132,7 +132,7 @@ impl<'c> VaultSync<'c> {
         atomic::create_private_folder(&tree)?;
 
         let publishes = self.lock.is_some();
-        let join = Join::open(self, config, replica, &tree, &self.kept, publishes)?;
+        let join = Join::open(self, config, replica, &tree, &self.kept_tree, publishes)?;
         if join.was_copied {
             let message = "the newest snapshot of this machine in the vault is not the one in its records: \
                            another machine has a copy of this disk, or this disk was restored from a copy";
@@ -163,18 +163,18 @@ impl<'c> VaultSync<'c> {
         events::info!("published as snapshot {id}");
 
         let keep = config.keep_snapshots;
-        let own = join.replica_id();
-        let listed = self.listed.borrow();
-        let old_ids = ids_of_all_but_newest(&listed, own, keep);
+        let own_replica = join.replica_id();
+        let snapshots = self.listed_snapshots.borrow();
+        let old_ids = ids_of_all_but_newest(&snapshots, own_replica, keep);
         // Removes several snapshots at once, because each removal locks the repository.
         if old_ids.len() < keep {
             return Ok(());
         }
 
-        let removed = pluralize(old_ids.len(), "old snapshot");
+        let old_snapshots = pluralize(old_ids.len(), "old snapshot");
         // A later run can remove them. A wait would hold the lock of this replica, so that other runs would fail.
         match self.store.without_lock_wait().forget(old_ids) {
-            Ok(()) => events::info!("removed {removed}"),
+            Ok(()) => events::info!("removed {old_snapshots}"),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \
                  runs: codex-manager sync forget",
