@@ -247,8 +247,9 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
             .profiles()
             .find_owner_of_copy(auth, context.codex_home(), &context.now())
     };
-    let owner_home = auth.as_ref().ok().and_then(find_owner);
-    if let Some(owner_home) = owner_home.filter(|_| store.may_read_auth_json()) {
+    if let Some(owner_home) = auth.as_ref().ok().and_then(find_owner)
+        && store.may_read_auth_json()
+    {
         return describe_login_problem(&StatusProblem::OwnedElsewhere(owner_home), context);
     }
 
@@ -341,7 +342,9 @@ fn check_conversations(context: &Context) -> Check {
             .advised("find the fix with: codex-manager history check")
     };
 
-    match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
+    // `None` for a database without the table of conversations.
+    let row_count = threads::fold_rows(&database, || 0_usize, |count, _| *count += 1);
+    match row_count {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted_warning(format!(
             "there are conversations, but none is listed in {}",

@@ -138,15 +138,13 @@ fn is_truncated(header: [u8; 18], file_len: u64) -> bool {
 /// start.
 fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
     match database_view::read_table_names(path) {
-        Ok(tables) => {
-            let is_state = home::is_database_named(path, home::STATE_DATABASE_PREFIX);
-            let missing = find_missing_table(&tables).filter(|_| is_state);
-            missing.map(DatabaseFault::MissingTable)
+        Ok(tables) if home::is_database_named(path, home::STATE_DATABASE_PREFIX) => {
+            find_missing_table(&tables).map(DatabaseFault::MissingTable)
         }
         Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
         Err(DatabaseError::NotOfCodex { reason, .. }) => Some(DatabaseFault::NotOfCodex(reason)),
-        // A lock or a full disk proves nothing about the database.
-        Err(DatabaseError::Sqlite { .. }) => None,
+        // Only the state database has these tables. A lock or a full disk proves nothing about the database.
+        Ok(_) | Err(DatabaseError::Sqlite { .. }) => None,
     }
 }
 

@@ -155,13 +155,13 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.is_full() && !m.is_safety();
-    let newest = store::find_newest_usable(&records, is_full);
+    let newest_record = store::find_newest_usable(&records, is_full);
 
     let backups = context.backups();
-    let existing = backups.ancestors().find(|folder| folder.is_dir())?;
-    let free = space::free_bytes(existing)?;
+    let existing_folder = backups.ancestors().find(|folder| folder.is_dir())?;
+    let free = space::free_bytes(existing_folder)?;
 
-    let archive = newest.and_then(|record| record.archive.as_ref());
+    let archive = newest_record.and_then(|record| record.archive.as_ref());
     Some(if let Some(archive) = archive {
         check_space("the newest full archive takes", archive.bytes, free)
     } else {

@@ -55,7 +55,8 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
     checks.extend(check_python_home(context));
     checks.extend(archives::run_checks(context));
-    checks.extend(check_leftovers(context));
+    checks.extend(check_restores(context));
+    checks.push(check_temp_files(context));
     checks
 }
 
@@ -169,9 +170,10 @@ fn check_resets(context: &Context) -> Option<Check> {
     let (now, zone) = (context.now(), context.zone());
     let loaded = cooldown::load(context.manager_home(), &now, zone).ok()?;
 
-    let expiring = loaded.file.accounts.iter().filter_map(|entry| {
+    let expiring_resets = loaded.file.accounts.iter().filter_map(|entry| {
         let observation = entry.observation.as_ref()?;
         let resets = observation.reset_credits.as_ref()?;
+        // Leaves out an account if none of its resets expires soon.
         resets.next_expiry_if_soon(&now)?;
         let name = entry.profile.as_deref();
         let name = name.unwrap_or(entry.identity.email.as_str());
@@ -180,10 +182,10 @@ fn check_resets(context: &Context) -> Option<Check> {
             windows::format_resets(observation, zone, &now)?
         ))
     });
-    let expiring: Vec<_> = expiring.collect();
+    let expiring_resets: Vec<_> = expiring_resets.collect();
 
-    (!expiring.is_empty()).then(|| {
-        Check::warn("manager.resets", expiring.join("; "))
+    (!expiring_resets.is_empty()).then(|| {
+        Check::warn("manager.resets", expiring_resets.join("; "))
             .because("a banked reset that is not spent is lost")
             .advised("spend it in Codex when the weekly window is used up: /usage")
     })
@@ -340,63 +342,66 @@ fn check_python_home(context: &Context) -> Option<Check> {
 
 /// Returns a warning for each kind of kept folders.
 fn warn_of_kept_folders(folders: &[(PathBuf, KeptAs)]) -> Vec<Check> {
-    let name_kind = |kind| {
+    let join_paths_of = |kind| {
         let of_kind = folders.iter().filter(|(_, kept)| *kept == kind);
-        let names: Vec<_> = of_kind
+        let paths: Vec<_> = of_kind
             .map(|(path, _)| path.display().to_string())
             .collect();
-        (!names.is_empty()).then(|| names.join(", "))
+        (!paths.is_empty()).then(|| paths.join(", "))
     };
 
-    let written = name_kind(KeptAs::Evidence).map(|folders| {
+    let evidence_check = join_paths_of(KeptAs::Evidence).map(|folders| {
         let message = format!("files written during an interrupted command are kept: {folders}");
         Check::warn("restore", message)
             .because("the Codex home does not have them")
             .advised("copy what you need into the Codex home, then remove the folders")
     });
-    let replaced = name_kind(KeptAs::Leftover).map(|folders| {
+    let leftover_check = join_paths_of(KeptAs::Leftover).map(|folders| {
         let message = format!("files replaced by a restore were not removed: {folders}");
         Check::warn("restore", message)
             .because("they only take disk space")
             .advised("remove them, as the user who owns them")
     });
-    written.into_iter().chain(replaced).collect()
+    evidence_check.into_iter().chain(leftover_check).collect()
 }
 
-fn check_leftovers(context: &Context) -> Vec<Check> {
+/// Checks for an interrupted or running restore, and for the folders that earlier restores kept.
+fn check_restores(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let pending_folder = folders.keys().find(|folder| folder.exists());
     // The folder also exists while a restore runs.
     let interrupted_folder = pending_folder.filter(|folder| !journal::is_in_progress(folder));
 
-    let mut restore_checks = if let Some(folder) = interrupted_folder {
+    if let Some(folder) = interrupted_folder {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         let check = Check::fail("restore", message)
             .because("the home may be a mix of the states before and after")
             .advised("end Codex, then run any codex-manager command");
-        vec![check]
-    } else if pending_folder.is_some() {
+        return vec![check];
+    }
+    if pending_folder.is_some() {
         let check = Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished");
-        vec![check]
-    } else {
-        warn_of_kept_folders(&pending::list_kept_folders(context.codex_home()))
-    };
-    if restore_checks.is_empty() {
-        restore_checks.push(Check::ok("restore", "no interrupted restore"));
+        return vec![check];
     }
 
-    let stale = find_stale_temp_files(context);
+    let mut checks = warn_of_kept_folders(&pending::list_kept_folders(context.codex_home()));
+    if checks.is_empty() {
+        checks.push(Check::ok("restore", "no interrupted restore"));
+    }
+    checks
+}
+
+fn check_temp_files(context: &Context) -> Check {
+    let stale_paths = find_stale_temp_files(context);
     let finding = "stale temp files or folders";
-    let temp_check = match Check::about_paths("temp", Status::Warn, finding, &stale) {
+    match Check::about_paths("temp", Status::Warn, finding, &stale_paths) {
         None => Check::ok("temp", "no stale temp files"),
         Some(check) => check
             .because("a killed command left them; they only take disk space")
             .fixed_by("codex-manager doctor --fix"),
-    };
-    restore_checks.push(temp_check);
-    restore_checks
+    }
 }
 
 /// Returns temp files and folders of killed commands that no process uses.
