@@ -112,9 +112,9 @@ impl LogLocation {
 
     /// Returns the next free number of `date`.
     pub(super) fn next_free_number(&self, date: NaiveDate) -> u32 {
-        let taken = self.list().into_iter().filter(|name| name.date == date);
         // Zipped logs count too, so that a number is never used twice on a day.
-        taken.map(|name| name.number).max().unwrap_or(0) + 1
+        let logs_of_day = self.list().into_iter().filter(|name| name.date == date);
+        logs_of_day.map(|name| name.number).max().unwrap_or(0) + 1
     }
 
     /// Returns the path of the lock for appending lines and renaming files.

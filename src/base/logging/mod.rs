@@ -22,6 +22,7 @@ pub use severity::Severity;
 use self::layer::LogLayer;
 use self::writer::LogWriter;
 use crate::io::lock::FileLock;
+use chrono::NaiveDate;
 use std::sync::Arc;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -70,25 +71,34 @@ impl LogHandle {
     }
 }
 
+/// Compresses and removes old logs. Returns a warning for each failure.
+fn clean_up_old_logs(
+    location: &LogLocation,
+    settings: &LogSettings,
+    today: NaiveDate,
+) -> Vec<String> {
+    let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) else {
+        // Another process is cleaning up already.
+        return Vec::new();
+    };
+
+    let days = settings.retention_days;
+    let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
+    let problems = retention::run_actions(&plan, location).into_iter();
+    problems
+        .map(|problem| format!("cannot clean up an old log: {problem}"))
+        .collect()
+}
+
 /// Creates the folder of the log and cleans up old logs. Errors become warnings and do not stop the job.
 pub fn start(settings: &LogSettings, context: LogContext) -> Log {
     let location = LogLocation::new(settings, &context);
     let today = context.zone.at(&context.clock.now()).date_naive();
 
-    let mut warnings = Vec::new();
-    match location.create_folder() {
-        Err(e) => warnings.push(format!("this run is not logged: {e}")),
-        Ok(()) => {
-            // If another process holds the lock, it is cleaning up already.
-            if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) {
-                let days = settings.retention_days;
-                let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
-                for problem in retention::run_actions(&plan, &location) {
-                    warnings.push(format!("cannot clean up an old log: {problem}"));
-                }
-            }
-        }
-    }
+    let warnings = match location.create_folder() {
+        Err(e) => vec![format!("this run is not logged: {e}")],
+        Ok(()) => clean_up_old_logs(&location, settings, today),
+    };
 
     Log {
         layer: LogLayer {

@@ -30,13 +30,13 @@ pub(crate) fn plan_actions(
 ) -> Vec<RetentionAction> {
     // A log has lines until the end of its day, so its last line is younger than the difference of the dates.
     let is_old = |log: &LogName| (today - log.date).num_days() > i64::from(retention_days);
-    let is_full = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
+    let is_finished = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
 
     logs.iter()
         .filter_map(|log| {
             if retention_days > 0 && is_old(log) {
                 Some(RetentionAction::Remove(*log))
-            } else if archive == LogArchiving::Zip && !log.is_zip && is_full(log) {
+            } else if archive == LogArchiving::Zip && !log.is_zip && is_finished(log) {
                 Some(RetentionAction::Compress(*log))
             } else {
                 None

@@ -151,7 +151,8 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    // If Codex is no longer installed, the program that the daemon runs still has the command to stop it.
+    // If Codex is no longer installed, the program that the daemon runs still has the command to stop it. If both are
+    // missing, the error names the first one.
     let program = Program::find(request.codex_bin, request.env)
         .or_else(|e| match &process.program {
             Some(daemon_program) => Program::find(Some(daemon_program), request.env).map_err(|_| e),
