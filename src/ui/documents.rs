@@ -55,23 +55,23 @@ impl Ui {
         self.document(command, &BTreeMap::from([(key, items)]));
     }
 
-    /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false. The fields of `summary` follow the list.
+    /// Like [`Ui::list_document`], for items that are read while they are printed: `read_items` calls the given
+    /// function with each item, until the function returns false. The fields of `summary` follow the list.
     ///
     /// # Errors
-    /// `items` fails. The document is incomplete then.
+    /// `read_items` fails. The document is incomplete then.
     pub(crate) fn stream_list_document<T: Serialize>(
         &self,
         command: &str,
         key: &'static str,
         summary: JsonObject<impl JsonFields>,
-        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
+        read_items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     ) -> Result<()> {
         if !self.json {
             return Ok(());
         }
 
-        let stream = ItemStream::new(items);
+        let stream = ItemStream::new(read_items);
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,
@@ -107,7 +107,7 @@ pub(crate) fn print_json_error(error: &CommandError) {
 
 /// A list of items that are read during its serialization, so it can be serialized only once.
 struct ItemStream<F, T> {
-    items: Cell<Option<F>>,
+    read_items: Cell<Option<F>>,
     error: Cell<Option<CommandError>>,
     item: PhantomData<fn(&T)>,
 }
@@ -115,7 +115,7 @@ struct ItemStream<F, T> {
 impl<F, T> ItemStream<F, T> {
     fn new(read_items: F) -> Self {
         Self {
-            items: Cell::new(Some(read_items)),
+            read_items: Cell::new(Some(read_items)),
             error: Cell::new(None),
             item: PhantomData,
         }
@@ -143,7 +143,7 @@ where
             write_error.is_none()
         };
 
-        let read_result = self.items.take().map(|read| read(&mut write_item));
+        let read_result = self.read_items.take().map(|read| read(&mut write_item));
         if let Some(Err(e)) = read_result {
             self.error.set(Some(e));
             return Err(S::Error::custom("incomplete"));

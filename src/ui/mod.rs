@@ -98,22 +98,22 @@ impl Ui {
         // Questions are on stderr, because stdout may be a pipe: `codex-manager export ID | less`.
         let interactive = tty_err && io::stdin().is_terminal();
 
-        let shows_colors = (tty_out || tty_err) && enable_colors();
+        let supports_colors = (tty_out || tty_err) && enable_colors();
         let uses_colors = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
                 let is_wanted = env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb");
-                terminal && is_wanted && shows_colors
+                terminal && is_wanted && supports_colors
             }
         };
 
         // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it but do not export it.
-        let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
+        let env_columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
-        let bound = |size: Option<(u16, u16)>| {
+        let choose_width = |size: Option<(u16, u16)>| {
             let detected = size.map(|(columns, _)| usize::from(columns));
-            columns.or(detected).unwrap_or(80).clamp(40, 200)
+            env_columns.or(detected).unwrap_or(80).clamp(40, 200)
         };
 
         let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
@@ -131,8 +131,8 @@ impl Ui {
             interactive,
             // A picker moves the cursor, which a dumb terminal cannot do.
             can_pick: interactive && env.text("TERM") != Some("dumb"),
-            width: bound(tty_out.then(|| terminal_size(&io::stdout())).flatten()),
-            width_err: bound(tty_err.then(|| terminal_size(&io::stderr())).flatten()),
+            width: choose_width(tty_out.then(|| terminal_size(&io::stdout())).flatten()),
+            width_err: choose_width(tty_err.then(|| terminal_size(&io::stderr())).flatten()),
             home_options: Vec::new(),
         }
     }

@@ -91,6 +91,7 @@ pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
     while let Some(esc) = rest.find('\x1b') {
         sanitized.push_str(&ansi::printable(&rest[..esc]));
         let code = COLORS.iter().find(|code| rest[esc..].starts_with(**code));
+        // Without colours of its own, this program prints no colour code.
         let code = code.filter(|_| HAS_COLORS.load(Ordering::Relaxed));
         sanitized.push_str(code.map_or("\u{fffd}", |code| code));
         rest = &rest[esc + code.map_or(1, |code| code.len())..];

@@ -306,22 +306,22 @@ impl Table {
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let columns = shown.iter().zip(widths.iter().copied());
-        let kept: Vec<_> = columns.filter(|(_, width)| *width > 0).collect();
-        let head_cells = kept
+        let visible_columns: Vec<_> = columns.filter(|(_, width)| *width > 0).collect();
+        let head_cells = visible_columns
             .iter()
             .map(|(s, width)| (s.column, *width, Style::Dim, Cow::Borrowed(s.column.head)));
         let indent = self.row_indent();
         let head_line = self.format_line(indent, head_cells);
         put_line(&head_line);
 
-        // Reading a line counts `left` down, so the length of the table is read before the loop.
+        // Reading a line counts `remaining_lines` down, so the length of the table is read before the loop.
         let repeats_heads =
-            self.repeats_heads && self.width.is_some() && lines.left >= LONG_TABLE_LINES;
+            self.repeats_heads && self.width.is_some() && lines.remaining_lines >= LONG_TABLE_LINES;
         while let Some(line) = lines.next_line()? {
             if line.is_heading {
                 put_line(&self.format_heading(line));
             } else {
-                let cells = kept.iter().filter_map(|(s, width)| {
+                let cells = visible_columns.iter().filter_map(|(s, width)| {
                     let (style, text) = line.cell(s.index)?;
                     let text = s.column.shorten_text(text, *width);
                     Some((s.column, *width, style, text))

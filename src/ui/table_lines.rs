@@ -105,7 +105,7 @@ impl LineStorage {
         }
         Ok(StoredLines {
             bytes: BufReader::new(Box::new(stored.chain(Cursor::new(self.buffer)))),
-            left: self.count,
+            remaining_lines: self.count,
             line: TableLine::default(),
         })
     }
@@ -114,18 +114,17 @@ impl LineStorage {
 /// Reads the lines of a [`LineStorage`] in the order in which they were stored.
 pub(super) struct StoredLines {
     bytes: BufReader<Box<dyn Read>>,
-    /// The number of lines that follow.
-    pub(super) left: usize,
+    pub(super) remaining_lines: usize,
     line: TableLine,
 }
 
 impl StoredLines {
     /// Returns the next line; `None` after the last one.
     pub(super) fn next_line(&mut self) -> io::Result<Option<&TableLine>> {
-        let Some(left) = self.left.checked_sub(1) else {
+        if self.remaining_lines == 0 {
             return Ok(None);
-        };
-        self.left = left;
+        }
+        self.remaining_lines -= 1;
         self.line.clear();
 
         // A stored line has two bytes, then five bytes for each cell (its style and the end of its text), then the

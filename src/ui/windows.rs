@@ -101,11 +101,11 @@ pub(crate) fn format_resets(
         return (available > 0).then_some(count);
     };
 
-    let expiring = expires_at.iter().filter(|at| day(at) == first_day).count();
-    Some(match expiring {
-        _ if expiring >= available as usize => format!("{count} until {first_day}"),
+    let expiring_count = expires_at.iter().filter(|at| day(at) == first_day).count();
+    Some(match expiring_count {
+        _ if expiring_count >= available as usize => format!("{count} until {first_day}"),
         1 => format!("{count}, one until {first_day}"),
-        _ => format!("{count}, {expiring} until {first_day}"),
+        _ => format!("{count}, {expiring_count} until {first_day}"),
     })
 }
 

@@ -36,8 +36,9 @@ pub(super) fn wrap_commands_apart(
             let mut later_words = words.clone();
             let next_words = [later_words.next(), later_words.next()];
             let previous = prose.last().map(|word| word.trim_end_matches("\x1b[0m"));
-            let is_introduced = previous.is_some_and(introduces_command);
-            if !is_introduced || !begins_command(word, next_words) {
+            let is_command =
+                previous.is_some_and(introduces_command) && begins_command(word, next_words);
+            if !is_command {
                 prose.push(word);
                 continue;
             }

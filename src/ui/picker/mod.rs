@@ -101,8 +101,8 @@ impl Picker<'_> {
         state.set_initial_query(std::mem::take(&mut self.options.query));
         state.set_notice(self.options.notice.take());
 
-        let total = state.entry_count();
-        let mut area = compute_picker_area(total, has_preview)?;
+        let entry_count = state.entry_count();
+        let mut area = compute_picker_area(entry_count, has_preview)?;
         let mut screen = InlineScreen::open(area.height)?;
         // From here on, a change of the size is an event. Before the first call it would be lost.
         event::poll(Duration::ZERO)?;
@@ -139,7 +139,7 @@ impl Picker<'_> {
                     }
                 }
                 Event::Resize(..) => {
-                    area = compute_picker_area(total, has_preview)?;
+                    area = compute_picker_area(entry_count, has_preview)?;
                     screen.resize(area.height)?;
                 }
                 _ => {}
@@ -251,11 +251,11 @@ impl Workers {
     }
 }
 
-/// Returns the area for `items` entries at the current size of the terminal.
-fn compute_picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
+/// Returns the area for `entry_count` entries at the current size of the terminal.
+fn compute_picker_area(entry_count: usize, has_preview: bool) -> io::Result<Rect> {
     let size = terminal_size(&io::stderr());
     let (columns, lines) = size.map_or_else(crossterm::terminal::size, Ok)?;
-    let item_lines = u16::try_from(items).unwrap_or(u16::MAX);
+    let item_lines = u16::try_from(entry_count).unwrap_or(u16::MAX);
     let natural_height = if has_preview {
         percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(MIN_PREVIEW_HEIGHT)
     } else {

@@ -26,8 +26,9 @@ pub(super) enum PickerAction {
 pub(super) struct PickerState {
     listing: PickerListing,
     /// The position that is selected in the list with the initial filter, until the user moves.
-    default: usize,
-    first_query: String,
+    default_position: usize,
+    initial_query: String,
+    /// The index of the scope that Tab changes.
     scope: usize,
     query: String,
     filter: TitleFilter,
@@ -40,7 +41,9 @@ pub(super) struct PickerState {
     matching: Vec<usize>,
     /// The number of matching items of each scope.
     scope_counts: Vec<usize>,
+    /// The position of the selected entry in `matching`.
     selected: usize,
+    /// True if the user has moved the selection since the last change of the filter.
     has_moved: bool,
     /// The first visible item, an index in `matching`.
     first_visible: usize,
@@ -60,7 +63,7 @@ impl PickerState {
     ) -> Self {
         let listing = PickerListing::new(items, scopes);
         let mut state = Self {
-            default: default_position,
+            default_position,
             scope: initial_scope.min(listing.scopes.len() - 1),
             listing,
             visible_rows: 1,
@@ -74,15 +77,15 @@ impl PickerState {
 
     /// Replaces the entries by a list that has more of them. The filter, the scope and the selected entry stay.
     pub(super) fn replace_entries(&mut self, listing: PickerListing) {
-        let id = self.selected().map(|item| item.id.clone());
-        let name = self.scope_name();
-        let scope = listing.scopes.iter().position(|scope| scope.name == name);
-        self.scope = scope.unwrap_or(0);
+        let selected_id = self.selected().map(|item| item.id.clone());
+        let scope_name = self.scope_name();
+        let same_scope = listing.scopes.iter().position(|s| s.name == scope_name);
+        self.scope = same_scope.unwrap_or(0);
         self.listing = listing;
         self.content_matches.clear();
         self.filter = TitleFilter::new(&self.query);
         self.examine_entries();
-        if let Some(item) = id.and_then(|id| self.listing.find_index(&id)) {
+        if let Some(item) = selected_id.and_then(|id| self.listing.find_index(&id)) {
             self.select(Some(item));
         }
     }
@@ -168,8 +171,8 @@ impl PickerState {
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
         self.apply_query();
         let hits = matches.into_iter();
-        let indexed = hits.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
-        self.content_matches = indexed.collect();
+        let listed_hits = hits.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
+        self.content_matches = listed_hits.collect();
         self.update_list();
     }
 
@@ -334,7 +337,7 @@ impl PickerState {
 
     /// Sets the filter at the start.
     pub(super) fn set_initial_query(&mut self, query: String) {
-        self.first_query.clone_from(&query);
+        self.initial_query.clone_from(&query);
         self.set_query(query);
     }
 
@@ -366,8 +369,8 @@ impl PickerState {
     /// Otherwise a key could act on another entry.
     fn select_default(&mut self) {
         self.first_visible = 0;
-        let has_first_query = self.query == self.first_query;
-        self.selected = if has_first_query { self.default } else { 0 };
+        let is_initial = self.query == self.initial_query;
+        self.selected = if is_initial { self.default_position } else { 0 };
         if !self.may_lack_entries() {
             self.selected = self.selected.min(self.matching.len().saturating_sub(1));
         }
@@ -411,24 +414,26 @@ impl PickerState {
         // Matches of all words come first, then matches in contents, then entries that only have the letters in order.
         let with_words = &self.filter.with_words;
         let with_content = self.content_matches.iter().map(|(item, _)| *item);
-        let content_set: HashSet<_> = with_content.clone().collect();
+        let content_items: HashSet<_> = with_content.clone().collect();
+        // The entries with all words are in the order of the list, so they are sorted.
         let only_content = with_content.filter(|item| with_words.binary_search(item).is_err());
         let with_letters = self.filter.with_letters();
-        let only_letters = with_letters.filter(|item| !content_set.contains(item));
+        let only_letters = with_letters.filter(|item| !content_items.contains(item));
         let words = with_words.iter().copied();
-        let all: Vec<_> = words.chain(only_content).chain(only_letters).collect();
+        let items: Vec<_> = words.chain(only_content).chain(only_letters).collect();
 
         let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
-        let count = |scope| all.iter().filter(|item| is_in(scope, **item)).count();
+        let count = |scope| items.iter().filter(|item| is_in(scope, **item)).count();
         self.scope_counts = (0..scopes.len()).map(count).collect();
 
-        let mut shown = self.scope;
-        if self.scope_counts[shown] == 0 && !self.may_lack_entries() {
-            let mut next_scopes = (1..scopes.len()).map(|offset| (shown + offset) % scopes.len());
+        let mut shown_scope = self.scope;
+        if self.scope_counts[shown_scope] == 0 && !self.may_lack_entries() {
+            let mut next_scopes = (1..scopes.len()).map(|n| (self.scope + n) % scopes.len());
             let next_scope = next_scopes.find(|scope| self.scope_counts[*scope] > 0);
-            shown = next_scope.unwrap_or(shown);
+            shown_scope = next_scope.unwrap_or(self.scope);
         }
-        self.matching = all.into_iter().filter(|item| is_in(shown, *item)).collect();
+        let shown_items = items.into_iter().filter(|item| is_in(shown_scope, *item));
+        self.matching = shown_items.collect();
     }
 }
 

@@ -40,18 +40,18 @@ impl PickerView<'_> {
         let cursor = self.draw_filter(&mut frame);
 
         let list = self.layout.list;
-        let mut rows = (list.y..list.bottom()).zip(self.state.visible_items());
-        if let Some(first) = rows.next() {
-            for (y, (item, is_selected)) in std::iter::once(first).chain(rows) {
-                self.draw_item(&mut frame, y, list.width, item, is_selected);
-            }
-        } else {
+        let rows = (list.y..list.bottom()).zip(self.state.visible_items());
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
             let text = if self.state.may_lack_entries() {
                 "  searching…"
             } else {
                 "  nothing matches"
             };
             frame.set_stringn(0, list.y, text, list.width.into(), dim_style());
+        }
+        for (y, (item, is_selected)) in rows {
+            self.draw_item(&mut frame, y, list.width, item, is_selected);
         }
 
         if let Some(preview) = self.layout.preview {
@@ -75,11 +75,8 @@ impl PickerView<'_> {
 
         let needed_width = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
         // What the user types is more important than the question.
-        let question = if needed_width <= width || query.is_empty() && !state.has_scopes() {
-            self.question
-        } else {
-            ""
-        };
+        let hides_question = needed_width > width && (!query.is_empty() || state.has_scopes());
+        let question = if hides_question { "" } else { self.question };
 
         let (question_end, _) = frame.set_stringn(0, 0, question, width, strong_style());
         let mut cursor = question_end;
@@ -261,10 +258,10 @@ fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
 
     widths[widest] = natural[widest].min(MIN_WIDEST_COLUMN);
     let width_of_first = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
-    let fitting = (1..=natural.len())
+    let fitting_count = (1..=natural.len())
         .rev()
         .find(|count| width_of_first(*count) <= width);
-    widths[widest] = match fitting {
+    widths[widest] = match fitting_count {
         Some(count) if count > widest => {
             let free_width = width - width_of_first(count);
             natural[widest].min(widths[widest] + free_width)

@@ -92,10 +92,10 @@ fn a_typed_key_shows_before_entries_are_examined_and_enter_means_the_new_list() 
 fn the_initial_selection_waits_for_its_entry_and_survives_the_first_filter() {
     let mut state = state(&["an apple", "bob", "a pear"]);
     state.set_awaiting_entries(true);
-    state.default = 1;
+    state.default_position = 1;
     state.set_initial_query("a".into());
     assert_eq!(shown(&state), [("an apple", false), ("a pear", true)]);
-    state.default = 2;
+    state.default_position = 2;
     state.set_initial_query("ap".into());
     state.set_awaiting_entries(false);
     state.set_awaiting_entries(true);
