@@ -55,16 +55,16 @@ impl AccountReport<'_> {
         };
 
         let email = Some(who.email.as_str());
-        let known = [self.profile, email, self.plan, who.account_id.as_deref()];
-        let mut texts = known.into_iter().flatten().map(printable);
+        let facts = [self.profile, email, self.plan, who.account_id.as_deref()];
+        let mut texts = facts.into_iter().flatten().map(printable);
         let name = texts.next().unwrap_or_default();
         let name = context.ui.paint(Style::Strong, name);
 
-        let facts: Vec<_> = texts.collect();
-        if facts.is_empty() {
+        let other_facts: Vec<_> = texts.collect();
+        if other_facts.is_empty() {
             name
         } else {
-            format!("{name} ({})", facts.join(", "))
+            format!("{name} ({})", other_facts.join(", "))
         }
     }
 }

@@ -60,8 +60,8 @@ impl ConversationParts {
         parent_id.or_else(|| self.missing_parent.clone())
     }
 
-    /// Reads the conversation. Calls `each` with the headings and the entries in order, until `each` returns false.
-    /// Applies `redact` to the texts of the entries.
+    /// Reads the conversation. Calls `on_piece` with the headings and the entries in order, until `on_piece` returns
+    /// false. Applies `redact` to the texts of the entries.
     ///
     /// # Errors
     /// A rollout cannot be read, or the user interrupts.
@@ -69,22 +69,22 @@ impl ConversationParts {
         &self,
         options: TranscriptOptions,
         redact: &mut dyn FnMut(&str) -> String,
-        mut each: impl FnMut(TranscriptPiece<'_>) -> bool,
+        mut on_piece: impl FnMut(TranscriptPiece<'_>) -> bool,
     ) -> io::Result<()> {
-        let missing = self.missing_parent.clone().map(PartMark::Missing);
+        let missing_mark = self.missing_parent.clone().map(PartMark::Missing);
         let mut left_out = LeftOut::default();
-        let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
+        let mut goes_on = missing_mark.is_none_or(|mark| on_piece(TranscriptPiece::Mark(mark)));
 
         for part in &self.list {
-            let mark = self.heading_of_part(part);
-            goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
+            let heading = self.heading_of_part(part);
+            goes_on = goes_on && heading.is_none_or(|mark| on_piece(TranscriptPiece::Mark(mark)));
             if !goes_on {
                 break;
             }
 
             left_out += transcript::read_entries(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut *redact);
-                goes_on = each(TranscriptPiece::Entry(&part.id, entry));
+                goes_on = on_piece(TranscriptPiece::Entry(&part.id, entry));
                 goes_on
             })?;
         }

@@ -17,13 +17,14 @@ pub(crate) fn show_left_out(
     let ui = &context.ui;
     // SQLite's files beside a database are not reported: their content is in the database's
     // snapshot.
-    let names: Vec<_> = excluded
-        .iter()
-        .filter(|e| !e.reason.starts_with("included in") && e.content.is_none())
-        .map(|e| e.path.display().to_string())
-        .collect();
-    if !names.is_empty() {
-        ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
+    let is_in_snapshot = |e: &&PathNote| e.reason.starts_with("included in");
+    let reported_items = excluded.iter().filter(|e| !is_in_snapshot(e));
+    // A folder with a measured size has a line of its own below.
+    let unmeasured_items = reported_items.filter(|e| e.content.is_none());
+    let paths = unmeasured_items.map(|e| e.path.display().to_string());
+    let paths: Vec<_> = paths.collect();
+    if !paths.is_empty() {
+        ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", paths.join(", "))));
     }
 
     for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
@@ -50,8 +51,8 @@ pub(crate) fn show_left_out(
 }
 
 /// Warns of the items that a transfer left out. `participle` is what was not done to them, such as "imported".
-pub(crate) fn warn_of_left(ui: &Ui, participle: &str, left: &[NotTransferred]) {
-    for item in left {
+pub(crate) fn warn_of_left(ui: &Ui, participle: &str, items: &[NotTransferred]) {
+    for item in items {
         let (name, reason) = (printable(&item.name), printable(&item.reason));
         ui.warn(format_args!("not {participle}: {name}: {reason}"));
     }

@@ -188,7 +188,7 @@ pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
 /// Divides an area recursively along its longer side into two parts of about equal size, until each part has one item.
 fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, height]: [f64; 4]) {
     let total_size = |items: &[&TreemapItem]| as_length(items.iter().map(|item| item.size).sum());
-    let (first, rest) = match items {
+    let (first_half, second_half) = match items {
         [] => return,
         [item] => return push_rectangle(svg, item, [x, y, width, height]),
         several => {
@@ -198,19 +198,19 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
         }
     };
 
-    let share = total_size(first) / total_size(items);
+    let share = total_size(first_half) / total_size(items);
     if width >= height {
-        push_rectangles(svg, first, [x, y, width * share, height]);
+        push_rectangles(svg, first_half, [x, y, width * share, height]);
         push_rectangles(
             svg,
-            rest,
+            second_half,
             [x + width * share, y, width * (1.0 - share), height],
         );
     } else {
-        push_rectangles(svg, first, [x, y, width, height * share]);
+        push_rectangles(svg, first_half, [x, y, width, height * share]);
         push_rectangles(
             svg,
-            rest,
+            second_half,
             [x, y + height * share, width, height * (1.0 - share)],
         );
     }

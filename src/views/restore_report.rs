@@ -103,15 +103,15 @@ pub(crate) fn show_plan(
     let mut unchanged_rollouts = NameSet::with_names(unchanged.name_table());
     unchanged_rollouts.extend(unchanged.iter().filter(is_rollout));
 
-    let mut restored = plan.writes.clone();
+    let mut restored_names = plan.writes.clone();
     if plan.merge {
         // A merge does not write unchanged rollouts.
-        restored = restored.without(&unchanged_rollouts);
+        restored_names = restored_names.without(&unchanged_rollouts);
     }
     let login_outcome = login.map(|login| login.outcome);
     let (file_count, byte_count) = apply::count_restored(
         request.archive,
-        &restored,
+        &restored_names,
         login_outcome.unwrap_or(AuthOutcome::Restored),
     );
 

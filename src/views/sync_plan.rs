@@ -204,10 +204,10 @@ pub(crate) fn build_plan_json<'a>(
 
     let conflicts = collect_conflicts(context, plan, steps());
     let conflict_copies = collect_conflict_copies(plan, steps());
-    let files = plan.notices.undelivered.iter();
-    let undelivered = files.map(|file| PathJson::of(&file.path, file.reason()));
+    let undelivered = plan.notices.undelivered.iter();
+    let undelivered_json = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = to_paths_json(&plan.notices.waiting);
-    waiting.extend(undelivered);
+    waiting.extend(undelivered_json);
 
     PlanJson {
         summary: Summary {
@@ -294,14 +294,12 @@ fn describe_change(step: &SyncStep) -> Option<&'static str> {
         SyncAction::Merge => Some("merged"),
         SyncAction::MoveLocal | SyncAction::MoveCloud => {
             let mut renames = step.ops.iter().filter_map(|op| match op {
-                Op::Rename { from, to } => {
-                    Some([&from.path, &to.path].map(|path| is_archived(path)))
-                }
+                Op::Rename { from, to } => Some((is_archived(&from.path), is_archived(&to.path))),
                 _ => None,
             });
             Some(match renames.next() {
-                Some([false, true]) => "archived",
-                Some([true, false]) => "unarchived",
+                Some((false, true)) => "archived",
+                Some((true, false)) => "unarchived",
                 _ => "moved",
             })
         }
@@ -325,15 +323,15 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
     } else {
         MAX_STEP_ROWS
     };
-    let shown = &plan.steps[..max_rows.min(plan.steps.len())];
+    let shown_steps = &plan.steps[..max_rows.min(plan.steps.len())];
 
     let titles = if ui.writes_to_terminal() && !ui.wants_tsv() {
-        read_step_titles(context, config, shown)
+        read_step_titles(context, config, shown_steps)
     } else {
         Vec::new()
     };
 
-    for (i, step) in shown.iter().enumerate() {
+    for (i, step) in shown_steps.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
         let (id, name) = match titles.get(i) {
             Some(Some((id, title))) => (short_id(id), title),
@@ -349,10 +347,10 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
     }
 
     table.print(ui);
-    if plan.steps.len() > shown.len() {
+    if plan.steps.len() > shown_steps.len() {
         ui.line(format_args!(
             "… and {} more; --json has all",
-            plan.steps.len() - shown.len()
+            plan.steps.len() - shown_steps.len()
         ));
     }
 }
@@ -476,14 +474,14 @@ fn print_messages(kind: &str, messages: &[(String, String)], max: usize, print: 
 /// sides.
 pub(crate) fn format_summary(plan: &SyncPlan, remote: SyncRemote) -> String {
     let steps: Vec<_> = plan.steps.iter().collect();
-    let sum = if steps.is_empty() && plan.conflicts.is_empty() {
+    let totals = if steps.is_empty() && plan.conflicts.is_empty() {
         "nothing to do:".to_owned()
     } else {
         format_totals(&steps, plan.conflicts.len(), remote) + ";"
     };
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");
-    format!("{sum} {files} {verb} the same on both sides")
+    format!("{totals} {files} {verb} the same on both sides")
 }
 
 /// Returns the error for the conflicts of a plan, or of a run that changed nothing because of them.

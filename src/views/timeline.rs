@@ -77,6 +77,7 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
         // The last day may be shorter than its name.
         if i + name_chars < starts.len() {
             let name = day.format("%a").to_string();
+            // Pads the earlier names to the column of this cell.
             names = format!("{names:i$}{}", &name[..name_chars]);
         }
     }
@@ -87,11 +88,11 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
 /// Returns the parts of the line of an account, with their styles.
 fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
     // The last time is the end of the last cell.
-    let cells = starts.len() - 1;
-    let starts = &starts[..cells];
+    let cell_count = starts.len() - 1;
+    let starts = &starts[..cell_count];
     if verdict.state == AccountState::Unknown {
         let empty = (Style::Plain, String::new());
-        return [(Style::Plain, "?".repeat(cells)), empty.clone(), empty];
+        return [(Style::Plain, "?".repeat(cell_count)), empty.clone(), empty];
     }
 
     let until = verdict.next_available_at;
@@ -99,7 +100,7 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         Some(until) => until - *start > Duration::minutes(1),
         None => verdict.state == AccountState::Cooldown,
     };
-    let blocked = starts.iter().filter(|s| is_blocked(s)).count();
+    let blocked_cells = starts.iter().filter(|s| is_blocked(s)).count();
     let cells_before = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
 
     let weekly = account
@@ -109,15 +110,16 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         .and_then(Observation::weekly);
     let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
     // The mark of the reset takes the place of the last running cell.
-    let running = reset_cell.saturating_sub(blocked + 1);
-    let reset_marks = usize::from(reset_cell > blocked && reset_cell < cells);
-    let ready = cells - blocked - running - reset_marks;
+    let running_cells = reset_cell.saturating_sub(blocked_cells + 1);
+    let has_reset_mark = reset_cell > blocked_cells && reset_cell < cell_count;
+    let reset_mark = if has_reset_mark { "┤" } else { "" };
+    let ready_cells = cell_count - blocked_cells - running_cells - usize::from(has_reset_mark);
 
-    let window = format!("{}{}", "─".repeat(running), "┤".repeat(reset_marks));
+    let window = format!("{}{reset_mark}", "─".repeat(running_cells));
     [
-        (Style::Warn, "█".repeat(blocked)),
+        (Style::Warn, "█".repeat(blocked_cells)),
         (Style::Plain, window),
-        (Style::Good, "·".repeat(ready)),
+        (Style::Good, "·".repeat(ready_cells)),
     ]
 }
 
