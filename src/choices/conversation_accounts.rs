@@ -20,9 +20,9 @@ pub(crate) struct ConversationAccount {
 pub(crate) struct ConversationAccounts {
     launches: Launches,
     /// The accounts of all launched conversations by id. `None` if each conversation is looked up in `launches`.
-    launched: Option<HashMap<String, ConversationAccount>>,
+    accounts_by_id: Option<HashMap<String, ConversationAccount>>,
     profiles: Vec<Profile>,
-    live: Option<Identity>,
+    live_identity: Option<Identity>,
 }
 
 impl ConversationAccounts {
@@ -36,13 +36,13 @@ impl ConversationAccounts {
 
         // An unreadable login only hides the email of its account.
         let live_auth = read_login(context.codex_home()).ok();
-        let live = live_auth.as_ref().and_then(AuthFile::login);
+        let live_login = live_auth.as_ref().and_then(AuthFile::login);
 
         Ok(Self {
             launches,
-            launched: None,
+            accounts_by_id: None,
             profiles,
-            live: live.map(|login| login.identity.clone()),
+            live_identity: live_login.map(|login| login.identity.clone()),
         })
     }
 
@@ -52,23 +52,23 @@ impl ConversationAccounts {
     /// The launch registry or the profiles cannot be read.
     pub(crate) fn read_all(context: &Context) -> Result<Self> {
         let mut accounts = Self::read(context)?;
-        let mut launched = HashMap::new();
+        let mut accounts_by_id = HashMap::new();
         for record in accounts.launches.newest_first() {
             let account = accounts.account_of_launch(&record);
             for conversation in record.binding.conversations {
                 // The newest launch of a conversation decides.
-                let account = account.clone();
-                launched.entry(conversation.session_id).or_insert(account);
+                let entry = accounts_by_id.entry(conversation.session_id);
+                entry.or_insert_with(|| account.clone());
             }
         }
 
-        accounts.launched = Some(launched);
+        accounts.accounts_by_id = Some(accounts_by_id);
         Ok(accounts)
     }
 
     /// Returns the account of a conversation; empty if it is unknown.
     pub(crate) fn find(&self, thread: &ListedThread) -> ConversationAccount {
-        let launched_account = match &self.launched {
+        let launched_account = match &self.accounts_by_id {
             Some(accounts_by_id) => accounts_by_id.get(&thread.id).cloned(),
             None if self.launches.is_empty() => None,
             None => self
@@ -92,10 +92,11 @@ impl ConversationAccounts {
             identity.account_id.as_deref() == Some(&*thread.account_id)
                 && (thread.user_id.is_empty() || user_id.is_none_or(|id| id == thread.user_id))
         };
-        let of_creator = |profile: &&Profile| profile.identity().is_some_and(is_creator);
-        let profile = self.profiles.iter().find(of_creator);
-        let recorded = profile.and_then(Profile::identity);
-        let identity = recorded.or_else(|| self.live.as_ref().filter(|live| is_creator(live)));
+        let is_of_creator = |profile: &&Profile| profile.identity().is_some_and(is_creator);
+        let profile = self.profiles.iter().find(is_of_creator);
+        let profile_identity = profile.and_then(Profile::identity);
+        let live_identity = self.live_identity.as_ref().filter(|live| is_creator(live));
+        let identity = profile_identity.or(live_identity);
 
         ConversationAccount {
             profile: profile.map(|profile| profile.name.clone()),

@@ -60,7 +60,8 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     let conversations = store.and_then(|store| evaluate::list_unlisted(&store).ok());
     let mut conversations = conversations.unwrap_or_default();
     conversations.retain(|conversation| {
-        !(filter.without_archived && conversation.archived)
+        let is_left_out = filter.without_archived && conversation.archived;
+        !is_left_out
             && filter.accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
             && conversation.path.is_file()
     });
@@ -72,11 +73,11 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     let ids = conversations
         .iter()
         .map(|conversation| conversation.session.clone());
-    let same_ids = ThreadFilter {
+    let id_filter = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let listed_ids: HashSet<_> = list_threads_as(&same_ids, context, |row| row.id.to_lowercase())?;
+    let listed_ids: HashSet<_> = list_threads_as(&id_filter, context, |row| row.id.to_lowercase())?;
     conversations.retain(|conversation| !listed_ids.contains(&conversation.session));
     Ok(conversations.into_iter().map(to_listed_thread).collect())
 }
