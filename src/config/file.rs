@@ -46,17 +46,17 @@ impl ConfigFile {
     /// Returns the entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an
     /// absolute path are omitted; [`ConfigFile::unknown_keys`] reports them.
     pub(crate) fn folder_settings(&self) -> Vec<Setting> {
-        let folder_tables = FOLDER_KEYS.iter().filter_map(|key| {
-            let table = self.0.table(key.name).ok()??;
-            Some((key, table))
-        });
-        folder_tables
-            .flat_map(|(key, table)| {
-                let entries = table.iter();
-                entries
-                    .filter_map(|(folder, _)| find_setting(&format!("{}.{folder}", key.name)).ok())
-            })
-            .collect()
+        let mut settings = Vec::new();
+        for key in &FOLDER_KEYS {
+            let Ok(Some(table)) = self.0.table(key.name) else {
+                continue;
+            };
+            let names = table
+                .iter()
+                .map(|(folder, _)| format!("{}.{folder}", key.name));
+            settings.extend(names.filter_map(|name| find_setting(&name).ok()));
+        }
+        settings
     }
 
     /// Returns `setting` with its folder spelled as in the file, if the file sets it for another spelling of the
@@ -108,6 +108,7 @@ impl ConfigFile {
             };
 
             let folder = setting.folder.unwrap_or_default();
+            // The key `folders` has the names of profiles, and the key `shared_logins` has flags.
             match (value.as_str(), value.as_bool()) {
                 (Some(profile), _) => {
                     folders.folders.insert(folder, profile.to_owned());
