@@ -343,8 +343,7 @@ fn check_conversations(context: &Context) -> Check {
     };
 
     // `None` for a database without the table of conversations.
-    let row_count = threads::fold_rows(&database, || 0_usize, |count, _| *count += 1);
-    match row_count {
+    match threads::fold_rows(&database, || 0_usize, |count, _| *count += 1) {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted_warning(format!(
             "there are conversations, but none is listed in {}",

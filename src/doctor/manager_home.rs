@@ -177,10 +177,8 @@ fn check_resets(context: &Context) -> Option<Check> {
         resets.next_expiry_if_soon(&now)?;
         let name = entry.profile.as_deref();
         let name = name.unwrap_or(entry.identity.email.as_str());
-        Some(format!(
-            "{name}: {}",
-            windows::format_resets(observation, zone, &now)?
-        ))
+        let resets_text = windows::format_resets(observation, zone, &now)?;
+        Some(format!("{name}: {resets_text}"))
     });
     let expiring_resets: Vec<_> = expiring_resets.collect();
 

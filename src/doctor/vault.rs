@@ -47,10 +47,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
 fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
     const ID: &str = "vault.backup";
     let message = match state.backed_up_at {
-        Some(at) => format!(
-            "the last snapshot is {} old",
-            time::format_duration(now - at.to_utc())
-        ),
+        Some(at) => format!("the last snapshot is {} old", format_age(at, now)),
         None => "this machine has made no snapshot".to_owned(),
     };
 
@@ -61,6 +58,10 @@ fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
     Check::warn(ID, message)
         .because("newer conversations are not in the vault")
         .fixed_by("codex-manager vault backup")
+}
+
+fn format_age(at: Timestamp, now: DateTime<Utc>) -> String {
+    time::format_duration(now - at.to_utc())
 }
 
 fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
@@ -113,10 +114,7 @@ fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
     }
 
     let message = match state.drill_passed_at {
-        Some(at) => format!(
-            "the last good drill was {} ago",
-            time::format_duration(now - at.to_utc())
-        ),
+        Some(at) => format!("the last good drill was {} ago", format_age(at, now)),
         None => "no drill has restored a snapshot".to_owned(),
     };
 
