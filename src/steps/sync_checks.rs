@@ -107,11 +107,8 @@ fn push_folder_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     checks.push(if config.local.is_dir() {
         Check::ok(HOME_ID, format!("Codex home: {home}"))
     } else {
-        Check::warn(
-            HOME_ID,
-            format!("the Codex home does not exist yet: {home}"),
-        )
-        .advised("start Codex once, or run a sync, which creates it")
+        let message = format!("the Codex home does not exist yet: {home}");
+        Check::warn(HOME_ID, message).advised("start Codex once, or run a sync, which creates it")
     });
 
     // `check_vault` checks the vault.

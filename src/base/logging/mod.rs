@@ -72,11 +72,7 @@ impl LogHandle {
 }
 
 /// Compresses and removes old logs. Returns a warning for each failure.
-fn clean_up_old_logs(
-    location: &LogLocation,
-    settings: &LogSettings,
-    today: NaiveDate,
-) -> Vec<String> {
+fn clean_up(location: &LogLocation, settings: &LogSettings, today: NaiveDate) -> Vec<String> {
     let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) else {
         // Another process is cleaning up already.
         return Vec::new();
@@ -85,9 +81,8 @@ fn clean_up_old_logs(
     let days = settings.retention_days;
     let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
     let problems = retention::run_actions(&plan, location).into_iter();
-    problems
-        .map(|problem| format!("cannot clean up an old log: {problem}"))
-        .collect()
+    let to_warning = |problem: String| format!("cannot clean up an old log: {problem}");
+    problems.map(to_warning).collect()
 }
 
 /// Creates the folder of the log and cleans up old logs. Errors become warnings and do not stop the job.
@@ -97,7 +92,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
 
     let warnings = match location.create_folder() {
         Err(e) => vec![format!("this run is not logged: {e}")],
-        Ok(()) => clean_up_old_logs(&location, settings, today),
+        Ok(()) => clean_up(&location, settings, today),
     };
 
     Log {
