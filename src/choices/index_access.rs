@@ -79,22 +79,7 @@ impl<'a> IndexAccess<'a> {
         &self,
         thoroughness: Thoroughness,
     ) -> Result<(IndexStore, RefreshReport)> {
-        let update_and_open = || -> Result<_, IndexError> {
-            let _lock = self.acquire_lock()?;
-            let bar = LateBar::new("indexing", self.context);
-            let outcome = IndexStore::open(&self.path).and_then(|mut store| {
-                let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
-                Ok((store, report))
-            });
-            match outcome {
-                Err(e) if e.is_cured_by_rebuild() => {
-                    index::rebuild(&self.path, self.source(), &bar)
-                }
-                outcome => outcome,
-            }
-        };
-
-        match update_and_open() {
+        match self.open_and_update(thoroughness) {
             Ok(updated) => Ok(updated),
             // If the user interrupts a query, SQLite reports an error of its own.
             Err(e) if progress::is_interrupted() || matches!(e, IndexError::Interrupted) => {
@@ -107,6 +92,23 @@ impl<'a> IndexAccess<'a> {
                 }
                 _ => Err(e.into()),
             },
+        }
+    }
+
+    /// Opens and updates the index under the lock. Creates a damaged index again.
+    fn open_and_update(
+        &self,
+        thoroughness: Thoroughness,
+    ) -> Result<(IndexStore, RefreshReport), IndexError> {
+        let _lock = self.acquire_lock()?;
+        let bar = LateBar::new("indexing", self.context);
+        let outcome = IndexStore::open(&self.path).and_then(|mut store| {
+            let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
+            Ok((store, report))
+        });
+        match outcome {
+            Err(e) if e.is_cured_by_rebuild() => index::rebuild(&self.path, self.source(), &bar),
+            outcome => outcome,
         }
     }
 

@@ -55,10 +55,10 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 
 /// Returns the conversations with a rollout in `source`, without those of subagents and side conversations, the newest first.
 fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
-    let to_offered = |thread, is_unlisted| OfferedConversation {
+    let to_offered = |thread| OfferedConversation {
         thread,
         account: None,
-        is_unlisted,
+        is_unlisted: false,
         is_running: false,
     };
 
@@ -66,7 +66,7 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
     let threads = read_threads(source).into_iter();
     // Takes the listed conversations out of `rollouts`, so that the unlisted ones remain.
     let listed = threads.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
-    let mut rows: Vec<_> = listed.map(|thread| to_offered(thread, false)).collect();
+    let mut rows: Vec<_> = listed.map(to_offered).collect();
 
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
         let newest = files.last()?;
@@ -76,7 +76,10 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
             updated_ms: Some(newest.mtime / NANOS_PER_MILLI),
             ..ListedThread::default()
         };
-        Some(to_offered(thread, true))
+        Some(OfferedConversation {
+            is_unlisted: true,
+            ..to_offered(thread)
+        })
     }));
 
     rows.retain(|row| !row.thread.is_child());
