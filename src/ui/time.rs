@@ -25,8 +25,9 @@ pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) ->
 /// Formats the distance to a time by its two largest units: "in 3 d 4 h", "5 min ago", "just now".
 pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
+    let is_ahead = delta > Duration::zero();
     let is_short = delta.abs() < Duration::seconds(60);
-    match (delta > Duration::zero(), is_short) {
+    match (is_ahead, is_short) {
         (true, true) => "in less than 1 min".to_owned(),
         (false, true) => "just now".to_owned(),
         (true, false) => format!("in {}", format_duration(delta)),

@@ -43,17 +43,9 @@ pub(super) fn wrap_commands_apart(
                 continue;
             }
 
-            let mut command = vec![word];
-            while !command[command.len() - 1].ends_with([',', ';'])
-                && let Some(next) = words.next()
-            {
-                command.push(next);
-            }
-
+            let command = take_command(word, &mut words);
             lines.push(wrap_line(&prose.join(" "), indent, width));
-            let command = command.join(" ");
-            let command = command.trim_end_matches([',', ';']);
-            lines.push(indent_command(command, indent + 2, width, home_options));
+            lines.push(indent_command(&command, indent + 2, width, home_options));
 
             prose.clear();
             if words.peek().is_some() {
@@ -67,6 +59,18 @@ pub(super) fn wrap_commands_apart(
         }
     }
     lines.join("\n")
+}
+
+/// Returns the command that begins with `first_word`, without the comma or semicolon that ends it. Takes its other words
+/// from `words`.
+fn take_command<'w>(first_word: &str, words: &mut impl Iterator<Item = &'w str>) -> String {
+    let mut command = first_word.to_owned();
+    while !command.ends_with([',', ';'])
+        && let Some(word) = words.next()
+    {
+        command.extend([" ", word]);
+    }
+    command.trim_end_matches([',', ';']).to_owned()
 }
 
 /// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. Adds the
