@@ -95,29 +95,7 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
 
-        let record_result = record_use(to, report.plan.from.as_ref(), context);
-        let record_error = record_result.as_ref().err().map(CommandError::to_one_line);
-        let record_problem = report.unrecorded.clone().or(record_error);
-
-        if let Some(link_warning) = link_warning {
-            context.warn(link_warning);
-        }
-        show_switched(&report, to, context);
-
-        if record_result.is_ok_and(|is_login_rejected| is_login_rejected) {
-            context.warn(format_args!(
-                "the server rejected this login at the last query; if Codex fails, sign in \
-                 again: codex-manager profile login {}",
-                printable(&report.plan.profile)
-            ));
-        }
-
-        if let Some(problem) = &record_problem {
-            context.warn(format_args!(
-                "the account was switched, but the manager home does not record the switch: {problem}"
-            ));
-        }
-        Ok(Outcome::partial_if(record_problem.is_some()))
+        Ok(record_and_show(&report, to, link_warning, context))
     }
 
     fn build_request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
@@ -141,6 +119,38 @@ impl SwitchArgs {
             lock_timeout: login_lock::REFRESH_TIMEOUT,
         }
     }
+}
+
+/// Records a switch in the manager home and prints its result. `link_warning` is that of [`describe_replaced_link`].
+fn record_and_show(
+    report: &SwitchReport,
+    to: &Identity,
+    link_warning: Option<String>,
+    context: &Context,
+) -> Outcome {
+    let record_result = record_use(to, report.plan.from.as_ref(), context);
+    let record_error = record_result.as_ref().err().map(CommandError::to_one_line);
+    let record_problem = report.unrecorded.clone().or(record_error);
+
+    if let Some(link_warning) = link_warning {
+        context.warn(link_warning);
+    }
+    show_switched(report, to, context);
+
+    if record_result.is_ok_and(|is_login_rejected| is_login_rejected) {
+        context.warn(format_args!(
+            "the server rejected this login at the last query; if Codex fails, sign in \
+             again: codex-manager profile login {}",
+            printable(&report.plan.profile)
+        ));
+    }
+
+    if let Some(problem) = &record_problem {
+        context.warn(format_args!(
+            "the account was switched, but the manager home does not record the switch: {problem}"
+        ));
+    }
+    Outcome::partial_if(record_problem.is_some())
 }
 
 /// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a regular file.
@@ -401,10 +411,8 @@ fn show_quota(to: &Identity, context: &Context) {
             for line in windows::format_window_lines(ui, quota, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
-            ui.report(format_args!(
-                "  {}",
-                windows::format_origin(quota, zone, &now)
-            ));
+            let origin = windows::format_origin(quota, zone, &now);
+            ui.report(format_args!("  {origin}"));
         }
         None if to.kind.is_billed_by_use() => ui.note(API_KEY_HAS_NO_QUOTA),
         None => ui.note("its quota is not known yet; query it: codex-manager status"),
@@ -492,20 +500,12 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
 
     let newest = hidden_threads.iter().take(MAX_TITLES);
     let titles: Vec<_> = newest.map(title_of).collect();
-    let ellipsis = if hidden_threads.len() > MAX_TITLES {
-        ", …"
-    } else {
-        ""
-    };
-
-    let pronoun = if hidden_threads.len() == 1 {
-        "it"
-    } else {
-        "them"
-    };
+    let count = hidden_threads.len();
+    let ellipsis = if count > MAX_TITLES { ", …" } else { "" };
+    let pronoun = if count == 1 { "it" } else { "them" };
     context.note(format_args!(
         "codex resume now hides {} of {}: {}{ellipsis}; continue {pronoun} with: codex-manager resume",
-        pluralize(hidden_threads.len(), "conversation"),
+        pluralize(count, "conversation"),
         printable(name),
         titles.join(", ")
     ));
