@@ -29,6 +29,9 @@ impl Advised for codex_manager_core::inventory::resolve::AccountResolveError {
     }
 }
 
+const NAME_ACCOUNT_OF_TEXT: &str =
+    "or name the account of the text: codex-manager status NAME --status-file FILE";
+
 impl Advised for codex_manager_core::inventory::status::StatusError {
     fn to_command_error(&self) -> CommandError {
         match self {
@@ -40,14 +43,10 @@ impl Advised for codex_manager_core::inventory::status::StatusError {
             ),
             Self::UnreadableAccount(_) => self
                 .unchanged_error(Failed, "copy /status again from a wider terminal")
-                .hint(
-                    "or name the account of the text: codex-manager status NAME --status-file FILE",
-                ),
+                .hint(NAME_ACCOUNT_OF_TEXT),
             Self::AnotherAccount { .. } => self
                 .unchanged_error(Refused, "paste the /status of the live account")
-                .hint(
-                    "or name the account of the text: codex-manager status NAME --status-file FILE",
-                ),
+                .hint(NAME_ACCOUNT_OF_TEXT),
             Self::NotOfAccount { .. } => self.unchanged_error(
                 Refused,
                 "name the account of the text, or leave out --account",

@@ -16,9 +16,8 @@ pub(crate) fn write_page(html: &str, path: &Path, context: &Context) -> Result<(
     temp.file().write_all(html.as_bytes()).at("write", path)?;
     publish_new(temp, path)?;
     let bytes = time::bytes(html.len() as u64);
-    context
-        .ui
-        .report(format_args!("{bytes} {}", path.display()));
+    let path_text = path.display();
+    context.ui.report(format_args!("{bytes} {path_text}"));
     Ok(())
 }
 
