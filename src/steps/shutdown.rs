@@ -45,8 +45,8 @@ impl ShutdownArgs {
         let usage = request.find_home_usage();
         print_home_usage(context, &usage);
         let requested = self.confirmation_request(context);
-        let asks = shutdown::must_ask(request.settings, requested, cfg!(windows));
-        shutdown::plan_shutdown(&usage, request.settings, asks)
+        let asks_user = shutdown::must_ask(request.settings, requested, cfg!(windows));
+        shutdown::plan_shutdown(&usage, request.settings, asks_user)
     }
 
     /// Ends all Codex programs that use the home, with the user's consent.

@@ -32,7 +32,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             machine: &self.context.machine,
             pid: std::process::id(),
             message: &fields.message,
-            fields: &fields.others,
+            fields: &fields.other_fields,
         };
 
         let line = line::format_line(&record, self.format);
@@ -98,7 +98,7 @@ fn write_or_gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
 #[derive(Debug, Default)]
 struct EventFields {
     message: String,
-    others: Vec<(&'static str, Value)>,
+    other_fields: Vec<(&'static str, Value)>,
 }
 
 impl EventFields {
@@ -112,7 +112,7 @@ impl EventFields {
     }
 
     fn store_value(&mut self, field: &Field, value: impl Into<Value>) {
-        self.others.push((field.name(), value.into()));
+        self.other_fields.push((field.name(), value.into()));
     }
 }
 

@@ -19,6 +19,7 @@ const MAX_WRITE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     location: LogLocation,
+    /// The maximum size of a file; 0 for no limit.
     max_bytes: u64,
     /// The first error. The mutex is held while a line is written.
     problem: Mutex<Option<String>>,
@@ -74,8 +75,8 @@ impl LogWriter {
 
         let lines = lines.as_bytes();
         // An empty file is never full, so a line that is longer than the limit gets a file of its own.
-        let is_full = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
-        if self.max_bytes > 0 && is_full {
+        let exceeds_max = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
+        if self.max_bytes > 0 && exceeds_max {
             let number = self.location.next_free_number(date);
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
             file = LogLocation::open_for_append(&path)?;

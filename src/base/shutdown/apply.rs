@@ -80,8 +80,8 @@ pub fn shut_down(
         );
     }
 
-    let needs_consent = must_ask(request.settings, requested, cfg!(windows));
-    let targets = match plan_shutdown(&usage, request.settings, needs_consent) {
+    let asks_user = must_ask(request.settings, requested, cfg!(windows));
+    let targets = match plan_shutdown(&usage, request.settings, asks_user) {
         ShutdownPlan::Nothing => return Ok(Vec::new()),
         ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
         ShutdownPlan::Terminate(targets) => targets,

@@ -153,7 +153,7 @@ impl RefusalReason {
 pub fn plan_shutdown(
     usage: &HomeUsage,
     settings: &ShutdownSettings,
-    must_ask: bool,
+    asks_user: bool,
 ) -> ShutdownPlan {
     if usage.is_unused() {
         return ShutdownPlan::Nothing;
@@ -167,7 +167,7 @@ pub fn plan_shutdown(
         processes: usage.processes.clone(),
         conversations: usage.conversations.clone(),
     };
-    if must_ask {
+    if asks_user {
         ShutdownPlan::Ask(targets)
     } else {
         ShutdownPlan::Terminate(targets)
