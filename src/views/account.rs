@@ -155,14 +155,14 @@ pub(crate) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)
 }
 
-/// Returns the short id of a conversation, or the whole id if another id in `all` has the same short id.
+/// Returns the short id of a conversation, or the whole id if another id in `ids` has the same short id.
 pub(crate) fn unique_short_id<'i, 'a>(
     id: &'i str,
-    all: impl IntoIterator<Item = &'a str>,
+    ids: impl IntoIterator<Item = &'a str>,
 ) -> &'i str {
     let short = short_id(id);
     let has_same_short_id = |other: &str| other != id && short_id(other) == short;
-    if all.into_iter().any(has_same_short_id) {
+    if ids.into_iter().any(has_same_short_id) {
         id
     } else {
         short

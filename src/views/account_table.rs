@@ -280,10 +280,10 @@ impl AccountNames {
             return format!("{} ({email})", printable(profile));
         }
 
-        let shares_email = |entry: &&AccountEntry| {
+        let shares_email = |entry: &AccountEntry| {
             entry.identity.email.key() == identity.email.key() && !entry.identity.is_same(identity)
         };
-        if self.0.iter().find(shares_email).is_none() {
+        if !self.0.iter().any(shares_email) {
             return email;
         }
 

@@ -55,18 +55,19 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let dropped = plan.drop.iter().map(|decision| (decision, false));
     let rows = kept.chain(dropped).map(|(decision, is_kept)| {
         let candidate = &decision.candidate;
-        let who = names.format_owner(candidate.identity.as_ref(), candidate.made_at.is_some());
-        (who, decision, is_kept)
+        let owner = names.format_owner(candidate.identity.as_ref(), candidate.made_at.is_some());
+        (owner, decision, is_kept)
     });
     let mut rows: Vec<_> = rows.collect();
-    rows.sort_by_cached_key(|(who, d, _)| {
+    rows.sort_by_cached_key(|(owner, d, _)| {
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
-        (who.to_lowercase(), d.candidate.class, newest_first)
+        (owner.to_lowercase(), d.candidate.class, newest_first)
     });
 
     let mut table = Table::new(ui, build_columns(subject));
-    for group in rows.chunk_by(|a, b| a.0 == b.0) {
-        table.add_group(group[0].0.clone(), None);
+    for group in rows.chunk_by(|(owner, ..), (next_owner, ..)| owner == next_owner) {
+        let (owner, ..) = &group[0];
+        table.add_group(owner.as_str(), None);
         for (_, decision, is_kept) in group {
             table.add_row(build_row(context, decision, *is_kept, subject));
         }
