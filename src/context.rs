@@ -344,14 +344,14 @@ pub(crate) fn read_tz_zone(env: &Environment) -> Option<Zone> {
 pub(crate) fn parse_tz_zone(tz: &str) -> Option<Zone> {
     // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
-    let of_file = |path: &str| {
+    let zone_at = |path: &str| {
         let (_, zone) = path.split_once("zoneinfo/")?;
         Zone::named(zone)
     };
-    Zone::named(name).or_else(|| of_file(name)).or_else(|| {
+    Zone::named(name).or_else(|| zone_at(name)).or_else(|| {
         let path = Path::new(name);
         let real_path = path.is_absolute().then(|| path.canonical().ok())??;
-        of_file(&real_path.to_string_lossy())
+        zone_at(&real_path.to_string_lossy())
     })
 }
 

@@ -151,16 +151,16 @@ pub(super) fn distribute_widths(
     width: usize,
     is_narrow: bool,
 ) -> Option<Vec<usize>> {
-    let mut by_rank: Vec<_> = (0..columns.len()).collect();
-    by_rank.sort_by_key(|i| columns[*i].column.rank);
+    let mut indices_by_rank: Vec<_> = (0..columns.len()).collect();
+    indices_by_rank.sort_by_key(|i| columns[*i].column.rank);
 
     let mut widths = vec![0; columns.len()];
     // The first column has no gap before it.
     let mut free_width = width + GAP;
 
-    for (position, &i) in by_rank.iter().enumerate() {
+    for (position, &i) in indices_by_rank.iter().enumerate() {
         let rank = columns[i].column.rank;
-        for &earlier in &by_rank[..position] {
+        for &earlier in &indices_by_rank[..position] {
             if widths[earlier] > 0 {
                 let requested = columns[earlier].requested_width(rank);
                 let growth = requested.saturating_sub(widths[earlier]).min(free_width);
@@ -171,13 +171,13 @@ pub(super) fn distribute_widths(
 
         let min_width = columns[i].column.min_width(columns[i].natural);
         match free_width.checked_sub(min_width + GAP) {
-            Some(rest) => (widths[i], free_width) = (min_width, rest),
+            Some(remaining) => (widths[i], free_width) = (min_width, remaining),
             None if rank == 0 => return None,
             None => {}
         }
     }
 
-    for i in by_rank {
+    for i in indices_by_rank {
         if widths[i] == 0 {
             continue;
         }
