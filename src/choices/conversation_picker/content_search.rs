@@ -36,13 +36,13 @@ pub(crate) fn content_search_task(
     let mut store: Option<IndexStore> = None;
     let mut full_ids: HashMap<String, String> = HashMap::new();
 
-    Box::new(move |query| {
-        if query.text.trim().chars().count() < MIN_QUERY_CHARS {
+    Box::new(move |request| {
+        if request.text.trim().chars().count() < MIN_QUERY_CHARS {
             return ContentAnswer::default();
         }
 
         // The picker may have read more conversations since the last search.
-        if full_ids.len() != query.total {
+        if full_ids.len() != request.total {
             let rows = rows.get();
             let all_ids = rows.iter().map(|row| row.thread.id.clone());
             full_ids = all_ids.map(|id| (id.to_lowercase(), id)).collect();
@@ -53,7 +53,7 @@ pub(crate) fn content_search_task(
         for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
             let Some(open) = &store else { break };
-            match search_typed(open, query, &full_ids, &context.env.current_dir) {
+            match search_typed(open, request, &full_ids, &context.env.current_dir) {
                 Ok(answer) => return answer,
                 Err(e) if e.is_cured_by_rebuild() => {
                     store = None;
@@ -71,7 +71,7 @@ pub(crate) fn content_search_task(
 /// offered conversations by their lower-case forms, because the ids in the index are in lower case.
 fn search_typed(
     store: &IndexStore,
-    query: &ContentQuery,
+    request: &ContentQuery,
     full_ids: &HashMap<String, String>,
     folder: &Path,
 ) -> Result<ContentAnswer, IndexError> {
@@ -79,14 +79,14 @@ fn search_typed(
         |conversation: &FoundConversation| full_ids.contains_key(&conversation.session);
     let is_in_scope = |conversation: &FoundConversation| {
         is_offered(conversation)
-            && (conversation.archived == (query.scope == ARCHIVED))
-            && (query.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
+            && (conversation.archived == (request.scope == ARCHIVED))
+            && (request.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
     };
 
-    let text = without_unfinished_word(&query.text);
+    let text = without_unfinished_word(&request.text);
     let mut hits = Vec::new();
-    if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
-        hits = evaluate::search(store, &typed, &hit_options(MAX_MATCHES, &is_in_scope))?.hits;
+    if let Ok(parsed) = query::parse_text(&add_prefix_wildcard(text)) {
+        hits = evaluate::search(store, &parsed, &hit_options(MAX_MATCHES, &is_in_scope))?.hits;
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
 
         // The picker also shows the number of hits in each other scope, so all other conversations are searched too.
@@ -94,16 +94,16 @@ fn search_typed(
             is_offered(conversation) && !hit_ids.contains(&conversation.session)
         };
         let options = hit_options(MAX_MATCHES_OF_ALL, &is_not_hit_yet);
-        hits.extend(evaluate::search(store, &typed, &options)?.hits);
+        hits.extend(evaluate::search(store, &parsed, &options)?.hits);
     }
 
     let mut notice = None;
     if hits.is_empty()
-        && let Ok(typed) = query::parse_text(text)
+        && let Ok(parsed) = query::parse_text(text)
     {
         // `find` does the same if no conversation has all words.
-        let forgiving_result =
-            search_forgiving(store, &typed, &hit_options(MAX_MATCHES_OF_ALL, &is_offered))?;
+        let options = hit_options(MAX_MATCHES_OF_ALL, &is_offered);
+        let forgiving_result = search_forgiving(store, &parsed, &options)?;
         notice = describe_relaxation(&forgiving_result);
         hits = forgiving_result.hits;
     }
