@@ -61,8 +61,8 @@ pub(super) fn wrap_commands_apart(
     lines.join("\n")
 }
 
-/// Returns the command that begins with `first_word`, without the comma or semicolon that ends it. Takes its other words
-/// from `words`.
+/// Returns the command that begins with `first_word`, without the comma or semicolon that ends it. Takes its other
+/// words from `words`.
 fn take_command<'w>(first_word: &str, words: &mut impl Iterator<Item = &'w str>) -> String {
     let mut command = first_word.to_owned();
     while !command.ends_with([',', ';'])
