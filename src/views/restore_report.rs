@@ -90,6 +90,7 @@ pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> Stri
     }
 }
 
+/// Prints the plan of a dry run. `login` is `None` if the choice needs the login of a snapshot that is not downloaded.
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,
@@ -109,6 +110,7 @@ pub(crate) fn show_plan(
         restored_names = restored_names.without(&unchanged_rollouts);
     }
     let login_outcome = login.map(|login| login.outcome);
+    // A login that is not downloaded yet counts as restored.
     let (file_count, byte_count) = apply::count_restored(
         request.archive,
         &restored_names,

@@ -333,6 +333,7 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
 
     for (i, step) in shown_steps.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
+        // Without a title, the path names the step.
         let (id, name) = match titles.get(i) {
             Some(Some((id, title))) => (short_id(id), title),
             _ => ("", &step.path),
