@@ -367,7 +367,7 @@ impl CheckInput<'_> {
 
     /// Returns the position of `recorded`, the path in a row, among `files`, the rollouts of the conversation. `None`
     /// if the path is not there, or if the row is out of date because of a rewind.
-    fn recorded_position(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
+    fn find_position(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(self.home)
                 || recorded == c.file.plain_path(self.real_home)
@@ -419,11 +419,12 @@ impl Differences {
 
         let files = &input.conversations.files[range];
         let recorded = input.find_recorded_path(row);
-        let recorded_position = input.recorded_position(files, &recorded);
-        let position = recorded_position.unwrap_or(0);
-        *rollout_of_row = Some(position);
+        let recorded_position = input.find_position(files, &recorded);
+        // The first rollout is the one that Codex uses.
+        let used_index = recorded_position.unwrap_or(0);
+        *rollout_of_row = Some(used_index);
 
-        let rollout = &files[position];
+        let rollout = &files[used_index];
         let used_file = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
         let is_current = recorded_position.is_some() && row.archived == used_file.is_archived;

@@ -17,8 +17,8 @@ use crate::codex::rollout::uuid_time_ms;
 use crate::codex::threads::live;
 use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
-    parse_rollout_id, projections, threads,
+    CodexConfig, Holder, Program, Projections, RowChange, RowValues, ThreadRow, database_sidecars,
+    home, parse_rollout_id, projections, threads,
 };
 use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
 use crate::journal::{self, FileExchange, IdleHome, Recovery};
@@ -161,14 +161,14 @@ fn add_projections(
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the newest rollout of each thread in `threads` continues, unless Codex has projected all
-/// of them, or one of them is missing or unreadable. Does the same for threads that continue a thread in `threads`. The
-/// ids in `threads` are in lower case.
+/// Returns the rollouts that the newest rollout of each of these threads continues, and that of each thread that
+/// continues one of these. Returns none for a thread if Codex has projected all of its rollouts, or one of them is
+/// missing or unreadable. `thread_ids` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
-    threads: &BTreeSet<String>,
+    thread_ids: &BTreeSet<String>,
 ) -> Vec<ContinuedRollout> {
-    if threads.is_empty() {
+    if thread_ids.is_empty() {
         return Vec::new();
     }
 
@@ -176,18 +176,18 @@ pub fn find_unprojected_rollouts(
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
 
-    let first_ms = threads.iter().map(|id| uuid_time_ms(id)).min().flatten();
+    let oldest_ms = thread_ids.iter().map(|id| uuid_time_ms(id)).min().flatten();
     let continues_thread = |id: &str, path: &Path| {
         let chain = ThreadChain::read(context.home, id, path);
         let mut ids = chain.parts.iter().map(|part| part.id.to_lowercase());
-        ids.any(|id| threads.contains(&id))
+        ids.any(|id| thread_ids.contains(&id))
     };
 
     let newest_rollouts = select_newest_of_each_thread(files).into_iter();
     newest_rollouts
         .map(|(id, file)| (id, file.path(context.home)))
-        .filter(|(_, path)| thread_rollouts::may_continue(path, first_ms))
-        .filter(|(id, path)| threads.contains(id) || continues_thread(id, path))
+        .filter(|(_, path)| thread_rollouts::may_continue(path, oldest_ms))
+        .filter(|(id, path)| thread_ids.contains(id) || continues_thread(id, path))
         .flat_map(|(_, path)| find_unprojected_bases(context.home, &path, &projections))
         .collect()
 }
@@ -229,9 +229,9 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
                             failed_ids.insert(change.id.clone());
                         }
                     }
-                } else if let Some(change) = change.to_row_change() {
+                } else if let Some(row_change) = change.to_row_change() {
                     // Changes of turns or of the whole database concern no row.
-                    apply_change(&change)?;
+                    apply_change(&row_change)?;
                 }
             }
         }
@@ -446,42 +446,34 @@ impl LaterRows {
             return Ok(Self::default());
         };
 
-        let snapshot_ms = snapshot.document.created_at.timestamp_millis();
-        let repaired = snapshot.document.repaired.as_ref();
-        let read_rows = || {
-            // An undo could not add rows to a damaged database.
-            let old_rows = threads::fold_rows(&copy, HashMap::new, |rows, row| {
-                rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
-            });
-            let old_rows = old_rows.ok()??;
-            let later_rows = threads::fold_rows(&database, Self::default, |later, row| {
-                let old_values = old_rows.get(&row.id);
-                // The repair sets the time of a row that it adds to the mtime of the rollout.
-                let updated_ms = row.updated_ms.filter(|_| old_values.is_some());
-                // Codex does not change the times of a conversation when it archives, migrates or renames it. So a
-                // path, mode or name that is neither in the snapshot nor from the repair shows a later change.
-                let is_changed = |repaired: &RepairedValues| {
-                    let repaired_values = repaired.get(&row.id).into_iter().flatten();
-                    let old_values = old_values.into_iter().flatten();
-                    let known_values: Vec<_> = old_values.chain(repaired_values).collect();
-                    let mut values = [&row.rollout_path, &row.mode, &row.name].into_iter();
-                    values.any(|value| !value.is_empty() && !known_values.contains(&value))
-                };
-                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms)
-                    || repaired.is_some_and(is_changed);
-                if is_later {
-                    let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
-                    later.rollout_ids.extend(rollout_id);
-                    later.ids.push(row.id);
-                }
-            });
-            later_rows.ok()?
-        };
-        let later_rows = read_rows().unwrap_or_default();
+        // An undo could not add rows to a damaged database.
+        let later_rows = Self::compare(&database, &copy, snapshot).unwrap_or_default();
         Ok(Self {
             database,
             ..later_rows
         })
+    }
+
+    /// Compares `database` with `copy`, its copy in the snapshot. `None` if one of the two cannot be read.
+    fn compare(database: &Path, copy: &Path, snapshot: &RepairSnapshot) -> Option<Self> {
+        let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+        let repaired = snapshot.document.repaired.as_ref();
+        let old_rows = threads::fold_rows(copy, HashMap::new, |rows, row| {
+            rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
+        });
+        let old_rows = old_rows.ok()??;
+        let later_rows = threads::fold_rows(database, Self::default, |later, row| {
+            let old_values = old_rows.get(&row.id);
+            // The repair sets the time of a row that it adds to the mtime of the rollout.
+            let updated_ms = row.updated_ms.filter(|_| old_values.is_some());
+            let has_later_time = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
+            if has_later_time || repaired.is_some_and(|r| has_new_value(&row, old_values, r)) {
+                let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
+                later.rollout_ids.extend(rollout_id);
+                later.ids.push(row.id);
+            }
+        });
+        later_rows.ok()?
     }
 
     /// Adds the rows to `staged`, which replaces `target`, if `target` is a database of conversations. `current` is the
@@ -512,6 +504,20 @@ impl LaterRows {
     }
 }
 
+/// Returns true if the path, mode or name of the row is neither one of `old_values`, which the snapshot has, nor from
+/// the repair. Only that shows a later change: when Codex archives, migrates or renames a conversation, its times stay.
+fn has_new_value(
+    row: &ThreadRow,
+    old_values: Option<&[String; 3]>,
+    repaired: &RepairedValues,
+) -> bool {
+    let repaired_values = repaired.get(&row.id).into_iter().flatten();
+    let old_values = old_values.into_iter().flatten();
+    let known_values: Vec<_> = old_values.chain(repaired_values).collect();
+    let mut values = [&row.rollout_path, &row.mode, &row.name].into_iter();
+    values.any(|value| !value.is_empty() && !known_values.contains(&value))
+}
+
 /// Restores the state before a repair, and keeps the rows of conversations that began, continued or changed later.
 /// Takes a snapshot of the current state first and returns it with these conversations.
 ///
@@ -533,11 +539,11 @@ pub fn undo(
     let reason = SnapshotReason::Undo;
     // If this undo is undone, the values before and after the repair must not count as later changes.
     let repaired = snapshot.document.repaired.clone();
-    let kept = exchange_after_snapshot(context, reason, paths, repaired, now, |begun, current| {
+    let restore = |exchange: FileExchange, current: &RepairSnapshot| {
         later_rows = LaterRows::read(context, snapshot)?;
         let copied_ns = snapshot.copied_ns();
         let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > copied_ns);
-        let finish = |target: &Path, staged: &Path| {
+        let adapt_database = |target: &Path, staged: &Path| {
             later_rows.add_to(current, target, staged)?;
             if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
                 // A restore may have made rollouts shorter after the snapshot, so their old projections do not fit.
@@ -548,9 +554,10 @@ pub fn undo(
             }
             Ok(())
         };
-        snapshot::restore(snapshot, &finish, begun, policy, now)
-    })?;
-    Ok((kept, later_rows))
+        snapshot::restore(snapshot, &adapt_database, exchange, policy, now)
+    };
+    let current = exchange_after_snapshot(context, reason, paths, repaired, now, restore)?;
+    Ok((current, later_rows))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates

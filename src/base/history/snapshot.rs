@@ -170,10 +170,10 @@ impl RepairSnapshots {
 
 /// Restores a snapshot and records in it that it was restored, or changes nothing. Applies the saved `-wal` or
 /// rollback journal to its database, because a log beside a database that it does not belong to would damage the
-/// database. Calls `finish` with the path of each file and its staged copy.
+/// database. Calls `adapt_staged` with the path of each file and its staged copy.
 pub(super) fn restore(
     snapshot: &mut RepairSnapshot,
-    finish: &dyn Fn(&Path, &Path) -> Result<(), HistoryError>,
+    adapt_staged: &dyn Fn(&Path, &Path) -> Result<(), HistoryError>,
     mut exchange: FileExchange,
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
@@ -190,7 +190,7 @@ pub(super) fn restore(
             Some(content) if !is_sidecar(&file.path) => {
                 exchange.add_replacement(&file.path, |staged| {
                     stage_file(snapshot, &file.path, content, staged)?;
-                    finish(&file.path, staged)
+                    adapt_staged(&file.path, staged)
                 })?;
             }
             _ => exchange.add_removal(&file.path)?,

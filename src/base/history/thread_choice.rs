@@ -24,12 +24,12 @@ pub fn find_named<T: Copy>(
     let key = path_id.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
     let is_long_enough = key.chars().count() >= MIN_TITLE_CHARS;
 
-    let begins = |title: &str| title.to_lowercase().starts_with(&key);
+    let begins_with_key = |title: &str| title.to_lowercase().starts_with(&key);
     let conditions: [&dyn Fn(T) -> bool; 4] = [
         &|thread| id_of(thread).to_lowercase() == key,
         &|thread| id_of(thread).to_lowercase().starts_with(&key),
         &|thread| has_title(thread, &|title| title == wanted),
-        &|thread| is_long_enough && has_title(thread, &begins),
+        &|thread| is_long_enough && has_title(thread, &begins_with_key),
     ];
 
     let mut matches_by_condition = conditions.iter().map(|condition| {

@@ -157,8 +157,8 @@ impl RewoundThreads {
     /// Returns the rollouts of a thread except `newest`, the one that Codex continues. For each, returns the offset up
     /// to which Codex shows it; 0 if Codex shows nothing of it.
     pub(crate) fn find_earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
-        let all = self.0.get(&ConversationId::of(id)).into_iter().flatten();
-        let mut earlier: Vec<_> = all
+        let rollouts = self.0.get(&ConversationId::of(id)).into_iter().flatten();
+        let mut earlier: Vec<_> = rollouts
             .filter(|path| *path != newest)
             .map(|path| RolloutSlice {
                 path: path.clone(),

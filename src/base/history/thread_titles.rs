@@ -60,11 +60,11 @@ pub fn read_titles(home: &Path, env: &Environment, ids: Vec<String>) -> HashMap<
     };
 
     let database = threads::find_state_database(home, env);
-    let listed = database.and_then(|database| threads::list(&database, &filter).ok());
-    let mut listed = listed.unwrap_or_default();
-    replace_titles(home, &mut listed);
+    let list_result = database.and_then(|database| threads::list(&database, &filter).ok());
+    let mut listed_threads = list_result.unwrap_or_default();
+    replace_titles(home, &mut listed_threads);
 
-    let titles = listed.into_iter().filter_map(|thread| {
+    let titles = listed_threads.into_iter().filter_map(|thread| {
         let title = thread.title.lines().next()?;
         Some((thread.id.to_lowercase(), title.to_owned()))
     });

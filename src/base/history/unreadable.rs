@@ -218,10 +218,10 @@ impl<'a> ReadabilityCheck<'a> {
 
         let bytes = path.metadata().ok()?.len();
         // Codex has usually projected the whole rollout. Then the size decides, and the file is not read.
-        let fits = bytes == projected_offset
+        let has_projected_lines = bytes == projected_offset
             || bytes > projected_offset
                 && rollout::ends_line_at(&path, projected_offset).unwrap_or(true);
-        (!fits).then_some(UnreadableCause::Shortened { rollout_id, bytes })
+        (!has_projected_lines).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
     /// Follows the bases of a rollout; see [`follow_bases`].

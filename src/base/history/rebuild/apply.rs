@@ -117,10 +117,10 @@ pub fn apply(
         }
 
         // Under the lock, because the file may have changed since the preview.
-        let written = !has_planned_text(&path, file)?;
+        let must_write = !has_planned_text(&path, file)?;
 
         let mut backup = None;
-        if written {
+        if must_write {
             if keeps_copies && path.exists() {
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
@@ -138,7 +138,7 @@ pub fn apply(
         rebuilt_files.push(RebuiltFile {
             path,
             lines: file.lines,
-            written,
+            written: must_write,
             backup,
         });
     }

@@ -112,7 +112,7 @@ pub(super) struct ConversationSet {
     /// Sorted by id, without duplicates.
     pub(super) conversations: Vec<RebuildConversation>,
     /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
-    excluded: HashSet<ConversationId>,
+    excluded_ids: HashSet<ConversationId>,
     /// The number of rollouts that the rebuild leaves out because they have no row.
     pub(super) orphans_skipped: usize,
     pub(super) without_id: usize,
@@ -120,15 +120,15 @@ pub(super) struct ConversationSet {
 
 impl ConversationSet {
     pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
-        let place = self.position(id)?;
+        let place = self.find_place(id)?;
         self.conversations.get(place)
     }
 
     pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
-        self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
+        self.excluded_ids.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
-    fn position(&self, id: &ConversationId) -> Option<usize> {
+    fn find_place(&self, id: &ConversationId) -> Option<usize> {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
@@ -152,7 +152,7 @@ pub(super) fn gather_conversations(
     include_orphans: bool,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
-    let (conversations, archived) = split_archived(table);
+    let (conversations, archived_ids) = split_archived(table);
     let mut set = ConversationSet {
         source: if conversations.is_empty() {
             RebuildSource::Rollouts
@@ -160,7 +160,7 @@ pub(super) fn gather_conversations(
             RebuildSource::Database
         },
         conversations,
-        excluded: HashSet::new(),
+        excluded_ids: HashSet::new(),
         orphans_skipped: 0,
         without_id: 0,
     };
@@ -170,7 +170,7 @@ pub(super) fn gather_conversations(
     for file in files.extract_if(.., |file| file.is_archived) {
         let name = RolloutName::parse(&file.relative);
         let id = name.and_then(|name| name.id().map(ConversationId::of));
-        set.excluded.extend(id);
+        set.excluded_ids.extend(id);
     }
 
     // Without unarchived rows, the rollouts are the only source.
@@ -184,12 +184,12 @@ pub(super) fn gather_conversations(
         };
 
         // Codex does not open rollouts of versions before 0.32.
-        if archived.contains(&meta.id) || !meta.has_envelope {
+        if archived_ids.contains(&meta.id) || !meta.has_envelope {
             return Ok(());
         }
 
         let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
-        match set.position(&meta.id) {
+        match set.find_place(&meta.id) {
             Some(place) => set.conversations[place].add_rollout(file.clone(), &meta),
             None if takes_orphans => {
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
@@ -197,7 +197,7 @@ pub(super) fn gather_conversations(
             }
             None => {
                 set.orphans_skipped += 1;
-                set.excluded.insert(meta.id);
+                set.excluded_ids.insert(meta.id);
             }
         }
         Ok(())
@@ -205,7 +205,7 @@ pub(super) fn gather_conversations(
 
     set.conversations.extend(orphans.into_values());
     set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
-    set.excluded.extend(archived);
+    set.excluded_ids.extend(archived_ids);
     Ok(set)
 }
 
@@ -213,10 +213,10 @@ pub(super) fn gather_conversations(
 fn split_archived(
     table: Option<Vec<TableRow>>,
 ) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
-    let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
+    let (mut conversations, mut archived_ids) = (Vec::new(), HashSet::new());
     for row in table.unwrap_or_default() {
         if row.archived {
-            archived.insert(row.id);
+            archived_ids.insert(row.id);
         } else {
             conversations.push(RebuildConversation::new(row.id.clone(), Some(row)));
         }
@@ -227,5 +227,5 @@ fn split_archived(
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
 
-    (conversations, archived)
+    (conversations, archived_ids)
 }

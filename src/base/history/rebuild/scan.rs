@@ -22,19 +22,19 @@ pub(super) fn apply_limit(
         return Ok(0);
     };
 
-    let all: Vec<usize> = (0..set.conversations.len()).collect();
-    set_last_times(home, set, &all, skipped)?;
+    let all_places: Vec<usize> = (0..set.conversations.len()).collect();
+    set_last_times(home, set, &all_places, skipped)?;
 
     let conversations = &mut set.conversations;
     let updated_at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
-    let mut newest_first = all;
+    let mut newest_first = all_places;
     newest_first.sort_unstable_by(|a, b| {
         let (a, b) = (&conversations[*a], &conversations[*b]);
         (updated_at(b), &b.id).cmp(&(updated_at(a), &a.id))
     });
 
-    for left_out in &newest_first[max..] {
-        conversations[*left_out].is_restored = false;
+    for place in &newest_first[max..] {
+        conversations[*place].is_restored = false;
     }
 
     Ok(conversations.len() - max)
