@@ -93,8 +93,8 @@ impl LateWrites<'_> {
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|ext| ext == "sqlite-wal");
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
-            let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
-                && (!is_log || is_written_since(&meta, self.since_ns));
+            let has_late_ctime = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta));
+            let is_changed = has_late_ctime && (!is_log || is_written_since(&meta, self.since_ns));
 
             let is_late = if meta.is_dir() {
                 // A move changes the ctime of the folder, but not of the files in it.

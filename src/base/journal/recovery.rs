@@ -90,39 +90,39 @@ impl Transaction {
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
-            match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
+            let lock = match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
+                Ok(lock) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
                 // The process that held the lock has removed the folder. A third process may have created it again.
-                Ok(lock) if !lock.is_current(&folder.join(LOCK_NAME)) => {}
-                Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
-                    if has_recovered {
-                        // The files of the folder could be neither removed nor renamed.
-                        return Err(JournalError::FolderExists(folder.to_path_buf()));
-                    }
-                    has_recovered = true;
-                    recover_locked(folder, lock, policy)?;
-                }
-                Ok(lock) => {
-                    // Written before anything is staged: on a disk without file modes, a recovery trusts a folder with
-                    // content only if its lock has the marker.
-                    if let Some(marker) = policy.lock_marker(folder).filter(|text| !text.is_empty())
-                    {
-                        lock.write_content(marker.as_bytes())
-                            .at("write", folder.join(LOCK_NAME))?;
-                    }
-                    break lock;
-                }
+                Ok(_) => continue,
                 Err(LockError::Held(_)) => {
                     return Err(JournalError::InProgress(folder.to_path_buf()));
                 }
                 // Another process removed the folder between the two calls above.
-                Err(LockError::Io(e)) if e.is_not_found() => {}
+                Err(LockError::Io(e)) if e.is_not_found() => continue,
                 Err(LockError::Io(e)) => {
                     // Removes the folder only if it is empty: then it is the one created above.
                     let _ = sharing::remove_dir(folder);
                     return Err(e.into());
                 }
+            };
+
+            if !has_content(folder).inspect_err(|_| discard_empty(folder))? {
+                break lock;
             }
+            if has_recovered {
+                // The files of the folder could be neither removed nor renamed.
+                return Err(JournalError::FolderExists(folder.to_path_buf()));
+            }
+            has_recovered = true;
+            recover_locked(folder, lock, policy)?;
         };
+
+        // Written before anything is staged: on a disk without file modes, a recovery trusts a folder with content only
+        // if its lock has the marker.
+        if let Some(marker) = policy.lock_marker(folder).filter(|text| !text.is_empty()) {
+            lock.write_content(marker.as_bytes())
+                .at("write", folder.join(LOCK_NAME))?;
+        }
 
         Self::start(folder, home, lock)
     }

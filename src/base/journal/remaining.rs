@@ -62,12 +62,12 @@ impl Transaction {
     fn find_unrecorded_logs(&self, remaining: &[usize]) -> BTreeMap<PathBuf, PathBuf> {
         let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
         // A log that existed before the transaction has a step of its own.
-        let recorded: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
+        let live_paths: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
         let mut logs = BTreeMap::new();
         for step in steps.filter(|step| is_database(&step.live)) {
             let [wal, _, rollback_journal] = database_sidecars(&step.live);
             for log in [wal, rollback_journal] {
-                if !recorded.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
+                if !live_paths.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
                     let folder = self.journal.staging_folder_of(step);
                     let target = folder.join(log.file_name().unwrap_or_default());
                     logs.insert(log, atomic::find_free_path(&target));
@@ -106,9 +106,9 @@ impl Transaction {
             policy.before_exchange(home, live, incoming)?;
 
             // The entry is foreign only if no step has recorded it: of two moves, one may not know it.
-            let known = steps.map(|step| Ok(!step.is_foreign_entry_at(&step.live)?));
-            let known_to_steps = known.collect::<Result<Vec<_>, IoError>>()?;
-            if !known_to_steps.contains(&true) {
+            let foreign_checks = steps.map(|step| step.is_foreign_entry_at(&step.live));
+            let is_foreign_to_steps = foreign_checks.collect::<Result<Vec<_>, IoError>>()?;
+            if !is_foreign_to_steps.contains(&false) {
                 foreign_paths.insert(live.clone());
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
@@ -128,7 +128,7 @@ impl Transaction {
     /// remaining steps.
     fn adapt_steps(
         &mut self,
-        by_path: &StepNumbersByPath,
+        numbers_by_path: &StepNumbersByPath,
         foreign_paths: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
@@ -139,8 +139,9 @@ impl Transaction {
         // recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
-            let path_numbers = by_path.get(&step.live).filter(|all| all.contains(&number));
-            let Some(path_numbers) = path_numbers else {
+            let path_numbers = numbers_by_path.get(&step.live);
+            let Some(path_numbers) = path_numbers.filter(|numbers| numbers.contains(&number))
+            else {
                 self.journal.steps.push(step);
                 continue;
             };

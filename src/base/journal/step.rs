@@ -79,7 +79,7 @@ impl Step {
     /// Returns two moves instead of an exchange, for a file system without an exchange call. Between the moves, the
     /// outgoing entry is at `aside`. `None` if the step is a move.
     pub(super) fn to_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
-        let (old, new) = self.live_id.zip(self.staged_id)?;
+        let (old_id, new_id) = self.live_id.zip(self.staged_id)?;
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
         let are_files = is_file(&self.live) && is_file(&self.staged);
 
@@ -91,16 +91,16 @@ impl Step {
 
         let move_old_away = Self {
             staged: old_path,
-            live_id: Some(old),
+            live_id: Some(old_id),
             staged_id: None,
-            exchanged_with: are_files.then_some(new),
+            exchanged_with: are_files.then_some(new_id),
             ..self.clone()
         };
         let move_new_in = Self {
             staged: new_path,
             live_id: None,
-            staged_id: Some(new),
-            exchanged_with: are_files.then_some(old),
+            staged_id: Some(new_id),
+            exchanged_with: are_files.then_some(old_id),
             ..self.clone()
         };
         Some([move_old_away, move_new_in])
