@@ -250,10 +250,10 @@ impl PackWriter<'_> {
 
             // Only complete chunks are compared: the last one has padding and may grow.
             let is_complete = len == CHUNK_BYTES && read_result.is_ok();
-            let old_head = previous_head.filter(|_| is_complete);
-            let old_chunk = old_head.and_then(|(p, head)| p.find_chunk(head, chunk_index));
-            if let Some((member, previous_digest)) = old_chunk
-                && previous_digest == digest_so_far
+            if is_complete
+                && let Some((previous, head)) = previous_head
+                && let Some((member, digest)) = previous.find_chunk(head, chunk_index)
+                && digest == digest_so_far
             {
                 self.submit_reused_member(member, holds)?;
                 continue;

@@ -134,8 +134,8 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
         }
 
         if manifest.is_some() {
-            let what = "twice in the archive";
-            return Err(ContentError::unsafe_entry(&entry.name, what));
+            let reason = "twice in the archive";
+            return Err(ContentError::unsafe_entry(&entry.name, reason));
         }
         manifest = Some(manifest_members::parse_manifest(path, content, packed_len)?);
         Ok(())

@@ -46,8 +46,8 @@ pub(super) struct ReusableFiles {
 /// A file and the member in which it begins, as positions in the lists of the manifest.
 #[derive(Debug)]
 struct FileLocation {
-    file: usize,
-    member: usize,
+    file_index: usize,
+    member_index: usize,
 }
 
 /// Rules for copying from the previous archive.
@@ -93,8 +93,8 @@ impl<'a> PreviousArchive<'a> {
         for (member_index, member) in manifest.members.iter().enumerate() {
             if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
                 starts.push(FileLocation {
-                    file: usize::try_from(first).ok()?,
-                    member: member_index,
+                    file_index: usize::try_from(first).ok()?,
+                    member_index,
                 });
             }
         }
@@ -141,14 +141,17 @@ impl<'a> PreviousArchive<'a> {
 
         let first_live = files.get(0)?;
         let manifest = self.manifest;
-        let FileLocation { file, member } = self.locate_file(&first_live.path)?;
+        let location = self.locate_file(&first_live.path)?;
 
-        match manifest.members.get(member)?.holds {
+        match manifest.members.get(location.member_index)?.holds {
             // A member is copied as a whole, so it cannot be used if it begins with an earlier file.
-            MemberContents::Files(first_index, count) if first_index == file as u64 => {
+            MemberContents::Files(first_index, count)
+                if first_index == location.file_index as u64 =>
+            {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
-                for (offset, archived) in manifest.files.range(file..file + count).enumerate() {
+                let file_indices = location.file_index..location.file_index + count;
+                for (offset, archived) in manifest.files.range(file_indices).enumerate() {
                     digests.push(archived.digest?);
                     files
                         .get(offset)
@@ -157,19 +160,20 @@ impl<'a> PreviousArchive<'a> {
 
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.previous_member(member)?],
+                    members: vec![self.previous_member(location.member_index)?],
                 })
             }
 
             MemberContents::Head(_) => {
-                let archived = manifest.files.get(file)?;
+                let archived = manifest.files.get(location.file_index)?;
                 if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
 
                 // The chunks of a large file directly follow its head.
-                let mut members = vec![self.previous_member(member)?];
-                members.extend((0..).map_while(|chunk| Some(self.find_chunk(member, chunk)?.0)));
+                let head = location.member_index;
+                let mut members = vec![self.previous_member(head)?];
+                members.extend((0..).map_while(|chunk| Some(self.find_chunk(head, chunk)?.0)));
                 Some(ReusableFiles {
                     digests: vec![archived.digest?],
                     members,
@@ -191,7 +195,7 @@ impl<'a> PreviousArchive<'a> {
     /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such
     /// large file.
     pub(super) fn find_head_member(&self, name: &EntryName) -> Option<usize> {
-        let member_index = self.locate_file(name)?.member;
+        let member_index = self.locate_file(name)?.member_index;
         let holds = self.manifest.members.get(member_index)?.holds;
         matches!(holds, MemberContents::Head(_)).then_some(member_index)
     }
@@ -215,12 +219,14 @@ impl<'a> PreviousArchive<'a> {
 
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.name_table().find(name.as_path())?;
-        let file = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
-        let starts_before = self.starts.partition_point(|start| start.file <= file);
+        let file_index = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
+        let starts_before = self
+            .starts
+            .partition_point(|start| start.file_index <= file_index);
         let start = self.starts.get(starts_before.checked_sub(1)?)?;
         Some(FileLocation {
-            file,
-            member: start.member,
+            file_index,
+            member_index: start.member_index,
         })
     }
 

@@ -324,8 +324,8 @@ impl HomeWalk<'_> {
 
     fn add_folder(&mut self, path: &Path, name: &EntryName, meta: &Metadata) {
         let relative = name.as_path();
-        let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
-        if let Some(reason) = folder_problem(relative).or_else(too_deep) {
+        let depth_problem = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
+        if let Some(reason) = folder_problem(relative).or_else(depth_problem) {
             return self.note_skip(relative, reason);
         }
 

@@ -79,12 +79,11 @@ pub(super) fn decide_read(
     if is_append_only(planned) && is_partial_line_at(file, size)? {
         // Codex writes whole lines. A line without an end is being written now, or was cut off by a
         // crash long ago.
-        let grew = size != planned.size;
-        if !grew && attempt == CaptureAttempt::First {
-            return Ok(ReadDecision::Defer);
-        }
-        if grew {
+        let is_being_written = size != planned.size;
+        if is_being_written {
             size = rollout::complete_lines_len(file, size)?;
+        } else if attempt == CaptureAttempt::First {
+            return Ok(ReadDecision::Defer);
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct TreeWriter<'a> {
     pub(super) hard_linked: NameSet,
     pub(super) skipped: Vec<PathNote>,
     /// The names of the placed files and symbolic links.
-    placed: NameSet,
+    placed_names: NameSet,
     folders: HashSet<PathBuf>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     started_at: i64,
@@ -53,7 +53,7 @@ impl<'a> TreeWriter<'a> {
             files: FileList::with_names(names),
             hard_linked: NameSet::with_names(names),
             skipped: Vec::new(),
-            placed: NameSet::with_names(names),
+            placed_names: NameSet::with_names(names),
             folders: HashSet::new(),
             started_at,
         })
@@ -101,7 +101,7 @@ impl<'a> TreeWriter<'a> {
                 tree::remove(&path)?;
                 links::make_link(&link.target, &path)?;
             }
-            self.placed.insert(&link.path);
+            self.placed_names.insert(&link.path);
         }
 
         Ok(())
@@ -225,7 +225,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn record_placed(&mut self, entry: &FileEntry) {
-        self.placed.insert(&entry.path);
+        self.placed_names.insert(&entry.path);
         self.files.push(&FileEntry {
             digest: None,
             ..entry.clone()
@@ -239,7 +239,7 @@ impl<'a> TreeWriter<'a> {
             let relative = folder.join(name);
             if kind.is_dir() && self.folders.contains(&relative) {
                 self.remove_unplaced(&relative)?;
-            } else if !self.placed.contains(&relative) {
+            } else if !self.placed_names.contains(&relative) {
                 tree::remove(&self.root.join(relative))?;
             }
         }
@@ -262,7 +262,7 @@ impl CaptureTarget for TreeWriter<'_> {
             return Ok(false);
         }
 
-        if !self.placed.contains(planned.path.as_path()) {
+        if !self.placed_names.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
             self.hard_linked.insert(&planned.path);
             self.record_placed(planned);
@@ -278,7 +278,7 @@ impl CaptureTarget for TreeWriter<'_> {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
-        if self.placed.contains(opened.name.as_path()) {
+        if self.placed_names.contains(opened.name.as_path()) {
             return Ok(None);
         }
 

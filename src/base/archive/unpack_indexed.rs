@@ -229,8 +229,8 @@ impl Unpacker<'_> {
                 member_content::check_folders_and_links(&bytes, self.manifest, first, count)?;
             }
             MemberContents::Files(first, count) => {
-                let listed = self.files_from(first, count);
-                member_content::read_small_files(&bytes, listed, |file, content| {
+                let listed_files = self.files_from(first, count);
+                member_content::read_small_files(&bytes, listed_files, |file, content| {
                     self.progress.add_bytes(file.size);
                     if self.sink.wants(file) {
                         self.sink.write_chunk(file, 0, content)?;
@@ -254,26 +254,26 @@ impl Unpacker<'_> {
 
     /// Reads a member, compares the compressed bytes with their digest, and unpacks them.
     fn read_and_decompress(&self, member: &Member) -> Result<AlignedBuffer, ContentError> {
-        let bad = |what: &str| ContentError::damaged(format!("a member {what}"));
+        let damaged = |defect: &str| ContentError::damaged(format!("a member {defect}"));
         let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
         else {
-            return Err(bad("is too large"));
+            return Err(damaged("is too large"));
         };
 
         let mut packed = self.buffers.take_aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(bad("ends early"));
+                return Err(damaged("ends early"));
             }
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
 
         // Before decompression, so that the decoder never gets bytes with another digest than in the manifest.
         if !member.digest.is_of(&packed) {
-            return Err(bad("does not match its digest"));
+            return Err(damaged("does not match its digest"));
         }
 
-        gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
+        gzip_member::decompress(&packed, size, self.buffers).map_err(damaged)
     }
 
     fn unpack_chunk(

@@ -51,16 +51,16 @@ pub(crate) fn check_folders_and_links(
     }
 }
 
-/// Checks a member with complete small files against `listed`, and passes the content of each file to `on_file`.
+/// Checks a member with complete small files against `listed_files`, and passes the content of each file to `on_file`.
 pub(crate) fn read_small_files(
     bytes: &[u8],
-    mut listed: impl Iterator<Item = FileEntry>,
+    mut listed_files: impl Iterator<Item = FileEntry>,
     mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<(), ContentError>,
 ) -> Result<(), ContentError> {
     let mut read_end = 0;
     for_each_entry(bytes, &mut |entry, content| {
-        let file = listed.next().filter(|file| matches_manifest(&entry, file));
-        let Some(file) = file else {
+        let listed_file = listed_files.next();
+        let Some(file) = listed_file.filter(|file| matches_manifest(&entry, file)) else {
             return Err(unexpected_entry_error(&entry.name));
         };
 
@@ -79,7 +79,7 @@ pub(crate) fn read_small_files(
         on_file(&file, &file_bytes)
     })?;
 
-    match listed.next() {
+    match listed_files.next() {
         None => check_end_of_member(bytes, read_end),
         Some(file) => Err(ContentError::damaged(format!("{} is missing", file.path))),
     }

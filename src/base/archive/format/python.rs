@@ -44,7 +44,7 @@ pub(crate) struct PythonScan {
     /// The content of the sidecar's copy.
     metadata: Option<Metadata>,
     /// The first entry with a name that is reserved for this program.
-    reserved: Option<EntryName>,
+    reserved_name: Option<EntryName>,
 }
 
 impl PythonScan {
@@ -83,7 +83,7 @@ impl PythonScan {
         if name.is_manager_name() {
             // No error yet, because another tool may have compressed an archive of this program again. The manifest
             // comes last then.
-            self.reserved.get_or_insert(name);
+            self.reserved_name.get_or_insert(name);
             return Ok(());
         }
 
@@ -121,7 +121,7 @@ impl PythonScan {
     /// # Errors
     /// The archive is not one of the Python tool, or has an unsafe entry.
     pub(crate) fn finish(self, path: &Path) -> Result<ArchiveManifest, ContentError> {
-        if let Some(name) = self.reserved {
+        if let Some(name) = self.reserved_name {
             let message = "a name reserved for codex-manager";
             return Err(ContentError::unsafe_entry(&name, message));
         }

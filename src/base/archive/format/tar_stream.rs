@@ -144,8 +144,8 @@ pub(crate) fn read_single_header(bytes: &[u8]) -> Result<RawEntry, ContentError>
         break;
     }
 
-    let what = "a member does not hold exactly one header";
-    Err(ContentError::damaged(what))
+    let detail = "a member does not hold exactly one header";
+    Err(ContentError::damaged(detail))
 }
 
 /// Values of extension headers for the entry that follows them.
@@ -175,8 +175,8 @@ impl PendingExtensions {
         }
 
         if entry.size() > MAX_EXTENSION_BYTES {
-            let what = "an extended header of more than 64 KiB";
-            return Err(ContentError::damaged(what));
+            let detail = "an extended header of more than 64 KiB";
+            return Err(ContentError::damaged(detail));
         }
 
         let mut value = Vec::new();
@@ -198,8 +198,8 @@ impl PendingExtensions {
                         // The tar crate finds the next entry by the size in the header. With
                         // another size, content would be read as headers.
                         b"size" => {
-                            let what = "the pax record `size` of an entry is not supported";
-                            return Err(ContentError::damaged(what));
+                            let detail = "the pax record `size` of an entry is not supported";
+                            return Err(ContentError::damaged(detail));
                         }
                         _ => {}
                     }
