@@ -434,16 +434,13 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 
         match temp.try_publish(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(PublishError { error, file }) => {
-                let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
-                if file.is_none() {
-                    // The name may not be durable, so this copy cannot be relied on.
-                    let _ = sharing::remove_file(&candidate);
-                } else if is_taken {
-                    continue;
-                }
+            Err(PublishError { error, file: None }) => {
+                // The name may not be durable, so this copy cannot be relied on.
+                let _ = sharing::remove_file(&candidate);
                 return Err(error);
             }
+            Err(e) if e.error.source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e.error),
         }
     }
     unreachable!("the loop above has no end")

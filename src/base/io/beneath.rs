@@ -272,9 +272,8 @@ mod linux {
     }
 
     pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
-        let Some(place) = find_protected_root(path)
-            .filter(|place| !(place.is_at_top() && place.root.links.at_top))
-        else {
+        let may_be_followed = |place: &PlaceBelow<'_>| place.is_at_top() && place.root.links.at_top;
+        let Some(place) = find_protected_root(path).filter(|place| !may_be_followed(place)) else {
             return Ok(None);
         };
 

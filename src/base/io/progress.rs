@@ -102,23 +102,23 @@ pub fn set_wait_callback(callback: impl Fn(&str) + Send + Sync + 'static) {
 }
 
 /// Reports what this process waits for. Each text is reported once per process.
-pub fn report_wait(what: &str) {
+pub fn report_wait(awaited: &str) {
     let Some(callback) = ON_WAIT.get() else {
         return;
     };
-    let mut reported = REPORTED_WAITS
+    let mut reported_waits = REPORTED_WAITS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     // Several threads may wait for different things, each in a loop.
-    if reported.insert(what.to_owned()) {
-        callback(what);
+    if reported_waits.insert(awaited.to_owned()) {
+        callback(awaited);
     }
 }
 
 /// Like [`report_wait`], if the wait that began at `start` is a long one.
-pub fn report_wait_since(start: Instant, what: impl FnOnce() -> String) {
+pub fn report_wait_since(start: Instant, describe_awaited: impl FnOnce() -> String) {
     if start.elapsed() >= REPORT_AFTER {
-        report_wait(&what());
+        report_wait(&describe_awaited());
     }
 }
 

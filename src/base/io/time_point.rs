@@ -163,6 +163,11 @@ impl TimeReader<'_> {
             None => self.find_day(|_| true, time),
             Some(Day::Weekday(day)) => self.find_day(|date| date.weekday() == day, time),
             Some(Day::Date { year, month, day }) => {
+                let in_year = |y| self.period_on(NaiveDate::from_ymd_opt(y, month, day)?, time);
+                if let Some(year) = year {
+                    return in_year(year);
+                }
+
                 let year_step = match self.direction {
                     TimeDirection::Ahead => 1,
                     TimeDirection::Back => -1,
@@ -170,12 +175,9 @@ impl TimeReader<'_> {
 
                 let this_year = self.today().year();
                 // The next 29 February is up to eight years away.
-                let mut years = (0..=8).map(|years| year.unwrap_or(this_year + year_step * years));
-                years.find_map(|y| {
-                    let period = self.period_on(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
-                    let is_nearest = period.contains(self.now) || self.is_in_direction(&period);
-                    (year.is_some() || is_nearest).then_some(period)
-                })
+                let years = (0..=8).map(|distance| this_year + year_step * distance);
+                let mut periods = years.filter_map(in_year);
+                periods.find(|period| period.contains(self.now) || self.is_in_direction(period))
             }
         }
     }

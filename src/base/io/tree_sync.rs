@@ -71,22 +71,7 @@ pub fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool 
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::run_ordered(
         MAX_SINGLE_SYNCS,
-        |(path, kind): (PathBuf, FileType)| {
-            if kind.is_dir() {
-                atomic::sync_folder(&path)
-            } else if kind.is_file() {
-                let synced = file_open::open_to_flush(&path).and_then(|file| {
-                    if is_new_file(&file.metadata()?) {
-                        flush::sync_all(&file)
-                    } else {
-                        flush::sync_data(&file)
-                    }
-                });
-                synced.at("fsync", &path)
-            } else {
-                Ok(())
-            }
-        },
+        sync_entry,
         |synced| synced,
         |jobs| {
             for entry in WalkDir::new(folder).follow_root_links(false) {
@@ -99,6 +84,23 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             Ok(())
         },
     )
+}
+
+fn sync_entry((path, kind): (PathBuf, FileType)) -> Result<(), IoError> {
+    if kind.is_dir() {
+        atomic::sync_folder(&path)
+    } else if kind.is_file() {
+        let synced = file_open::open_to_flush(&path).and_then(|file| {
+            if is_new_file(&file.metadata()?) {
+                flush::sync_all(&file)
+            } else {
+                flush::sync_data(&file)
+            }
+        });
+        synced.at("fsync", &path)
+    } else {
+        Ok(())
+    }
 }
 
 /// Returns true if there are more than [`MAX_SINGLE_SYNCS`] new files below `folder`.
