@@ -220,9 +220,8 @@ impl<'a> PreviousArchive<'a> {
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.name_table().find(name.as_path())?;
         let file_index = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
-        let starts_before = self
-            .starts
-            .partition_point(|start| start.file_index <= file_index);
+        let is_at_or_before = |start: &FileLocation| start.file_index <= file_index;
+        let starts_before = self.starts.partition_point(is_at_or_before);
         let start = self.starts.get(starts_before.checked_sub(1)?)?;
         Some(FileLocation {
             file_index,

@@ -85,18 +85,18 @@ impl CaptureScope {
 /// A set of paths of a home, each including everything below it.
 #[derive(Debug, Clone)]
 pub struct HomeSubset {
-    named: NameSet,
-    /// All parent folders of the named paths.
+    names: NameSet,
+    /// All parent folders of these paths.
     parents: NameSet,
 }
 
 impl HomeSubset {
-    /// Creates the subset of the paths `named`.
-    pub fn new(named: NameSet) -> Self {
-        let mut parents = NameSet::with_names(named.name_table());
+    /// Creates the subset of the paths `names`.
+    pub fn new(names: NameSet) -> Self {
+        let mut parents = NameSet::with_names(names.name_table());
         let mut last_folder = PathBuf::new();
 
-        for name in named.iter() {
+        for name in names.iter() {
             let folders = || name.as_path().ancestors().skip(1);
             // Names of one folder are usually adjacent, so its parents are added once.
             if folders().next() == Some(&last_folder) {
@@ -107,13 +107,13 @@ impl HomeSubset {
             last_folder = folders().next().unwrap_or(Path::new("")).to_path_buf();
         }
 
-        Self { named, parents }
+        Self { names, parents }
     }
 
     /// Returns true if the set has `relative`, one of its parents, or a path below it.
     fn includes(&self, relative: &Path) -> bool {
-        self.named.contains(relative)
-            || self.named.contains_ancestor_of(relative)
+        self.names.contains(relative)
+            || self.names.contains_ancestor_of(relative)
             || self.parents.contains(relative)
     }
 }
@@ -136,6 +136,7 @@ impl Excludes {
         for glob in globs {
             let anchored = glob.trim_start_matches('/').trim_end_matches('/');
             builder.add(build_glob(anchored)?);
+            // A `/` before the end binds a glob to the home.
             if !glob.trim_end_matches('/').contains('/') {
                 builder.add(build_glob(&format!("**/{anchored}"))?);
             }

@@ -80,10 +80,10 @@ impl FileList {
 
     /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
     fn intern_device(&mut self, dev: u64) -> Option<u16> {
-        let listed = self.devices.iter().position(|device| *device == dev);
-        let index = listed.unwrap_or(self.devices.len());
+        let known_index = self.devices.iter().position(|device| *device == dev);
+        let index = known_index.unwrap_or(self.devices.len());
         let number = u16::try_from(index).ok()?;
-        if listed.is_none() {
+        if known_index.is_none() {
             self.devices.push(dev);
         }
         Some(number)

@@ -67,7 +67,7 @@ struct NameTableInner {
     /// The name that was added last.
     last_name: Vec<u8>,
     /// The hash and the number of each name. With the hash, growth and most comparisons decode no name.
-    numbers: HashTable<(u32, NameId)>,
+    ids_by_hash: HashTable<(u32, NameId)>,
     // Random, so that no archive can have names whose hashes are all equal.
     hashes: RandomState,
 }
@@ -82,7 +82,7 @@ impl NameTableInner {
                 name == bytes
             }
         };
-        let (_, id) = self.numbers.find(to_table_hash(hash), is_name)?;
+        let (_, id) = self.ids_by_hash.find(to_table_hash(hash), is_name)?;
         Some(*id)
     }
 
@@ -118,7 +118,7 @@ impl NameTableInner {
         let hash = self.hash(bytes);
         // A growing table computes the hashes of its entries again.
         let hash_entry = |&(hash, _): &(u32, NameId)| to_table_hash(hash);
-        self.numbers
+        self.ids_by_hash
             .insert_unique(to_table_hash(hash), (hash, id), hash_entry);
         id
     }

@@ -37,7 +37,7 @@ pub(crate) fn is_sidecar_copy(name: &EntryName) -> bool {
 /// Collects the entries of an archive without a manifest.
 #[derive(Default)]
 pub(crate) struct PythonScan {
-    packed: u64,
+    packed_bytes: u64,
     entries: u64,
     /// The entries so far, without digests.
     manifest: ArchiveManifest,
@@ -48,10 +48,10 @@ pub(crate) struct PythonScan {
 }
 
 impl PythonScan {
-    /// Creates a scan of an archive with `packed` compressed bytes.
-    pub(crate) fn new(packed: u64) -> Self {
+    /// Creates a scan of an archive with `packed_bytes` compressed bytes.
+    pub(crate) fn new(packed_bytes: u64) -> Self {
         Self {
-            packed,
+            packed_bytes,
             ..Self::default()
         }
     }
@@ -65,7 +65,7 @@ impl PythonScan {
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
     ) -> Result<(), ContentError> {
-        let (name, packed) = (entry.name.clone(), self.packed);
+        let (name, packed) = (entry.name.clone(), self.packed_bytes);
         self.entries += 1;
         let count = self.entries;
         let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
