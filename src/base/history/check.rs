@@ -65,6 +65,8 @@ pub(crate) fn compare_rollouts(
     compare_files(home, database, live_account, files, projections)
 }
 
+/// Compares `files` with the rows of `database` and with the name index. Without `database`, every conversation counts
+/// as missing. Without `projections`, does not look for unreadable conversations.
 fn compare_files(
     home: &Path,
     database: Option<&Path>,
@@ -361,8 +363,8 @@ impl CheckInput<'_> {
             let below = recorded.strip_prefix(&folder.target).ok()?;
             Some(folder.link.join(below))
         };
-        let linked = self.linked_folders.iter().find_map(move_below_link);
-        linked.unwrap_or_else(|| recorded.to_path_buf())
+        let path_below_link = self.linked_folders.iter().find_map(move_below_link);
+        path_below_link.unwrap_or_else(|| recorded.to_path_buf())
     }
 
     /// Returns the position of `recorded`, the path in a row, among `files`, the rollouts of the conversation. `None`

@@ -382,7 +382,7 @@ fn recreate_database(
     finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
-/// Takes a snapshot of `files`, calls `exchange`, and returns the snapshot. If `exchange` fails, removes the snapshot,
+/// Takes a snapshot of `files`, calls `perform`, and returns the snapshot. If `perform` fails, removes the snapshot,
 /// unless the next command may finish the exchange.
 fn exchange_after_snapshot(
     context: &RepairContext<'_>,
@@ -390,13 +390,13 @@ fn exchange_after_snapshot(
     files: Vec<PathBuf>,
     repaired: Option<RepairedValues>,
     now: DateTime<Utc>,
-    exchange: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
+    perform: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
-    let begun = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
+    let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
-    exchange(begun, &snapshot).inspect_err(|_| {
+    perform(exchange, &snapshot).inspect_err(|_| {
         // After a pending exchange is finished, `history undo` needs the snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
@@ -463,11 +463,11 @@ impl LaterRows {
         });
         let old_rows = old_rows.ok()??;
         let later_rows = threads::fold_rows(database, Self::default, |later, row| {
-            let old_values = old_rows.get(&row.id);
+            let old_row = old_rows.get(&row.id);
             // The repair sets the time of a row that it adds to the mtime of the rollout.
-            let updated_ms = row.updated_ms.filter(|_| old_values.is_some());
+            let updated_ms = row.updated_ms.filter(|_| old_row.is_some());
             let has_later_time = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
-            if has_later_time || repaired.is_some_and(|r| has_new_value(&row, old_values, r)) {
+            if has_later_time || repaired.is_some_and(|values| is_changed(&row, old_row, values)) {
                 let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
                 later.rollout_ids.extend(rollout_id);
                 later.ids.push(row.id);
@@ -504,15 +504,11 @@ impl LaterRows {
     }
 }
 
-/// Returns true if the path, mode or name of the row is neither one of `old_values`, which the snapshot has, nor from
-/// the repair. Only that shows a later change: when Codex archives, migrates or renames a conversation, its times stay.
-fn has_new_value(
-    row: &ThreadRow,
-    old_values: Option<&[String; 3]>,
-    repaired: &RepairedValues,
-) -> bool {
+/// Returns true if the path, mode or name of the row is neither in `old_row`, the row in the snapshot, nor from the
+/// repair. Only that shows a later change: when Codex archives, migrates or renames a conversation, its times stay.
+fn is_changed(row: &ThreadRow, old_row: Option<&[String; 3]>, repaired: &RepairedValues) -> bool {
     let repaired_values = repaired.get(&row.id).into_iter().flatten();
-    let old_values = old_values.into_iter().flatten();
+    let old_values = old_row.into_iter().flatten();
     let known_values: Vec<_> = old_values.chain(repaired_values).collect();
     let mut values = [&row.rollout_path, &row.mode, &row.name].into_iter();
     values.any(|value| !value.is_empty() && !known_values.contains(&value))

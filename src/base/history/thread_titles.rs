@@ -37,11 +37,11 @@ impl ThreadTitles {
 /// Replaces the titles of conversations without names in their rows by their names in the index.
 pub fn replace_titles(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
-    let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
-    if unnamed.is_empty() {
+    let unnamed_ids: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
+    if unnamed_ids.is_empty() {
         return;
     }
-    let titles = ThreadTitles(ThreadNameIndex::read_some(home, &unnamed).unwrap_or_default());
+    let titles = ThreadTitles(ThreadNameIndex::read_some(home, &unnamed_ids).unwrap_or_default());
     for thread in threads {
         titles.replace_title(thread);
     }
