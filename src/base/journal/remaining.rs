@@ -140,8 +140,7 @@ impl Transaction {
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
             let path_numbers = numbers_by_path.get(&step.live);
-            let Some(path_numbers) = path_numbers.filter(|numbers| numbers.contains(&number))
-            else {
+            let Some(path_numbers) = path_numbers.filter(|n| n.contains(&number)) else {
                 self.journal.steps.push(step);
                 continue;
             };
