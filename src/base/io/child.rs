@@ -122,13 +122,13 @@ impl ChildGroup {
     /// process group. Returns `None` if the child still ran at the deadline.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
-        let mut ended = self.has_ended();
-        while !ended && Instant::now() < deadline {
+        let mut has_ended = self.has_ended();
+        while !has_ended && Instant::now() < deadline {
             thread::sleep(POLL_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
-            ended = self.has_ended();
+            has_ended = self.has_ended();
         }
         self.kill_group();
-        self.status.filter(|_| ended)
+        self.status.filter(|_| has_ended)
     }
 
     /// Closes the child's input and lets it run on, even beyond this process, for work that must

@@ -46,27 +46,27 @@ impl RetentionPolicy {
         };
         let keeps_all = keep_rules_only.is_empty();
 
-        let rules = self.match_keep_rules(items).into_iter();
-        let numbered_items = rules.zip(items).enumerate();
+        let rule_names = self.match_keep_rules(items).into_iter();
+        let numbered_items = rule_names.zip(items).enumerate();
         numbered_items
-            .map(|(index, (rules, item))| {
+            .map(|(index, (rule_names, item))| {
                 let is_excess = self.max_count > 0 && index >= self.max_count;
                 let is_old = self.max_age.is_some_and(|max| item.age >= max);
-                let is_kept = keeps_all || !rules.is_empty();
-                (is_kept && !is_excess && !is_old).then(|| rules.join(", "))
+                let is_kept = keeps_all || !rule_names.is_empty();
+                (is_kept && !is_excess && !is_old).then(|| rule_names.join(", "))
             })
             .collect()
     }
 
     /// Returns for each item the names of the keep rules that select it.
     fn match_keep_rules(&self, items: &[RetentionItem]) -> Vec<Vec<String>> {
-        let mut rules = vec![Vec::new(); items.len()];
-        for item_rules in rules.iter_mut().take(self.last as usize) {
+        let mut rule_names = vec![Vec::new(); items.len()];
+        for item_rules in rule_names.iter_mut().take(self.last as usize) {
             item_rules.push(format!("last {}", self.last));
         }
 
         if let Some(span) = self.within {
-            for (item_rules, item) in rules.iter_mut().zip(items) {
+            for (item_rules, item) in rule_names.iter_mut().zip(items) {
                 if item.age - items[0].age <= span {
                     item_rules.push("within".to_owned());
                 }
@@ -88,7 +88,7 @@ impl RetentionPolicy {
 
         for (rule, mut remaining_periods, first_day) in periods {
             let mut last_period = None;
-            for (item_rules, item) in rules.iter_mut().zip(items) {
+            for (item_rules, item) in rule_names.iter_mut().zip(items) {
                 let period = Some(first_day(item.date));
                 // The newest item of a period comes first, and its other items are skipped.
                 if last_period == period {
@@ -104,7 +104,7 @@ impl RetentionPolicy {
             }
         }
 
-        rules
+        rule_names
     }
 }
 

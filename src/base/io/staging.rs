@@ -22,7 +22,7 @@ pub struct Staging {
     folder: PathBuf,
     /// A spare open descriptor. Closing it lets the cleanup open a file even if the process is at its limit of open
     /// files.
-    spare: Option<File>,
+    reserve_descriptor: Option<File>,
     lock: Option<FileLock>,
 }
 
@@ -30,9 +30,9 @@ impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
     pub fn create_in(parent: &Path) -> Result<Self, IoError> {
         let (folder, lock) = create_locked(parent, STAGING_PREFIX)?;
-        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| discard_folder(&folder));
+        let lock_file = file_open::open(folder.join(LOCK)).inspect_err(|_| discard_folder(&folder));
         Ok(Self {
-            spare: Some(spare.at("open", &folder)?),
+            reserve_descriptor: Some(lock_file.at("open", &folder)?),
             lock: Some(lock),
             folder,
         })
@@ -51,7 +51,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // Closed first: Windows and network disks keep the name of an open file, and so the folder.
-        (self.spare, self.lock) = (None, None);
+        (self.reserve_descriptor, self.lock) = (None, None);
         // The next cleanup removes the rest.
         let _ = tree::remove(&self.folder);
     }
