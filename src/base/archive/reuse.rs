@@ -145,9 +145,7 @@ impl<'a> PreviousArchive<'a> {
 
         match manifest.members.get(location.member_index)?.holds {
             // A member is copied as a whole, so it cannot be used if it begins with an earlier file.
-            MemberContents::Files(first_index, count)
-                if first_index == location.file_index as u64 =>
-            {
+            MemberContents::Files(first, count) if first == location.file_index as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
                 let file_indices = location.file_index..location.file_index + count;

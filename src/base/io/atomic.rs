@@ -347,13 +347,8 @@ pub fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
         use rustix::io::Errno;
 
         let resolve = |path| beneath::resolve(path).at("rename", from);
-        match renameat_with(
-            CWD,
-            &*resolve(from)?,
-            CWD,
-            &*resolve(to)?,
-            RenameFlags::NOREPLACE,
-        ) {
+        let (source, target) = (resolve(from)?, resolve(to)?);
+        match renameat_with(CWD, &*source, CWD, &*target, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(()),
             // This system or file system has no exclusive rename.
             Err(e) if super::exchange::is_unsupported(e) || e == Errno::PERM => {}

@@ -159,17 +159,19 @@ impl PipedChild {
     }
 
     fn decide_stop(&mut self) {
-        if self.stop.is_none() {
-            if is_interrupted() {
-                self.stop = Some(Stop::Interrupted);
-            } else if self.is_failing_to_start() {
+        if self.stop.is_some() {
+            return;
+        }
+
+        if is_interrupted() {
+            self.stop = Some(Stop::Interrupted);
+        } else if self.is_failing_to_start() {
+            self.stop = Some(Stop::NoProgress);
+        } else if self.last_progress.elapsed() >= self.progress_timeout {
+            if self.detect_folder_change() {
+                self.mark_progress();
+            } else {
                 self.stop = Some(Stop::NoProgress);
-            } else if self.last_progress.elapsed() >= self.progress_timeout {
-                if self.detect_folder_change() {
-                    self.mark_progress();
-                } else {
-                    self.stop = Some(Stop::NoProgress);
-                }
             }
         }
     }

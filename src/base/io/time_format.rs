@@ -68,11 +68,11 @@ pub fn parse_wall_time(text: &str) -> Option<WallTime> {
     }
 
     // A weekday beside a date is not checked.
-    let day = match (iso_date, month_number, day_number, weekday) {
-        (Some(date), None, None, _) if year.is_none() => Some(date),
-        (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
-        (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),
-        (None, None, None, None) if year.is_none() => None,
+    let day = match (iso_date, year, month_number, day_number, weekday) {
+        (Some(date), None, None, None, _) => Some(date),
+        (None, year, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
+        (None, None, None, None, Some(day)) => Some(Day::Weekday(day)),
+        (None, None, None, None, None) => None,
         _ => return None,
     };
 

@@ -187,16 +187,18 @@ impl Transaction {
         let locks = DatabaseLocks::acquire(steps);
         // Lists the processes after the locks: a process that starts later finds the databases locked.
         let holders = self.find_holders(policy);
+        if !holders.is_empty() {
+            return Err(holders);
+        }
 
-        match locks {
-            Ok(locks) if holders.is_empty() => Ok(locks),
-            Err(database) if holders.is_empty() => Err(vec![Holder {
+        // Another process has locked a database, although the list does not show it.
+        locks.map_err(|database| {
+            vec![Holder {
                 pid: None,
                 name: "a process".into(),
                 why: format!("holds {} open", database.display()),
-            }]),
-            _ => Err(holders),
-        }
+            }]
+        })
     }
 
     /// Reads the clock of the file system of each staging folder, in nanoseconds since 1970.

@@ -65,20 +65,9 @@ impl PythonScan {
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
     ) -> Result<(), ContentError> {
-        let (name, packed) = (entry.name.clone(), self.packed_bytes);
+        let name = entry.name.clone();
         self.entries += 1;
-        let count = self.entries;
-        let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
-
-        // Uses the size in the header, before any content is unpacked.
-        let bytes = entry.content_at.saturating_add(entry.size);
-        let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
-
-        if has_too_many || is_too_large {
-            let message =
-                format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
-            return Err(ContentError::damaged(message));
-        }
+        self.check_claimed_size(entry)?;
 
         if name.is_manager_name() {
             // No error yet, because another tool may have compressed an archive of this program again. The manifest
@@ -113,6 +102,22 @@ impl PythonScan {
             }),
         }
 
+        Ok(())
+    }
+
+    /// Fails if the entries so far, the last of which is `entry`, are more than the archive can hold. Uses the size in
+    /// the header of `entry`, before any content is unpacked.
+    fn check_claimed_size(&self, entry: &RawEntry) -> Result<(), ContentError> {
+        let (packed, count) = (self.packed_bytes, self.entries);
+        let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
+        let bytes = entry.content_at.saturating_add(entry.size);
+        let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
+
+        if has_too_many || is_too_large {
+            let message =
+                format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
+            return Err(ContentError::damaged(message));
+        }
         Ok(())
     }
 
