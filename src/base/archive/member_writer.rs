@@ -48,7 +48,7 @@ pub(super) struct FileInMember {
     /// The position of the file in the manifest.
     pub(super) index: usize,
     /// The range of the content in the tar stream of the member, before compression.
-    pub(super) content: std::ops::Range<usize>,
+    pub(super) content_range: std::ops::Range<usize>,
 }
 
 /// The work that produces one member. [`MemberJob::run`] may run on any thread.
@@ -87,9 +87,9 @@ impl MemberJob {
                 holds,
                 files,
             } => {
-                let digests = files.into_iter().map(|FileInMember { index, content }| {
-                    let digest = ContentDigest::of(&bytes[content]);
-                    (index, digest)
+                let digests = files.into_iter().map(|file| {
+                    let digest = ContentDigest::of(&bytes[file.content_range]);
+                    (file.index, digest)
                 });
                 let digests = digests.collect();
 

@@ -61,22 +61,22 @@ pub fn pack<E: From<ArchiveError> + Send>(
                 previous,
                 files: &files,
                 buffers: &buffers,
-                void: Vec::new(),
+                void_names: Vec::new(),
                 void_members: Vec::new(),
                 group: EntryGroup {
                     bytes: buffers.take_empty(),
                     folder: None,
                     files: Vec::new(),
-                    first: 0,
+                    first_index: 0,
                     count: 0,
                 },
-                submitted: 0,
+                submitted_count: 0,
             };
 
             let mut manifest = fill(&mut writer)?;
             // The last group is seldom full, so nothing has submitted it.
             writer.submit_group()?;
-            manifest.void = writer.void;
+            manifest.void = writer.void_names;
             Ok::<_, E>((manifest, writer.void_members))
         })?
     };
@@ -92,12 +92,12 @@ pub struct PackWriter<'a> {
     files: &'a SharedFileList,
     buffers: &'a BufferPool,
     /// Large files that became shorter while they were read.
-    void: Vec<EntryName>,
+    void_names: Vec<EntryName>,
     /// Positions of the members that hold void entries.
     void_members: Vec<std::ops::Range<usize>>,
     group: EntryGroup,
     /// The number of members submitted so far.
-    submitted: usize,
+    submitted_count: usize,
 }
 
 type Jobs<'a> = Submitter<'a, MemberJob>;
@@ -109,7 +109,7 @@ struct EntryGroup {
     folder: Option<PathBuf>,
     files: Vec<FileInMember>,
     /// The position of the first entry of the group in the manifest.
-    first: u64,
+    first_index: u64,
     count: u64,
 }
 
@@ -184,7 +184,7 @@ impl PackWriter<'_> {
         let mut files = lock_files(self.files);
         self.group.files.push(FileInMember {
             index: files.len(),
-            content: start..end,
+            content_range: start..end,
         });
         self.group.count += 1;
         files.push(entry);
@@ -208,7 +208,7 @@ impl PackWriter<'_> {
 
         // Large or copied files may have been added since the last group.
         if self.group.count == 0 {
-            self.group.first = self.file_count();
+            self.group.first_index = self.file_count();
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl PackWriter<'_> {
     ) -> Result<io::Result<()>, ArchiveError> {
         self.submit_group()?;
         let file_index = self.file_count();
-        let first_member = self.submitted;
+        let first_member = self.submitted_count;
 
         let previous_head = self
             .previous
@@ -267,8 +267,8 @@ impl PackWriter<'_> {
         }
 
         if read_result.is_err() {
-            self.void.push(entry.path);
-            self.void_members.push(first_member..self.submitted);
+            self.void_names.push(entry.path);
+            self.void_members.push(first_member..self.submitted_count);
         } else {
             lock_files(self.files).push(&FileEntry {
                 digest: Some(hasher.digest()),
@@ -347,7 +347,7 @@ impl PackWriter<'_> {
     }
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
-        self.submitted += 1;
+        self.submitted_count += 1;
         // The writing thread has failed. `parallel::run_ordered` returns its error instead of this one.
         self.jobs.submit(job).map_err(|ConsumerFailed| {
             ArchiveError::Io(IoError {
@@ -359,7 +359,7 @@ impl PackWriter<'_> {
     }
 
     fn submit_group(&mut self) -> Result<(), ArchiveError> {
-        let (first_index, count) = (self.group.first, self.group.count);
+        let (first_index, count) = (self.group.first_index, self.group.count);
         if count == 0 {
             return Ok(());
         }
@@ -369,8 +369,8 @@ impl PackWriter<'_> {
             Some(_) => MemberContents::Files(first_index, count),
         };
 
-        // For folders and links. For files, `switch_group_to_folder_of` sets `first` of the next group.
-        (self.group.first, self.group.count) = (first_index + count, 0);
+        // For folders and links. For files, `switch_group_to_folder_of` sets `first_index` of the next group.
+        (self.group.first_index, self.group.count) = (first_index + count, 0);
 
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.take_empty());
         let files = std::mem::take(&mut self.group.files);

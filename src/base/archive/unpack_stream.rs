@@ -75,7 +75,7 @@ struct Checklist<'a> {
     is_python: bool,
     files: &'a FileList,
     /// Positions in `files` of the files that were not read yet.
-    missing: HashMap<NameId, usize>,
+    unread_files: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
     /// For each name of a void entry: the number of such entries that were not read yet.
@@ -95,7 +95,7 @@ impl<'a> Checklist<'a> {
             is_python,
             files: &manifest.files,
             // By name: a program that packed the files again may have changed their order.
-            missing: manifest.files.name_ids().zip(0..).collect(),
+            unread_files: manifest.files.name_ids().zip(0..).collect(),
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
             links: manifest
                 .links
@@ -143,7 +143,7 @@ impl<'a> Checklist<'a> {
     /// Removes a file from the list and returns it; `None` if the list does not have it.
     fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
         let id = self.files.name_table().find(name.as_path())?;
-        self.files.get(self.missing.remove(&id)?)
+        self.files.get(self.unread_files.remove(&id)?)
     }
 
     /// Returns true for the name of the manifest, or of the Python tool's copy of the sidecar. The manifest does not
@@ -158,7 +158,7 @@ impl<'a> Checklist<'a> {
 
     /// Returns the remaining entry with the lowest path, which the archive lacks. Ignores folders of the Python tool.
     fn find_missing(self) -> Option<EntryName> {
-        let files = self.missing.into_values();
+        let files = self.unread_files.into_values();
         let files = files.filter_map(|index| self.files.name_at(index));
         let folders = self.folders.into_iter().filter(|_| !self.is_python);
         let voids = self.voids.into_iter();
