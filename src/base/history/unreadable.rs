@@ -143,16 +143,16 @@ impl<'a> ReadabilityCheck<'a> {
 
         // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
         let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
-        let turns_of_base =
+        let count_turns_of =
             |base: &ContinuedRollout| count_turns_in(&base.path, Some(base.cut.offset));
         let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
-        let counts: Vec<_> = bases.iter().map(turns_of_base).collect();
-        let base_turns: usize = counts.iter().sum();
+        let turns_of_bases: Vec<_> = bases.iter().map(count_turns_of).collect();
+        let base_turns: usize = turns_of_bases.iter().sum();
 
         let turns_on_disk = leaf_turns + base_turns;
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                let shown_of_bases = bases.iter().zip(&counts).map(|(base, turns)| {
+                let shown_of_bases = bases.iter().zip(&turns_of_bases).map(|(base, turns)| {
                     if base.is_projected {
                         *turns
                     } else {
@@ -167,6 +167,7 @@ impl<'a> ReadabilityCheck<'a> {
             UnreadableCause::Shortened { rollout_id, .. } => {
                 self.projections.count_turns(rollout_id) + base_turns
             }
+            // In the other cases, Codex shows no turn.
             _ => 0,
         };
 
