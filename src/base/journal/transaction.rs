@@ -36,7 +36,7 @@ pub struct Transaction {
     /// files.
     reserve_descriptor: Option<File>,
     /// `None` for a transaction that is recovered.
-    pub(super) begun: Option<BeginTime>,
+    pub(super) begin_time: Option<BeginTime>,
     lock: Option<FileLock>,
 }
 
@@ -52,9 +52,9 @@ impl Transaction {
         let mut transaction = Self::from_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
 
-        let begun = BeginTime::read_after_tick(folder)?;
-        transaction.journal.begun_ns.push(begun.clock_ns);
-        transaction.begun = Some(begun);
+        let begin_time = BeginTime::read_after_tick(folder)?;
+        transaction.journal.begun_ns.push(begin_time.clock_ns);
+        transaction.begin_time = Some(begin_time);
 
         transaction.write_journal()?;
         Ok(transaction)
@@ -67,7 +67,7 @@ impl Transaction {
             journal_path: folder.join(JOURNAL_NAME),
             keeps_folders_on_drop: false,
             reserve_descriptor: None,
-            begun: None,
+            begin_time: None,
             lock: Some(lock),
         }
     }
@@ -75,9 +75,9 @@ impl Transaction {
     /// Treats writes to the old state as late from `planned` on, which is before the transaction began. Call this
     /// before folders are added.
     pub fn include_writes_since(&mut self, planned: Instant) {
-        if let Some(begun) = &mut self.begun {
-            begun.move_back(planned);
-            self.journal.begun_ns = vec![begun.clock_ns];
+        if let Some(begin_time) = &mut self.begin_time {
+            begin_time.move_back(planned);
+            self.journal.begun_ns = vec![begin_time.clock_ns];
         }
     }
 
@@ -99,8 +99,8 @@ impl Transaction {
         })?;
 
         // The clock of another file system can differ, so each folder records the begin by its own clock.
-        if let Some(begun) = &self.begun {
-            let begun_ns = begun.read_begin_ns_on(folder, self.folder())?;
+        if let Some(begin_time) = &self.begin_time {
+            let begun_ns = begin_time.read_begin_ns_on(folder, self.folder())?;
             self.journal.begun_ns.push(begun_ns);
         }
         Ok(())
@@ -235,8 +235,8 @@ impl Transaction {
         side: WriteSide,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
-        if let Some(begun) = &self.begun {
-            begun.refuse_clock_set_back(self.folder())?;
+        if let Some(begin_time) = &self.begin_time {
+            begin_time.refuse_clock_set_back(self.folder())?;
         }
 
         // The clock was not set back, so a file with a time in the future had it before the transaction. Without this

@@ -39,9 +39,9 @@ pub(super) struct BeginTime {
     /// The begin by the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin
     /// have later times, writes before it do not.
     pub(super) clock_ns: i64,
-    begun: Instant,
-    /// The value of the clock at `begun`, or less than a tick before. A busy machine delays a probe, which makes the
-    /// result of this probe too early, so the latest of several results counts.
+    begun_at: Instant,
+    /// The value of the clock at `begun_at`, or less than a tick before. A busy machine delays a probe, which makes
+    /// the result of this probe too early, so the latest of several results counts.
     clock_at_begin_ns: i64,
 }
 
@@ -49,15 +49,15 @@ impl BeginTime {
     /// Reads the clock of the file system of `folder`, and waits for its next tick, because a write in the same tick
     /// has the same time. The wait is a few milliseconds; on FAT and exFAT up to two seconds.
     pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
-        let begun = Instant::now();
+        let begun_at = Instant::now();
         let clock_ns = read_filesystem_clock_ns(folder)?;
-        let mut begin_time = Self::start(begun, clock_ns, begun.elapsed());
+        let mut begin_time = Self::start(begun_at, clock_ns, begun_at.elapsed());
 
         let mut has_ticked = false;
-        while !has_ticked && begun.elapsed() < LONGEST_TICK {
+        while !has_ticked && begun_at.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
             let later_ns = read_filesystem_clock_ns(folder)?;
-            begin_time.add_probe(later_ns, begun.elapsed());
+            begin_time.add_probe(later_ns, begun_at.elapsed());
             has_ticked = later_ns != clock_ns;
         }
 
@@ -67,11 +67,11 @@ impl BeginTime {
         Ok(begin_time)
     }
 
-    /// Starts with a value of the file system's clock, and the time from `begun` until after it was read.
-    fn start(begun: Instant, clock_ns: i64, elapsed: Duration) -> Self {
+    /// Starts with a value of the file system's clock, and the time from `begun_at` until after it was read.
+    fn start(begun_at: Instant, clock_ns: i64, elapsed: Duration) -> Self {
         Self {
             clock_ns,
-            begun,
+            begun_at,
             clock_at_begin_ns: clock_ns - to_nanoseconds(elapsed),
         }
     }
@@ -83,11 +83,11 @@ impl BeginTime {
 
     /// Moves the begin back to `earlier`, or up to a tick before it.
     pub(super) fn move_back(&mut self, earlier: Instant) {
-        let moved_by = self.begun.saturating_duration_since(earlier);
+        let moved_by = self.begun_at.saturating_duration_since(earlier);
         let tick = longest_tick(self.clock_ns);
         self.clock_at_begin_ns -= to_nanoseconds(moved_by);
         self.clock_ns = self.clock_at_begin_ns - to_nanoseconds(tick);
-        self.begun = earlier;
+        self.begun_at = earlier;
     }
 
     /// Returns the begin in nanoseconds since 1970, by the clock of the file system of `folder`. The result may be too
@@ -97,14 +97,14 @@ impl BeginTime {
             return Ok(self.clock_ns);
         }
         let mut begin_time = Self::read_after_tick(folder)?;
-        begin_time.move_back(self.begun);
+        begin_time.move_back(self.begun_at);
         Ok(begin_time.clock_ns)
     }
 
     /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove
     /// nothing.
     pub(super) fn refuse_clock_set_back(&self, folder: &Path) -> Result<(), IoError> {
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.begun_at.elapsed();
         // A tick may take 2 s, and the system may slow the clock down to correct it.
         let tolerance = Duration::from_secs(3) + elapsed / 1000;
         let expected_ns = to_nanoseconds(elapsed.saturating_sub(tolerance));
@@ -137,15 +137,16 @@ mod tests {
         // A clock with ticks of 4 ms that is 1,000 ms ahead. The machine delays three of the probes.
         let clock = |at_ms: u64| (1_001 + i64::try_from(at_ms / 4 * 4).unwrap()) * MILLISECOND + 1;
         for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {
-            let begun = Instant::now();
+            let begun_at = Instant::now();
             let mut now_ms = delays[0];
-            let mut begin_time = BeginTime::start(begun, clock(0), Duration::from_millis(now_ms));
+            let mut begin_time =
+                BeginTime::start(begun_at, clock(0), Duration::from_millis(now_ms));
             for delay in &delays[1..] {
                 let read = clock(now_ms + 5);
                 now_ms += 5 + delay;
                 begin_time.add_probe(read, Duration::from_millis(now_ms));
             }
-            begin_time.move_back(begun);
+            begin_time.move_back(begun_at);
             let least = clock(0) - 25 * MILLISECOND;
             let first = begin_time.clock_ns;
             assert!((least..=clock(0)).contains(&first), "{delays:?} {first}");

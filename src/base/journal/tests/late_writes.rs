@@ -160,8 +160,8 @@ fn a_new_state_that_was_written_before_the_undo_is_kept_and_reported() {
 fn a_clock_that_was_set_back_stops_the_exchange() {
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
-    let begun = transaction.begun.as_mut().unwrap();
-    begun.clock_ns += 3_600_000_000_000;
+    let begin_time = transaction.begin_time.as_mut().unwrap();
+    begin_time.clock_ns += 3_600_000_000_000;
     let refused = transaction.commit(steps, &NoPolicy).unwrap_err();
     assert!(refused.to_string().contains("compare times"), "{refused}");
     assert_eq!(fixture.live_state(), OLD);
