@@ -287,8 +287,8 @@ pub fn find_unfitting_projections(
     let find_unfitting = |path: PathBuf| {
         let id = parse_rollout_id(&path)?;
         let offset = projections.projected_offset(&id)?;
-        let fits = rollout::ends_line_at(&path, offset).unwrap_or(true);
-        (!fits).then_some(id)
+        let is_line_end = rollout::ends_line_at(&path, offset).unwrap_or(true);
+        (!is_line_end).then_some(id)
     };
     paths.into_iter().filter_map(find_unfitting).collect()
 }

@@ -144,8 +144,8 @@ impl Zone {
         );
 
         // In ascending order. Empty only beyond the years of tz.
-        let found = found.unwrap_or_default().into_inner();
-        let mut instants = found.iter().map(|kind| {
+        let found_times = found.unwrap_or_default().into_inner();
+        let mut instants = found_times.iter().map(|kind| {
             let (FoundDateTimeKind::Normal(time)
             | FoundDateTimeKind::Skipped {
                 before_transition: time,
