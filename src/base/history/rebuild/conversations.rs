@@ -81,6 +81,7 @@ impl RebuildConversation {
 
     fn add_rollout(&mut self, file: RolloutFile, meta: &SessionMeta) {
         self.files.push(file);
+        // The time of creation in the row takes precedence. A row without one has 0.
         if self.row.as_ref().is_none_or(|row| row.created_ms == 0) {
             self.created = self.created.take().or_else(|| meta.created());
         }
