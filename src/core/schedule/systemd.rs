@@ -67,7 +67,7 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     }
     let _ = writeln!(service, "ExecStart={}", format_exec_start(definition));
 
-    let when = match definition.options.when {
+    let trigger_lines = match definition.options.when {
         Trigger::Every(secs) => {
             format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n")
         }
@@ -85,7 +85,7 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
          Description=Timer for codex-manager {name}\n\
          \n\
          [Timer]\n\
-         {when}\
+         {trigger_lines}\
          \n\
          [Install]\n\
          WantedBy=timers.target\n"
