@@ -45,7 +45,7 @@ pub fn materialize(
             snapshot_id: snapshot.short_id(),
             contents,
             writer,
-            missing: listed_files.map(|f| f.path).zip(0..).collect(),
+            missing_files: listed_files.map(|f| f.path).zip(0..).collect(),
             progress,
         };
 
@@ -91,7 +91,7 @@ struct Repacker<'a, 'w, 'p> {
     contents: &'a SnapshotContents,
     writer: &'a mut PackWriter<'w>,
     /// The files of the manifest that were not added yet, with their positions in the manifest.
-    missing: HashMap<EntryName, usize>,
+    missing_files: HashMap<EntryName, usize>,
     progress: &'p dyn Progress,
 }
 
@@ -130,10 +130,10 @@ impl Repacker<'_, '_, '_> {
         }
     }
 
-    /// Removes a file from `missing` and returns its entry in the manifest; `None` if the manifest does not list the
-    /// file, or if the file was added already.
+    /// Removes a file from `missing_files` and returns its entry in the manifest; `None` if the manifest does not list
+    /// the file, or if the file was added already.
     fn take_missing_file(&mut self, name: &EntryName) -> Option<FileEntry> {
-        let position = self.missing.remove(name)?;
+        let position = self.missing_files.remove(name)?;
         self.contents.manifest.files.get(position)
     }
 
@@ -171,7 +171,7 @@ impl Repacker<'_, '_, '_> {
 
     /// Returns the manifest without its files and members. Fails if a file of the manifest was not added.
     fn into_manifest(self) -> Result<ArchiveManifest, ArchiveError> {
-        if let Some(name) = self.missing.keys().min() {
+        if let Some(name) = self.missing_files.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));
         }
 

@@ -134,11 +134,11 @@ pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
 fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
     list_notes(&vault_folder.join(NOTES_FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let age = locked_at - started;
+        let delay = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
-            Some((_, recorded_pid)) => recorded_pid.parse() == Ok(pid) && age > -START_TOLERANCE,
+            Some((_, recorded_pid)) => recorded_pid.parse() == Ok(pid) && delay > -START_TOLERANCE,
             // The note has no process id, because this program was killed before it knew the id.
-            None => age.abs() < START_TOLERANCE,
+            None => delay.abs() < START_TOLERANCE,
         };
         is_maker && is_free(&path)
     })

@@ -91,11 +91,11 @@ impl SnapshotTags {
                 files: number("files"),
                 bytes: number("bytes"),
                 excludes: value("excludes").is_some(),
-                excludes_conversations: value("excludes").map(|what| what == CONVERSATIONS),
+                excludes_conversations: value("excludes").map(|text| text == CONVERSATIONS),
                 skipped: number("skipped"),
                 ..Metadata::default()
             },
-            has_no_conversations: value("conversations").is_some_and(|what| what == "none"),
+            has_no_conversations: value("conversations").is_some_and(|text| text == "none"),
             profile: value("profile"),
             imported: value("archive"),
         })
