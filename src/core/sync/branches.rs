@@ -85,7 +85,7 @@ pub fn find_undecided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     let mut undecided = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
     });
-    undecided.retain(|branch| !branch.was_left_on_purpose(records));
+    undecided.retain(|branch| branch.was_left_on_purpose(records) != Some(true));
     undecided
 }
 
@@ -131,11 +131,9 @@ impl Branch {
         let (visible, hidden) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &visible, &hidden).ok()?;
 
-        let is_whole = hidden.iter().all(|slice| {
-            slice
-                .end
-                .is_none_or(|end| ends_line_at(&slice.path, end).unwrap_or_default())
-        });
+        let ends_line = |path: &Path, end| ends_line_at(path, end).unwrap_or_default();
+        let mut slices = hidden.iter();
+        let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));
 
         let path = path_in_home(home, &file)?;
         versions.has_hidden_messages().then(|| Self {
@@ -155,19 +153,17 @@ impl Branch {
     }
 
     /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
-    /// Codex continues. Returns false without such records.
-    fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
-        let was_known = || {
-            let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
-            let id = OrderedRolloutId::parse_name(&self.file)?;
-            let shown_id = OrderedRolloutId::parse_name(&self.shown)?;
-            let last_ordinal = read_last_ordinal(&self.file)?;
-            let knowledge = RewindKnowledge::read(&[records]).remove(&thread);
-            let knowledge = knowledge.unwrap_or_default();
-            let ids = knowledge.ids().chain([&id, &shown_id]).collect();
-            knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
-        };
-        was_known() == Some(true)
+    /// Codex continues. Returns `None` if records are missing, or a name or line cannot be parsed.
+    fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> Option<bool> {
+        let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
+        let id = OrderedRolloutId::parse_name(&self.file)?;
+        let shown_id = OrderedRolloutId::parse_name(&self.shown)?;
+        let last_ordinal = read_last_ordinal(&self.file)?;
+
+        let knowledge = RewindKnowledge::read(&[records]).remove(&thread);
+        let knowledge = knowledge.unwrap_or_default();
+        let ids = knowledge.ids().chain([&id, &shown_id]).collect();
+        knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
     }
 
     /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
@@ -198,7 +194,7 @@ impl Branch {
         // The decision covers the present lines: lines of a machine that does not know it yet are a new conflict.
         if let Some(key) = &continued_key {
             let known_files = [&self.file, &self.shown].into_iter();
-            let records = known_files.filter_map(|known| record_known_end(key, known));
+            let records = known_files.filter_map(|known_file| build_end_record(key, known_file));
             state.resolutions.extend(records);
         }
 
@@ -258,12 +254,12 @@ impl Branch {
     }
 }
 
-/// Returns the record that the user knew the present lines of the rollout `known` when the rollout of `key` began;
-/// `None` if both are the same rollout, or `known` has no id or no numbered line that can be read.
-fn record_known_end(key: &str, known: &Path) -> Option<String> {
-    let known_id = parse_rollout_id(known)?;
+/// Returns the record that the user knew the present lines of the rollout `known_file` when the rollout of `key` began;
+/// `None` if both are the same rollout, or `known_file` has no id or no numbered line that can be read.
+fn build_end_record(key: &str, known_file: &Path) -> Option<String> {
+    let known_id = parse_rollout_id(known_file)?;
     let is_same_rollout = rollouts::rollout_id(key)? == known_id;
-    let last_ordinal = read_last_ordinal(known)?;
+    let last_ordinal = read_last_ordinal(known_file)?;
     (!is_same_rollout).then(|| rewind_knowledge::record_name(key, &known_id, last_ordinal))
 }
 

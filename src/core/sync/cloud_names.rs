@@ -171,22 +171,19 @@ fn match_conversation(name: &str) -> Option<String> {
 /// Returns `history.jsonl` or `session_index.jsonl` if `name` is that file or a client's copy of it; `None` for other
 /// names.
 fn match_line_file(name: &str) -> Option<&'static str> {
-    ["history.jsonl", "session_index.jsonl"]
-        .into_iter()
-        .find(|file_name| {
-            let stem = file_name.trim_end_matches(".jsonl");
-            let Some(suffix) = name.strip_prefix(stem) else {
-                return false;
-            };
+    let mut file_names = ["history.jsonl", "session_index.jsonl"].into_iter();
+    file_names.find(|file_name| {
+        *file_name == name || is_copy_of_line_file(name, file_name.trim_end_matches(".jsonl"))
+    })
+}
 
-            let has_mark = suffix.starts_with([' ', '(', '-', '_', '.', '[']);
-            suffix == ".jsonl"
-                || suffix.starts_with(".jsonl.conflict")
-                || suffix.starts_with(".jsonl.") && is_conflict_copy(name)
-                || (has_mark
-                    && suffix.len() > ".jsonl".len()
-                    && suffix.strip_suffix(".jsonl").is_some())
-        })
+/// Returns true if `name` is that of a client's copy of the file `<stem>.jsonl`.
+fn is_copy_of_line_file(name: &str, stem: &str) -> bool {
+    let suffix = name.strip_prefix(stem).unwrap_or_default();
+    let has_mark_at_end = suffix.starts_with(".jsonl.conflict")
+        || suffix.starts_with(".jsonl.") && is_conflict_copy(name);
+    let mark_before_extension = suffix.strip_suffix(".jsonl").unwrap_or_default();
+    has_mark_at_end || mark_before_extension.starts_with([' ', '(', '-', '_', '.', '['])
 }
 
 /// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,

@@ -89,27 +89,26 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
 pub(crate) fn find_defect(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
-    let is_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
 
     let zeros = count_trailing_zeros(&tail);
-    if zeros >= MANY_ZEROS || zeros == tail.len() || (is_lines && zeros > 0 && !is_zstd(&head)) {
+    let is_plain_lines = format == ContentFormat::Lines && !is_zstd(&head);
+    if zeros >= MANY_ZEROS || zeros == tail.len() || (is_plain_lines && zeros > 0) {
         return Ok(Some("ends in zero bytes"));
     }
 
-    if is_lines {
-        if is_zstd(&head) {
-            let is_damaged = read_text_digest(path).is_err();
-            return Ok(is_damaged.then_some("cannot be decompressed"));
+    Ok(match format {
+        ContentFormat::Lines if is_plain_lines => {
+            (tail.last() != Some(&b'\n')).then_some("ends in the middle of a line")
         }
-        if tail.last() != Some(&b'\n') {
-            return Ok(Some("ends in the middle of a line"));
-        }
-    }
-    Ok(None)
+        ContentFormat::Lines => read_text_digest(path)
+            .is_err()
+            .then_some("cannot be decompressed"),
+        ContentFormat::Any => None,
+    })
 }
 
 /// Returns true if the last byte of the file is a newline.

@@ -21,7 +21,7 @@ struct Continuation {
 }
 
 /// Maps the id of each base, in lower case, to the rollouts that continue it. Rollouts without a base are under an
-/// empty id, so that `read_ids` includes them.
+/// empty id, so that `rollout_ids` includes them.
 #[derive(Debug, Default)]
 pub struct ContinuedRollouts(HashMap<String, Vec<Continuation>>);
 
@@ -60,7 +60,7 @@ impl ContinuedRollouts {
     }
 
     /// Returns the ids of the rollouts whose first lines were read.
-    pub(crate) fn read_ids(&self) -> HashSet<&str> {
+    pub(crate) fn rollout_ids(&self) -> HashSet<&str> {
         let rollouts = self.0.values().flatten();
         rollouts.map(|rollout| rollout.id.as_str()).collect()
     }

@@ -137,8 +137,8 @@ impl CopyReason {
 /// Returns the action for a file; docs/sync-protocol.md has the table that this function implements.
 pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
-    let propagates = rules.delete == DeletePolicy::Propagate && !facts.is_continued;
-    let lost_reason = if facts.is_continued {
+    let may_delete = rules.delete == DeletePolicy::Propagate && !facts.is_continued;
+    let copy_back_reason = if facts.is_continued {
         CopyReason::Continued
     } else {
         CopyReason::AbsentIsNotDeleted
@@ -148,10 +148,10 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         (Absent, Unchanged) if facts.is_excluded => FileDecision::Nothing,
         (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
-        (Absent, Unchanged) if propagates => FileDecision::DeleteCloud,
-        (Unchanged, Absent) if propagates && facts.deletion_requested => FileDecision::DeleteLocal,
-        (Absent, Unchanged | Changed) => FileDecision::Copy(Side::Remote, lost_reason),
-        (Unchanged | Changed, Absent) => FileDecision::Copy(Side::Local, lost_reason),
+        (Absent, Unchanged) if may_delete => FileDecision::DeleteCloud,
+        (Unchanged, Absent) if may_delete && facts.deletion_requested => FileDecision::DeleteLocal,
+        (Absent, Unchanged | Changed) => FileDecision::Copy(Side::Remote, copy_back_reason),
+        (Unchanged | Changed, Absent) => FileDecision::Copy(Side::Local, copy_back_reason),
         _ => decide_both_present(facts, rules),
     }
 }

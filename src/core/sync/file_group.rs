@@ -48,9 +48,10 @@ impl FileGroup {
 
     /// Returns a placeholder of a file to sync, if the group has only placeholders and is not blocked.
     pub(crate) fn only_placeholder(&self) -> Option<&ListedFile> {
-        let is_planned = self.is_blocked || self.files().next().is_some();
-        let mut placeholders = self.placeholders.iter();
-        placeholders.find(|file| !is_planned && !file.companion)
+        if self.is_blocked || self.files().next().is_some() {
+            return None;
+        }
+        self.placeholders.iter().find(|file| !file.companion)
     }
 }
 

@@ -97,7 +97,7 @@ impl RemoteManifests {
         own_path: &Path,
         former_ends: &[Sha256Digest],
     ) -> Result<Self, IoError> {
-        let mut all = Self {
+        let mut manifests = Self {
             former_ends: former_ends.to_vec(),
             ..Self::default()
         };
@@ -119,27 +119,25 @@ impl RemoteManifests {
                 _ => None,
             };
 
+            let shown_path = manager_folder::manifest_path(&file.name);
             let is_of_this_machine = end_digest.is_some_and(|end| former_ends.contains(&end));
             match &machine {
                 Some(_) if is_of_this_machine => {}
-                Some(_) => all.machines += 1,
-                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
+                Some(_) => manifests.machines += 1,
+                None => manifests.foreign.push(shown_path.clone()),
             }
 
             match manifest_read {
-                ManifestRead::Complete(manifest) => all.add_manifest(*manifest, machine),
-                ManifestRead::TooLarge => {
-                    all.too_large
-                        .push(manager_folder::manifest_path(&file.name));
-                }
+                ManifestRead::Complete(manifest) => manifests.add_manifest(*manifest, machine),
+                ManifestRead::TooLarge => manifests.too_large.push(shown_path),
                 // A file under another name may be anything.
                 _ if machine.is_none() => {}
-                ManifestRead::Unusable => all.incomplete.push(file.name),
-                ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
+                ManifestRead::Unusable => manifests.incomplete.push(file.name),
+                ManifestRead::NotDownloaded => manifests.not_downloaded.push(file.name),
             }
         }
 
-        Ok(all)
+        Ok(manifests)
     }
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be

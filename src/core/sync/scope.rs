@@ -142,7 +142,7 @@ pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static 
 
 /// Returns true if one of the `roots` is `folder` or is below `folder`.
 pub(crate) fn is_or_contains_root(folder: &str, roots: &[String]) -> bool {
-    roots.iter().any(|root| is_below(root, folder))
+    roots.iter().any(|root| is_at_or_below(root, folder))
 }
 
 /// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
@@ -222,7 +222,7 @@ impl Scope {
         let contains_conversations = |root: &String| {
             [home::SESSIONS, home::ARCHIVED_SESSIONS]
                 .iter()
-                .any(|folder| is_below(root, folder))
+                .any(|folder| is_at_or_below(root, folder))
         };
 
         Ok(Self {
@@ -247,7 +247,7 @@ impl Scope {
         all_roots.dedup();
 
         // Nested roots would be walked twice.
-        let is_inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
+        let is_inside = |a: &str, b: &str| a.len() > b.len() && is_at_or_below(a, b);
         let is_outermost = |root: &&str| !all_roots.iter().any(|other| is_inside(root, other));
         all_roots.iter().copied().filter(is_outermost).collect()
     }
@@ -269,7 +269,8 @@ impl Scope {
         if self.exclusion_reason(path).is_some() || self.is_excluded(path) {
             return ScopeMatch::Excluded;
         }
-        let is_inside = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
+        let is_inside =
+            self.roots.is_empty() || self.roots.iter().any(|root| is_at_or_below(path, root));
         if is_inside {
             ScopeMatch::Synced
         } else if self.has_conversations && super::rollouts::key(path).is_some() {
@@ -314,7 +315,7 @@ fn names_programs_to_run(path: &str) -> bool {
 }
 
 /// Returns true if `path` is `root` or below it.
-fn is_below(path: &str, root: &str) -> bool {
+fn is_at_or_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -37,8 +37,8 @@ pub(super) fn attest_unlisted(
     }
 
     let config = request.config;
-    let others = identity::read_remote_manifests(config, state)?;
-    if !others.not_downloaded.is_empty() {
+    let manifests = identity::read_remote_manifests(config, state)?;
+    if !manifests.not_downloaded.is_empty() {
         return Ok(());
     }
 
@@ -48,7 +48,7 @@ pub(super) fn attest_unlisted(
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
-        let mut listed = others.listed_entries(&manifest::folded_key(&last.remote.path));
+        let mut listed = manifests.listed_entries(&manifest::folded_key(&last.remote.path));
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
@@ -104,7 +104,7 @@ pub(super) fn select_published_entries(
         return Ok(entries);
     }
 
-    let others = identity::read_remote_manifests(config, state)?;
+    let manifests = identity::read_remote_manifests(config, state)?;
     let recorded_keys = state.files.keys().chain(state.deleted.keys());
     let known_keys: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
     for path in missing {
@@ -113,14 +113,15 @@ pub(super) fn select_published_entries(
         };
         let key = manifest::folded_key(path);
         let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
-        let deletions: Vec<_> = others.pending_deletions(&key).chain(own_deletion).collect();
+        let deletions = manifests.pending_deletions(&key);
+        let deletions: Vec<_> = deletions.chain(own_deletion).collect();
         let is_unknown = deletions.is_empty() && !known_keys.contains(&key);
 
         let is_shorter_deleted_text = |listed: &ManifestEntry| {
             let digest = listed.digest.to_string();
             listed.size < size && deletions.iter().any(|deletion| deletion.digest == digest)
         };
-        let mut listed = others.listed_entries(&key);
+        let mut listed = manifests.listed_entries(&key);
         let exceeds_deleted_text = rollouts::is_key(&key) && listed.any(is_shorter_deleted_text);
         if is_unknown || exceeds_deleted_text {
             entries.remove(path);

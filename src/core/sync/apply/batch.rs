@@ -110,17 +110,17 @@ impl ApplyRun<'_> {
         let config = self.request.config;
         let mut jobs = Vec::with_capacity(copies.len());
         // Folders are prepared once per batch.
-        let mut prepared = HashSet::new();
+        let mut prepared_folders = HashSet::new();
         for copy in copies {
             self.request.check_interrupt()?;
             let folder = (copy.to.side, rollouts::parent_folder(&copy.to.path));
-            let preparation = if prepared.contains(&folder) {
+            let preparation = if prepared_folders.contains(&folder) {
                 Ok(())
             } else {
                 create_folders_above(config, self.plan, &copy.to, NewFolders::Unsynced)
             };
             if preparation.is_ok() {
-                prepared.insert(folder);
+                prepared_folders.insert(folder);
             }
 
             let target = preparation.map(|()| clear_target_path(config, &copy.to));

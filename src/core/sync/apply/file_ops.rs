@@ -263,10 +263,8 @@ impl ApplyRun<'_> {
 
         let mut temp = TempFile::create_beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
-        let (copied_digest, _) = self
-            .copier
-            .copy_bytes(&mut *reader, temp.file())
-            .at("copy", source)?;
+        let copied = self.copier.copy_bytes(&mut *reader, temp.file());
+        let (copied_digest, _) = copied.at("copy", source)?;
         if copied_digest != *digest {
             return Err(changed_file_failure(source));
         }

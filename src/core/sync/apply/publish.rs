@@ -20,23 +20,22 @@ pub(super) fn publish_deletions(
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let steps = plan.steps.iter();
-    let deleted = steps.filter_map(|step| match &step.state_update {
+    let deletions = steps.filter_map(|step| match &step.state_update {
         StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
         _ => None,
     });
-    let deleted: Vec<_> = deleted.collect();
-    if deleted.is_empty() {
+    let deletions: Vec<_> = deletions.collect();
+    if deletions.is_empty() {
         return Ok(());
     }
 
     let published_before = state.own.published.clone();
-    for (key, digest) in deleted {
+    for (key, digest) in deletions {
         let earlier = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
         if earlier.is_none_or(|earlier| earlier.digest != digest) {
-            state
-                .deleted
-                .insert(key.clone(), Deletion::with_random_id(digest));
+            let deletion = Deletion::with_random_id(digest);
+            state.deleted.insert(key.clone(), deletion);
         }
     }
 
@@ -74,7 +73,8 @@ pub(super) fn publish_manifest(
 
     let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
-    if !plan.steps.is_empty() || !state_before.file.exists || state != *state_before {
+    let is_first_sync = !state_before.file.exists;
+    if is_first_sync || !plan.steps.is_empty() || state != *state_before {
         request.replica.write(&mut state)?;
     }
 

@@ -103,10 +103,8 @@ impl ApplyRun<'_> {
             last.contents.filter(|_| is_valid)
         };
         // All files that a step writes have one text, or the text is unknown.
-        let contents = self
-            .placed
-            .first()
-            .map_or_else(recorded_contents, |placed| placed.text);
+        let first_placed = self.placed.first();
+        let contents = first_placed.map_or_else(recorded_contents, |placed| placed.text);
 
         let last = SyncedFile {
             local,

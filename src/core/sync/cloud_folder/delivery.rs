@@ -72,7 +72,7 @@ impl FolderReader<'_> {
         let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
-            let problem = self.find_delivery_problem(key, &mut version, kind, last)?;
+            let problem = self.apply_records_or_find_problem(key, &mut version, kind, last)?;
             if let Some(why) = problem
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
@@ -123,7 +123,7 @@ impl FolderReader<'_> {
             }
         };
 
-        let problem = self.find_delivery_problem(key, &mut version, kind, None)?;
+        let problem = self.apply_records_or_find_problem(key, &mut version, kind, None)?;
         let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
 
         files.client_copies.push(ClientCopy {
@@ -141,7 +141,7 @@ impl FolderReader<'_> {
     /// A file is complete if it is unchanged since the last sync. A file full of zeros is incomplete. All others are
     /// complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
     /// decided by [`Self::find_incompleteness`].
-    fn find_delivery_problem(
+    fn apply_records_or_find_problem(
         &self,
         key: &str,
         version: &mut FileVersion,
@@ -247,27 +247,23 @@ impl FolderReader<'_> {
         kind: FileKind,
     ) -> Result<bool, IoError> {
         for local in &files.local {
-            if kind == FileKind::Plain {
-                let has_same_size = local.seen.stat.size == remote.seen.stat.size;
-                if has_same_size && local.read_raw_digest()? == remote.read_raw_digest()? {
-                    return Ok(true);
+            let is_contained = match kind {
+                FileKind::Plain => {
+                    let has_same_size = local.seen.stat.size == remote.seen.stat.size;
+                    has_same_size && local.read_raw_digest()? == remote.read_raw_digest()?
                 }
-                continue;
-            }
-
-            if !remote.has_complete_lines()? {
-                return Ok(false);
-            }
-            let is_contained = match local.compare_to(remote)?.relation {
-                Relation::Equal => true,
-                Relation::FirstExtends => {
-                    // Clients' copies are versions too.
-                    let remotes = files.remote.iter().chain(copies);
-                    let others = remotes.filter(|file| file.seen != remote.seen);
-                    let versions: Vec<_> = std::iter::once(local).chain(others).collect();
-                    self.have_all_attested(key, &versions)?
-                }
-                Relation::SecondExtends | Relation::Diverged => false,
+                _ if !remote.has_complete_lines()? => return Ok(false),
+                _ => match local.compare_to(remote)?.relation {
+                    Relation::Equal => true,
+                    Relation::FirstExtends => {
+                        // Clients' copies are versions too.
+                        let remotes = files.remote.iter().chain(copies);
+                        let others = remotes.filter(|file| file.seen != remote.seen);
+                        let versions: Vec<_> = std::iter::once(local).chain(others).collect();
+                        self.have_all_attested(key, &versions)?
+                    }
+                    Relation::SecondExtends | Relation::Diverged => false,
+                },
             };
             if is_contained {
                 return Ok(true);

@@ -126,16 +126,16 @@ fn parse_path_rules(
     values: SettingValues<'_>,
 ) -> Result<Vec<PathRule>, SettingsError> {
     let rules: Vec<PathRule> = values.structure("paths.map").unwrap_or_default();
-    let trim = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
+    let trim_slashes = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
     for (i, rule) in rules.iter().enumerate() {
-        let to = trim(&rule.to);
-        let fits = |other: &&PathRule| {
-            let from = trim(&other.from);
+        let to = trim_slashes(&rule.to);
+        let matches_target = |other: &&PathRule| {
+            let from = trim_slashes(&other.from);
             let rest = to.strip_prefix(&*from).filter(|_| !from.is_empty());
             rest.is_some_and(|rest| rest.starts_with(['/', '\\']))
         };
         // A later rule may match the target: it maps the folder again in the same run.
-        if let Some(other) = rules[..=i].iter().find(fits) {
+        if let Some(other) = rules[..=i].iter().find(matches_target) {
             let why = format!(
                 "{:?} is below {:?}, so each sync would map it again",
                 rule.to, other.from
@@ -219,8 +219,8 @@ fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
 pub fn sanitize_machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {
-        let keep = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if keep {
+        let is_allowed = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if is_allowed {
             name.push(c);
         } else if !name.ends_with('-') {
             name.push('-');

@@ -82,17 +82,17 @@ pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
 ) -> Result<(), PlanError> {
-    let is_many = missing.count > (missing.known / 4).max(ALLOWED_MISSING);
-    let seems_unmounted = missing.count > 0 && (is_many || !missing.has_own_manifest);
+    let is_many = missing.missing_count > (missing.known / 4).max(ALLOWED_MISSING);
+    let seems_unmounted = missing.missing_count > 0 && (is_many || !missing.has_own_manifest);
     if seems_unmounted && !request.refill {
         return Err(PlanError::MostFilesMissing {
-            missing: missing.count,
+            missing: missing.missing_count,
             known: missing.known,
             cloud: request.config.cloud.clone(),
         });
     }
 
-    let lost_too_many = missing.lost > deletion_limit(missing.known) && !request.delete_many;
+    let lost_too_many = missing.lost_count > deletion_limit(missing.known) && !request.delete_many;
     if request.refill || lost_too_many {
         missing.lost_deletions.clear();
     }
@@ -114,12 +114,12 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
     let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
-    let others = if paths.len() > 3 { ", …" } else { "" };
-    let named: Vec<_> = paths.iter().copied().take(3).collect();
+    let ellipsis = if paths.len() > 3 { ", …" } else { "" };
+    let first_paths: Vec<_> = paths.iter().copied().take(3).collect();
     let why = format!(
-        "the cloud client has not downloaded {}: {}{others}; have it download the folder, then run this command again",
+        "the cloud client has not downloaded {}: {}{ellipsis}; have it download the folder, then run this command again",
         pluralize(paths.len(), "file"),
-        named.join(", ")
+        first_paths.join(", ")
     );
     (!paths.is_empty()).then(|| NoticeList::Skipped.notice(PLACEHOLDERS, why))
 }
@@ -250,19 +250,19 @@ pub(super) fn report_incomplete(
     mut undelivered: UndeliveredFiles,
     groups: &HashMap<String, FileGroup>,
 ) {
-    let reported = collect_reported_keys(plan);
+    let reported_keys = collect_reported_keys(plan);
     let notices = &mut plan.notices;
 
     for (path, why) in &mut notices.waiting {
-        let newer = undelivered.get(&manifest::folded_key(path));
-        let newer = newer.filter(|file| !file.is_former);
-        if newer.is_none() && notices.unlisted.contains(path) {
+        let newer_file = undelivered.get(&manifest::folded_key(path));
+        let newer_file = newer_file.filter(|file| !file.is_former);
+        if newer_file.is_none() && notices.unlisted.contains(path) {
             notices.may_accept_unlisted = true;
         }
 
         // Without a newer version of another machine, the one of this machine is the newest.
         let is_local = |group: &FileGroup| !group.local.is_empty();
-        let machine = match newer {
+        let machine = match newer_file {
             Some(file) => file.missing.as_ref().map(|version| &*version.machine),
             None if groups.get(&state_key(path)).is_some_and(is_local) => Some("this machine"),
             None => None,
@@ -274,7 +274,7 @@ pub(super) fn report_incomplete(
         }
     }
 
-    undelivered.retain(|key, _| !reported.contains(key));
+    undelivered.retain(|key, _| !reported_keys.contains(key));
     for file in undelivered.into_values() {
         match file.missing {
             Some(version) if file.is_former => {

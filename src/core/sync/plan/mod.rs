@@ -111,18 +111,18 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     let copies = reader.compare_conflict_copies(&plan.steps);
     if request.config.remote == SyncRemote::Vault {
-        let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
-        plan.records.learned_resolutions.extend(dropped);
+        let drop_records = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
+        plan.records.learned_resolutions.extend(drop_records);
     }
     add_conflict_copies(&mut plan, &copies);
 
     if request.finds_needed_versions {
         reader.set_needed_sides(&mut plan.conflicts);
     }
-    let continued = reader.find_continued_conflicts(&plan.steps);
-    guards::turn_into_conflicts(&mut plan, continued);
-    let continuations = reader.find_steps_continuing_conflicts(&plan);
-    guards::hold_back_continuations(&mut plan, &continuations);
+    let continued_conflicts = reader.find_continued_conflicts(&plan.steps);
+    guards::turn_into_conflicts(&mut plan, continued_conflicts);
+    let continuation_keys = reader.find_steps_continuing_conflicts(&plan);
+    guards::hold_back_continuations(&mut plan, &continuation_keys);
 
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);

@@ -48,8 +48,8 @@ pub fn plan(
 
     let mut files = match list {
         Some(list) => {
-            let of_side = |kept: &&SnapshotFile| kept.side() == target;
-            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            let is_of_side = |file: &&SnapshotFile| file.side() == target;
+            let own: Vec<_> = list.files.iter().filter(is_of_side).cloned().collect();
             if own.is_empty() { list.files } else { own }
         }
         None => list_files(&snapshot)?,
@@ -93,7 +93,8 @@ fn choose_snapshot(
 ) -> Result<(SyncSnapshot, Option<SnapshotList>), SyncRestoreError> {
     for snapshot in find_snapshots(folder, name)? {
         let list = backup::read_file_list(&snapshot)?;
-        if !needs_local_files || !has_only_cloud_files(list.as_ref()) {
+        let is_passed_over = needs_local_files && has_only_cloud_files(list.as_ref());
+        if !is_passed_over {
             return Ok((snapshot, list));
         }
     }

@@ -10,25 +10,24 @@ use std::collections::BTreeMap;
 pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 
 impl ForkedReplicas {
-    /// Finds the replicas with several of the `heads`; `all` are the listed snapshots.
-    pub(super) fn find(heads: &[RemoteSnapshot], all: &[RemoteSnapshot]) -> Self {
-        let forked = heads.iter().filter(|head| {
-            let mut of_replica = heads.iter().filter(|other| other.replica == head.replica);
-            of_replica.nth(1).is_some()
+    /// Finds the replicas with several of the `heads`; `listed` are all snapshots of the store.
+    pub(super) fn find(heads: &[RemoteSnapshot], listed: &[RemoteSnapshot]) -> Self {
+        let forked_heads = heads.iter().filter(|head| {
+            let mut heads_of_replica = heads.iter().filter(|other| other.replica == head.replica);
+            heads_of_replica.nth(1).is_some()
         });
-
-        let forked = forked.map(|head| {
-            let of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == head.replica;
+        let last_common_numbers = forked_heads.map(|head| {
+            let is_of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == head.replica;
             let is_common = |snapshot: &&RemoteSnapshot| {
-                let mut heads = heads.iter().filter(of_replica);
-                heads.all(|head| is_based_on(head, &snapshot.id, all))
+                let mut heads_of_replica = heads.iter().filter(is_of_replica);
+                heads_of_replica.all(|head| is_based_on(head, &snapshot.id, listed))
             };
-            let common_snapshots = all.iter().filter(of_replica).filter(is_common);
+            let common_snapshots = listed.iter().filter(is_of_replica).filter(is_common);
             let last_common = common_snapshots.map(|snapshot| snapshot.number).max();
             // Publications are numbered from 1.
             (head.replica.clone(), last_common.unwrap_or(0))
         });
-        Self(forked.collect())
+        Self(last_common_numbers.collect())
     }
 
     /// Returns true if two machines may have published different versions under the id `version`.
@@ -49,23 +48,23 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for snapshot in snapshots {
-        let of_replica = by_replica.entry(&snapshot.replica).or_default();
-        of_replica.push(snapshot);
+        let snapshots_of_replica = by_replica.entry(&snapshot.replica).or_default();
+        snapshots_of_replica.push(snapshot);
     }
 
     let heads = by_replica.into_values().flat_map(|of_replica| {
         let newest_number = of_replica.iter().map(|snapshot| snapshot.number).max();
         let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
-        let is_base = |base: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, base));
-
+        let has_successor =
+            |snapshot: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, snapshot));
         // A snapshot that the store does not list yet may follow this one.
-        let may_be_replaced = |snapshot: &RemoteSnapshot| {
+        let may_have_successor = |snapshot: &RemoteSnapshot| {
             let mut newest_snapshots = of_replica.iter().filter(is_newest);
             newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
 
         let is_head = |snapshot: &&&RemoteSnapshot| {
-            is_newest(snapshot) || !is_base(snapshot) && !may_be_replaced(snapshot)
+            is_newest(snapshot) || !has_successor(snapshot) && !may_have_successor(snapshot)
         };
 
         let heads = of_replica.iter().filter(is_head).copied().cloned();

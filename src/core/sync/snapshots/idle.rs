@@ -59,7 +59,7 @@ impl<R: Remote> Join<'_, R> {
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
         let document = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
         let record = document.good().unwrap_or_default();
-        let is_idle = self.waiting.is_empty()
+        let is_idle = self.waiting_machines.is_empty()
             && self.own_head.is_some()
             && record.digest == self.read_digest_with_state(before)?;
         Ok(is_idle.then(|| SyncPlan {

@@ -42,7 +42,7 @@ impl<R: Remote> Join<'_, R> {
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
-                keeps_version: !self.forked.is_ambiguous(&file.version),
+                keeps_version: !self.forked_replicas.is_ambiguous(&file.version),
                 ..IncomingFile::default()
             })
         });
@@ -67,7 +67,7 @@ impl<R: Remote> Join<'_, R> {
     /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a
     /// version that two machines may have published with different contents.
     fn knows(&self, knowledge: &Knowledge, key: &str, version: &VersionId) -> bool {
-        !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
+        !self.forked_replicas.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
     /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge
@@ -85,8 +85,8 @@ impl<R: Remote> Join<'_, R> {
 
         let Some(own) = self.outgoing.get(key) else {
             // A file that this machine lacks and did not delete is new: the settings may not have included it before.
-            let is_deleted =
-                self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
+            let is_deleted = self.published_manifest.deleted.contains_key(key)
+                || state.deleted.contains_key(key);
             return if is_known && is_deleted {
                 VersionOrder::Known
             } else {
@@ -95,7 +95,9 @@ impl<R: Remote> Join<'_, R> {
         };
 
         let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
-        match (is_known, self.knows(other_knowledge, key, &own.version)) {
+        let other_knows_own = self.knows(other_knowledge, key, &own.version);
+        match (is_known, other_knows_own) {
+            // Two contents have one version id: the caller ignores the order of equal contents.
             _ if own.version == file.version => VersionOrder::Concurrent,
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
@@ -111,9 +113,9 @@ impl<R: Remote> Join<'_, R> {
         let Some(own_file) = self.outgoing.get(key) else {
             return false;
         };
-        let is_ambiguous = self.forked.is_ambiguous(&own_file.version);
+        let is_ambiguous = self.forked_replicas.is_ambiguous(&own_file.version);
         !is_ambiguous
-            && self.waiting.iter().any(|machine| {
+            && self.waiting_machines.iter().any(|machine| {
                 let file = machine.manifest.files.get(key);
                 file.is_some_and(|file| file.version == own_file.version)
                     && self.knows(&machine.manifest.knowledge, key, version)

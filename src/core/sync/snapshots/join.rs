@@ -35,30 +35,30 @@ pub struct Join<'r, R> {
     pub(super) tree: StagedTree,
     pub(super) position: Position,
     /// The manifest of this machine's last publication.
-    pub(super) published: SnapshotManifest,
+    pub(super) published_manifest: SnapshotManifest,
     /// The snapshot of the last publication, if the store lists it.
     pub(super) own_head: Option<RemoteSnapshot>,
     /// The files of the next snapshot, by key.
     pub(super) outgoing: BTreeMap<String, FileVersions>,
     /// Machines that are not merged yet.
-    pub(super) waiting: Vec<OtherMachine>,
+    pub(super) waiting_machines: Vec<OtherMachine>,
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
-    pub(super) forked: ForkedReplicas,
+    pub(super) forked_replicas: ForkedReplicas,
     /// For each file that this machine has in a version of another machine and has not published yet: the id of the
     /// snapshot with that version, by key.
-    pub(super) adopted: BTreeMap<String, String>,
-    pub(super) taken: TakenVersions,
+    pub(super) adopted_from: BTreeMap<String, String>,
+    pub(super) taken_versions: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
     pub(super) before_round: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
-    pub(super) deleted: BTreeMap<String, Deletion>,
+    pub(super) requested_deletions: BTreeMap<String, Deletion>,
     /// The folder in which the staged tree stays until the next run or plan.
-    pub(super) kept: PathBuf,
+    pub(super) kept_tree: PathBuf,
     /// False for a plan on a machine without a kept tree.
     keeps_tree: bool,
     /// False for a plan, which does not change the state.
-    pub(super) writes: bool,
+    pub(super) writes_state: bool,
     pub(super) is_staged: bool,
     /// True if another machine has a copy of this disk, or this disk was restored from a copy.
     pub was_copied: bool,
@@ -96,13 +96,13 @@ impl<'r, R: Remote> Join<'r, R> {
     ) -> Result<Self, R::Error> {
         let config = build_run_config(config, staging);
         let position = replica.read_position(&config, || remote.new_replica_id())?;
-        let published = replica
+        let published_manifest = replica
             .read_own_manifest(PUBLISHED_FILE)?
             .unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
 
-        let kept = kept_folder.join(replica.folder.file_name().unwrap_or_default());
+        let kept_tree = kept_folder.join(replica.folder.file_name().unwrap_or_default());
         let mut join = Self {
             remote,
             tree: StagedTree::create(staging, &config)?,
@@ -110,34 +110,35 @@ impl<'r, R: Remote> Join<'r, R> {
             scope,
             own_head: None,
             outgoing: BTreeMap::new(),
-            waiting: Vec::new(),
+            waiting_machines: Vec::new(),
             round: Vec::new(),
-            forked: ForkedReplicas::default(),
-            adopted: BTreeMap::new(),
-            taken: TakenVersions::default(),
+            forked_replicas: ForkedReplicas::default(),
+            adopted_from: BTreeMap::new(),
+            taken_versions: TakenVersions::default(),
             before_round: HashMap::new(),
-            deleted: BTreeMap::new(),
-            keeps_tree: writes_state || kept.exists(),
-            kept,
-            writes: writes_state,
+            requested_deletions: BTreeMap::new(),
+            keeps_tree: writes_state || kept_tree.exists(),
+            kept_tree,
+            writes_state,
             is_staged: false,
             was_copied: false,
             config,
             position,
-            published,
+            published_manifest,
         };
 
         let snapshots = remote.snapshots()?;
         let heads = find_heads(&snapshots);
         join.resume_from_own_head(&heads)?;
-        // After `resume_from_own_head`, which replaces `published` by the publication of a killed run.
-        join.outgoing.clone_from(&join.published.files);
-        join.deleted.clone_from(&join.published.deleted);
+        // After `resume_from_own_head`, which replaces the manifest by the publication of a killed run.
+        join.outgoing.clone_from(&join.published_manifest.files);
+        join.requested_deletions
+            .clone_from(&join.published_manifest.deleted);
 
         if join.was_copied {
             join.rename_ambiguous_versions(&heads, &snapshots);
         }
-        join.forked = ForkedReplicas::find(&heads, &snapshots);
+        join.forked_replicas = ForkedReplicas::find(&heads, &snapshots);
         join.queue_other_manifests(heads)?;
         Ok(join)
     }
@@ -159,10 +160,10 @@ impl<'r, R: Remote> Join<'r, R> {
             self.position.snapshot = Some(head.id.clone());
             self.position.number = head.number;
             self.position.knowledge.clone_from(&manifest.knowledge);
-            self.published = manifest;
+            self.published_manifest = manifest;
             self.own_head = Some(head.clone());
 
-            if self.writes {
+            if self.writes_state {
                 self.replica.record_published()?;
                 // Committed now, because this run can be killed too.
                 self.commit_run()?;
@@ -188,8 +189,9 @@ impl<'r, R: Remote> Join<'r, R> {
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
         let next = self.replica.read_own_manifest(NEXT_FILE)?;
-        let candidates = [next, Some(self.published.clone())].into_iter().flatten();
-        let candidates: Vec<_> = candidates
+        let own_manifests = [next, Some(self.published_manifest.clone())];
+        let own_manifests = own_manifests.into_iter().flatten();
+        let candidates: Vec<_> = own_manifests
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
             .collect();
         if candidates.is_empty() {
@@ -243,7 +245,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 continue;
             }
             let manifest = self.remote.manifest(&head)?;
-            self.waiting.push(OtherMachine { head, manifest });
+            self.waiting_machines.push(OtherMachine { head, manifest });
         }
         Ok(())
     }
@@ -284,7 +286,7 @@ impl<'r, R: Remote> Join<'r, R> {
             has_undecided |= !is_complete;
 
             for (key, deletion) in other.manifest.deleted {
-                self.deleted.entry(key).or_insert(deletion);
+                self.requested_deletions.entry(key).or_insert(deletion);
             }
         }
 
@@ -374,7 +376,7 @@ impl<'r, R: Remote> Join<'r, R> {
         for attempt in 1.. {
             let manifest = self.build_next_manifest(&state)?;
             let is_listed = self.own_head.is_some() || new_id.is_some();
-            if is_listed && manifest.has_same_content(&self.published) {
+            if is_listed && manifest.has_same_content(&self.published_manifest) {
                 break;
             }
 
@@ -398,7 +400,7 @@ impl<'r, R: Remote> Join<'r, R> {
             new_id = Some(snapshot_id);
 
             let rewritten_path = self.find_rewritten_file(&manifest)?;
-            self.published = manifest;
+            self.published_manifest = manifest;
             match rewritten_path {
                 None => break,
                 // The next snapshot replaces this one.
@@ -416,7 +418,7 @@ impl<'r, R: Remote> Join<'r, R> {
     pub fn keep_tree(&self) {
         if self.is_staged
             && self.keeps_tree
-            && let Err(e) = self.tree.move_links_to(&self.kept)
+            && let Err(e) = self.tree.move_links_to(&self.kept_tree)
         {
             events::info!("the staged folder is not kept: {e}: {}", e.source);
         }
@@ -433,13 +435,13 @@ impl<'r, R: Remote> Join<'r, R> {
         let files = self.list_staged_versions(state)?;
 
         // A deletion ends when the file is back or a machine cancels it.
-        let requested = state.deleted.iter().chain(&self.deleted);
+        let requested_deletions = state.deleted.iter().chain(&self.requested_deletions);
         let is_pending = |(key, deletion): &(&String, &Deletion)| {
             !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
         };
 
         let mut deleted = BTreeMap::new();
-        for (key, deletion) in requested.filter(is_pending) {
+        for (key, deletion) in requested_deletions.filter(is_pending) {
             deleted
                 .entry(key.clone())
                 .or_insert_with(|| deletion.clone());

@@ -34,23 +34,24 @@ impl<R: Remote> Join<'_, R> {
     pub(super) fn write_first_state(&mut self) -> Result<(), RemoteError> {
         let run_replica = self.replica.of_unpublished_run();
         let taken = document::read(&run_replica.run_folder().join(TAKEN_FILE))?;
-        let killed = run_replica.read()?;
+        let killed_state = run_replica.read()?;
 
         let mut state = self.replica.read()?;
         // The run has a state file of its own, which is not damaged.
         let initial_damage = state.file.damage.take();
-        if initial_damage.is_some() && self.writes {
+        if initial_damage.is_some() && self.writes_state {
             self.replica.keep_damaged_file()?;
         }
 
         // Decisions that a killed run recorded stay.
-        state.resolutions.extend(killed.resolutions.iter().cloned());
+        let killed_records = killed_state.resolutions.iter().cloned();
+        state.resolutions.extend(killed_records);
         self.adopt_synced(&state);
-        self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
+        self.adopt_taken(taken.good().unwrap_or_default(), &killed_state, &mut state)?;
         self.match_published(&mut state);
 
         // A plan writes its state below the staged tree instead.
-        self.replica = if self.writes {
+        self.replica = if self.writes_state {
             run_replica
         } else {
             let folder = self.tree.root.join("state");
@@ -77,15 +78,15 @@ impl<R: Remote> Join<'_, R> {
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
         for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(version) = file.version.clone() {
-                let files = file.files.clone();
-                let versions = self.taken.files.entry(file.key.clone()).or_default();
+                let (key, files) = (file.key.clone(), file.files.clone());
+                let versions = self.taken_versions.files.entry(key).or_default();
                 versions.push(FileVersions { files, version });
             }
         }
 
-        if self.writes && !self.taken.files.is_empty() {
+        if self.writes_state && !self.taken_versions.files.is_empty() {
             let path = self.replica.run_folder().join(TAKEN_FILE);
-            document::write(&path, &self.taken)?;
+            document::write(&path, &self.taken_versions)?;
         }
         Ok(())
     }
@@ -93,12 +94,12 @@ impl<R: Remote> Join<'_, R> {
     /// Adopts the versions of other machines that this machine has from an earlier sync through a folder: the state
     /// records them as synced, but this machine has not published the files.
     fn adopt_synced(&mut self, state: &SyncState) {
-        for other in &self.waiting {
+        for other in &self.waiting_machines {
             for (key, file) in &other.manifest.files {
                 let is_synced = |last| file.is_synced_as(last);
                 if !self.outgoing.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
                     let id = other.head.id.clone();
-                    self.adopted.insert(key.clone(), id);
+                    self.adopted_from.insert(key.clone(), id);
                     self.outgoing.insert(key.clone(), file.clone());
                 }
             }
@@ -115,41 +116,42 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (index, file) in versions.into_iter().enumerate() {
-                let is_same = |known: Option<&FileVersions>| {
-                    known.is_some_and(|known| known.has_same_files(&file))
+                let has_same_files = |other: Option<&FileVersions>| {
+                    other.is_some_and(|other| other.has_same_files(&file))
                 };
                 let is_merged = self.position.knowledge.knows(&key, &file.version)
-                    || is_same(self.outgoing.get(&key));
+                    || has_same_files(self.outgoing.get(&key));
                 if is_merged {
                     continue;
                 }
 
                 // The killed run may have recorded the files of both sides. Without its record, the home is searched.
                 let recorded_file = killed_state.files.get(&key);
-                let placed = match recorded_file.filter(|last| file.is_synced_as(last)) {
+                let record = match recorded_file.filter(|last| file.is_synced_as(last)) {
                     Some(last) => Some(last.clone()),
-                    None => find_placed(&self.config, &file)?,
+                    None => find_in_home(&self.config, &file)?,
                 };
 
                 // An earlier killed run placed the first version, and the user may have changed the file since.
-                let was_placed = index == 0 && taken.placed.contains(&key);
-                if placed.is_none() && !was_placed {
+                let was_placed_earlier = index == 0 && taken.placed.contains(&key);
+                if record.is_none() && !was_placed_earlier {
                     continue;
                 }
 
-                let mut others = self.waiting.iter();
-                if let Some(holder) = others.find(|other| is_same(other.manifest.files.get(&key))) {
-                    self.adopted.insert(key.clone(), holder.head.id.clone());
+                let mut machines = self.waiting_machines.iter();
+                let holder = machines.find(|other| has_same_files(other.manifest.files.get(&key)));
+                if let Some(other) = holder {
+                    self.adopted_from.insert(key.clone(), other.head.id.clone());
                 }
 
                 // If the home has another content now, [`Self::match_published`] records the version.
-                if let Some(placed) = placed {
-                    state.files.insert(key.clone(), placed);
+                if let Some(record) = record {
+                    state.files.insert(key.clone(), record);
                 }
 
                 self.outgoing.insert(key.clone(), file.clone());
-                self.taken.files.insert(key.clone(), vec![file]);
-                self.taken.placed.insert(key.clone());
+                self.taken_versions.files.insert(key.clone(), vec![file]);
+                self.taken_versions.placed.insert(key.clone());
             }
         }
         Ok(())
@@ -189,7 +191,7 @@ fn to_synced(local: SideFile, path: &str, entry: &ManifestEntry) -> SyncedFile {
 }
 
 /// Returns the record of a file of the home that has the content of a version; `None` if no file has it.
-fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
+fn find_in_home(config: &SyncConfig, file: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
     for (path, entry) in &file.files {
         let full_path = config.file_path(Side::Local, path);
         let Some(stat) = Stat::read(&full_path)?.filter(|stat| stat.size == entry.size) else {

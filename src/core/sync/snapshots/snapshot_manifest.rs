@@ -155,7 +155,7 @@ impl SnapshotManifest {
         let mut manifest = Self::default();
         let mut outside_path = None;
         let parsed = sealed_lines::parse(BufReader::new(from), |line| match line {
-            SnapshotLine::File(path, ..) if is_left_out(&path) => {}
+            SnapshotLine::File(path, ..) if is_unsupported_name(&path) => {}
             SnapshotLine::File(path, ..) if !is_allowed_path(&path) => outside_path = Some(path),
             line => manifest.add_line(line),
         });
@@ -216,7 +216,7 @@ pub(super) fn is_allowed_path(path: &str) -> bool {
 
 /// Returns true if this system can have no file of this name. On Windows, a backslash separates folders, so such a file
 /// stays in the snapshots of other machines.
-fn is_left_out(path: &str) -> bool {
+fn is_unsupported_name(path: &str) -> bool {
     cfg!(windows) && path.contains('\\')
 }
 

@@ -26,7 +26,7 @@ impl<R: Remote> Join<'_, R> {
     /// # Errors
     /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
     pub fn stage(&mut self) -> Result<bool, R::Error> {
-        if self.is_staged && self.waiting.is_empty() {
+        if self.is_staged && self.waiting_machines.is_empty() {
             return Ok(false);
         }
 
@@ -67,7 +67,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Returns true if machines are left for a further round.
     pub fn has_further_round(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting_machines.is_empty()
     }
 
     /// Moves waiting machines into the round. A machine keeps waiting if a machine before it has another version of a
@@ -75,12 +75,12 @@ impl<R: Remote> Join<'_, R> {
     fn fill_round(&mut self, state: &SyncState) {
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
-        let incoming = self.waiting.iter();
+        let incoming = self.waiting_machines.iter();
         let incoming: Vec<_> = incoming
             .map(|other| self.find_incoming(state, other))
             .collect();
 
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let waiting = std::mem::take(&mut self.waiting_machines).into_iter();
         let waiting_with_changes = waiting.zip(incoming);
         for (other, mut incoming) in order_newest_first(waiting_with_changes.collect()) {
             let collides = |file: &IncomingFile| {
@@ -91,7 +91,7 @@ impl<R: Remote> Join<'_, R> {
 
             if incoming.iter().any(collides) {
                 postponed_keys.extend(incoming.into_iter().map(|file| file.key));
-                self.waiting.push(other);
+                self.waiting_machines.push(other);
                 continue;
             }
 
@@ -158,7 +158,7 @@ impl<R: Remote> Join<'_, R> {
         incoming_keys: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Stat>, IoError> {
         let mut reused_stats = BTreeMap::new();
-        for (key, files) in self.tree.reuse_kept(&self.kept)? {
+        for (key, files) in self.tree.reuse_kept(&self.kept_tree)? {
             let published = self.outgoing.get(&key);
             let published = published.filter(|_| !incoming_keys.contains(&*key));
             let synced_text = state.files.get(&key).and_then(|last| last.contents);
@@ -234,39 +234,40 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches the `missing` files: adopted versions from the snapshots of the other machines, all others from this
+    /// Fetches the `missing_files`: adopted versions from the snapshots of the other machines, all others from this
     /// machine's last snapshot. Returns the files that no listed snapshot has.
     pub(super) fn fetch_own_versions(
         &self,
-        mut missing: BTreeMap<String, ManifestEntry>,
+        mut missing_files: BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, ManifestEntry>, R::Error> {
-        let machines = self.waiting.iter();
+        let machines = self.waiting_machines.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
             let id = &other.head.id;
-            let is_adopted = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
-            let (adopted, others) = missing.into_iter().partition(|(path, _)| is_adopted(path));
-            missing = others;
-            self.fetch_files(&other.head, &other.manifest, &adopted)?;
+            let is_adopted = |path: &String| self.adopted_from.get(&state_key(path)) == Some(id);
+            let (adopted_files, other_files) = missing_files
+                .into_iter()
+                .partition(|(path, _)| is_adopted(path));
+            missing_files = other_files;
+            self.fetch_files(&other.head, &other.manifest, &adopted_files)?;
         }
 
         let Some(head) = &self.own_head else {
-            return Ok(missing);
+            return Ok(missing_files);
         };
 
         let is_published = |(path, entry): &(String, ManifestEntry)| {
-            let published = self.published.files.get(&state_key(path));
-            let published = published.and_then(|versions| versions.files.get(path));
-            published.is_some_and(|published| published.digest == entry.digest)
+            let versions = self.published_manifest.files.get(&state_key(path));
+            let published_entry = versions.and_then(|versions| versions.files.get(path));
+            published_entry.is_some_and(|published| published.digest == entry.digest)
         };
-        let (mut published, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            missing.into_iter().partition(is_published);
-
+        let (mut published_files, mut lost_files): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            missing_files.into_iter().partition(is_published);
         // A file differs from its entry if the user rewrote it while a killed run published it.
-        let differing = self.fetch_matching(head, &self.published, &published)?;
-        for path in differing.keys() {
-            lost.extend(published.remove_entry(path));
+        let differences = self.fetch_matching(head, &self.published_manifest, &published_files)?;
+        for path in differences.keys() {
+            lost_files.extend(published_files.remove_entry(path));
         }
-        Ok(lost)
+        Ok(lost_files)
     }
 
     /// Places the files `wanted_files` of a snapshot.
@@ -425,7 +426,7 @@ impl<R: Remote> Join<'_, R> {
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
 /// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn order_newest_first(
-    mut rest: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    mut remaining: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
     let replaces_any = |other: &OtherMachine, machine: &OtherMachine, files: &[IncomingFile]| {
         let mut keys = files.iter().map(|file| &file.key);
@@ -433,15 +434,15 @@ fn order_newest_first(
     };
 
     let mut ordered = Vec::new();
-    while !rest.is_empty() {
+    while !remaining.is_empty() {
         let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
-            let mut others = rest.iter();
+            let mut others = remaining.iter();
             others.any(|(other, _)| replaces_any(other, machine, incoming))
         };
 
         // Two machines can each have replaced a file of the other one; then the first one is taken.
-        let next = rest.iter().position(|item| !is_replaced(item)).unwrap_or(0);
-        ordered.push(rest.remove(next));
+        let next = remaining.iter().position(|item| !is_replaced(item));
+        ordered.push(remaining.remove(next.unwrap_or(0)));
     }
     ordered
 }

@@ -156,7 +156,7 @@ impl<'a> FactReader<'a> {
     fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
         let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
         let have_both_changed = is_changed(file.facts.local) && is_changed(file.facts.remote);
-        let (Some(local), true) = (&file.local, have_both_changed) else {
+        let Some(local) = file.local.as_ref().filter(|_| have_both_changed) else {
             return Ok(false);
         };
 
@@ -207,8 +207,8 @@ impl<'a> FactReader<'a> {
         let last_digest = file.last.and_then(SyncedFile::text_digest);
         let is_of_last_sync = digest.is_some() && digest == last_digest;
         let is_own = own_versions.iter().any(|own| Some(own.digest) == digest);
-
-        if facts.local != Unchanged && is_own && !is_replaced && !is_of_last_sync {
+        let is_unrecorded_upload = is_own && !is_replaced && !is_of_last_sync;
+        if facts.local != Unchanged && is_unrecorded_upload {
             // The killed run uploaded this version; then the user edited the local file.
             (file.facts.local, file.facts.remote) = (Changed, Unchanged);
         } else if file.last.is_some() {
@@ -225,33 +225,28 @@ impl<'a> FactReader<'a> {
         remote: &FileVersion,
         is_replaced: bool,
     ) -> Result<FormerVersion, IoError> {
-        let is_unlisted = remote.attested.is_none();
-        let has_other_machines = self.records.state.has_other_machines;
-
-        // Without other machines, only the user or the cloud client can have brought the replaced version back.
-        if is_replaced && is_unlisted && !has_other_machines {
-            return Ok(FormerVersion::Unlisted);
-        }
-
-        let is_older = if is_unlisted {
-            is_replaced
-        } else {
+        if remote.attested.is_some() {
             // The mtimes decide too: a user who returns to an old text writes it later. A truncated copy can be
             // attested by a machine that found it before any manifest had arrived.
-            remote.mtime_ns < local.mtime_ns
-                && (is_replaced || remote.is_truncated_copy_of(local)?)
-        };
-        if is_older {
-            return Ok(FormerVersion::Older);
+            let is_older = remote.mtime_ns < local.mtime_ns
+                && (is_replaced || remote.is_truncated_copy_of(local)?);
+            return Ok(if is_older {
+                FormerVersion::Older
+            } else {
+                FormerVersion::No
+            });
         }
 
-        // `--accept-unlisted` uses versions that no machine lists.
         let looks_older = || self.newer_side(local, remote) == Some(Side::Local);
-        let is_accepted = is_unlisted && self.request.accept_unlisted;
-        Ok(if is_accepted && has_other_machines && looks_older() {
-            FormerVersion::Unlisted
-        } else {
-            FormerVersion::No
+        Ok(match (is_replaced, self.records.state.has_other_machines) {
+            (true, true) => FormerVersion::Older,
+            // Without other machines, only the user or the cloud client can have brought the replaced version back.
+            (true, false) => FormerVersion::Unlisted,
+            // `--accept-unlisted` uses versions that no machine lists.
+            (false, true) if self.request.accept_unlisted && looks_older() => {
+                FormerVersion::Unlisted
+            }
+            (false, _) => FormerVersion::No,
         })
     }
 
@@ -305,9 +300,9 @@ impl<'a> FactReader<'a> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_unchanged = file.facts.is_unchanged();
         if is_unchanged || relation == Some(Relation::Equal) {
-            let is_digest_known =
-                is_unchanged && (file.contents.is_some() || kind != FileKind::Rollout);
-            if !is_digest_known && let (Some(local), Some(_)) = (&file.local, &file.remote) {
+            let needs_digest =
+                !is_unchanged || (kind == FileKind::Rollout && file.contents.is_none());
+            if needs_digest && let (Some(local), Some(_)) = (&file.local, &file.remote) {
                 // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
                 file.contents = Some(local.read_text_digest()?);
             }

@@ -56,10 +56,12 @@ impl<'a> FactReader<'a> {
         deletions.first()?;
 
         let placeholders = self.groups.values().flat_map(|group| &group.placeholders);
-        let missing = plan.notices.undelivered.iter().map(|file| &file.path);
+        let undelivered_paths = plan.notices.undelivered.iter().map(|file| &file.path);
         let left_alone = plan.notices.waiting.iter().chain(&plan.notices.skipped);
-        let read_ids = self.continued().read_ids();
-        let paths = placeholders.map(|file| &file.path).chain(missing);
+        let read_ids = self.continued().rollout_ids();
+
+        let paths = placeholders.map(|file| &file.path);
+        let paths = paths.chain(undelivered_paths);
         let paths = paths.chain(left_alone.map(|(path, _)| path));
         let keys = paths.filter_map(|path| Some((rollouts::key(path)?, path)));
         // A rollout on both sides is read in the home only, where its first line may be incomplete.
@@ -67,8 +69,8 @@ impl<'a> FactReader<'a> {
         let ids = keys
             .chain(copied_keys)
             .filter_map(|(key, path)| rollouts::rollout_id(&key).map(|id| (id, path)));
-        let unread = ids.filter(|(id, _)| !read_ids.contains(&**id));
-        unread.max().map(|(id, path)| (id, path.clone()))
+        let unread_rollouts = ids.filter(|(id, _)| !read_ids.contains(&**id));
+        unread_rollouts.max().map(|(id, path)| (id, path.clone()))
     }
 
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout

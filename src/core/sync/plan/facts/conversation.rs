@@ -81,9 +81,12 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the newest rollout of a rewound thread is archived. `None` for a thread that was not rewound.
     fn is_thread_archived(&self, key: &str) -> Option<bool> {
-        // Parses the key only if the home has a rewound thread.
-        let id = (!self.newest_rewinds.is_empty()).then(|| rollouts::id(key))??;
-        let newest = self.newest_rewinds.get(&id.to_lowercase())?;
+        // The key is parsed only if the home has a rewound thread.
+        if self.newest_rewinds.is_empty() {
+            return None;
+        }
+        let thread = rollouts::id(key)?.to_lowercase();
+        let newest = self.newest_rewinds.get(&thread)?;
         Some(newest.is_archived)
     }
 

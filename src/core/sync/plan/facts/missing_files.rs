@@ -16,16 +16,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub(crate) struct MissingFiles {
     /// Number of known files that the cloud folder lacks. Files that a machine deleted or that the configuration no
     /// longer includes are not missing.
-    pub(crate) count: usize,
+    pub(crate) missing_count: usize,
     /// Number of files of the last sync that the configuration still includes.
     pub(crate) known: usize,
     pub(crate) has_own_manifest: bool,
     /// Keys of files that a side lacks, and whose records the sync removes from the state.
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
-    pub(crate) lost: usize,
-    /// For the files in `lost`, the digest of the last text, by key. They are published as deletions, because another
-    /// machine that has such a file would restore it.
+    pub(crate) lost_count: usize,
+    /// For the lost files, the digest of the last text, by key. They are published as deletions,
+    /// because another machine that has such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
@@ -56,7 +56,7 @@ impl FactReader<'_> {
                     !group.remote.is_empty() || group.has_placeholder() || group.is_blocked;
                 // If a manifest in the folder lists the deletion, the folder is mounted and the file is not missing.
                 if !may_be_remote && !records.has_deletion(key) {
-                    files.count += 1;
+                    files.missing_count += 1;
                 }
             } else if self.is_out_of_scope(last) {
                 // The record of an excluded file stays, in case the file is included again. If a side has lost the file
@@ -70,8 +70,8 @@ impl FactReader<'_> {
                 // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
                 files.forgotten.push(key.clone());
             } else if !self.is_excluded_locally(key) {
-                files.count += 1;
-                files.lost += 1;
+                files.missing_count += 1;
+                files.lost_count += 1;
                 files.forgotten.push(key.clone());
                 if publishes_deletions && let Some(digest) = last.text_digest() {
                     files.lost_deletions.insert(key.clone(), digest);

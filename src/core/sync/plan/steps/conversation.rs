@@ -45,7 +45,8 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
     if let Some(chosen) = &chosen {
-        published_records = draft.keep_losing_version(chosen);
+        draft.keep_losing_version(chosen);
+        published_records = draft.list_published_records(chosen);
         state_update = draft.add_copies_and_moves(chosen);
     }
 
@@ -140,18 +141,21 @@ impl<'a> ConversationDraft<'a> {
         self.ops.extend(copies.cloned().map(Op::KeepConflictCopy));
     }
 
-    /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged. Returns the records to
-    /// publish before the step: versions that no machine has to wait for any more, or deletions that an upload cancels.
-    fn keep_losing_version(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
-        let conversation = &self.file.conversation;
-        let winner = chosen.from.seen.side;
+    /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged.
+    fn keep_losing_version(&mut self, chosen: &ChosenVersion<'_>) {
         if chosen.why.is_some() && self.is_diverged {
-            let losers = conversation.losers.iter();
-            self.keep_copies(losers.filter(|copy| copy.from.side != winner));
+            let losers = self.file.conversation.losers.iter();
+            self.keep_copies(losers.filter(|copy| copy.from.side != chosen.from.seen.side));
         }
+    }
+
+    /// Returns the records to publish before the step: versions that no machine has to wait for any more, or deletions
+    /// that an upload cancels.
+    fn list_published_records(&self, chosen: &ChosenVersion<'_>) -> Vec<String> {
+        let file = self.file;
         match chosen.why {
-            Some(CopyReason::Rewritten) if !self.is_diverged => conversation.given_up.clone(),
-            Some(_) if winner == Side::Local => self.file.cancelled_deletions.clone(),
+            Some(CopyReason::Rewritten) if !self.is_diverged => file.conversation.given_up.clone(),
+            Some(_) if chosen.from.seen.side == Side::Local => file.cancelled_deletions.clone(),
             _ => Vec::new(),
         }
     }
