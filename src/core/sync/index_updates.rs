@@ -302,9 +302,9 @@ impl CodexIndex<'_> {
 /// Returns the updates of rollouts of which Codex may have indexed another text. A new rollout is among them, because
 /// it may have been on this machine before, with other turns.
 fn filter_rewritten(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
-    let rewritten = [ContentChange::New, ContentChange::Replaced];
-    let all = updates.iter();
-    all.filter(move |update| rewritten.contains(&update.change))
+    let rewriting_changes = [ContentChange::New, ContentChange::Replaced];
+    let updates = updates.iter();
+    updates.filter(move |update| rewriting_changes.contains(&update.change))
 }
 
 /// Finds all rollouts of the updated conversations on disk, because Codex may continue a rollout that this run did not

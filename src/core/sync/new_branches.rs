@@ -25,11 +25,11 @@ type Rollouts = BTreeMap<OrderedRolloutId, KeyedRollout>;
 #[derive(Default)]
 struct ChangedThread {
     /// The rollouts that the plan copies to this machine, with their paths on the remote side.
-    arrived: Rollouts,
+    downloads: Rollouts,
     /// The ids of rollouts that the plan uploads for the first time.
     first_uploads: BTreeSet<OrderedRolloutId>,
     /// The ids of rollouts that diverged: each side has lines that the other side lacks.
-    diverged: BTreeSet<OrderedRolloutId>,
+    diverged_ids: BTreeSet<OrderedRolloutId>,
     /// The keys of the rollouts that the plan uploads or downloads.
     keys: BTreeSet<String>,
 }
@@ -102,8 +102,8 @@ fn find_new_branches(
     changed: &ChangedThread,
     knowledge: &RewindKnowledge,
 ) -> Vec<String> {
-    let arrived = &changed.arrived;
-    let ids = local.keys().chain(arrived.keys());
+    let downloads = &changed.downloads;
+    let ids = local.keys().chain(downloads.keys());
     // The records of a newer rollout arrive before the rollout, so the ids in `knowledge` count too.
     let ids: BTreeSet<&OrderedRolloutId> = ids.chain(knowledge.ids()).collect();
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
@@ -112,23 +112,24 @@ fn find_new_branches(
 
     // Of the local branches, only the shown one and diverged ones can be new. An earlier sync has recorded the others.
     let shown_rollout = local.last_key_value();
-    let diverged = local
+    let diverged_rollouts = local
         .iter()
-        .filter(|(id, _)| changed.diverged.contains(*id));
-    let local_ends = shown_rollout.into_iter().chain(diverged);
-    let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
+        .filter(|(id, _)| changed.diverged_ids.contains(*id));
+    let local_ends = shown_rollout.into_iter().chain(diverged_rollouts);
+    let local_ends = local_ends.filter(|(id, _)| !downloads.contains_key(*id));
 
     // In a diverged rollout, a line number does not tell which lines the user knew.
-    let has_diverged =
-        |id: &OrderedRolloutId| changed.diverged.contains(id) || knowledge.has_diverged(id, &ids);
+    let has_diverged = |id: &OrderedRolloutId| {
+        changed.diverged_ids.contains(id) || knowledge.has_diverged(id, &ids)
+    };
     let was_unknown = |id: &OrderedRolloutId, path: &Path| {
         let last_ordinal = read_last_ordinal(path);
         last_ordinal.is_some_and(|last| knowledge.knows(newest, (id, last), &ids) == Some(false))
     };
-    let hidden = local_ends.chain(arrived).filter(|(id, rollout)| {
+    let new_ends = local_ends.chain(downloads).filter(|(id, rollout)| {
         *id != newest && (has_diverged(id) || was_unknown(id, &rollout.path))
     });
-    hidden.map(|(_, rollout)| rollout.key.clone()).collect()
+    new_ends.map(|(_, rollout)| rollout.key.clone()).collect()
 }
 
 /// Returns the threads with a rollout that the plan uploads or downloads, by thread id in lower case.
@@ -157,10 +158,10 @@ fn find_changed_threads(
                 key: step.key.clone(),
                 path: config.file_path(Side::Remote, path),
             };
-            changed.arrived.insert(ids.rollout.clone(), rollout);
+            changed.downloads.insert(ids.rollout.clone(), rollout);
         }
         if step.replaces_lines {
-            changed.diverged.insert(ids.rollout.clone());
+            changed.diverged_ids.insert(ids.rollout.clone());
         }
         if is_uploaded && !state.files.contains_key(&step.key) {
             changed.first_uploads.insert(ids.rollout);
@@ -174,7 +175,7 @@ fn find_changed_threads(
         if let Some(ids) = key.and_then(|key| rollouts::ids(&key))
             && let Some(changed) = threads.get_mut(&ids.thread)
         {
-            changed.diverged.insert(ids.rollout);
+            changed.diverged_ids.insert(ids.rollout);
         }
     }
 

@@ -20,9 +20,9 @@ pub(crate) struct Records {
     pub(crate) conflict_copies: ConflictCopies,
     pub(crate) manifests: RemoteManifests,
     /// Versions in the ledger that this machine attests.
-    own: VersionsByKey,
+    own_versions: VersionsByKey,
     /// Versions in the ledger that a killed run may have downloaded without recording them in the state.
-    downloaded: VersionsByKey,
+    downloaded_versions: VersionsByKey,
 }
 
 impl Records {
@@ -38,8 +38,8 @@ impl Records {
             state,
             conflict_copies: ConflictCopies::read(&replica.folder, &config.cloud)?,
             manifests,
-            own: group_by_key(ledger.earlier.into_iter().chain(ledger.files)),
-            downloaded: group_by_key(ledger.downloaded),
+            own_versions: group_by_key(ledger.earlier.into_iter().chain(ledger.files)),
+            downloaded_versions: group_by_key(ledger.downloaded),
         })
     }
 
@@ -49,12 +49,12 @@ impl Records {
 
     /// Returns the versions of a file that this machine attests.
     pub(crate) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
-        find_versions(&self.own, key)
+        find_versions(&self.own_versions, key)
     }
 
     /// Returns the versions of a file that a killed run may have downloaded.
     pub(crate) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
-        find_versions(&self.downloaded, key)
+        find_versions(&self.downloaded_versions, key)
     }
 
     /// Returns the versions of a file that other machines or this one attest.

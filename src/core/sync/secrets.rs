@@ -139,10 +139,10 @@ pub fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
 /// `author.json`.
 pub(super) fn has_stem_and_extension(name: &str, stem: &str, extension: &str) -> bool {
     name.match_indices(stem).any(|(index, _)| {
-        let (before, rest) = (&name[..index], &name[index + stem.len()..]);
+        let (before, after) = (&name[..index], &name[index + stem.len()..]);
         let is_word = |c: char| c.is_alphanumeric();
-        let is_separate = !before.ends_with(is_word) && !rest.starts_with(is_word);
-        rest.starts_with(extension) || (is_separate && rest.contains(extension))
+        let is_separate = !before.ends_with(is_word) && !after.starts_with(is_word);
+        after.starts_with(extension) || (is_separate && after.contains(extension))
     })
 }
 

@@ -96,7 +96,7 @@ impl ApplyRun<'_> {
         outcome = outcome.and_then(|()| self.request.check_interrupt());
         for ((index, step), named_file) in (first_index..).zip(steps).zip(named_files) {
             let recorded = named_file.and_then(|NamedFile { placed, .. }| {
-                self.placed = vec![placed];
+                self.placed_files = vec![placed];
                 self.record_step(step, report)
             });
             report.add_result(index, step, recorded)?;

@@ -106,7 +106,7 @@ impl ApplyRun<'_> {
         if !move_into_place(staged.temp, &staged.target, planned_stat)? {
             return Err(changed_file_failure(&staged.target));
         }
-        self.placed.push(staged.placed);
+        self.placed_files.push(staged.placed);
         Ok(())
     }
 

@@ -125,7 +125,7 @@ fn apply_steps(
         state,
         not_backed_up,
         plan,
-        placed: Vec::new(),
+        placed_files: Vec::new(),
     };
     let outcome = run.apply_steps(&plan.steps, report);
     // Even after a failure, because the completed steps have to stay recorded.

@@ -28,7 +28,7 @@ pub(super) struct ApplyRun<'a> {
     pub(super) not_backed_up: Vec<(SnapshotFile, String)>,
     pub(super) plan: &'a SyncPlan,
     /// Files that the current step has written.
-    pub(super) placed: Vec<PlacedFile>,
+    pub(super) placed_files: Vec<PlacedFile>,
 }
 
 impl ApplyRun<'_> {
@@ -84,9 +84,10 @@ impl ApplyRun<'_> {
         remote: &Placement,
     ) -> Result<(), StepFailure> {
         let to_file = |side, placement: &Placement| {
-            let mut placed = self.placed.iter();
-            let placed = placed.find(|file| file.to.side == side && file.to.path == placement.path);
-            let stat = placed.map(|placed| placed.stat).or(placement.stat)?;
+            let is_at_placement =
+                |file: &&PlacedFile| file.to.side == side && file.to.path == placement.path;
+            let placed_file = self.placed_files.iter().find(is_at_placement);
+            let stat = placed_file.map(|file| file.stat).or(placement.stat)?;
             Some(SideFile::new(&placement.path, stat))
         };
 
@@ -103,7 +104,7 @@ impl ApplyRun<'_> {
             last.contents.filter(|_| is_valid)
         };
         // All files that a step writes have one text, or the text is unknown.
-        let first_placed = self.placed.first();
+        let first_placed = self.placed_files.first();
         let contents = first_placed.map_or_else(recorded_contents, |placed| placed.text);
 
         let last = SyncedFile {

@@ -33,7 +33,7 @@ impl ApplyRun<'_> {
     }
 
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
-        self.placed.clear();
+        self.placed_files.clear();
         for target in step.ops.iter().flat_map(Op::targets) {
             let is_target =
                 |file: &SnapshotFile| file.side() == target.side && file.path == target.path;

@@ -114,10 +114,10 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
     let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
-    let ellipsis = if paths.len() > 3 { ", …" } else { "" };
+    let suffix = if paths.len() > 3 { ", …" } else { "" };
     let first_paths: Vec<_> = paths.iter().copied().take(3).collect();
     let why = format!(
-        "the cloud client has not downloaded {}: {}{ellipsis}; have it download the folder, then run this command again",
+        "the cloud client has not downloaded {}: {}{suffix}; have it download the folder, then run this command again",
         pluralize(paths.len(), "file"),
         first_paths.join(", ")
     );

@@ -138,7 +138,7 @@ fn find_other_forms(
 ) -> Result<Vec<Destination>, IoError> {
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
-    let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
+    let folder_of = |path: &Path| atomic::parent_of(path).canonical().ok();
 
     let mut targets_by_key: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for snapshot_file in &plan.files {
@@ -155,7 +155,7 @@ fn find_other_forms(
             let relative = parts.join("/");
             let path = entry.path();
             let is_target = |target: &PathBuf| {
-                target.file_name() == path.file_name() && parent(target) == parent(&path)
+                target.file_name() == path.file_name() && folder_of(target) == folder_of(&path)
             };
 
             let targets = rollouts::key(&relative).and_then(|key| targets_by_key.get(&key));

@@ -48,18 +48,18 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for snapshot in snapshots {
-        let snapshots_of_replica = by_replica.entry(&snapshot.replica).or_default();
-        snapshots_of_replica.push(snapshot);
+        let publications = by_replica.entry(&snapshot.replica).or_default();
+        publications.push(snapshot);
     }
 
-    let heads = by_replica.into_values().flat_map(|of_replica| {
-        let newest_number = of_replica.iter().map(|snapshot| snapshot.number).max();
+    let heads = by_replica.into_values().flat_map(|publications| {
+        let newest_number = publications.iter().map(|snapshot| snapshot.number).max();
         let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
         let has_successor =
-            |snapshot: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, snapshot));
+            |snapshot: &RemoteSnapshot| publications.iter().any(|next| follows(next, snapshot));
         // A snapshot that the store does not list yet may follow this one.
         let may_have_successor = |snapshot: &RemoteSnapshot| {
-            let mut newest_snapshots = of_replica.iter().filter(is_newest);
+            let mut newest_snapshots = publications.iter().filter(is_newest);
             newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
 
@@ -67,7 +67,7 @@ pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
             is_newest(snapshot) || !has_successor(snapshot) && !may_have_successor(snapshot)
         };
 
-        let heads = of_replica.iter().filter(is_head).copied().cloned();
+        let heads = publications.iter().filter(is_head).copied().cloned();
         heads.collect::<Vec<_>>()
     });
     heads.collect()

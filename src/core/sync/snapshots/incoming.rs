@@ -33,7 +33,8 @@ impl<R: Remote> Join<'_, R> {
             let own = self.outgoing.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
             let order = self.determine_causal_order(state, key, file, &manifest.knowledge);
-            if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
+            let is_merged = is_same || order == VersionOrder::Known;
+            if is_merged || !self.is_wanted(state, file, manifest) {
                 return None;
             }
 

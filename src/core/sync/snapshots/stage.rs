@@ -201,10 +201,11 @@ impl<R: Remote> Join<'_, R> {
 
         let synced_stat = last.filter(is_synced).map(|last| last.local.stat);
         let last_path = last.map(|last| &*last.local.path);
+        // The home may have the content at the published path although the last sync had the file at another path.
+        let published_path = Some(path).filter(|path| last_path != Some(path));
 
-        let other_path = Some(path).filter(|path| last_path != Some(path));
         let is_compressed = |path: &str| path.ends_with(rollout::ZST);
-        for local_path in last_path.into_iter().chain(other_path) {
+        for local_path in last_path.into_iter().chain(published_path) {
             let source = self.config.file_path(Side::Local, local_path);
             let placed = match (is_compressed(local_path), is_compressed(path)) {
                 (true, false) => self.tree.place_expanded(&source, path, entry)?,

@@ -105,13 +105,13 @@ impl<'a> FactReader<'a> {
     /// file that is not synced.
     fn find_path_of_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
-        let mut relative_path = roots.iter();
-        let relative_path = relative_path.find_map(|root| error.path.strip_prefix(root).ok());
+        let mut roots = roots.iter();
+        let below_root = roots.find_map(|root| error.path.strip_prefix(root).ok());
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
         let linked = || group.local.iter().find(is_link_target);
-        let relative_path = relative_path.or_else(|| linked().map(|file| Path::new(&file.path)))?;
+        let relative_path = below_root.or_else(|| linked().map(|file| Path::new(&file.path)))?;
         let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
         let is_synced = !error.path.starts_with(manager_folder);
         is_synced.then(|| relative_path.to_string_lossy().replace('\\', "/"))
@@ -319,22 +319,22 @@ impl<'a> FactReader<'a> {
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge_versions(&paths)?;
 
-        let index_on = |side| sides.iter().position(|version| version.seen.side == side);
-        let local_first_line = match (self.read_history_limit(key), index_on(Side::Local)) {
+        let version_index_on = |side| sides.iter().position(|version| version.seen.side == side);
+        let local_first_line = match (self.read_history_limit(key), version_index_on(Side::Local)) {
             (Some(max_bytes), Some(index)) => merge.first_line_within(max_bytes, index),
             _ => 0,
         };
 
         let target_lacking_lines = |side, first_line| {
-            let index = index_on(side);
+            let index = version_index_on(side);
             if index.is_some_and(|index| merge.matches_version(first_line, index)) {
                 return None;
             }
-            let replaced = index.map(|index| &sides[index].seen);
-            let replaced = replaced.filter(|seen| seen.path == key);
+            let replaced_file = index.map(|index| &sides[index].seen);
+            let replaced_file = replaced_file.filter(|seen| seen.path == key);
             Some(MergeTarget {
                 to: SidePath::new(side, key),
-                replaced_stat: replaced.map(|seen| seen.stat),
+                replaced_stat: replaced_file.map(|seen| seen.stat),
                 first_line,
             })
         };
