@@ -40,7 +40,7 @@ pub(crate) struct MergedVersion {
     /// Digests of the lines in file order.
     line_digests: Vec<[u8; 16]>,
     /// The earliest time in a line.
-    oldest: Option<i128>,
+    oldest_time: Option<i128>,
 }
 
 /// A merge that is not written yet. It knows the places of its lines in the versions, not their text.
@@ -96,7 +96,7 @@ impl Merge {
         if self.bytes <= max_bytes {
             return 0;
         }
-        match self.versions[version].oldest {
+        match self.versions[version].oldest_time {
             Some(oldest) => self.lines.partition_point(|line| line.time < oldest),
             None => 0,
         }
@@ -178,7 +178,7 @@ fn read_version(path: &Path, index: usize) -> io::Result<(MergedVersion, Vec<Mer
         size: offset,
         digest: hasher.digest(),
         line_digests: lines.iter().map(|line| line.digest).collect(),
-        oldest: times.filter(|time| *time > i128::MIN).min(),
+        oldest_time: times.filter(|time| *time > i128::MIN).min(),
     };
     Ok((version, lines))
 }

@@ -18,8 +18,8 @@ use std::ops::Bound;
 /// The highest numbers of the decisions about one version; 0 for none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Resolution {
-    dropped: u64,
-    kept: u64,
+    drop_number: u64,
+    keep_number: u64,
 }
 
 impl Resolution {
@@ -39,21 +39,21 @@ impl Resolution {
         // An unreadable number decides nothing.
         let parse_number = |digits: &str| digits.parse().unwrap_or(0);
         if suffix.is_empty() {
-            self.dropped = self.dropped.max(1);
+            self.drop_number = self.drop_number.max(1);
         } else if let Some(digits) = suffix.strip_prefix('+') {
-            self.dropped = self.dropped.max(parse_number(digits));
+            self.drop_number = self.drop_number.max(parse_number(digits));
         } else if let Some(digits) = suffix.strip_prefix('-') {
-            self.kept = self.kept.max(parse_number(digits));
+            self.keep_number = self.keep_number.max(parse_number(digits));
         }
     }
 
     fn is_dropped(self) -> bool {
-        self.dropped > self.kept
+        self.drop_number > self.keep_number
     }
 
     /// Returns the number of the next decision, above all numbers so far.
     fn next_number(self) -> u64 {
-        self.dropped.max(self.kept).saturating_add(1)
+        self.drop_number.max(self.keep_number).saturating_add(1)
     }
 
     /// Replaces all records about the version `name` by those of the highest numbers: `name` for the drop number 1,
@@ -64,13 +64,13 @@ impl Resolution {
             records.remove(&record);
         }
 
-        match self.dropped {
+        match self.drop_number {
             0 => {}
             1 => drop(records.insert(name.to_owned())),
             number => drop(records.insert(format!("{name}+{number}"))),
         }
-        if self.kept > 0 {
-            records.insert(format!("{name}-{}", self.kept));
+        if self.keep_number > 0 {
+            records.insert(format!("{name}-{}", self.keep_number));
         }
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn is_known<'a>(
 pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, remote: &BTreeSet<String>) {
     let mut resolution = Resolution::of(name, [&*records, remote]);
     if !resolution.is_dropped() {
-        resolution.dropped = resolution.next_number();
+        resolution.drop_number = resolution.next_number();
     }
     resolution.replace_records(name, records);
 }
@@ -110,8 +110,8 @@ pub fn record_keep(
     remote: &BTreeSet<String>,
 ) -> Vec<String> {
     let mut resolution = Resolution::of(name, [&*records, remote]);
-    if resolution.is_dropped() || resolution.kept == 0 {
-        resolution.kept = resolution.next_number();
+    if resolution.is_dropped() || resolution.keep_number == 0 {
+        resolution.keep_number = resolution.next_number();
     }
     let mut added = BTreeSet::new();
     resolution.replace_records(name, &mut added);

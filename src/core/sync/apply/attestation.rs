@@ -146,28 +146,28 @@ pub(super) fn read_written_entries(request: &ApplyRequest<'_>) -> Result<LedgerC
     Ok(ledger)
 }
 
-/// Corrects the entries in `files` for which the ledger has `earlier` versions too: a killed run may have recorded a
+/// Corrects the entries in `files` for which the ledger has `earlier_entries` too: a killed run may have recorded a
 /// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
 /// none of these versions, the entry stays, and the earlier versions are returned, because the cloud client may still
 /// deliver them.
 fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
-    earlier: Vec<(String, ManifestEntry)>,
+    earlier_entries: Vec<(String, ManifestEntry)>,
     cloud: &Path,
 ) -> Vec<(String, ManifestEntry)> {
-    let mut by_path: BTreeMap<String, Vec<ManifestEntry>> = BTreeMap::new();
-    for (path, entry) in earlier {
-        by_path.entry(path).or_default().push(entry);
+    let mut versions_by_path: BTreeMap<String, Vec<ManifestEntry>> = BTreeMap::new();
+    for (path, entry) in earlier_entries {
+        versions_by_path.entry(path).or_default().push(entry);
     }
 
     let mut undelivered = Vec::new();
-    for (path, earlier) in by_path {
+    for (path, versions) in versions_by_path {
         let Some(recorded) = files.get_mut(&path) else {
             continue;
         };
-        match find_written_version(recorded, &earlier, &cloud.join(&path)).cloned() {
+        match find_written_version(recorded, &versions, &cloud.join(&path)).cloned() {
             Some(written) => *recorded = written,
-            None => undelivered.extend(earlier.into_iter().map(|entry| (path.clone(), entry))),
+            None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
     }
     undelivered
@@ -176,17 +176,17 @@ fn correct_unwritten_entries(
 /// Returns the version that the file at `path` has. `None` if the file has another version or cannot be read.
 fn find_written_version<'v>(
     recorded: &'v ManifestEntry,
-    earlier: &'v [ManifestEntry],
+    earlier_versions: &'v [ManifestEntry],
     path: &Path,
 ) -> Option<&'v ManifestEntry> {
     let size = Stat::read(path).ok().flatten()?.size;
     // Sizes tell most versions apart, so the content is read only if an earlier version has the same size.
-    if earlier.iter().all(|entry| entry.size != size) {
+    if earlier_versions.iter().all(|entry| entry.size != size) {
         return (recorded.size == size).then_some(recorded);
     }
 
     let digest = contents::read_raw_digest(path).ok()?;
-    let mut versions = std::iter::once(recorded).chain(earlier);
+    let mut versions = std::iter::once(recorded).chain(earlier_versions);
     versions.find(|entry| entry.digest == digest)
 }
 

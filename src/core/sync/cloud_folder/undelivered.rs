@@ -40,10 +40,10 @@ impl UndeliveredVersion {
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub fn format_summary_by_machine(all: &[Self]) -> Vec<String> {
-        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
+    pub fn format_summary_by_machine(versions: &[Self]) -> Vec<String> {
+        let machines: BTreeSet<&str> = versions.iter().map(|file| &*file.machine).collect();
         let lines = machines.into_iter().map(|machine| {
-            let on_machine = all.iter().filter(|file| file.machine == machine);
+            let on_machine = versions.iter().filter(|file| file.machine == machine);
             let (conversations, files): (Vec<_>, Vec<_>) =
                 on_machine.partition(|file| file.is_conversation);
             let counts = [(conversations.len(), "conversation"), (files.len(), "file")];

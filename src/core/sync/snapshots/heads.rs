@@ -82,24 +82,24 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
 /// listed.
 fn trace_lineage<'s>(
     from: &'s RemoteSnapshot,
-    all: &'s [RemoteSnapshot],
+    listed: &'s [RemoteSnapshot],
 ) -> impl Iterator<Item = &'s RemoteSnapshot> {
     std::iter::successors(Some(from), |later| {
-        let mut candidates = all.iter().filter(|earlier| earlier.number < later.number);
-        candidates.find(|earlier| earlier.replica == later.replica && follows(later, earlier))
+        let mut candidates = listed.iter().filter(|base| base.number < later.number);
+        candidates.find(|base| base.replica == later.replica && follows(later, base))
     })
 }
 
 /// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches
 /// `number`.
-fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[RemoteSnapshot]) -> bool {
-    let last = trace_lineage(from, all).last().unwrap_or(from);
+fn has_gap_above(from: &RemoteSnapshot, number: u64, listed: &[RemoteSnapshot]) -> bool {
+    let last = trace_lineage(from, listed).last().unwrap_or(from);
     last.number > number && last.base.is_some()
 }
 
 /// Returns true if `id` is one of the snapshots on which `from` is based.
-pub(super) fn is_based_on(from: &RemoteSnapshot, id: &str, all: &[RemoteSnapshot]) -> bool {
-    let mut bases = trace_lineage(from, all).filter_map(|snapshot| snapshot.base.as_deref());
+pub(super) fn is_based_on(from: &RemoteSnapshot, id: &str, listed: &[RemoteSnapshot]) -> bool {
+    let mut bases = trace_lineage(from, listed).filter_map(|snapshot| snapshot.base.as_deref());
     bases.any(|base| is_same_id(base, id))
 }
 

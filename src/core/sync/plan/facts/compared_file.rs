@@ -74,9 +74,9 @@ pub(crate) struct ConversationVersions {
     /// Files to remove: the main version or a conflict copy contains all their lines.
     pub(crate) duplicates: Vec<ObservedFile>,
     /// Diverged versions beside the main ones that get a conflict copy.
-    pub(crate) diverged: Vec<NewConflictCopy>,
+    pub(crate) diverged_copies: Vec<NewConflictCopy>,
     /// The conflict copy that each main version gets if it loses. Empty unless the main versions diverged.
-    pub(crate) losers: Vec<NewConflictCopy>,
+    pub(crate) losing_copies: Vec<NewConflictCopy>,
     /// The remote file under the conversation's own name, which other machines read. The remote main version can be
     /// another file: a client's copy that has more lines.
     pub(crate) canonical_remote: Option<ObservedFile>,

@@ -60,7 +60,7 @@ impl<'a> FactReader<'a> {
                 // copy of the losing version.
                 for version in [local, remote] {
                     let loser = self.new_conflict_copy(&fold, version)?;
-                    fold.facts.losers.extend(loser);
+                    fold.facts.losing_copies.extend(loser);
                 }
                 let (local, remote) = (&local.full_path, &remote.full_path);
                 fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
@@ -129,7 +129,7 @@ impl<'a> FactReader<'a> {
                 Relation::SecondExtends => std::mem::replace(&mut main_version, version),
                 Relation::Diverged => {
                     let copy = self.new_conflict_copy(fold, &version)?;
-                    fold.facts.diverged.extend(copy);
+                    fold.facts.diverged_copies.extend(copy);
                     version
                 }
             };
@@ -176,7 +176,7 @@ impl<'a> FactReader<'a> {
                 // conflict copy of its own.
                 _ => {
                     let copy = self.new_conflict_copy(fold, &version)?;
-                    fold.facts.diverged.extend(copy);
+                    fold.facts.diverged_copies.extend(copy);
                 }
             }
         }
@@ -242,6 +242,7 @@ impl<'a> FactReader<'a> {
 impl ConversationFold<'_> {
     /// Returns true if the step already creates the conflict copy of this name.
     fn creates_copy(&self, name: &str) -> bool {
-        self.facts.diverged.iter().any(|copy| copy.name == name)
+        let mut copies = self.facts.diverged_copies.iter();
+        copies.any(|copy| copy.name == name)
     }
 }

@@ -136,13 +136,11 @@ fn resolve_case_clash(
     keys: &[String],
     notices: &mut Vec<Notice>,
 ) {
-    let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
-        let has_files = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
-        keys.iter().filter(has_files).count()
-    };
-
+    let spellings: Vec<_> = keys.iter().filter_map(|key| groups.get(key)).collect();
+    let local_spellings = spellings.iter().filter(|group| !group.local.is_empty());
+    let remote_spellings = spellings.iter().filter(|group| !group.remote.is_empty());
+    let is_one_file = local_spellings.count() <= 1 && remote_spellings.count() <= 1;
     let is_of_codex = keys.iter().any(|key| line_merge::is_mergeable(key));
-    let is_one_file = count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1;
     if is_one_file && !is_of_codex {
         let mut joined = FileGroup::default();
         for key in keys {

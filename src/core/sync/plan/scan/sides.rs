@@ -81,7 +81,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
         .chain(list_manifest_notices(&manifests))
-        .chain(damage_notice(request, &state, cloud_contents)?)
+        .chain(check_damage(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
 
@@ -122,8 +122,8 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
 }
 
 /// Returns the warning about a damaged state. Without any readable line of the state, missing files cannot reveal an
-/// unmounted cloud folder. Then the folder must contain at least one manifest, except with `--refill`.
-fn damage_notice(
+/// unmounted cloud folder. Then fails if the folder contains no manifest, except with `--refill`.
+fn check_damage(
     request: &PlanRequest<'_>,
     state: &SyncState,
     cloud_contents: CloudContents,

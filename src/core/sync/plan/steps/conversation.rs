@@ -39,7 +39,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         is_diverged: file.facts.relation == Some(Relation::Diverged),
         ops: Vec::new(),
     };
-    draft.keep_copies(file.conversation.diverged.iter());
+    draft.keep_copies(file.conversation.diverged_copies.iter());
 
     let chosen = ChosenVersion::choose(file, decision);
     let mut state_update = StateUpdate::None;
@@ -144,7 +144,7 @@ impl<'a> ConversationDraft<'a> {
     /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged.
     fn keep_losing_version(&mut self, chosen: &ChosenVersion<'_>) {
         if chosen.why.is_some() && self.is_diverged {
-            let losers = self.file.conversation.losers.iter();
+            let losers = self.file.conversation.losing_copies.iter();
             self.keep_copies(losers.filter(|copy| copy.from.side != chosen.from.seen.side));
         }
     }
