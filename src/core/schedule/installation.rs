@@ -41,18 +41,17 @@ pub fn plan_install(
     definition: &JobDefinition,
     context: &JobContext<'_>,
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {
-    render(definition, context)?
-        .into_iter()
-        .map(|JobFile { path, text }| {
-            let action = match read_job_file(&path)? {
-                None => FileAction::Create,
-                Some(bytes) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
-                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
-                Some(_) => return Err(ScheduleError::Foreign(path)),
-            };
-            Ok(PlannedJobFile { path, action, text })
-        })
-        .collect()
+    let plan_file = |JobFile { path, text }| {
+        let action = match read_job_file(&path)? {
+            None => FileAction::Create,
+            Some(bytes) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
+            Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
+            Some(_) => return Err(ScheduleError::Foreign(path)),
+        };
+        Ok(PlannedJobFile { path, action, text })
+    };
+    let files = render(definition, context)?;
+    files.into_iter().map(plan_file).collect()
 }
 
 /// Plans the removal of a job: finds its existing files.
@@ -63,18 +62,17 @@ pub fn plan_remove(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {
-    file_paths(job, context)?
-        .into_iter()
-        .map(|path| {
-            let action = match read_job_file(&path)? {
-                None => FileAction::Absent,
-                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
-                Some(_) => return Err(ScheduleError::Foreign(path)),
-            };
-            let text = String::new();
-            Ok(PlannedJobFile { path, action, text })
-        })
-        .collect()
+    let plan_file = |path: PathBuf| {
+        let action = match read_job_file(&path)? {
+            None => FileAction::Absent,
+            Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
+            Some(_) => return Err(ScheduleError::Foreign(path)),
+        };
+        let text = String::new();
+        Ok(PlannedJobFile { path, action, text })
+    };
+    let paths = file_paths(job, context)?;
+    paths.into_iter().map(plan_file).collect()
 }
 
 /// Writes and removes the planned files. Each write is atomic, with mode 0600.
