@@ -152,16 +152,15 @@ pub(super) fn run_backup(
     };
 
     // Returns true for a line that shows progress.
-    restic.run_lines(folder, &args, |line| {
-        match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status(status)) => progress_meter.report(status),
-            Ok(BackupLine::Summary(summary)) => {
-                report = Some(summary);
-                true
-            }
-            Ok(BackupLine::Other) | Err(_) => false,
+    let handle_line = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(BackupLine::Status(status)) => progress_meter.report(status),
+        Ok(BackupLine::Summary(summary)) => {
+            report = Some(summary);
+            true
         }
-    })?;
+        Ok(BackupLine::Other) | Err(_) => false,
+    };
+    restic.run_lines(folder, &args, handle_line)?;
 
     report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
 }

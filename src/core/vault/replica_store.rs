@@ -200,15 +200,15 @@ pub fn ids_of_all_but_newest<'a>(
     keep: usize,
 ) -> Vec<&'a str> {
     let is_of_replica = |snapshot: &&ReplicaSnapshot| snapshot.published.replica == replica;
-    let mut oldest: Vec<_> = snapshots.iter().filter(is_of_replica).collect();
-    let published: Vec<_> = oldest.iter().map(|s| s.published.clone()).collect();
+    let mut candidates: Vec<_> = snapshots.iter().filter(is_of_replica).collect();
+    let published: Vec<_> = candidates.iter().map(|s| s.published.clone()).collect();
     if keep > 0 && find_heads(&published).len() > 1 {
         return Vec::new();
     }
 
-    oldest.sort_by_key(|snapshot| snapshot.sort_key());
-    oldest.truncate(oldest.len().saturating_sub(keep));
-    let ids = oldest.iter().map(|snapshot| &*snapshot.published.id);
+    candidates.sort_by_key(|snapshot| snapshot.sort_key());
+    candidates.truncate(candidates.len().saturating_sub(keep));
+    let ids = candidates.iter().map(|snapshot| &*snapshot.published.id);
     ids.collect()
 }
 

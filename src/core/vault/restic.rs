@@ -188,11 +188,11 @@ impl Restic {
         command: &mut Command,
     ) -> Result<(PipedChild, Option<ProcessNote>), VaultError> {
         let subcommand = command.get_args().next().unwrap_or_default();
-        let may_lock = !["init", "unlock"].map(OsStr::new).contains(&subcommand)
-            && command.get_args().all(|arg| arg != "--no-lock");
+        let takes_no_lock = ["init", "unlock"].map(OsStr::new).contains(&subcommand)
+            || command.get_args().any(|arg| arg == "--no-lock");
         let is_backup = subcommand == "backup";
-
-        let created = may_lock.then(|| ProcessNote::create(&self.vault_folder, is_backup));
+        // The locked file of the note is the standard input of restic; see `ProcessNote`.
+        let created = (!takes_no_lock).then(|| ProcessNote::create(&self.vault_folder, is_backup));
         let (mut note, input) = created.flatten().unzip();
 
         let input = input.map_or_else(Stdio::null, Stdio::from);

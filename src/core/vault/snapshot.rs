@@ -135,22 +135,24 @@ pub fn find_preferred<'a>(
     place: SnapshotPlace<'_>,
     is_wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&'a Snapshot> {
-    snapshots
-        .iter()
-        .filter_map(|snapshot| Some((snapshot, snapshot.tags.as_ref()?)))
-        .filter(|(_, tags)| !tags.metadata.is_safety() && is_wanted(&tags.metadata))
-        .max_by_key(|(snapshot, tags)| {
-            (
-                tags.metadata.machine.is_some()
-                    && tags.metadata.machine.as_deref() == place.machine,
-                snapshot.host == place.host,
-                tags.metadata.source_codex_home == place.home,
-                tags.metadata.is_full(),
-                tags.metadata.mode == BackupMode::Sessions,
-                snapshot.time,
-            )
-        })
-        .map(|(snapshot, _)| snapshot)
+    let with_metadata = snapshots.iter();
+    let with_metadata = with_metadata.filter_map(|s| Some((s, &s.tags.as_ref()?.metadata)));
+    let candidates =
+        with_metadata.filter(|(_, metadata)| !metadata.is_safety() && is_wanted(metadata));
+
+    let rank = |(snapshot, metadata): &(&Snapshot, &Metadata)| {
+        let machine = metadata.machine.as_deref();
+        (
+            machine.is_some() && machine == place.machine,
+            snapshot.host == place.host,
+            metadata.source_codex_home == place.home,
+            metadata.is_full(),
+            metadata.mode == BackupMode::Sessions,
+            snapshot.time,
+        )
+    };
+    let (snapshot, _) = candidates.max_by_key(rank)?;
+    Some(snapshot)
 }
 
 #[cfg(test)]
