@@ -53,8 +53,10 @@ pub fn rename_if_cloned(
         Err(e) => return Err(e).at("read", &path),
     };
 
+    let published_digests = &state.own.published;
+    let is_own = digest.is_some_and(|digest| published_digests.contains(&digest));
     // A state without published manifests cannot tell whose manifest this is, so it counts as its own.
-    if state.own.published.is_empty() || digest.is_some_and(|d| state.own.published.contains(&d)) {
+    if is_own || published_digests.is_empty() {
         return Ok(None);
     }
     // A manifest without a digest at its end is incomplete.

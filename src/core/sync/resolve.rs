@@ -46,11 +46,6 @@ impl KeepChoice {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
-
-    /// Returns true if the conversation stays as it is, and its conflict copy goes.
-    fn keeps_current(self) -> bool {
-        matches!(self, Self::Local | Self::Cloud)
-    }
 }
 
 /// A version to choose, with the reason if it cannot be kept.
@@ -183,6 +178,13 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
+    /// Returns the path of the conversation. Fails unless the home has it and the local conflict copy is complete.
+    fn require_both_files(&self) -> Result<&str, ConflictCopyError> {
+        self.refuse_incomplete_copy()?;
+        let current = self.current_path.as_deref();
+        current.ok_or_else(|| self.no_conversation_error())
+    }
+
     /// Returns the path of the conversation. If the home lacks it, that is the path at which Codex would store it.
     fn conversation_path(&self) -> String {
         self.current_path.clone().unwrap_or_else(|| {
@@ -248,21 +250,18 @@ impl<'a> DecidedCopy<'a> {
         };
         let beginning_names = self.find_listed_beginnings(&dropped_path, &manifests)?;
 
-        let mut new_id = None;
-        if !choice.keeps_current() {
-            self.refuse_incomplete_copy()?;
-            let current = self.current_path.as_ref();
-            let current = current.ok_or_else(|| self.no_conversation_error())?;
-            if choice == KeepChoice::Both {
-                new_id = Some(self.create_conversation(current)?);
-            } else {
-                let replaced_digest = self.replace_conversation(current)?;
+        let new_id = match choice {
+            KeepChoice::Local | KeepChoice::Cloud => None,
+            KeepChoice::Both => Some(self.create_conversation(self.require_both_files()?)?),
+            KeepChoice::ConflictCopy => {
+                let replaced_digest = self.replace_conversation(self.require_both_files()?)?;
                 // The decision is recorded only after the new version is in place. After a kill in between, the
                 // old version comes back as a conflict copy, and the user decides again.
                 let replaced_name = self.copy.sibling_name(&replaced_digest);
                 resolutions::record_drop(&replaced_name, &mut state.resolutions, remote_records);
+                None
             }
-        }
+        };
 
         if choice == KeepChoice::ConflictCopy {
             // The conversation continues with this version, so an earlier decision to drop it must not count.

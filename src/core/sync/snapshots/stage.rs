@@ -26,18 +26,16 @@ impl<R: Remote> Join<'_, R> {
     /// # Errors
     /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
     pub fn stage(&mut self) -> Result<bool, R::Error> {
-        if self.is_staged && self.waiting_machines.is_empty() {
-            return Ok(false);
-        }
-
-        if !self.is_staged {
+        let is_first_round = !self.is_staged;
+        if is_first_round {
             self.write_first_state()?;
+        } else if self.waiting_machines.is_empty() {
+            return Ok(false);
         }
 
         let mut state = self.replica.read()?;
         self.fill_round(&state);
-
-        if !self.is_staged {
+        if is_first_round {
             self.stage_published_files(&mut state)?;
             self.is_staged = true;
         }
