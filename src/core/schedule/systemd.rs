@@ -15,12 +15,10 @@ fn unit_name(job: JobKind, extension: &str) -> String {
 fn unit_folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
     let config_folder = match context.env.get("XDG_CONFIG_HOME") {
         Some(folder) if Path::new(folder).is_absolute() => PathBuf::from(folder),
-        _ => context
-            .env
-            .home_dir
-            .as_ref()
-            .ok_or(ScheduleError::NoHome)?
-            .join(".config"),
+        _ => {
+            let home = context.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
+            home.join(".config")
+        }
     };
     Ok(config_folder.join("systemd/user"))
 }
@@ -30,16 +28,14 @@ pub(super) fn unit_paths(
     context: &JobContext<'_>,
 ) -> Result<Vec<PathBuf>, ScheduleError> {
     let folder = unit_folder(context)?;
-    Ok(["service", "timer"]
-        .map(|kind| folder.join(unit_name(job, kind)))
-        .into())
+    let paths = ["service", "timer"].map(|kind| folder.join(unit_name(job, kind)));
+    Ok(paths.into())
 }
 
 /// Returns true if the timer is enabled, which systemd records by a link in `timers.target.wants`.
 pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
-    let link = unit_folder(context)?
-        .join("timers.target.wants")
-        .join(unit_name(job, "timer"));
+    let wants_folder = unit_folder(context)?.join("timers.target.wants");
+    let link = wants_folder.join(unit_name(job, "timer"));
     Ok(link.symlink_metadata().is_ok())
 }
 
