@@ -137,7 +137,7 @@ impl ApplyRun<'_> {
     }
 
     /// Renames a durable copy to its target. The name is durable once the folder is synced.
-    fn place_copy(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
+    fn place_copy(&self, staged: StagedCopy) -> NameResult {
         self.request.check_interrupt()?;
         rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {
@@ -151,7 +151,7 @@ impl ApplyRun<'_> {
     /// If a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
-        files: &mut [Result<NamedFile, StepFailure>],
+        files: &mut [NameResult],
         is_small: bool,
         outcome: &mut Result<(), ApplyError>,
     ) {
@@ -161,24 +161,8 @@ impl ApplyRun<'_> {
             return;
         }
 
-        let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-        for (index, file) in files.iter().enumerate() {
-            let Ok(NamedFile { target, placed }) = file else {
-                continue;
-            };
-
-            let root = self.request.config.root(placed.to.side);
-            let mut ancestors = atomic::parent_of(target).ancestors();
-            // A followed link of the user can lead out of the root. Then only the folder itself is synced.
-            let folder = ancestors.next();
-            let above = ancestors.take_while(|folder| folder.starts_with(root));
-            for folder in folder.into_iter().chain(above) {
-                folders.entry(folder.to_path_buf()).or_default().push(index);
-            }
-        }
-
         // A folder that cannot be synced may lose these names in a power cut, so the files are not recorded as synced.
-        for (folder, indexes) in folders {
+        for (folder, indexes) in self.list_folders_to_sync(files) {
             let Err(error) = atomic::sync_folder(&folder) else {
                 continue;
             };
@@ -196,9 +180,30 @@ impl ApplyRun<'_> {
             }
         }
     }
+
+    /// Returns the folders of the files and the folders above them up to the root, each with the indexes of its files.
+    fn list_folders_to_sync(&self, files: &[NameResult]) -> BTreeMap<PathBuf, Vec<usize>> {
+        let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            let Ok(NamedFile { target, placed }) = file else {
+                continue;
+            };
+
+            let root = self.request.config.root(placed.to.side);
+            let mut ancestors = atomic::parent_of(target).ancestors();
+            // A followed link of the user can lead out of the root. Then only the folder itself is synced.
+            let folder = ancestors.next();
+            let above = ancestors.take_while(|folder| folder.starts_with(root));
+            for folder in folder.into_iter().chain(above) {
+                folders.entry(folder.to_path_buf()).or_default().push(index);
+            }
+        }
+        folders
+    }
 }
 
 type StageResult = Result<StagedCopy, StepFailure>;
+type NameResult = Result<NamedFile, StepFailure>;
 
 /// Makes each staged copy durable by its own fsync call. A copy that cannot be synced becomes a failure.
 fn sync_each_copy(copies: Vec<StageResult>) -> Vec<StageResult> {
