@@ -83,7 +83,7 @@ impl ApplyRun<'_> {
         local: &Placement,
         remote: &Placement,
     ) -> Result<(), StepFailure> {
-        let to_file = |side, placement: &Placement| {
+        let to_file = |side: Side, placement: &Placement| {
             let is_at_placement =
                 |file: &&PlacedFile| file.to.side == side && file.to.path == placement.path;
             let placed_file = self.placed_files.iter().find(is_at_placement);
@@ -107,19 +107,20 @@ impl ApplyRun<'_> {
         let first_placed = self.placed_files.first();
         let contents = first_placed.map_or_else(recorded_contents, |placed| placed.text);
 
-        let last = SyncedFile {
+        let record = SyncedFile {
             local,
             remote,
             contents,
         };
 
-        let replaced = step.ops.iter().find_map(|op| match op {
+        let replaced_digest = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.replaced_digest,
             _ => None,
         });
-        self.state.record_synced(&step.key, last.clone(), replaced);
+        self.state
+            .record_synced(&step.key, record.clone(), replaced_digest);
         let former_digests = self.state.replaced_digests(&step.key);
-        Ok(self.journal.record(&step.key, &last, former_digests)?)
+        Ok(self.journal.record(&step.key, &record, former_digests)?)
     }
 
     /// Records the conversations that get another name from a staged `session_index.jsonl`, so that Codex's lists are
@@ -173,11 +174,11 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     };
 
     // Codex's row may name a duplicate that is removed.
-    let moved = step.ops.iter().any(|op| match op {
+    let is_file_moved = step.ops.iter().any(|op| match op {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_affected = moved || change != ContentChange::Unchanged;
+    let is_affected = is_file_moved || change != ContentChange::Unchanged;
     let id = rollouts::id(&step.key).filter(|_| is_affected)?;
 
     Some(IndexUpdate {
