@@ -69,8 +69,9 @@ impl StepPlanner<'_> {
         }
 
         if live.symlink_metadata().is_ok() {
+            let are_files = !staged_meta.is_dir() && !is_folder(live);
             // This unchanged file was linked into the stage before linking the whole home failed. The live file stays.
-            if !staged_meta.is_dir() && !is_folder(live) && !self.linker.stays_unlinked(relative) {
+            if are_files && !self.linker.stays_unlinked(relative) {
                 return Ok(());
             }
             self.linker.check_no_loss(live, relative)?;

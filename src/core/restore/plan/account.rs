@@ -42,18 +42,17 @@ pub(crate) fn check_same_account(
     live_login: Option<&Login>,
     archived: &Identity,
 ) -> Result<(), RestoreError> {
-    match live_login {
-        Some(live_login)
-            if !live_login.identity.is_same(archived) && !request.may_switch_account =>
-        {
-            let profiles = Profiles::of(request.manager_home);
-            Err(RestoreError::AnotherAccount {
-                archive: profiles.describe_account(archived),
-                live: profiles.describe_account(&live_login.identity),
-            })
-        }
-        _ => Ok(()),
+    let other_login = live_login.filter(|login| !login.identity.is_same(archived));
+    if let Some(other_login) = other_login
+        && !request.may_switch_account
+    {
+        let profiles = Profiles::of(request.manager_home);
+        return Err(RestoreError::AnotherAccount {
+            archive: profiles.describe_account(archived),
+            live: profiles.describe_account(&other_login.identity),
+        });
     }
+    Ok(())
 }
 
 pub(crate) fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {

@@ -45,11 +45,11 @@ impl RolloutIndex {
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
 
-        let known = self.find_newest(id);
+        let other = self.find_newest(id);
         // Codex's database has one row for a conversation, with the path of the newest rollout.
-        let (newest, earlier) = match &known {
-            Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
-            Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
+        let (newest, earlier) = match &other {
+            Some(other) if is_later_rollout(other.as_path(), name.as_path()) => (other, Some(name)),
+            Some(other) if is_later_rollout(name.as_path(), other.as_path()) => (name, Some(other)),
             _ => (name, None),
         };
 
@@ -111,11 +111,11 @@ pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let candidates = self.0.iter().filter_map(|index| index.find_newest(id));
-        let newest = candidates.reduce(|known, other| {
-            if is_later_rollout(other.as_path(), known.as_path()) {
+        let newest = candidates.reduce(|newest, other| {
+            if is_later_rollout(other.as_path(), newest.as_path()) {
                 other
             } else {
-                known
+                newest
             }
         });
         newest.map(|name| name.as_path().to_path_buf())

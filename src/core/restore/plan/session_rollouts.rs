@@ -22,15 +22,14 @@ pub(crate) fn adapt_to_session(
     plan: &mut RestorePlan,
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
-    let thread_id = request.selection.thread_id();
-    match thread_id.filter(|_| !plan.merge && request.target == RestoreTarget::Home) {
-        Some(thread_id) => {
-            keep_continued_rollouts(request, plan, live, &thread_id)?;
-            plan_removal_of_later_rollouts(plan, live, &thread_id);
-            Ok(())
-        }
-        None => Ok(()),
+    if plan.merge || request.target != RestoreTarget::Home {
+        return Ok(());
     }
+    if let Some(thread_id) = request.selection.thread_id() {
+        keep_continued_rollouts(request, plan, live, &thread_id)?;
+        plan_removal_of_later_rollouts(plan, live, &thread_id);
+    }
+    Ok(())
 }
 
 /// Takes the continued rollouts of other conversations out of the plan if the home has all of their archived content. A

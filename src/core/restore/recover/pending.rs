@@ -16,15 +16,16 @@ pub fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
 ) -> BTreeMap<PathBuf, Option<PathBuf>> {
-    let own = restore_staging_folders(codex_home).into_iter();
     // A folder that cannot be inspected is a candidate too, so that its error is reported.
-    let own = own.filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)));
-    let own = own.map(|folder| (folder, None));
-
-    let pointed = list_pointed_folders(manager_home).into_iter();
-    let pointed = pointed.map(|(folder, pointer)| (folder, Some(pointer)));
+    let may_exist = |folder: &PathBuf| !matches!(journal::is_real_folder(folder), Ok(false));
+    let folders_of_home = restore_staging_folders(codex_home).into_iter();
+    let without_pointer = folders_of_home
+        .filter(may_exist)
+        .map(|folder| (folder, None));
+    let pointed_folders = list_pointed_folders(manager_home).into_iter();
+    let with_pointer = pointed_folders.map(|(folder, pointer)| (folder, Some(pointer)));
     // For a folder that is in both lists, the map keeps the later entry, which has the pointer.
-    own.chain(pointed).collect()
+    without_pointer.chain(with_pointer).collect()
 }
 
 /// Returns true if another process is restoring `codex_home`.

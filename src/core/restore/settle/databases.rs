@@ -110,42 +110,34 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Updates the paths of rollouts in a staged state database. For a merge, first copies the live rows of
-    /// conversations whose newest rollout stays, also into the databases of goals, queued messages and memories.
-    /// [`Self::adapt_staged_projections`] adapts projection databases.
+    /// Adapts a staged database of any kind. For a merge, copies the live rows of conversations whose newest rollout
+    /// stays, also into the databases of goals, queued messages and memories.
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_named = |prefix: &str| home::is_database_named(name.as_path(), prefix);
         if is_named(home::HISTORY_DATABASE_PREFIX) {
             return self.adapt_staged_projections(name, path);
         }
-
-        let is_state = is_named(home::STATE_DATABASE_PREFIX);
-        let has_thread_data = home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
-        let receives_live_rows = self.work.plan.merge && has_thread_data;
-        if !is_state && !receives_live_rows {
-            return Ok(());
+        if is_named(home::STATE_DATABASE_PREFIX) {
+            return self.adapt_staged_state(name, path);
         }
+        if self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named) {
+            let remaining_rollouts = self.index_remaining_rollouts();
+            let ids = self.list_conversations_that_stay(&self.overlay(&remaining_rollouts));
+            self.import_live_rows(name, path, &ids, RowGroup::ThreadData)?;
+        }
+        Ok(())
+    }
 
+    /// Updates the paths of rollouts in a staged state database; for a merge, after copying the live rows into it.
+    fn adapt_staged_state(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         // After a partial restore or the restore of a safety backup, rows may belong to live rollouts that stay.
-        let live_rollouts = self.index_remaining_rollouts();
-        let rollouts = RolloutOverlay(vec![
-            &self.merged.kept_files,
-            &self.work.stage.rollouts,
-            &live_rollouts,
-        ]);
-
+        let remaining_rollouts = self.index_remaining_rollouts();
+        let rollouts = self.overlay(&remaining_rollouts);
         if self.work.plan.merge {
             let ids = self.list_conversations_that_stay(&rollouts);
-            if is_state {
-                let restored_ids = self.work.stage.rollouts.ids();
-                self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
-                self.import_live_rows(name, path, &restored_ids, RowGroup::UserValues)?;
-            } else {
-                self.import_live_rows(name, path, &ids, RowGroup::ThreadData)?;
-            }
-        }
-        if !is_state {
-            return Ok(());
+            let restored_ids = self.work.stage.rollouts.ids();
+            self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
+            self.import_live_rows(name, path, &restored_ids, RowGroup::UserValues)?;
         }
 
         // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
@@ -183,6 +175,12 @@ impl DatabaseAdapter<'_, '_> {
         }
 
         Ok(())
+    }
+
+    /// Returns the rollouts of the home after the restore, as one index. `remaining` are the live ones that stay.
+    fn overlay<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutOverlay<'r> {
+        let (kept, restored) = (&self.merged.kept_files, &self.work.stage.rollouts);
+        RolloutOverlay(vec![kept, restored, remaining])
     }
 
     /// Returns the ids of the conversations whose newest rollout stays. For other conversations, the archive's database

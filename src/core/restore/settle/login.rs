@@ -49,11 +49,12 @@ pub(crate) fn stage_login(
     let archived = stage.login.as_ref().map(|login| &login.bytes);
     let store = CodexConfig::read(stage.settings_folder()).store;
     let chosen = choose_login(request, archived, store, &live_state, notes)?;
-    if let Some((decision, _)) = &chosen {
-        staged_login.outcome = decision.outcome;
+    if let Some(chosen) = &chosen {
+        staged_login.outcome = chosen.decision.outcome;
     }
 
-    let Some((decision, Some(snapshot))) = chosen else {
+    let replacement = chosen.and_then(|chosen| Some((chosen.decision, chosen.replacement?)));
+    let Some((decision, snapshot)) = replacement else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
         if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
@@ -135,11 +136,11 @@ pub fn preview_login(
 
     let live = AuthJsonState::read(&live_path)?;
     let notes = &mut preview.notes;
-    let choice = choose_login(request, Some(&archived), config.store, &live, notes)?;
+    let chosen = choose_login(request, Some(&archived), config.store, &live, notes)?;
     // Without a choice, the live login stays.
-    if let Some((decision, replacement)) = choice {
-        preview.outcome = decision.outcome;
-        preview.is_replaced = replacement.is_some();
+    if let Some(chosen) = chosen {
+        preview.outcome = chosen.decision.outcome;
+        preview.is_replaced = chosen.replacement.is_some();
     }
     Ok(Some(preview))
 }
@@ -212,16 +213,22 @@ fn describe_copied_login(archived: &SecretBytes, auth_path: &Path) -> Option<Str
     })
 }
 
-/// Chooses between the logins of the archive, of the profile and of the home. Returns the decision, with the chosen
-/// login if it is not the live one. Returns `None` if no login can be restored, and adds the reason to `notes`.
-/// `archived` is the archive's auth.json, if the restore wants it. Writes nothing.
+struct ChosenLogin {
+    decision: LoginDecision,
+    /// The login that replaces the live one; `None` if the live login stays.
+    replacement: Option<AuthSnapshot>,
+}
+
+/// Chooses between the logins of the archive, of the profile and of the home. Returns `None` if no login can be
+/// restored, and adds the reason to `notes`. `archived` is the archive's auth.json, if the restore wants it. Writes
+/// nothing.
 fn choose_login(
     request: &RestoreRequest<'_>,
     archived: Option<&SecretBytes>,
     store: CredentialStore,
     live: &AuthJsonState,
     notes: &mut Vec<String>,
-) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
+) -> Result<Option<ChosenLogin>, RestoreError> {
     let parsed = archived.and_then(|bytes| parse_archived_login(bytes, store, notes));
     let Some((archive_auth, login)) = parsed else {
         return Ok(None);
@@ -264,12 +271,15 @@ fn choose_login(
     }
 
     note_consequences(decision, profile, &login, notes);
-    let chosen_auth = match decision.choice {
+    let replacement = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => saved_auth.cloned(),
         LoginChoice::Archive => Some(archive_auth),
     };
-    Ok(Some((decision, chosen_auth)))
+    Ok(Some(ChosenLogin {
+        decision,
+        replacement,
+    }))
 }
 
 /// Adds sentences about the consequences of `decision` to `notes`. `archived` is the login of the archive.

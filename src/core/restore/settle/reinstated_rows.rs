@@ -58,10 +58,8 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     }
 
     // The archive may be of another home.
-    let (home, rollouts) = (
-        &work.request.folder,
-        RolloutOverlay(vec![&work.stage.rollouts]),
-    );
+    let home = &work.request.folder;
+    let rollouts = RolloutOverlay(vec![&work.stage.rollouts]);
     staged::rewrite_rollout_paths(&database, home, &rollouts, UnmatchedRows::Rebase)?;
     Ok(Some(ReinstatedRows { database, ids }))
 }

@@ -83,13 +83,14 @@ pub(crate) fn check_linked_rollouts_unchanged(
     let changed_file = linked_files
         .find(|file| !has_archived_attributes(&stage.staged_path(file.path.as_path()), file));
 
-    changed_file.map_or(Ok(()), |file| {
+    if let Some(file) = changed_file {
         let path = file.path.as_path();
-        Err(RestoreError::Journal(JournalError::WrittenMeanwhile {
+        return Err(RestoreError::Journal(JournalError::WrittenMeanwhile {
             files: vec![stage.root_of(path).live_path(path)],
             kept: Vec::new(),
-        }))
-    })
+        }));
+    }
+    Ok(())
 }
 
 /// Returns the live paths of the roots in which files can be hard-linked. On an overlay file system, a hard link copies

@@ -31,14 +31,14 @@ pub(crate) fn find_linked_roots(
         let prefix = PathBuf::from(entry.file_name());
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        let becomes_a_file = kind_of(&prefix).is_replaced_as_link();
+        let stays_link_or_mount = (is_link || is_mount) && !kind_of(&prefix).is_replaced_as_link();
 
         // A restore of the whole archive creates the folders of the archive, also those without files.
         let mut archived_folders = contents.folders.iter();
         let is_created =
             !plan.partial && archived_folders.any(|folder| folder.path.as_path() == prefix);
-        let is_staged = is_created || plan.changes_below(&prefix);
-        if !(is_link || is_mount) || becomes_a_file || !is_staged {
+        let has_staged_content = is_created || plan.changes_below(&prefix);
+        if !stays_link_or_mount || !has_staged_content {
             continue;
         }
 
