@@ -24,16 +24,15 @@ pub fn list_accounts(
         let has_profile_login =
             profile_name.is_some_and(|name| profiles.join(name).join(AUTH_JSON).is_file());
 
-        // A later sign-in on this machine replaces the login that was moved away.
-        let is_newer_sign_in = own_live.is_some_and(|login| {
-            entry.login == LoginState::Moved && is_newer_than_profile(manager_home, login)
-        });
-
+        let login = match (judge_login(&entry, own_live, has_profile_login), own_live) {
+            // A later sign-in on this machine replaces the login that was moved away.
+            (LoginState::Moved, Some(live)) if is_newer_than_profile(manager_home, live) => {
+                LoginState::Ok
+            }
+            (login, _) => login,
+        };
         Account {
-            login: match judge_login(&entry, own_live, has_profile_login) {
-                LoginState::Moved if is_newer_sign_in => LoginState::Ok,
-                known => known,
-            },
+            login,
             current: own_live.is_some(),
             entry,
         }

@@ -80,8 +80,8 @@ pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Opti
 
     // A folder or pipe with an archive's name is returned as well, so that opening it gives the precise error.
     let find_other_entry = || {
-        let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
-        candidates.clone().find(|p| is_archive && p.exists())
+        let denotes_file = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
+        candidates.clone().find(|p| denotes_file && p.exists())
     };
 
     file.or_else(find_other_entry)

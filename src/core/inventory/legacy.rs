@@ -437,11 +437,11 @@ fn build_archive_stem(record: &LegacyRecord) -> String {
 /// Returns true if `name` is the archive name of `stem`, with or without a number.
 fn is_archive_name_of(stem: &str, name: &str) -> bool {
     let after_stem = name.strip_prefix(stem);
-    let Some(rest) = after_stem.and_then(|rest| rest.strip_suffix(names::ARCHIVE_SUFFIX)) else {
+    let Some(suffix) = after_stem.and_then(|text| text.strip_suffix(names::ARCHIVE_SUFFIX)) else {
         return false;
     };
     let is_number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
-    rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number)
+    suffix.is_empty() || suffix.strip_prefix('-').is_some_and(is_number)
 }
 
 /// Returns true if two records are equal except for the time and version of their creation, and imply the same end of

@@ -53,16 +53,16 @@ impl ObservationsFile {
     pub(crate) fn add_span(&mut self, span: ObservationSpan) {
         let position = self
             .spans
-            .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
+            .partition_point(|other| other.observation.observed_at <= span.observation.observed_at);
 
-        if let Some(predecessor) = position.checked_sub(1).map(|i| &mut self.spans[i])
-            && (span.observation.observed_at <= predecessor.until
-                || has_same_figures(&predecessor.observation, &span.observation))
-        {
+        if let Some(predecessor) = position.checked_sub(1).map(|i| &mut self.spans[i]) {
             if has_same_figures(&predecessor.observation, &span.observation) {
                 predecessor.until = predecessor.until.max(span.until);
+                return;
             }
-            return;
+            if span.observation.observed_at <= predecessor.until {
+                return;
+            }
         }
 
         self.spans.insert(position, span);

@@ -31,8 +31,8 @@ pub(crate) fn parse_python_cooldown(
 
     // The document of the Python tool has no `schema`, and its keys are emails.
     let is_python_key = |key: &String| key == ACTIVE_ACCOUNT_KEY || key.contains('@');
-    if entries.contains_key("schema") || !(entries.is_empty() || entries.keys().any(is_python_key))
-    {
+    let has_python_keys = entries.is_empty() || entries.keys().any(is_python_key);
+    if entries.contains_key("schema") || !has_python_keys {
         return None;
     }
 

@@ -56,8 +56,8 @@ pub fn suggest_first_login(
 /// Advises how to put back the account's removed profile if the trash has a usable login of it.
 pub fn suggest_removed_login(account: &Identity, manager_home: &Path) -> Option<String> {
     let removed = Profiles::of(manager_home).find_removed(account)?;
-    let _ = removed.usable_login.as_ref()?;
-    Some(suggest_undo(&removed.name))
+    let has_usable_login = removed.usable_login.is_some();
+    has_usable_login.then(|| suggest_undo(&removed.name))
 }
 
 /// Advises how to put back a profile that is in the trash.

@@ -68,26 +68,7 @@ impl RetentionPlan {
             .copied()
             .filter(|c| c.is_eligible_for_rules(now))
             .collect();
-        let mut reasons = find_keeping_rules(&eligible, policy, now, zone);
-
-        // The archives are ordered from the newest. A verified archive without conversations must not take the place of
-        // an older one with conversations.
-        let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
-        let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
-        let mut archives = eligible.iter();
-        let with_conversations = archives.position(|c| is_verified(c) && has_conversations(c));
-        let last_verified = with_conversations.or_else(|| eligible.iter().position(is_verified));
-        if let Some(position) = last_verified
-            && eligible[position].class == ArchiveClass::Full
-        {
-            reasons[position].get_or_insert_with(|| "last verified full archive".into());
-        }
-
-        // If newer archives have no conversations, because the home was emptied, the last one with conversations stays.
-        if let Some(position @ 1..) = eligible.iter().position(has_conversations) {
-            reasons[position].get_or_insert_with(|| "last with conversations".into());
-        }
-
+        let reasons = find_reasons_to_keep(&eligible, policy, now, zone);
         let names = eligible.iter().map(|c| c.archive.as_str());
         let mut reasons_by_name: HashMap<&str, Option<String>> = names.zip(reasons).collect();
 
@@ -256,8 +237,9 @@ fn group_key(archive: &RetentionCandidate) -> (ArchiveClass, &String, &Option<St
     )
 }
 
-/// Returns for each archive of a group, ordered from the newest, the rules that keep it, or `None`.
-fn find_keeping_rules(
+/// Returns for each of these archives of a group, ordered from the newest, the rules or the other reason that keep it,
+/// or `None`. All of them count towards rules.
+fn find_reasons_to_keep(
     group: &[&RetentionCandidate],
     policy: &RetentionPolicy,
     now: &DateTime<Utc>,
@@ -271,7 +253,25 @@ fn find_keeping_rules(
             date: zone.at(&made_at).date_naive(),
         }
     });
-    policy.apply(&items.collect::<Vec<_>>())
+    let mut reasons = policy.apply(&items.collect::<Vec<_>>());
+
+    // A verified archive without conversations must not take the place of an older one with conversations.
+    let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
+    let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
+    let mut archives = group.iter();
+    let with_conversations = archives.position(|c| is_verified(c) && has_conversations(c));
+    let last_verified = with_conversations.or_else(|| group.iter().position(is_verified));
+    if let Some(position) = last_verified
+        && group[position].class == ArchiveClass::Full
+    {
+        reasons[position].get_or_insert_with(|| "last verified full archive".into());
+    }
+
+    // If newer archives have no conversations, because the home was emptied, the last one with conversations stays.
+    if let Some(position @ 1..) = group.iter().position(has_conversations) {
+        reasons[position].get_or_insert_with(|| "last with conversations".into());
+    }
+    reasons
 }
 
 #[cfg(test)]

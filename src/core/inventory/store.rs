@@ -47,31 +47,31 @@ pub fn refresh_with_trash(
     renamed: &[(String, String)],
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
-        let mut known = inventory.archives.clone();
+        let mut known_records = inventory.archives.clone();
         // An undo may give an archive another name than it had in the trash.
         for (trash_name, new_name) in renamed {
             let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
-            known.extend(record.map(|record| ArchiveRecord {
+            known_records.extend(record.map(|record| ArchiveRecord {
                 path: new_name.clone(),
                 ..record.clone()
             }));
         }
 
         for record in &inventory.trashed {
-            if !known.iter().any(|r| r.path == record.path) {
-                known.push(record.clone());
+            if !known_records.iter().any(|r| r.path == record.path) {
+                known_records.push(record.clone());
             }
         }
 
-        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known.clone())?;
+        inventory.archives =
+            catalog::list_all(&backups_folder(manager_home), || known_records.clone())?;
 
         // An archive in the trash keeps its result of `verify` for an undo.
-        let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
-        let mut trashed = known;
-        trashed.retain(|r| {
-            r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
+        let listed_paths: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
+        known_records.retain(|r| {
+            r.verified.is_some() && in_trash.contains(&r.path) && !listed_paths.contains(&r.path)
         });
-        inventory.trashed = trashed;
+        inventory.trashed = known_records;
         Ok(())
     })
 }
@@ -315,15 +315,25 @@ pub fn find_preferred<'r>(
 
 /// Returns true if the best archive of `home` from this machine may have conversations.
 fn has_own_conversations(archives: &[&ArchiveRecord], home: &Path, machine: Option<&str>) -> bool {
-    let own = archives
+    let own_archives = archives
         .iter()
         .filter(|r| r.metadata.is_of_home(home, machine) && !r.metadata.is_single_login());
-    let best = own.max_by_key(|r| restore_preference(r, home, machine, true));
+    let best = own_archives.max_by_key(|r| restore_preference(r, home, machine, true));
     best.is_some_and(|r| !r.metadata.has_no_conversations())
 }
 
-/// Orders archives by their use for a restore; the best one is the largest.
-type RestorePreference = (bool, bool, bool, bool, bool, Timestamp, bool);
+/// Orders archives by their use for a restore; the best one is the largest. The first field in which two archives
+/// differ decides.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct RestorePreference {
+    has_whole_home: bool,
+    is_of_home_path: bool,
+    is_of_preferred_machine: bool,
+    has_all_conversations: bool,
+    is_full: bool,
+    created_at: Timestamp,
+    has_sessions_mode: bool,
+}
 
 fn restore_preference(
     record: &ArchiveRecord,
@@ -332,17 +342,17 @@ fn restore_preference(
     prefers_own: bool,
 ) -> RestorePreference {
     let metadata = &record.metadata;
-    (
-        !metadata.is_single_login(),
-        metadata.is_of_path(home),
+    RestorePreference {
+        has_whole_home: !metadata.is_single_login(),
+        is_of_home_path: metadata.is_of_path(home),
         // Archives of this machine come first, unless its best one has no conversations, as on a new machine.
-        !prefers_own || !metadata.is_from_other_machine(machine),
+        is_of_preferred_machine: !prefers_own || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
-        metadata.is_full() && !metadata.has_no_conversations(),
-        metadata.is_full(),
-        metadata.created_at,
-        metadata.mode == BackupMode::Sessions,
-    )
+        has_all_conversations: metadata.is_full() && !metadata.has_no_conversations(),
+        is_full: metadata.is_full(),
+        created_at: metadata.created_at,
+        has_sessions_mode: metadata.mode == BackupMode::Sessions,
+    }
 }
 
 /// Returns the newest archive of this home, machine and mode without known damage. Skips safety backups and single

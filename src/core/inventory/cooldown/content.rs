@@ -103,7 +103,9 @@ impl CooldownFile {
 
         let expired_since = entry.refused_or_observed_at();
         let newest = profile.newest();
-        let renewed_at = newest.renewed_at();
+        // Without a time of renewal, this is false.
+        let was_renewed_later = newest.renewed_at() > expired_since.map(|at| at.to_utc());
+        let is_valid_again = was_renewed_later || entry.is_newer_than_refused(&newest);
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (LoginOwner::Moved, _) => LoginState::Moved,
@@ -111,13 +113,7 @@ impl CooldownFile {
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
             // The login stays expired unless it is newer than the refused login, or was renewed after the refusal.
-            (_, LoginState::Expired)
-                if !entry.is_newer_than_refused(&newest)
-                    && (renewed_at.is_none()
-                        || renewed_at <= expired_since.map(|at| at.to_utc())) =>
-            {
-                LoginState::Expired
-            }
+            (_, LoginState::Expired) if !is_valid_again => LoginState::Expired,
             (LoginOwner::Live | LoginOwner::Profile | LoginOwner::Probe, _) => LoginState::Ok,
         };
     }

@@ -219,17 +219,17 @@ pub fn record_report(
     // The refusal of an old copy says nothing about a newer login of the account.
     let is_old_copy_refused =
         report.login == LoginState::Expired && has_newer_login(manager_home, identity, report);
-    let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
+    let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
         if let Some(observation) = fresh {
             // Observations from a wrong clock would count as newer than this one.
-            known.entry(identity).remove_future_observations(now);
-            known.entry(identity).add_observation(observation.clone());
+            file.entry(identity).remove_future_observations(now);
+            file.entry(identity).add_observation(observation.clone());
         }
         if let Some(at) = used_at {
-            known.record_use(identity, at);
+            file.record_use(identity, at);
         }
 
-        let entry = known.entry(identity);
+        let entry = file.entry(identity);
         if report.plan.is_some() {
             entry.plan.clone_from(&report.plan);
         }
@@ -412,19 +412,16 @@ fn check_account_of_text(
         return Err(StatusError::UnreadableAccount(account_line));
     }
 
-    let text_email = text.and_then(|text| text.email.as_ref());
+    let text_email = text.and_then(|text| text.email.as_ref()).map(Email::new);
     let login = auth.login().filter(|_| store.always_reads_auth_json());
-
-    match (text_email, login) {
-        (Some(text_email), Some(login))
-            if !login.identity.kind.hides_account()
-                && Email::new(text_email) != login.identity.email =>
-        {
-            Err(StatusError::AnotherAccount {
-                text: Email::new(text_email),
-                home: login.identity.email.clone(),
-            })
-        }
-        _ => Ok(()),
+    if let (Some(text_email), Some(login)) = (text_email, login)
+        && !login.identity.kind.hides_account()
+        && text_email != login.identity.email
+    {
+        return Err(StatusError::AnotherAccount {
+            text: text_email,
+            home: login.identity.email.clone(),
+        });
     }
+    Ok(())
 }

@@ -23,23 +23,22 @@ pub(super) fn merge_answer(
     let account = answer.account.ok().flatten();
     let probed_identity = account.as_ref().and_then(ProbedAccount::identity);
 
-    if report.store.always_reads_auth_json() {
-        let limits = answer.limits.as_ref().ok();
-        let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
-        if let Some(home) = &report.identity
-            && let Some(live) =
-                describe_contradicting_account(home, probed_identity.as_ref(), limits_account_id)
-        {
-            report.problem = Some(StatusProblem::AnotherAccount {
-                live,
-                home: describe_account(home),
-            });
-            return;
-        }
+    let limits = answer.limits.as_ref().ok();
+    let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
+    let may_be_elsewhere = !report.store.always_reads_auth_json();
+    if !may_be_elsewhere
+        && let Some(home) = &report.identity
+        && let Some(live) =
+            describe_contradicting_account(home, probed_identity.as_ref(), limits_account_id)
+    {
+        report.problem = Some(StatusProblem::AnotherAccount {
+            live,
+            home: describe_account(home),
+        });
+        return;
     }
 
     // If auth.json names no account, or Codex may have its login elsewhere, the account of the answer counts.
-    let may_be_elsewhere = !report.store.always_reads_auth_json();
     if probed_identity.is_some() && (report.identity.is_none() || may_be_elsewhere) {
         report.identity = probed_identity;
         report.login = LoginState::Ok;
