@@ -279,9 +279,9 @@ pub(crate) fn renew_live_login(
     };
 
     // Checked before the lock and again under it, so that a home with nothing to replace is not locked.
-    if !CodexConfig::read(home).store.always_reads_auth_json()
-        || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
-    {
+    let may_replace = CodexConfig::read(home).store.always_reads_auth_json()
+        && AuthFile::read(&path).is_ok_and(|live| is_older(&live));
+    if !may_replace {
         return Ok(LiveHomeUpdate::No);
     }
 

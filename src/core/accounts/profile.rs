@@ -277,20 +277,14 @@ impl Profile {
     }
 
     /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token.
-    /// Without a login in that home, returns the opposite of `is_in_profile`, which tells whether the profile has
-    /// `saved`.
-    pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot, is_in_profile: bool) -> bool {
-        let recorded_home = self.file.live_home.as_deref();
-        let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        let live = live_auth.as_ref().and_then(AuthFile::snapshot);
-        match live.filter(|live| live.login.is_some()) {
-            // With one refresh token in two homes, a renewal in one signs the other out, whatever the times.
-            Some(live) => {
-                saved.freshness().is_newer_than(&live.freshness())
-                    && saved.fingerprint() != live.fingerprint()
-            }
-            None => !is_in_profile,
-        }
+    /// Returns `None` if that home has no readable login.
+    pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot) -> Option<bool> {
+        let recorded_home = self.file.live_home.as_deref()?;
+        let live_auth = AuthFile::read(&recorded_home.join(AUTH_JSON)).ok()?;
+        let live = live_auth.snapshot().filter(|live| live.login.is_some())?;
+        let is_older = saved.freshness().is_newer_than(&live.freshness());
+        // With one refresh token in two homes, a renewal in one signs the other out, whatever the times.
+        Some(is_older && saved.fingerprint() != live.fingerprint())
     }
 }
 

@@ -194,10 +194,10 @@ pub(super) fn check_name_free(
 
 /// Returns the login with a file name that begins with `name_start`; the newest login if that is `None`.
 fn choose_history_login<'a>(
-    usable: &'a [HistoryLogin],
+    usable_logins: &'a [HistoryLogin],
     name_start: Option<&str>,
 ) -> Option<&'a HistoryLogin> {
-    let mut newest_files_first = usable.iter();
+    let mut newest_files_first = usable_logins.iter();
     if let Some(name_start) = name_start {
         return newest_files_first.find(|old| old.name.starts_with(name_start));
     }
@@ -234,24 +234,24 @@ impl Profiles {
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old_name = plan.renamed_from.as_deref().unwrap_or(name);
-        let existing = profiles.into_iter().find(|p| p.name == old_name);
-        if existing.is_some() {
+        let profile_on_disk = profiles.into_iter().find(|p| p.name == old_name);
+        if profile_on_disk.is_some() {
             self.require_readable_version(old_name)?;
         }
 
-        match (&plan.renamed_from, &existing) {
+        match (&plan.renamed_from, &profile_on_disk) {
             (Some(old_name), _) => self.rename_folder(old_name, name)?,
             (None, None) => self.clear_unfinished_folder(name)?,
             (None, Some(_)) => {}
         }
         // The folder has the new name from here on.
-        let existing = existing.map(|profile| Profile {
+        let renamed_profile = profile_on_disk.map(|profile| Profile {
             name: name.to_owned(),
             ..profile
         });
 
         // A new profile takes over the record of a removed one, for example the spent logins of the account.
-        let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
+        let old_profile = renamed_profile.or_else(|| self.recall_removed_profile(name, login));
 
         // A Codex home that is signed in to the account owns its login, even if the user saves a login from a file.
         let profile = old_profile
@@ -359,21 +359,21 @@ impl Profiles {
             return Err(ProfileError::Moved(name));
         }
 
-        let mut usable = self.read_history(&name)?;
-        usable.retain(|old_login| {
+        let mut usable_logins = self.read_history(&name)?;
+        usable_logins.retain(|old_login| {
             let login = old_login.auth.login();
             login.is_some_and(|login| profile.is_of(&login.identity))
                 && old_login.auth.snapshot() != profile.snapshot()
         });
 
-        let chosen = choose_history_login(&usable, name_start);
+        let chosen = choose_history_login(&usable_logins, name_start);
         let Some((old_login, snapshot, login)) =
             chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {
             return Err(ProfileError::NoSuchLogin {
                 name,
                 wanted: name_start.map(str::to_owned),
-                choices: usable.into_iter().map(|old_login| old_login.name).collect(),
+                choices: usable_logins.into_iter().map(|old| old.name).collect(),
             });
         };
 

@@ -285,19 +285,21 @@ fn keeps_recorded_owner(
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
-    let is_moved_unasserted = is_moved && !owner.is_asserted();
-
+    // Only the user can say that a login that was moved to another machine is back.
+    let needs_assertion = is_moved && !owner.is_asserted();
     match outcome {
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
         // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
         // machines.
-        SaveOutcome::Created => is_moved_unasserted && !is_newest && profile.is_renewable(),
-        SaveOutcome::Updated | SaveOutcome::Unchanged if is_moved_unasserted && has_same_login => {
-            true
-        }
+        SaveOutcome::Created => needs_assertion && !is_newest && profile.is_renewable(),
+        SaveOutcome::Updated | SaveOutcome::Unchanged if needs_assertion && has_same_login => true,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             profile.may_be_live_elsewhere(owner)
-                && !profile.is_live_login_older(snapshot, has_same_login)
+                && match profile.is_live_login_older(snapshot) {
+                    Some(is_older) => !is_older,
+                    // Only a login that the profile lacks changes the owner.
+                    None => has_same_login,
+                }
         }
     }
 }
@@ -371,13 +373,13 @@ pub(super) fn add_to_history_folder(
         let login = auth.as_ref().and_then(AuthFile::login);
         login.map(|l| l.freshness).unwrap_or_default()
     };
-    let mut by_age: Vec<_> = names
+    let mut names_by_age: Vec<_> = names
         .into_iter()
         .map(|name| (read_freshness(&name), name))
         .collect();
-    by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    names_by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
 
-    for (_, name) in by_age.iter().take(surplus) {
+    for (_, name) in names_by_age.iter().take(surplus) {
         let path = history.join(name);
         sharing::remove_file(&path).at("remove", &path)?;
     }

@@ -77,12 +77,12 @@ impl Switcher {
             Self::CodexAuth => read_codex_auth(folder)?,
             Self::CcSwitch => read_cc_switch(folder)?,
             Self::Caam => {
-                let mut all = read_folders(&folder.join("vault/codex"), None)?;
+                let mut caam_logins = read_folders(&folder.join("vault/codex"), None)?;
                 // Names with `_` are copies that caam makes by itself.
-                all.retain(|login| !login.name.starts_with('_'));
+                caam_logins.retain(|login| !login.name.starts_with('_'));
                 let profiles = folder.join("profiles/codex");
-                all.extend(read_folders(&profiles, Some("codex_home"))?);
-                all
+                caam_logins.extend(read_folders(&profiles, Some("codex_home"))?);
+                caam_logins
             }
             Self::CodexSwitch => read_folders(&folder.join("profiles"), None)?,
         };
