@@ -283,8 +283,10 @@ fn add_backups(
             continue;
         };
         // The sidecar of an archive is exported only with the archive.
-        let is_exported = record.archive.is_none()
-            || (options.with_archives && add_archive(plan, &record, &backups, progress)?);
+        let is_exported = match &record.archive {
+            Some(_) => options.with_archives && add_archive(plan, &record, &backups, progress)?,
+            None => true,
+        };
         if is_exported && record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             add_sidecar(plan, &record, sidecar, &backups)?;
         }
@@ -423,7 +425,7 @@ pub fn write(
     let name = target.file_name().unwrap_or_default();
     let target = folder.canonical().at("find", folder)?.join(name);
 
-    if handover::publish_export(
+    let is_published = handover::publish_export(
         &profiles,
         &plan.logins,
         &export_id,
@@ -431,7 +433,8 @@ pub fn write(
         &target,
         options.codex_home,
         options.now,
-    )? {
+    )?;
+    if is_published {
         Ok(length)
     } else {
         Err(TransferError::Exists(target))

@@ -161,9 +161,9 @@ fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferErro
 
 fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
     let local_paths: HashSet<_> = local.legacy.iter().map(|r| &r.source_path).collect();
-    let exported = package.inventory.legacy.iter();
-    let new = exported.filter(|record| !local_paths.contains(&record.source_path));
-    new.collect()
+    let exported_records = package.inventory.legacy.iter();
+    let new_records = exported_records.filter(|record| !local_paths.contains(&record.source_path));
+    new_records.collect()
 }
 
 /// Returns the lines of the export's launch registry for launches that the registry `local` does not have. Keeps the
@@ -337,7 +337,7 @@ fn merge_cooldown(
 }
 
 fn import_archives(
-    planned: &[ArchiveImport],
+    imports: &[ArchiveImport],
     package: &Package,
     home: &Path,
 ) -> Result<(), TransferError> {
@@ -345,18 +345,18 @@ fn import_archives(
     let archives_by_name: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
 
-    for plan in planned {
-        let target = backups.join(&plan.saved_as);
-        let archive = archives_by_name.get(&plan.archive);
+    for import in imports {
+        let target = backups.join(&import.saved_as);
+        let archive = archives_by_name.get(&import.archive);
         let staged_file = archive.and_then(|archive| archive.staged.as_deref());
-        if plan.outcome == ArchiveOutcome::Added
+        if import.outcome == ArchiveOutcome::Added
             && let Some(staged_file) = staged_file
             && !links::publish_copy(staged_file, &target)?
         {
             return Err(TransferError::Exists(target));
         }
 
-        let sidecar_name = names::sidecar_name(&plan.archive);
+        let sidecar_name = names::sidecar_name(&import.archive);
         let sidecar_bytes = sidecar_name.and_then(|name| package.sidecars.get(&name));
         if let (Some(bytes), Some(path)) = (sidecar_bytes, names::sidecar_path(&target))
             && path.symlink_metadata().is_err()
@@ -375,7 +375,7 @@ fn import_archives(
         }
     }
 
-    if !planned.is_empty() || !package.sidecars.is_empty() {
+    if !imports.is_empty() || !package.sidecars.is_empty() {
         store::refresh(home)?;
     }
     Ok(())

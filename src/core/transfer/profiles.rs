@@ -219,21 +219,19 @@ impl LocalAccount {
         }
 
         let is_newer = login.freshness.is_newer_than(&newest);
+        // A local login may still work: in the profile, in the home, or on the machine that imported the other export.
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
-
-        // The local login may still work: in the home, or on the machine that imported the other export.
         let live_fingerprint = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let has_other_live_login =
             live_fingerprint.is_some_and(|live| live != exported_fingerprint);
-        let may_work_elsewhere = left_with_other_export || has_other_live_login;
+        let may_local_login_work =
+            (saved.is_some() && !is_saved_stale) || has_other_live_login || left_with_other_export;
 
         match saved {
-            Some(_) if is_newer => LoginOutcome::Newer,
-            _ if is_saved_stale && !may_work_elsewhere => LoginOutcome::Newer,
-            _ if is_newer => LoginOutcome::New,
-            None if !may_work_elsewhere => LoginOutcome::New,
             // The logins differ and are of the same age, so it is unknown which of them works.
-            _ => LoginOutcome::Unclear,
+            _ if may_local_login_work && !is_newer => LoginOutcome::Unclear,
+            Some(_) => LoginOutcome::Newer,
+            None => LoginOutcome::New,
         }
     }
 }

@@ -209,20 +209,18 @@ impl ExportInput {
         };
 
         let wants_passphrase = decryptor.is_scrypt();
-        let stream = match key {
-            Some(DecryptionKey::Passphrase(Passphrase(passphrase))) if wants_passphrase => {
+        let stream = match (wants_passphrase, key) {
+            (true, Some(DecryptionKey::Passphrase(Passphrase(passphrase)))) => {
                 let mut identity = scrypt::Identity::new(passphrase.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 decryptor.decrypt(iter::once(&identity as &dyn Identity))
             }
-            Some(DecryptionKey::Identities(keys)) if !wants_passphrase => {
+            (false, Some(DecryptionKey::Identities(keys))) => {
                 decryptor.decrypt(keys.iter().map(|key| &**key))
             }
             // The key is missing, or of the other kind.
-            _ if wants_passphrase => {
-                return Err(TransferError::NeedsPassphrase(path.to_path_buf()));
-            }
-            _ => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
+            (true, _) => return Err(TransferError::NeedsPassphrase(path.to_path_buf())),
+            (false, _) => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
         };
 
         let explain = |error| match error {
