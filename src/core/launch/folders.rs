@@ -71,25 +71,28 @@ fn find_nearest_setting<'a, T>(
     let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
     let given = Some(folder.to_path_buf()).filter(|_| !has_parent_dir);
     // The folder counts under its given and its real path, and the nearer setting wins.
-    let folders = [given, folder.canonical().ok()];
-    let steps_to = |setting: &Path| {
-        let folders = folders.iter().flatten().enumerate();
-        let steps = folders.filter_map(|(position, folder)| {
+    let folder_paths = [given, folder.canonical().ok()];
+    // The number of folders between a setting and the folder. At the same distance, the setting above the given path
+    // wins, which is the first one.
+    let distance_from = |setting: &Path| {
+        let folder_paths = folder_paths.iter().flatten().enumerate();
+        let distances = folder_paths.filter_map(|(position, folder)| {
             let below = folder.strip_prefix(setting).ok()?;
-            // At the same distance, the setting above the given path wins.
             Some((below.components().count(), position))
         });
-        steps.min()
+        distances.min()
     };
 
-    let entries = settings.iter().filter_map(|(name, value)| {
+    let candidates = settings.iter().filter_map(|(name, value)| {
         let path = expand_home(name, home_dir)?;
         let real = path.canonical().ok();
-        let paths = [Some(path), real].into_iter().flatten();
-        let steps = paths.filter_map(|path| steps_to(&path)).min()?;
-        Some((steps, name, value))
+        let setting_paths = [Some(path), real].into_iter().flatten();
+        let distance = setting_paths
+            .filter_map(|path| distance_from(&path))
+            .min()?;
+        Some((distance, name, value))
     });
-    let (_, name, value) = entries.min_by_key(|(steps, ..)| *steps)?;
+    let (_, name, value) = candidates.min_by_key(|(distance, ..)| *distance)?;
     Some((name, value))
 }
 

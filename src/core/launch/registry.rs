@@ -252,15 +252,15 @@ impl Launches {
 /// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for
 /// any other line. The id is borrowed, because this program writes it without escapes.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
-    let rest = line.strip_prefix(LINE_START)?;
-    let id_len = memchr(b'"', rest)?;
-    let (id, id_end) = rest.split_at(id_len);
-    let (rest, is_settled) = match id_end.strip_prefix(ID_END_AND_SETTLED) {
-        Some(rest) => (rest, true),
-        None => (id_end.strip_prefix(ID_END_AND_UNSETTLED)?, false),
+    let from_id = line.strip_prefix(LINE_START)?;
+    let id_len = memchr(b'"', from_id)?;
+    let (id, from_id_end) = from_id.split_at(id_len);
+    let (later_fields, is_settled) = match from_id_end.strip_prefix(ID_END_AND_SETTLED) {
+        Some(later_fields) => (later_fields, true),
+        None => (from_id_end.strip_prefix(ID_END_AND_UNSETTLED)?, false),
     };
     let has_plain_id = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let is_complete = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
+    let is_complete = later_fields.starts_with(SCHEMA_FIELD) && later_fields.ends_with(b"}");
     (is_complete && has_plain_id).then_some((Cow::Borrowed(id), is_settled))
 }
 

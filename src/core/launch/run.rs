@@ -77,10 +77,10 @@ impl Launch<'_> {
 
         let started = self.record.run.started_at;
         let manager_home = self.request.manager_home;
-        let noted = store::note_profiles_and(manager_home, &started.to_utc(), zone, |file| {
+        let recorded = store::note_profiles_and(manager_home, &started.to_utc(), zone, |file| {
             file.record_use(&self.record.identity, started);
         });
-        warn_on_error(noted, &mut warnings);
+        warn_on_error(recorded, &mut warnings);
 
         let exit = child.wait().at("wait for", &program)?;
         let mut last_check = None;
@@ -225,11 +225,11 @@ fn watch_open_rollouts(
     let mut polls = 0;
 
     loop {
-        let was_found = !record.binding.conversations.is_empty();
+        let was_bound = !record.binding.conversations.is_empty();
         let now = read_file_clock();
         // Codex has no open files after its end, so the last list is kept.
-        if let Some(listed) = open_rollouts.list_open_rollouts() {
-            (last_check, last_open) = (Some(now), listed);
+        if let Some(paths) = open_rollouts.list_open_rollouts() {
+            (last_check, last_open) = (Some(now), paths);
         }
 
         if add_open_conversations(&mut record, &last_open) {
@@ -238,7 +238,7 @@ fn watch_open_rollouts(
         }
 
         polls += 1;
-        let pause = if was_found || polls > BINDING_POLL_COUNT {
+        let pause = if was_bound || polls > BINDING_POLL_COUNT {
             LATER_POLL_INTERVAL
         } else {
             BINDING_POLL_INTERVAL

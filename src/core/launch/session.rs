@@ -253,19 +253,15 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
 
-    let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
-    let fingerprint = if plan.isolated_home.is_some() {
-        let (login, locks) = isolate_login(&request)?;
-        let fingerprint = login.fingerprint.clone();
-        (isolated, account_locks) = (Some(login), Some(locks));
-        fingerprint
-    } else {
+    let (isolation, switch_report) = match plan.isolated_home {
+        Some(_) => (Some(isolate_login(&request)?), None),
         // Applied even if the account was live already, because the plan was made without locks.
-        switch_report = Some(switch_login(&request)?);
-        let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
-        live.snapshot()
-            .map(AuthSnapshot::fingerprint)
-            .unwrap_or_default()
+        None => (None, Some(switch_login(&request)?)),
+    };
+    let (isolated, account_locks) = isolation.unzip();
+    let fingerprint = match &isolated {
+        Some(login) => login.fingerprint.clone(),
+        None => read_live_fingerprint(request.codex_home)?,
     };
 
     let launch_id = new_launch_id(request.now);
@@ -286,6 +282,12 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
         switch: switch_report,
         dropped_variables,
     })
+}
+
+fn read_live_fingerprint(codex_home: &Path) -> Result<String, IoError> {
+    let live = AuthFile::read(&codex_home.join(AUTH_JSON))?;
+    let fingerprint = live.snapshot().map(AuthSnapshot::fingerprint);
+    Ok(fingerprint.unwrap_or_default())
 }
 
 /// Prepares the isolated home of the account and moves the login into it. Returns the login, and the locks on the

@@ -213,8 +213,8 @@ pub(crate) fn rebase_isolated_rollouts(
 
 /// Returns the newest usage of a launch; `None` if no conversation of the launch has a token count.
 pub fn find_newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
-    let all = record.binding.conversations.iter();
-    let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
+    let conversations = record.binding.conversations.iter();
+    let newest = conversations.max_by_key(|conversation| conversation.last_token_count_at)?;
     Some(SessionUsage {
         rollout_path: newest.rollout_path.clone(),
         session_id: newest.session_id.clone(),
