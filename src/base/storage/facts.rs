@@ -23,8 +23,8 @@ impl InternedNames {
     /// Returns the name, or "unknown" if it is empty.
     fn intern(&mut self, name: &str) -> Arc<str> {
         let name = if name.is_empty() { "unknown" } else { name };
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
+        if let Some(interned) = self.0.get(name) {
+            return Arc::clone(interned);
         }
         let name: Arc<str> = name.into();
         self.0.insert(Arc::clone(&name));
@@ -57,26 +57,26 @@ struct DatabaseFacts {
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
 fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> DatabaseFacts {
-    let largest = rollouts
+    let largest_ids = rollouts
         .iter()
         .take(MAX_LARGEST)
         .filter_map(|rollout| rollout.id.as_ref());
-    let largest: HashSet<_> = largest.cloned().collect();
+    let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
     let facts_from_rows = state_database.map(|path| {
-        threads::fold_rows(path, DatabaseFacts::default, |known, row| {
+        threads::fold_rows(path, DatabaseFacts::default, |table, row| {
             let id = ConversationId::of(&row.id);
-            let mut facts = known.names.new_facts(&row.cwd, &row.account_id);
-            if largest.contains(&id) {
+            let mut facts = table.names.new_facts(&row.cwd, &row.account_id);
+            if largest_ids.contains(&id) {
                 facts.title = title_of(&row);
             }
-            known.rows.insert(id, facts);
+            table.rows.insert(id, facts);
         })
     });
 
     // Without a readable database, the facts come from the rollouts.
     facts_from_rows
-        .and_then(|table| table.ok().flatten())
+        .and_then(|result| result.ok().flatten())
         .unwrap_or_default()
 }
 
@@ -86,17 +86,17 @@ pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
 ) -> Vec<ConversationFacts> {
-    let mut known = read_database_facts(rollouts, state_database);
+    let mut table = read_database_facts(rollouts, state_database);
 
     // An empty name is interned as "unknown".
-    let unknown = known.names.new_facts("", "");
+    let unknown = table.names.new_facts("", "");
     let mut facts = vec![unknown; rollouts.len()];
 
-    let mut without_row = Vec::new();
+    let mut indexes_without_row = Vec::new();
     for (i, rollout) in rollouts.iter().enumerate() {
-        match rollout.id.as_ref().and_then(|id| known.rows.get(id)) {
+        match rollout.id.as_ref().and_then(|id| table.rows.get(id)) {
             Some(row) => facts[i] = row.clone(),
-            None => without_row.push(i),
+            None => indexes_without_row.push(i),
         }
     }
 
@@ -106,13 +106,14 @@ pub(super) fn read_facts(
         Some((i, text("cwd"), text("creator_account_id")))
     };
 
-    // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, without_row, read_head, |result| {
+    let add_facts = |result: Option<(usize, String, String)>| {
         if let Some((i, project, account)) = result {
-            facts[i] = known.names.new_facts(&project, &account);
+            facts[i] = table.names.new_facts(&project, &account);
         }
         progress::check_interrupt()
-    });
-
+    };
+    // Incomplete if the user interrupts; the caller discards it.
+    let _ =
+        parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, indexes_without_row, read_head, add_facts);
     facts
 }

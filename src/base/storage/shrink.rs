@@ -193,16 +193,9 @@ impl ShrinkPlan {
                 return None;
             }
             let workers = u32::try_from(workers).unwrap_or(1);
-            let id = item.session_id.to_string();
-            let path = &item.path;
-            Some(form::write_new_form(
-                home,
-                &id,
-                path,
-                target_form,
-                workers,
-                progress,
-            ))
+            let (id, path) = (item.session_id.to_string(), &item.path);
+            let written = form::write_new_form(home, &id, path, target_form, workers, progress);
+            Some(written)
         };
 
         // The plan has the largest rollouts first.

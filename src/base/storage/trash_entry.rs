@@ -362,12 +362,11 @@ fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
         return Ok(false);
     };
 
-    if first_id.is_same(second_id) || first_meta.len() != second_meta.len() {
-        return Ok(first_id.is_same(second_id));
+    if first_id.is_same(second_id) {
+        return Ok(true);
     }
-
     // Disks keep times with different precision, so a copy may have another mtime.
-    let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
-        || compare(first, second)? == Relation::Equal;
-    Ok(is_copy)
+    let has_same_mtime = first_meta.modified().ok() == second_meta.modified().ok();
+    Ok(first_meta.len() == second_meta.len()
+        && (has_same_mtime || compare(first, second)? == Relation::Equal))
 }
