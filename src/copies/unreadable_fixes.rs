@@ -133,6 +133,7 @@ fn find_owner_of_longer_copy(
 /// Returns true if the plain text of an archived rollout has more than `bytes` bytes.
 fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<bool> {
     let path = entry.path.as_path();
+    // The text of a compressed rollout is longer than its file.
     if is_plain(path) || entry.size > bytes {
         return Ok(entry.size > bytes);
     }

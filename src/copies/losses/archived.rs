@@ -253,19 +253,19 @@ fn warn_and_record(
     context: &Context,
 ) -> Vec<LossJson> {
     warn_of_failures(found, context);
-    let listed = to_json_rows(&found.losses, &search.places, context);
-    record_losses(found, &listed, &search.places, extent, context);
-    listed
+    let rows = to_json_rows(&found.losses, &search.places, context);
+    record_losses(found, &rows, &search.places, extent, context);
+    rows
 }
 
-/// After a restore, compares the `changed` conversations, and those with recorded losses, with all archives again, and
-/// records the result. `has_new_losses` is true if the restore replaced messages that the archive lacks. If it is
+/// After a restore, compares the conversations `changed_ids`, and those with recorded losses, with all archives again,
+/// and records the result. `has_new_losses` is true if the restore replaced messages that the archive lacks. If it is
 /// false, and no loss is recorded or accepted, does nothing.
 ///
 /// # Errors
 /// The home, the archives or the record of losses cannot be read, or the user interrupts.
 pub(crate) fn recheck_after_restore(
-    changed: BTreeSet<String>,
+    changed_ids: BTreeSet<String>,
     has_new_losses: bool,
     context: &Context,
 ) -> Result<()> {
@@ -284,7 +284,7 @@ pub(crate) fn recheck_after_restore(
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
 
-    let mut checked_ids = changed;
+    let mut checked_ids = changed_ids;
     checked_ids.extend(recorded_ids);
     let found = search.find_losses_of(&acceptance.accepted, |id| checked_ids.contains(id))?;
     let extent = CheckExtent::Conversations(checked_ids);
@@ -311,18 +311,18 @@ fn find_hidden_turns(
     }
 
     let ids = unreadable.iter().map(|c| c.id.to_string());
-    let mut hidden: Vec<_> = ids.map(|id| (id, Vec::new())).collect();
+    let mut places_by_id: Vec<_> = ids.map(|id| (id, Vec::new())).collect();
     for file in places::list_archived_copies(records, context)? {
         check_interrupt()?;
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
-        for (conversation, (_, places)) in unreadable.iter().zip(&mut hidden) {
+        for (conversation, (_, places)) in unreadable.iter().zip(&mut places_by_id) {
             let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
             places.extend(restored_id.map(|_| file.place.clone()));
         }
     }
-    Ok(hidden)
+    Ok(places_by_id)
 }
 
 fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {

@@ -56,13 +56,13 @@ impl CopyCounts {
     }
 }
 
-/// Returns the archive with the most messages of the conversation with the id or name `wanted`. If several have the
-/// most messages, returns the newest one. Prints the name of the archive if several archives have the conversation.
-/// Skips an archive that cannot be opened, with a warning.
+/// Returns the archive with the most messages of the conversation `name_or_id`. If several have the most messages,
+/// returns the newest one. Prints the name of the archive if several archives have the conversation. Skips an archive
+/// that cannot be opened, with a warning.
 ///
 /// # Errors
 /// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read.
-pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<PathBuf> {
+pub(crate) fn find_fullest_archive(name_or_id: &str, context: &Context) -> Result<PathBuf> {
     let home = context.codex_home();
     let records = context.archives()?;
     let mut copies = CopyCounts::default();
@@ -85,7 +85,7 @@ pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<Pa
             }
         };
 
-        let Some(count) = copies.add_archive(&archive, wanted)? else {
+        let Some(count) = copies.add_archive(&archive, name_or_id)? else {
             continue;
         };
         let is_fuller = |(most_messages, ..): &(usize, _, _)| count > *most_messages;
@@ -95,7 +95,7 @@ pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<Pa
     }
 
     let Some((count, path, name)) = fullest else {
-        let message = format!("no archive has a conversation with this id or name: {wanted}");
+        let message = format!("no archive has a conversation with this id or name: {name_or_id}");
         let hint = "search the archives by words: codex-manager find --archives WORDS";
         return Err(CommandError::failed(message).hint(hint));
     };

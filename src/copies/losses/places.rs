@@ -104,14 +104,14 @@ pub(crate) fn add_newest_copies(
             continue;
         };
 
-        let found: BTreeSet<_> = rollout_files(archive.files())
+        let found_ids: BTreeSet<_> = rollout_files(archive.files())
             .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
             .filter(|id| wanted_ids.remove(id))
             .collect();
-        if !found.is_empty() {
+        if !found_ids.is_empty() {
             let is_found = |name: &RolloutName| {
                 let id = name.rollout_id().map(str::to_lowercase);
-                id.is_some_and(|id| found.contains(&id))
+                id.is_some_and(|id| found_ids.contains(&id))
             };
             search.add_rollouts(file.place, Box::new(archive), is_found);
         }
@@ -172,11 +172,8 @@ pub(crate) fn add_single_files(search: &mut LossSearch, context: &Context) -> Re
             let path = copies.folders.path(Side::Local, &copy.name);
             let name = PathBuf::from(format!("{}.jsonl", copy.conversation_label()));
             if let Some(file) = RolloutName::parse(&name) {
-                search.add_file(
-                    CopyPlace::for_file(&path, CopyPlaceKind::ConflictCopy),
-                    file,
-                    path,
-                );
+                let place = CopyPlace::for_file(&path, CopyPlaceKind::ConflictCopy);
+                search.add_file(place, file, path);
             }
         }
     }

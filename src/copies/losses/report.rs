@@ -83,7 +83,7 @@ pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
 /// record cannot be written.
 pub(crate) fn record_losses(
     found: &FoundLosses,
-    listed: &[LossJson],
+    rows: &[LossJson],
     places: &[SearchedPlace],
     extent: &CheckExtent,
     context: &Context,
@@ -105,7 +105,7 @@ pub(crate) fn record_losses(
                 .into_iter()
                 .partition(|recorded| recorded.home == home);
 
-        for (loss, listed) in found.losses.iter().zip(listed) {
+        for (loss, row) in found.losses.iter().zip(rows) {
             // Only a check of all places reads the snapshots. After any other check, the recorded snapshots stay.
             let snapshots = if *extent == CheckExtent::All {
                 list_needed_snapshots(loss, places)
@@ -118,8 +118,8 @@ pub(crate) fn record_losses(
             record.losses.push(KnownLoss {
                 home: home.clone(),
                 session_id: loss.id.clone(),
-                title: listed.title.clone(),
-                lost_messages: listed.lost_messages,
+                title: row.title.clone(),
+                lost_messages: row.lost_messages,
                 snapshots,
             });
         }

@@ -164,8 +164,8 @@ impl LossSearch {
         };
 
         // A conversation without a live rollout was deleted by the user, so its messages are not lost.
-        let copied = self.copies.keys();
-        let live_ids = copied.filter(|id| self.live.0.contains_key(*id));
+        let copied_ids = self.copies.keys();
+        let live_ids = copied_ids.filter(|id| self.live.0.contains_key(*id));
         let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
         // The set removes duplicates: a thread with copies of its own and a missing base comes from both lists.
         let compared_ids: BTreeSet<&String> = compared_ids.collect();
