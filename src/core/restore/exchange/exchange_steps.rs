@@ -30,7 +30,7 @@ pub(crate) fn plan_steps(
     }
 
     if let Some((live_folder, staging)) = outside.live_and_staging_folder() {
-        let removed = &outside.removed;
+        let removed = &outside.removed_paths;
         steps.extend(plan_outside_databases(live_folder, &staging, removed)?);
     }
 

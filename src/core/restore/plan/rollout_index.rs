@@ -17,7 +17,7 @@ pub(crate) struct RolloutIndex {
     /// conversation, but never returns another one, because [`RolloutIndex::find_newest`] compares the id.
     by_id: HashMap<u64, NameId>,
     /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
-    earlier: HashMap<u64, NameId>,
+    earlier_by_id: HashMap<u64, NameId>,
     hashes: RandomState,
     files: NameSet,
 }
@@ -60,7 +60,7 @@ impl RolloutIndex {
             && let Some(earlier_id) = parse_rollout_id(earlier.as_path())
         {
             let name_id = self.names.intern(earlier);
-            self.earlier
+            self.earlier_by_id
                 .insert(self.hashes.hash_one(earlier_id), name_id);
         }
     }
@@ -98,7 +98,7 @@ impl RolloutIndex {
             |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&rollout_id);
         let newest = self.find_newest(file.id()?).filter(is_wanted);
         newest.or_else(|| {
-            let name_id = self.earlier.get(&self.hashes.hash_one(&rollout_id))?;
+            let name_id = self.earlier_by_id.get(&self.hashes.hash_one(&rollout_id))?;
             Some(self.names.name(*name_id)).filter(is_wanted)
         })
     }

@@ -105,7 +105,7 @@ impl DatabaseAdapter<'_, '_> {
     /// Returns the databases of the archive with their staged paths, in the home and outside of it.
     fn list_staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.work.stage.database_files(&self.work.plan);
-        staged.extend(self.outside.restored.iter().cloned());
+        staged.extend(self.outside.restored_files.iter().cloned());
         staged.retain(|(_, path)| database::may_be_sqlite(path));
         staged
     }
@@ -325,7 +325,7 @@ impl DatabaseAdapter<'_, '_> {
     fn plan_live_change(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
-                self.outside.removed.push(database.live);
+                self.outside.removed_paths.push(database.live);
             }
             return;
         };

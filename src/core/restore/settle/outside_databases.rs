@@ -24,9 +24,9 @@ pub(crate) struct OutsideDatabases {
     /// True once the staging folder in that folder exists.
     is_staged: bool,
     /// The archived databases that are restored to that folder, with their staged paths.
-    pub(crate) restored: Vec<(EntryName, PathBuf)>,
+    pub(crate) restored_files: Vec<(EntryName, PathBuf)>,
     /// The live databases in that folder that are removed.
-    pub(crate) removed: Vec<PathBuf>,
+    pub(crate) removed_paths: Vec<PathBuf>,
 }
 
 impl OutsideDatabases {
@@ -102,7 +102,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
         move_file(&path, &staged)?;
         plan.drop_write(&name);
-        outside.restored.push((name, staged));
+        outside.restored_files.push((name, staged));
     }
 
     Ok(outside)

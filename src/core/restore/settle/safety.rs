@@ -267,7 +267,7 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
     let replaced_names = staged_entries
         .map(|(name, _)| name)
         .filter(|name| live.join(name).exists());
-    let removed_names = outside.removed.iter().filter_map(|path| path.file_name());
+    let removed_names = outside.removed_paths.iter().filter_map(|p| p.file_name());
     Ok(replaced_names
         .chain(removed_names.map(OsString::from))
         .map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name))
