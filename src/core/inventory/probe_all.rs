@@ -155,13 +155,8 @@ fn probe_account(
     let mut warnings = Vec::new();
     // Without a question to Codex, the report has nothing new to record.
     if inquiry.ask_codex {
-        warnings = status::record_report(
-            inquiry.manager_home,
-            &report,
-            target.used_at,
-            &inquiry.now,
-            inquiry.zone,
-        )?;
+        let (manager_home, now, zone) = (inquiry.manager_home, &inquiry.now, inquiry.zone);
+        warnings = status::record_report(manager_home, &report, target.used_at, now, zone)?;
     }
 
     Ok(AccountProbe {

@@ -375,18 +375,15 @@ pub fn find_last_with_conversations<'a>(
     machine: Option<&str>,
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
-    find_newest_usable(records, |metadata| {
+    let is_wanted = |metadata: &Metadata, machine: Option<&str>| {
         is_of_home_and_mode(metadata, home, machine, mode) && !metadata.has_no_conversations()
-    })
-    .or_else(|| {
-        // On a new machine, only the archives that the old machine made may have conversations.
-        find_newest_usable(records, |metadata| {
-            let old_machine = metadata.machine.as_deref();
-            is_of_home_and_mode(metadata, home, old_machine, mode)
-                && !metadata.has_no_conversations()
-        })
-    })
-    .or_else(|| find_last_of_home(records, home, machine, mode))
+    };
+    // On a new machine, only the archives that the old machine made may have conversations.
+    let of_any_machine = || find_newest_usable(records, |m| is_wanted(m, m.machine.as_deref()));
+
+    find_newest_usable(records, |metadata| is_wanted(metadata, machine))
+        .or_else(of_any_machine)
+        .or_else(|| find_last_of_home(records, home, machine, mode))
 }
 
 fn is_of_home_and_mode(
