@@ -170,29 +170,37 @@ fn plan_with_program(
         return Ok(plan);
     }
 
-    let switch = switch::plan_from_disk(&switch_request(request, DaemonPolicy::Leave))?;
-    if !switch.profile.is_empty() {
-        plan.profile.clone_from(&switch.profile);
-    }
-    // A renewal of a copied login would sign out the home that owns the login.
-    let owner_of_copy = Profiles::of(request.manager_home).find_owner_of_copy(
-        &live,
-        request.codex_home,
-        &request.now.to_utc(),
-    );
-    if let Some(home) = owner_of_copy.filter(|_| switch.is_current) {
-        let profile = plan.profile;
-        return Err(SwitchError::LiveElsewhere { profile, home }.into());
-    }
-    plan.switch = (!switch.is_current).then_some(switch);
-    check_storage(request, plan.switch.is_some())?;
-    plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);
-
+    plan_in_real_home(request, &live, &mut plan)?;
     let uses_daemon = may_use_daemon(&arguments) && !Arguments::parse(&args).has_option(NO_DAEMON);
     match plan.daemon {
         Some(pid) if uses_daemon && !request.stop_daemon => Err(LaunchError::Daemon(pid)),
         _ => Ok(plan),
     }
+}
+
+/// Adds the switch of the real home and its running daemon to `plan`. Fails if Codex cannot use the login there.
+fn plan_in_real_home(
+    request: &LaunchRequest<'_>,
+    live: &AuthFile,
+    plan: &mut LaunchPlan,
+) -> Result<(), LaunchError> {
+    let switch = switch::plan_from_disk(&switch_request(request, DaemonPolicy::Leave))?;
+    if !switch.profile.is_empty() {
+        plan.profile.clone_from(&switch.profile);
+    }
+
+    // A renewal of a copied login would sign out the home that owns the login.
+    let (profiles, now) = (Profiles::of(request.manager_home), request.now.to_utc());
+    let owner_of_copy = profiles.find_owner_of_copy(live, request.codex_home, &now);
+    if let Some(home) = owner_of_copy.filter(|_| switch.is_current) {
+        let profile = plan.profile.clone();
+        return Err(SwitchError::LiveElsewhere { profile, home }.into());
+    }
+
+    plan.switch = (!switch.is_current).then_some(switch);
+    check_storage(request, plan.switch.is_some())?;
+    plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);
+    Ok(())
 }
 
 /// Checks that Codex can store the login of the real home if it renews it. API keys are not renewed.
