@@ -138,29 +138,33 @@ pub(crate) fn find_rollout_names(
     }
 
     let ids: BTreeSet<_> = matching_files.iter().map(|file| id_of(file)).collect();
-    let rollout_names = matching_files.iter().map(|file| file.name.clone());
-    let mut rollout_names: Vec<_> = rollout_names.collect();
-    rollout_names.sort();
-    rollout_names.dedup();
+    // A conversation that was rewound has several rollouts.
+    let names: BTreeSet<_> = matching_files.iter().map(|f| f.name.clone()).collect();
 
     match ids.len() {
         0 => Ok(None),
-        // A conversation that was rewound has several rollouts.
-        1 => add_continued_rollouts(source, rollout_names).map(Some),
-        count => {
-            let message = format!("{name_or_id:?} matches {count} conversations");
-            let titles = read_titles(source)?;
-            let describe = |id: String| match titles.get(&id.to_lowercase()).map(Vec::as_slice) {
-                Some([title, ..]) => format!("{id}  {}", printable(title)),
-                _ => id,
-            };
-            let error = CommandError::failed(message);
-            let mut error = error.hint("use the id of one of them; the first are:");
-            let choices = ids.into_iter().take(MAX_LISTED).map(describe);
-            error.hints.extend(choices);
-            Err(error)
-        }
+        1 => add_continued_rollouts(source, names.into_iter().collect()).map(Some),
+        _ => Err(to_ambiguous_error(source, name_or_id, ids)?),
     }
+}
+
+/// Returns the error for an id or a name that the conversations `ids` match, with their titles.
+fn to_ambiguous_error(
+    source: &dyn ConversationSource,
+    name_or_id: &str,
+    ids: BTreeSet<String>,
+) -> Result<CommandError> {
+    let titles = read_titles(source)?;
+    let describe = |id: String| match titles.get(&id.to_lowercase()).map(Vec::as_slice) {
+        Some([title, ..]) => format!("{id}  {}", printable(title)),
+        _ => id,
+    };
+    let message = format!("{name_or_id:?} matches {} conversations", ids.len());
+    let error = CommandError::failed(message);
+    let mut error = error.hint("use the id of one of them; the first are:");
+    let choices = ids.into_iter().take(MAX_LISTED).map(describe);
+    error.hints.extend(choices);
+    Ok(error)
 }
 
 /// Returns false for a complete id and for the path of a rollout, which name one conversation.

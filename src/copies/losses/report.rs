@@ -99,7 +99,7 @@ pub(crate) fn record_losses(
         return;
     }
 
-    let result = losses::update(manager_home, |record| {
+    let change = |record: &mut losses::LossRecord| {
         let (former_losses, losses_of_other_homes): (Vec<_>, Vec<_>) =
             std::mem::take(&mut record.losses)
                 .into_iter()
@@ -135,8 +135,8 @@ pub(crate) fn record_losses(
         record.losses.extend(kept_losses);
         record.losses.extend(losses_of_other_homes);
         record.checked_at = Some(Timestamp::from(context.local_now()));
-    });
-    if let Err(e) = result {
+    };
+    if let Err(e) = losses::update(manager_home, change) {
         context.warn(format_args!("cannot record the lost messages: {e}"));
     }
 }
