@@ -95,18 +95,9 @@ impl RestorePlan {
             let path = name.as_path();
             let kind = kind_of(path);
             let is_live = live_names.contains(path);
-            let is_left_out = match kind {
-                _ if request.auth == AuthPolicy::Skip && kind.is_login() => true,
-                // Restored only if the home has no such file. The id is bound to one installation, a legacy login is
-                // the user's own original, and a session that was renewed after the backup has spent the archived one.
-                HomeEntryKind::InstallationId
-                | HomeEntryKind::LegacyAuth
-                | HomeEntryKind::AccountSessions => is_live,
-                // Only archives of the Python tool contain such files.
-                HomeEntryKind::Transient => !name.is_manager_name(),
-                _ => false,
-            };
-            if is_left_out || !request.selection.wants(path) {
+            let is_skipped_login = request.auth == AuthPolicy::Skip && kind.is_login();
+            let is_wanted = request.selection.wants(path) && !is_skipped_login;
+            if !is_wanted || !may_be_restored(kind, &name, is_live) {
                 continue;
             }
 
@@ -253,6 +244,20 @@ impl RestorePlan {
     pub(crate) fn has_outside_databases(&self) -> bool {
         let mut written = self.writes.iter();
         written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
+    }
+}
+
+/// Returns true if an archived entry of this kind is restored. `is_live` is true if the home has a file of its name.
+fn may_be_restored(kind: HomeEntryKind, name: &EntryName, is_live: bool) -> bool {
+    match kind {
+        // Restored only if the home has no such file. The id is bound to one installation, a legacy login is the
+        // user's own original, and a session that was renewed after the backup has spent the archived one.
+        HomeEntryKind::InstallationId
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::AccountSessions => !is_live,
+        // Only archives of the Python tool contain such files.
+        HomeEntryKind::Transient => name.is_manager_name(),
+        _ => true,
     }
 }
 

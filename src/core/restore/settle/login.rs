@@ -5,7 +5,7 @@ use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::archive::{FileEntry, file_extract, set_attributes};
+use crate::archive::{ArchiveReader, FileEntry, file_extract, set_attributes};
 use crate::codex::{
     AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
     Login, LoginLock, home, login_lock,
@@ -107,15 +107,7 @@ pub fn preview_login(
         return Ok(is_elsewhere.then_some(LoginPreview { outcome, ..preview }));
     }
 
-    let read_archived = |kind| -> Result<Vec<u8>, RestoreError> {
-        let mut bytes = Vec::new();
-        let file = file_extract::extract_to_temp_file(request.archive, kind)?;
-        file.take(MAX_LOGIN_BYTES as u64)
-            .read_to_end(&mut bytes)
-            .at("read", request.archive.path())?;
-        Ok(bytes)
-    };
-    let archived = SecretBytes::new(read_archived(HomeEntryKind::Auth)?);
+    let archived = SecretBytes::new(read_archived(request.archive, HomeEntryKind::Auth)?);
     let live_path = request.folder.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
         preview.outcome = AuthOutcome::Restored;
@@ -128,7 +120,7 @@ pub fn preview_login(
     let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
     let has_config = request.archive.contents().files.iter().any(is_config_file);
     let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
-        let text = read_archived(HomeEntryKind::Config)?;
+        let text = read_archived(request.archive, HomeEntryKind::Config)?;
         CodexConfig::parse(&String::from_utf8_lossy(&text))
     } else {
         CodexConfig::read(&request.folder)
@@ -143,6 +135,16 @@ pub fn preview_login(
         preview.is_replaced = chosen.replacement.is_some();
     }
     Ok(Some(preview))
+}
+
+/// Returns the content of the archived file of this kind, at most [`MAX_LOGIN_BYTES`] of it.
+fn read_archived(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Vec<u8>, RestoreError> {
+    let mut bytes = Vec::new();
+    let file = file_extract::extract_to_temp_file(archive, kind)?;
+    file.take(MAX_LOGIN_BYTES as u64)
+        .read_to_end(&mut bytes)
+        .at("read", archive.path())?;
+    Ok(bytes)
 }
 
 /// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
