@@ -377,13 +377,9 @@ pub(super) fn import_profile(
         profiles.save_back(snapshot, login, owner, now)?;
     }
 
-    Ok(new_login::renew_live_login(
-        &profiles,
-        home,
-        (snapshot, login),
-        now,
-        options.lock_timeout,
-    )?)
+    let (exported_login, patience) = ((snapshot, login), options.lock_timeout);
+    let update = new_login::renew_live_login(&profiles, home, exported_login, now, patience)?;
+    Ok(update)
 }
 
 /// Records the profile of an account whose login stayed on the exporting machine, unless this machine has a login of
