@@ -294,10 +294,8 @@ impl TrashEntry {
             copies.map_or(&[][..], Vec::as_slice)
         };
         let files = &self.conversation.files;
-        if files
-            .iter()
-            .all(|(path, _)| live_copies(&path.0).is_empty())
-        {
+        let is_deleted = files.iter().all(|(p, _)| live_copies(&p.0).is_empty());
+        if is_deleted {
             return Ok(None);
         }
 
