@@ -103,13 +103,13 @@ impl Profiles {
         }
 
         let new_record = record_after_save(outcome, old_profile, (snapshot, login), owner, now);
-        // If `profile.json` is damaged, the owner of the newer login is unknown, so nothing is recorded.
-        let is_owner_known =
-            outcome != SaveOutcome::KeptNewer || old_profile.is_none_or(|p| p.damaged.is_none());
-        // The record of a removed profile must be written to the new folder, even if it did not change.
-        let is_recorded =
-            outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
-        let needs_record = is_owner_known && !is_recorded;
+        let needs_record = match (outcome, old_profile) {
+            // If `profile.json` is damaged, the owner of the newer login is unknown, so nothing is recorded.
+            (SaveOutcome::KeptNewer, Some(old)) if old.damaged.is_some() => false,
+            // The record of a removed profile must be written to the new folder, even if it did not change.
+            (SaveOutcome::Created, _) | (_, None) => true,
+            (_, Some(old)) => old.file != new_record,
+        };
 
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
         // profile after it. A kill in between never makes a copy count as the owner.
