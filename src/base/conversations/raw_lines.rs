@@ -84,15 +84,12 @@ impl RawLines {
             check_interrupt()?;
         }
 
+        // The lines before the end of a truncated compressed rollout are good.
+        let may_end_at_damage = self.is_compressed && self.end_offset > self.start;
         let placed_line = match self.lines.next_placed() {
             Ok(Some(placed_line)) => placed_line,
             Ok(None) => return Ok(None),
-            // The lines before the end of a truncated compressed rollout are good.
-            Err(e)
-                if self.is_compressed
-                    && self.end_offset > self.start
-                    && e.kind() != io::ErrorKind::Interrupted =>
-            {
+            Err(e) if may_end_at_damage && e.kind() != io::ErrorKind::Interrupted => {
                 self.is_cut = true;
                 return Ok(None);
             }

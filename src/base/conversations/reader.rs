@@ -160,25 +160,27 @@ impl LineEvents {
     }
 
     fn add_event(&mut self, event: RolloutEvent, is_rolled_back: bool) {
-        let turn = event.turn;
-        let mut message_images = Vec::new();
-        if matches!(event.kind, EventKind::User(_)) {
-            message_images = mem::take(&mut self.waiting_images);
-        } else if event.kind.author_and_text().is_some() {
-            // No message of the user follows, so the images are events of their own.
-            self.release_images();
-        }
-
-        if event.kind == EventKind::ModelInput {
-            return;
-        }
-        if !is_rolled_back || event.kind.is_usage_event() {
-            self.events.push_back(event);
-        }
-        if !is_rolled_back {
-            let images = message_images.into_iter();
-            self.events
-                .extend(images.map(|image| RolloutEvent { turn, ..image }));
+        match event.kind {
+            // The waiting images belong to this message, so they share its turn, and are dropped with it.
+            EventKind::User(_) => {
+                let (turn, images) = (event.turn, mem::take(&mut self.waiting_images));
+                if !is_rolled_back {
+                    self.events.push_back(event);
+                    let images = images.into_iter();
+                    self.events
+                        .extend(images.map(|image| RolloutEvent { turn, ..image }));
+                }
+            }
+            EventKind::ModelInput => {}
+            _ => {
+                // No message of the user follows, so the images are events of their own.
+                if event.kind.author_and_text().is_some() {
+                    self.release_images();
+                }
+                if !is_rolled_back || event.kind.is_usage_event() {
+                    self.events.push_back(event);
+                }
+            }
         }
     }
 

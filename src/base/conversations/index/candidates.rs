@@ -48,11 +48,11 @@ pub struct IndexSource<'a> {
 pub(super) struct Candidates {
     pub on_disk: Vec<IndexCandidate>,
     /// The ids of conversations in the index that are no longer on disk.
-    pub gone: Vec<String>,
+    pub gone_ids: Vec<String>,
     /// The folders that cannot be listed.
-    pub unlistable: Vec<SkippedFile>,
+    pub unlistable_folders: Vec<SkippedFile>,
     /// The time of the newest change in Codex's database, in milliseconds since 1970.
-    pub newest: Option<i64>,
+    pub newest_change_ms: Option<i64>,
     /// The number of bytes of `session_index.jsonl` that were read.
     pub names_offset: i64,
 }
@@ -137,7 +137,7 @@ pub(super) fn find_all_candidates(
 ) -> Result<Candidates, IndexError> {
     // The end is read before the names, so that the next update reads the names that Codex appends meanwhile.
     let (_, names_offset) = read_named_ids_since(source.home, 0);
-    let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
+    let (mut on_disk, unlistable_folders) = list_candidates(source.home, source.database)?;
 
     // The newest conversations come first, so that an interrupted first update has indexed these.
     on_disk.sort_by(|a, b| b.recency_key().cmp(&a.recency_key()));
@@ -145,22 +145,22 @@ pub(super) fn find_all_candidates(
     let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
-        let mut folders = unlistable.iter();
+        let mut folders = unlistable_folders.iter();
         folders.any(|folder| Path::new(path).starts_with(&folder.path))
     };
 
     let sql = "SELECT session, path FROM conversation";
     let indexed_paths: Vec<(String, String)> =
         store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let gone_ids = indexed_paths
+    let gone_conversations = indexed_paths
         .into_iter()
         .filter(|(id, path)| !ids_on_disk.contains(id) && !is_unlistable(path));
 
     Ok(Candidates {
-        gone: gone_ids.map(|(id, _)| id).collect(),
-        newest: on_disk.first().and_then(|newest| newest.recency_key().0),
+        gone_ids: gone_conversations.map(|(id, _)| id).collect(),
+        newest_change_ms: on_disk.first().and_then(|newest| newest.recency_key().0),
         on_disk,
-        unlistable,
+        unlistable_folders,
         names_offset,
     })
 }
@@ -242,7 +242,7 @@ pub(super) fn find_changed_candidates(
         since_ms: newest_before.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
-    let mut changed = list_named_threads(source, &filter)?;
+    let mut threads = list_named_threads(source, &filter)?;
 
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
     let (named_ids, names_offset) =
@@ -252,32 +252,33 @@ pub(super) fn find_changed_candidates(
             ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        add_new_threads(&mut changed, list_named_threads(source, &filter_by_ids)?);
+        add_new_threads(&mut threads, list_named_threads(source, &filter_by_ids)?);
     }
 
-    let mut gone = Vec::new();
+    let mut gone_ids = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
-    if has_other_changes(store, source, &changed)? {
+    if has_other_changes(store, source, &threads)? {
         let mut all_threads = list_named_threads(source, &ThreadFilter::default())?;
-        let ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
-        let ids: HashSet<_> = ids.collect();
+        let listed_ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
+        let listed_ids: HashSet<_> = listed_ids.collect();
 
-        let indexed = plan::read_indexed_conversations(store, None)?;
+        let rows_by_id = plan::read_indexed_conversations(store, None)?;
         let is_gone = |(id, indexed_row): &(&String, &plan::IndexedConversation)| {
-            !ids.contains(*id) && matches!(Path::new(&indexed_row.path).try_exists(), Ok(false))
+            !listed_ids.contains(*id)
+                && matches!(Path::new(&indexed_row.path).try_exists(), Ok(false))
         };
-        gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
+        gone_ids.extend(rows_by_id.iter().filter(is_gone).map(|(id, _)| id.clone()));
 
         // The query by time misses conversations that Codex archived, or added with an old time of change.
         all_threads.retain(|thread| {
-            let indexed = indexed.get(&thread.id.to_lowercase());
-            indexed.is_none_or(|row| row.shown.archived != thread.archived)
+            let indexed_row = rows_by_id.get(&thread.id.to_lowercase());
+            indexed_row.is_none_or(|row| row.shown.archived != thread.archived)
         });
-        add_new_threads(&mut changed, all_threads);
+        add_new_threads(&mut threads, all_threads);
     }
 
-    let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
-    let candidates = changed.into_iter().filter_map(|thread| {
+    let newest_now = threads.iter().filter_map(|thread| thread.updated_ms).max();
+    let candidates = threads.into_iter().filter_map(|thread| {
         Some(IndexCandidate {
             session: thread.id.to_lowercase(),
             path: rollout::find_existing_below(source.home, &thread.rollout_path)?,
@@ -289,9 +290,9 @@ pub(super) fn find_changed_candidates(
 
     Ok(Candidates {
         on_disk: candidates.collect(),
-        gone,
-        unlistable: Vec::new(),
-        newest: newest_now.max(newest_before),
+        gone_ids,
+        unlistable_folders: Vec::new(),
+        newest_change_ms: newest_now.max(newest_before),
         names_offset,
     })
 }
@@ -316,7 +317,7 @@ fn has_other_changes(
 
     let lower_ids: Vec<_> = changed.iter().map(|t| t.id.to_lowercase()).collect();
     let ids: Vec<_> = lower_ids.iter().map(String::as_str).collect();
-    let indexed = plan::read_indexed_conversations(store, Some(&ids))?;
+    let rows_by_id = plan::read_indexed_conversations(store, Some(&ids))?;
 
     // Rows without a rollout are not in the index, so the last update stored their number.
     let mut expected = count_listed_conversations(store)?;
@@ -324,7 +325,7 @@ fn has_other_changes(
     expected.archived += store.read_meta(MISSING_ARCHIVED_ROLLOUTS)?.unwrap_or(0);
 
     for thread in changed {
-        let indexed_row = indexed.get(&thread.id.to_lowercase());
+        let indexed_row = rows_by_id.get(&thread.id.to_lowercase());
         let indexed_row = indexed_row.filter(|row| row.shown.listed);
         expected.all += i64::from(indexed_row.is_none());
         let was_archived = indexed_row.is_some_and(|row| row.shown.archived);

@@ -3,7 +3,7 @@
 //! One thread reads blocks of lines, several threads parse them and split their texts into words
 //! ([`super::rollout_blocks`]), and one thread writes. Memory holds a few blocks, however large a rollout is.
 
-use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_project};
+use super::plan::{IngestTask, NOT_INDEXED, ShownFields, UnreadPart, format_project};
 use super::rollout_blocks::{
     IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
@@ -197,21 +197,16 @@ impl<'a> Writer<'a> {
     }
 
     fn write_block(&mut self, block: ParsedBlock) -> rusqlite::Result<()> {
-        let ParsedBlock {
-            lines,
-            words,
-            bytes_read,
-        } = block;
+        self.uncommitted_bytes += block.bytes_read;
 
-        self.uncommitted_bytes += bytes_read;
-
-        // `words` refers to each text by its index in the block. `write_line` stores the text's number at this index.
-        let mut text_numbers = vec![None; words.text_count];
-        for line in lines {
+        // `block.words` refers to each text by its index in the block. At this index, `write_line` stores the text's
+        // number.
+        let mut text_numbers = vec![None; block.words.text_count];
+        for line in block.lines {
             self.write_line(line, &mut text_numbers)?;
         }
 
-        self.words.add_words(&words, &text_numbers);
+        self.words.add_words(&block.words, &text_numbers);
         if self.words.memory_bytes >= BUFFER_BYTES {
             self.words.write_run(&self.store.connection)?;
         }
@@ -231,21 +226,21 @@ impl<'a> Writer<'a> {
     }
 
     fn find_or_insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
-        match &task.indexed {
-            Some(indexed) => Ok(indexed.id),
+        match &task.old_row {
+            Some(old_row) => Ok(old_row.id),
             None => self.insert_conversation(task),
         }
     }
 
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(&task)?;
-        // `None` means that only fields have changed, and 0 that the whole conversation is read.
-        let Some(start_offset) = task.start_offset else {
+        if task.unread_part == UnreadPart::Nothing {
             return self.set_shown_fields(id, &task);
-        };
+        }
+        let is_read_anew = task.unread_part == UnreadPart::Everything;
 
-        let state = match &task.indexed {
-            Some(indexed) if task.is_continued() => indexed.state.clone(),
+        let state = match &task.old_row {
+            Some(old_row) if task.is_continued() => old_row.state.clone(),
             Some(_) => {
                 // A read that failed may have stored texts, too.
                 delete_conversation_texts(self.store, id)?;
@@ -259,7 +254,7 @@ impl<'a> Writer<'a> {
             .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
 
         // A new conversation with one rollout has no list of paths to store.
-        if start_offset == 0 && (task.indexed.is_some() || !task.earlier_rollouts.is_empty()) {
+        if is_read_anew && (task.old_row.is_some() || !task.earlier_rollouts.is_empty()) {
             self.set_rollout_paths(id, &task)?;
         }
 
@@ -272,7 +267,7 @@ impl<'a> Writer<'a> {
             has_copies: false,
             task,
         };
-        if start_offset == 0 {
+        if is_read_anew {
             open.clear_derived_title();
         }
         self.open = Some(open);
@@ -328,11 +323,11 @@ impl<'a> Writer<'a> {
             format!("{}\n{project}", shown.title)
         };
 
-        let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
+        let old_title = task.old_row.as_ref().map(|row| searched_title(&row.shown));
         let new_title = searched_title(shown);
 
         // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
-        let is_read_anew = task.start_offset == Some(0);
+        let is_read_anew = task.unread_part == UnreadPart::Everything;
         if is_read_anew || old_title.is_none_or(|old_title| old_title != new_title) {
             self.index_title(id, &new_title)?;
         }
@@ -399,7 +394,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
 
-            let Some(ParsedText { role, number }) = text else {
+            let Some(ParsedText { role, index }) = text else {
                 open.usage.add_event(self.store, &event)?;
                 continue;
             };
@@ -420,12 +415,12 @@ impl<'a> Writer<'a> {
                 open.title = first_line(text);
             }
 
-            if let Some(number) = number {
+            if let Some(index) = index {
                 let position = TextPosition {
                     turn: event.turn,
                     place: line.place,
                 };
-                text_numbers[number as usize] =
+                text_numbers[index as usize] =
                     Some(self.assign_text_number(open.id, role, Some(position))?);
             }
         }
@@ -442,11 +437,7 @@ impl<'a> Writer<'a> {
 
         self.report.conversations_read += 1;
 
-        let RolloutEnd {
-            place,
-            tail,
-            cut_rollout,
-        } = match result {
+        let end = match result {
             Ok(end) => end,
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
@@ -483,13 +474,14 @@ impl<'a> Writer<'a> {
                 file,
                 stamp.size,
                 stamp.mtime,
-                place.to_number(),
-                tail,
+                end.place.to_number(),
+                end.tail,
                 open.state.to_bytes(),
                 parent_id,
                 open.task.is_continued(),
                 usage,
-                cut_rollout.and_then(|number| i64::try_from(number).ok()),
+                end.cut_rollout
+                    .and_then(|number| i64::try_from(number).ok()),
             ],
         )
     }

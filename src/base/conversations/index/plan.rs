@@ -153,11 +153,10 @@ pub(super) struct IngestTask {
     /// True if the title comes from the first message, because Codex has none.
     pub derives_title: bool,
     /// The row of the conversation in the index; `None` if it is new.
-    pub indexed: Option<IndexedConversation>,
-    /// The offset from which the rollout is read; `None` if only the fields have changed.
-    pub start_offset: Option<u64>,
-    /// The earlier rollouts of a rewound conversation, which are read first. Empty if [`Self::start_offset`] is not
-    /// zero.
+    pub old_row: Option<IndexedConversation>,
+    pub unread_part: UnreadPart,
+    /// The earlier rollouts of a rewound conversation, which are read first. Empty unless [`Self::unread_part`] is
+    /// [`UnreadPart::Everything`].
     pub earlier_rollouts: Vec<RolloutSlice>,
     /// The number of the newest rollout among the rollouts of the conversation.
     pub newest_number: usize,
@@ -170,7 +169,29 @@ pub(super) struct IngestTask {
 impl IngestTask {
     /// Returns true if only the lines after the indexed part of the rollout are read.
     pub(super) fn is_continued(&self) -> bool {
-        self.start_offset.is_some_and(|offset| offset > 0)
+        matches!(self.unread_part, UnreadPart::From(_))
+    }
+}
+
+/// The part of a conversation's rollouts that the index does not have yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnreadPart {
+    /// The rollouts have not changed, but the fields of the conversation may have.
+    Nothing,
+    /// All rollouts from their beginnings.
+    Everything,
+    /// The newest rollout from this offset on, which is not zero.
+    From(u64),
+}
+
+impl UnreadPart {
+    /// Returns the offset from which the rollouts are read; `None` if they are not read.
+    pub(super) fn start_offset(self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Everything => Some(0),
+            Self::From(offset) => Some(offset),
+        }
     }
 }
 
@@ -243,8 +264,8 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let indexed = read_indexed_conversations(self.store, Some(&[id])).ok()?;
-        Some(PathBuf::from(&indexed.get(id)?.path))
+        let rows = read_indexed_conversations(self.store, Some(&[id])).ok()?;
+        Some(PathBuf::from(&rows.get(id)?.path))
     }
 
     fn find_earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
@@ -256,13 +277,13 @@ impl HomeRollouts<'_> {
 /// Returns the task for a candidate, or `None` if the index is up to date or the rollout does not exist.
 pub(super) fn plan_task(
     mut candidate: IndexCandidate,
-    indexed: Option<IndexedConversation>,
+    old_row: Option<IndexedConversation>,
     rollouts: &HomeRollouts<'_>,
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
-    let start_offset = find_start_offset(&candidate, &stamp, indexed.as_ref(), is_rewind);
-    let is_read_anew = start_offset == Some(0);
+    let unread_part = find_unread_part(&candidate, &stamp, old_row.as_ref(), is_rewind);
+    let is_read_anew = unread_part == UnreadPart::Everything;
 
     let earlier_rollouts = if is_read_anew && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
@@ -271,8 +292,8 @@ pub(super) fn plan_task(
     };
 
     // The newest rollout keeps its number if only its new lines are read.
-    let newest_number = match &indexed {
-        Some(old_row) if start_offset.is_some_and(|offset| offset > 0) => old_row.end.rollout,
+    let newest_number = match &old_row {
+        Some(row) if matches!(unread_part, UnreadPart::From(_)) => row.end.rollout,
         _ => earlier_rollouts.len(),
     };
 
@@ -285,10 +306,10 @@ pub(super) fn plan_task(
         .flatten();
     let head = oldest_head.as_ref();
 
-    let shown = build_shown_fields(&candidate, &stamp, head, indexed.as_ref());
+    let shown = build_shown_fields(&candidate, &stamp, head, old_row.as_ref());
     let has_same_fields =
         |row: &IndexedConversation| row.shown == shown && Path::new(&row.path) == candidate.path;
-    if start_offset.is_none() && indexed.as_ref().is_some_and(has_same_fields) {
+    if unread_part == UnreadPart::Nothing && old_row.as_ref().is_some_and(has_same_fields) {
         return None;
     }
 
@@ -316,8 +337,8 @@ pub(super) fn plan_task(
         stamp,
         shown,
         derives_title,
-        indexed,
-        start_offset,
+        old_row,
+        unread_part,
         earlier_rollouts,
         newest_number,
         parent,
@@ -325,29 +346,31 @@ pub(super) fn plan_task(
     })
 }
 
-/// Returns the offset from which a rollout has to be read; `None` if it has not changed.
-fn find_start_offset(
+fn find_unread_part(
     candidate: &IndexCandidate,
     stamp: &RolloutStamp,
-    indexed: Option<&IndexedConversation>,
+    old_row: Option<&IndexedConversation>,
     is_rewind: bool,
-) -> Option<u64> {
-    let Some(old_row) = indexed else {
-        return Some(0);
+) -> UnreadPart {
+    let Some(old_row) = old_row else {
+        return UnreadPart::Everything;
     };
 
     // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
     if is_rewind && Path::new(&old_row.path) != candidate.path {
-        return Some(0);
+        return UnreadPart::Everything;
     }
 
     if old_row.stamp == *stamp {
-        return None;
+        return UnreadPart::Nothing;
     }
 
     // In the usual case Codex has appended turns, and only these are read.
-    let has_grown = has_only_grown(old_row, stamp, &candidate.path);
-    Some(if has_grown { old_row.end.offset } else { 0 })
+    if has_only_grown(old_row, stamp, &candidate.path) && old_row.end.offset > 0 {
+        UnreadPart::From(old_row.end.offset)
+    } else {
+        UnreadPart::Everything
+    }
 }
 
 /// Returns true if a plain rollout was at most appended to: it is the same file, is not shorter, and has the same bytes
@@ -379,9 +402,9 @@ fn build_shown_fields(
     candidate: &IndexCandidate,
     stamp: &RolloutStamp,
     head: Option<&SessionMeta>,
-    indexed: Option<&IndexedConversation>,
+    old_row: Option<&IndexedConversation>,
 ) -> ShownFields {
-    let old_fields = indexed.map(|row| row.shown.clone()).unwrap_or_default();
+    let old_fields = old_row.map(|row| row.shown.clone()).unwrap_or_default();
 
     if let Some(thread) = &candidate.thread {
         let mut shown = thread.clone();

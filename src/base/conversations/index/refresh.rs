@@ -159,7 +159,8 @@ fn update_if_needed(
     };
 
     // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
-    if matches!(thoroughness, Thoroughness::All | Thoroughness::Files) || !has_recent_walk {
+    let is_walk_wanted = matches!(thoroughness, Thoroughness::All | Thoroughness::Files);
+    if is_walk_wanted || !has_recent_walk {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
@@ -211,7 +212,7 @@ fn update_index(
         find_changed_candidates(store, source)?
     };
 
-    let must_read_copies = remove_conversations(store, &candidates.gone)?;
+    let must_read_copies = remove_conversations(store, &candidates.gone_ids)?;
     if must_read_copies && !compares_all {
         // The marked conversations have not changed in Codex's database, so only a comparison of all finds them.
         return update_index(store, source, ComparedConversations::All, progress);
@@ -219,13 +220,13 @@ fn update_index(
 
     let on_disk = &candidates.on_disk;
     let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, compared, progress)?;
-    report.skipped.extend(candidates.unlistable);
+    report.skipped.extend(candidates.unlistable_folders);
     if new_bytes > compared.max_bytes() {
         // LAST_COMPARISON is not set, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
 
-    if let Some(newest) = candidates.newest {
+    if let Some(newest) = candidates.newest_change_ms {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
 
@@ -332,8 +333,8 @@ fn remove_free_pages(store: &IndexStore) -> Result<(), IndexError> {
 
 fn count_unread_bytes(task: &IngestTask) -> u64 {
     let size = u64::try_from(task.stamp.size).unwrap_or(0);
-    task.start_offset
-        .map_or(0, |from| size.saturating_sub(from))
+    let start_offset = task.unread_part.start_offset();
+    start_offset.map_or(0, |start| size.saturating_sub(start))
 }
 
 /// Removes conversations from the index. Marks the conversations that have copies of their texts to be read again, and
@@ -372,12 +373,12 @@ fn plan_tasks(
     rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::read_indexed_conversations(store, Some(&ids))?;
+    let mut old_rows = plan::read_indexed_conversations(store, Some(&ids))?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;
-        let old = indexed.remove(&candidate.session);
-        tasks.extend(plan::plan_task(candidate, old, rollouts));
+        let old_row = old_rows.remove(&candidate.session);
+        tasks.extend(plan::plan_task(candidate, old_row, rollouts));
     }
     Ok(tasks)
 }

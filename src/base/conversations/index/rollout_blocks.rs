@@ -73,8 +73,8 @@ pub(super) struct ParsedLine {
 
 pub(super) struct ParsedText {
     pub(super) role: Role,
-    /// The number of the text in the block; `None` for a text without words.
-    pub(super) number: Option<u32>,
+    /// The index of the text in the block; `None` for a text without words.
+    pub(super) index: Option<u32>,
 }
 
 /// Passes a step to the thread that writes the index. Returns false if that thread has failed.
@@ -82,15 +82,13 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
 /// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
-    let start_offset = task.start_offset;
+    let start_offset = task.unread_part.start_offset();
     // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
     if start_offset.is_some()
         && let Err(e) = file_open::open(&task.candidate.path)
     {
-        return Ok(submit(IngestStep::Unreadable(
-            Box::new(task),
-            e.to_string(),
-        )));
+        let step = IngestStep::Unreadable(Box::new(task), e.to_string());
+        return Ok(submit(step));
     }
 
     let first_rollout = task.newest_number - task.earlier_rollouts.len();
@@ -173,10 +171,8 @@ fn submit_lines(
         if block.bytes.len() >= BLOCK_BYTES {
             block.bytes_read = lines.end_offset() - block_start;
             block_start = lines.end_offset();
-            if !submit(IngestStep::Lines(std::mem::replace(
-                &mut block,
-                template.clone(),
-            ))) {
+            let full_block = std::mem::replace(&mut block, template.clone());
+            if !submit(IngestStep::Lines(full_block)) {
                 return Ok(false);
             }
         }
@@ -217,8 +213,8 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.author_and_text()?;
-            let number = words.add_text(&searchable_part(&item.kind, text));
-            Some(ParsedText { role, number })
+            let index = words.add_text(&searchable_part(&item.kind, text));
+            Some(ParsedText { role, index })
         });
         let texts = texts.collect();
         lines.push(ParsedLine {

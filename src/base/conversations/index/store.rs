@@ -340,8 +340,7 @@ impl IndexStore {
     }
 
     pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
-        let value = self.connection.query_row(sql, [], |row| row.get(0));
-        value.map_err(IndexError::in_index_at(&self.path))
+        self.run(|connection| connection.query_row(sql, [], |row| row.get(0)))
     }
 }
 

@@ -163,17 +163,15 @@ impl NewSpan {
         conversation_id: i64,
         next_text: i64,
     ) -> rusqlite::Result<i64> {
-        let Self {
-            count,
-            roles,
-            places,
-            ..
-        } = std::mem::take(self);
+        let span = std::mem::take(self);
 
         let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
-        if count > 0 {
-            let first = next_text - i64::try_from(count).unwrap_or(0);
-            store.execute(sql, params![first, conversation_id, roles, places])?;
+        if span.count > 0 {
+            let first = next_text - i64::try_from(span.count).unwrap_or(0);
+            store.execute(
+                sql,
+                params![first, conversation_id, span.roles, span.places],
+            )?;
         }
         Ok(next_text + next_text % 2)
     }
@@ -195,7 +193,7 @@ pub(super) fn delete_matching_texts(
 
     let mut has_deleted_any = false;
     for (first, mut roles, place_bytes) in spans {
-        let mut deleted = Vec::new();
+        let mut deleted_numbers = Vec::new();
         for (i, position) in decode_positions(&place_bytes).enumerate() {
             let shift = 4 * (i % 2);
             let Some(byte) = roles.get_mut(i / 2) else {
@@ -208,19 +206,17 @@ pub(super) fn delete_matching_texts(
             let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
             if bits != 0 && is_deleted(id.role(), position.turn) {
                 *byte &= !(0xf << shift);
-                deleted.push(number);
+                deleted_numbers.push(number);
             }
         }
 
-        if deleted.is_empty() {
+        if deleted_numbers.is_empty() {
             continue;
         }
         has_deleted_any = true;
-        store.execute(
-            "UPDATE span SET roles=?2 WHERE first=?1",
-            params![first, roles],
-        )?;
-        for number in deleted {
+        let update = "UPDATE span SET roles=?2 WHERE first=?1";
+        store.execute(update, params![first, roles])?;
+        for number in deleted_numbers {
             store.execute("INSERT INTO dead VALUES(?1)", [number])?;
         }
     }

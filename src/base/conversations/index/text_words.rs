@@ -181,15 +181,11 @@ impl WordBuffer {
 
     /// Writes the words to the index as a run, and empties the buffer.
     pub(super) fn write_run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let Self {
-            vocabulary,
-            mut lists,
-            ..
-        } = std::mem::take(self);
+        let mut buffer = std::mem::take(self);
 
         let mut writer = RunWriter::new(connection)?;
-        for (number, word) in vocabulary.iter_sorted() {
-            let list = std::mem::take(&mut lists[number]);
+        for (number, word) in buffer.vocabulary.iter_sorted() {
+            let list = std::mem::take(&mut buffer.lists[number]);
             if !list.is_empty() {
                 writer.push(word, &list.into_bytes())?;
             }

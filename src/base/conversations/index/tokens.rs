@@ -247,40 +247,41 @@ impl ByteKind {
 pub(crate) fn find_word_parts(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut parts = Vec::new();
-    let mut before = ByteKind::Separator;
+    let mut previous = ByteKind::Separator;
     let (mut word_start, mut part_start) = (0, 0);
 
     for (at, byte) in bytes.iter().enumerate() {
         let kind = ByteKind::of(*byte);
         // The usual case: the byte continues a part. Of several capitals, only the last one may begin a part.
-        if kind == before && kind != ByteKind::Uppercase {
+        if kind == previous && kind != ByteKind::Uppercase {
             continue;
         }
 
-        if before == ByteKind::Separator {
+        if previous == ByteKind::Separator {
             (word_start, part_start) = (at, at);
         } else if kind == ByteKind::Separator {
             // A word that is not divided has no parts.
             if part_start > word_start {
                 parts.push(part_start..at);
             }
-        } else if begins_part(before, kind, bytes.get(at + 1)) {
+        } else if begins_part(previous, kind, bytes.get(at + 1)) {
             parts.push(part_start..at);
             part_start = at;
         }
-        before = kind;
+        previous = kind;
     }
 
-    if before != ByteKind::Separator && part_start > word_start {
+    if previous != ByteKind::Separator && part_start > word_start {
         parts.push(part_start..bytes.len());
     }
     parts
 }
 
 /// Returns true if a part of a word begins at a byte of the kind `current`.
-fn begins_part(before: ByteKind, current: ByteKind, next: Option<&u8>) -> bool {
-    let is_next_lowercase = || next.is_some_and(|next| ByteKind::of(*next) == ByteKind::Lowercase);
-    match (before, current) {
+fn begins_part(previous: ByteKind, current: ByteKind, next_byte: Option<&u8>) -> bool {
+    let is_next_lowercase =
+        || next_byte.is_some_and(|next| ByteKind::of(*next) == ByteKind::Lowercase);
+    match (previous, current) {
         (ByteKind::Digit, _)
         | (_, ByteKind::Digit)
         | (ByteKind::Lowercase, ByteKind::Uppercase) => true,

@@ -26,14 +26,14 @@ pub(super) struct ConversationUsage {
     /// The model of the current turn.
     model: String,
     /// `None` once all copied events are read.
-    copied: Option<CopiedCounts>,
+    copied_counts: Option<CopiedCounts>,
     /// The number of the conversation in the index.
     conversation: i64,
     next_request: i64,
     /// The number and the sum of the new requests, by slot and model. They are added to the stored sums at the end.
-    slots: HashMap<(i64, i64), (i64, TokenUsage)>,
+    sums_by_slot_and_model: HashMap<(i64, i64), (i64, TokenUsage)>,
     /// The last stored observation of each window, by the length of the window in minutes.
-    windows: HashMap<u32, Window>,
+    last_windows: HashMap<u32, Window>,
 }
 
 impl ConversationUsage {
@@ -43,15 +43,15 @@ impl ConversationUsage {
         task: &IngestTask,
         conversation: i64,
     ) -> rusqlite::Result<Self> {
-        let indexed = task.indexed.as_ref().filter(|_| task.is_continued());
-        let stored_state = indexed.map_or(&[][..], |indexed| &indexed.usage);
+        let old_row = task.old_row.as_ref().filter(|_| task.is_continued());
+        let stored_state = old_row.map_or(&[][..], |row| &row.usage);
 
         // Without a stored state, both parts are empty: a new tally, and no model.
-        let (tally, model) = stored_state
+        let (tally_bytes, model_bytes) = stored_state
             .split_at_checked(Tally::STORED_BYTES)
             .unwrap_or_default();
 
-        let model = match &*String::from_utf8_lossy(model) {
+        let model = match &*String::from_utf8_lossy(model_bytes) {
             "" => UNKNOWN_MODEL.to_owned(),
             name => name.to_owned(),
         };
@@ -60,13 +60,13 @@ impl ConversationUsage {
         let mut statement = store.connection.prepare_cached(sql)?;
         Ok(Self {
             session: task.candidate.session.clone(),
-            tally: Tally::from_bytes(tally),
+            tally: Tally::from_bytes(tally_bytes),
             model,
-            copied: task.copied_at.map(|at| CopiedCounts::open(task, at)),
+            copied_counts: task.copied_at.map(|at| CopiedCounts::open(task, at)),
             conversation,
             next_request: statement.query_row([conversation], |row| row.get(0))?,
-            slots: HashMap::new(),
-            windows: read_last_windows(store, conversation)?,
+            sums_by_slot_and_model: HashMap::new(),
+            last_windows: read_last_windows(store, conversation)?,
         })
     }
 
@@ -107,10 +107,10 @@ impl ConversationUsage {
 
     /// Returns true if `tokens` is the next copied count. The first other count ends the copies.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
-        let copied = self.copied.as_mut();
-        let is_copy = copied.is_some_and(|copied| copied.consume_copy(tokens, at));
+        let counts = self.copied_counts.as_mut();
+        let is_copy = counts.is_some_and(|counts| counts.consume_copy(tokens, at));
         if !is_copy {
-            self.copied = None;
+            self.copied_counts = None;
         }
         is_copy
     }
@@ -124,18 +124,16 @@ impl ConversationUsage {
         used: TokenUsage,
     ) -> rusqlite::Result<()> {
         let at = at.timestamp_millis();
-        let slot_and_model = (at.div_euclid(SLOT_MS), model);
-        let (requests, sum) = self.slots.entry(slot_and_model).or_default();
+        let key = (at.div_euclid(SLOT_MS), model);
+        let (requests, sum) = self.sums_by_slot_and_model.entry(key).or_default();
         *requests += 1;
         *sum = sum.plus(used);
 
         let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
         let (id, number) = (self.conversation, self.next_request);
         let row = [id, number, at, model, input, cached, output, reasoning];
-        store.execute(
-            "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            row,
-        )?;
+        let sql = "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        store.execute(sql, row)?;
         self.next_request += 1;
         Ok(())
     }
@@ -152,7 +150,7 @@ impl ConversationUsage {
                 continue;
             };
 
-            let last_window = self.windows.get(&minutes);
+            let last_window = self.last_windows.get(&minutes);
             if last_window.is_some_and(|last| is_same_observation(last, window)) {
                 continue;
             }
@@ -164,7 +162,7 @@ impl ConversationUsage {
                 params![id, at, minutes, window.used_percent, resets],
             )?;
 
-            self.windows.insert(minutes, window.clone());
+            self.last_windows.insert(minutes, window.clone());
         }
         Ok(())
     }
@@ -176,7 +174,7 @@ impl ConversationUsage {
              requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
              reasoning=reasoning+?8",
         )?;
-        for ((slot, model), (requests, sum)) in self.slots {
+        for ((slot, model), (requests, sum)) in self.sums_by_slot_and_model {
             let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
             let id = self.conversation;
             upsert.execute([id, slot, model, requests, input, cached, output, reasoning])?;

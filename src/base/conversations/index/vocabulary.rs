@@ -38,29 +38,23 @@ impl Vocabulary {
 
     /// Returns the number of a word. A new word gets the next number.
     pub(super) fn intern(&mut self, word: &[u8]) -> u32 {
-        let Self {
-            hasher,
-            places,
-            bytes,
-            ends,
-        } = self;
-
-        let has_word = |place: &WordPlace| place.word(bytes) == word;
-        let hash_place = |place: &WordPlace| hasher.hash_one(place.word(bytes));
-        let place_entry = places.entry(hasher.hash_one(word), has_word, hash_place);
+        let hash = self.hasher.hash_one(word);
+        let has_word = |place: &WordPlace| place.word(&self.bytes) == word;
+        let hash_place = |place: &WordPlace| self.hasher.hash_one(place.word(&self.bytes));
+        let place_entry = self.places.entry(hash, has_word, hash_place);
 
         let to_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
         let new_place = WordPlace {
-            number: to_u32(ends.len()),
-            start: to_u32(bytes.len()),
+            number: to_u32(self.ends.len()),
+            start: to_u32(self.bytes.len()),
             len: to_u32(word.len()),
         };
 
         let number = place_entry.or_insert(new_place).get().number;
         // Only a new place has this number, so the word is new.
         if number == new_place.number {
-            bytes.extend_from_slice(word);
-            ends.push(new_place.start + new_place.len);
+            self.bytes.extend_from_slice(word);
+            self.ends.push(new_place.start + new_place.len);
         }
 
         number

@@ -36,7 +36,7 @@ impl<'a> WordSearcher<'a> {
         }
     }
 
-    pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
+    pub(crate) fn find_texts(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
         if let Some(cached_texts) = self.cache.borrow().get(query) {
             return Ok(Rc::clone(cached_texts));
         }
@@ -47,26 +47,27 @@ impl<'a> WordSearcher<'a> {
     }
 
     /// Returns the words among `words` that the index has, including words whose texts were all deleted.
-    pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
+    pub(crate) fn filter_indexed(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
         // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();
 
         self.run_in_transaction(|connection, runs| {
             let mut is_indexed = vec![false; words.len()];
             for run in runs {
-                let mut cached = BlockWords::default();
+                let mut last_block = BlockWords::default();
                 let missing_words = words
                     .iter()
                     .zip(&mut is_indexed)
                     .filter(|(_, is_found)| !**is_found);
                 for (word, is_found) in missing_words {
-                    *is_found = has_word(connection, *run, word.as_bytes(), &mut cached)?;
+                    *is_found = has_word(connection, *run, word.as_bytes(), &mut last_block)?;
                 }
             }
 
             let checked_words = words.into_iter().zip(is_indexed);
-            let known_words = checked_words.filter_map(|(word, is_found)| is_found.then_some(word));
-            Ok(known_words.collect())
+            let indexed_words =
+                checked_words.filter_map(|(word, is_found)| is_found.then_some(word));
+            Ok(indexed_words.collect())
         })
     }
 

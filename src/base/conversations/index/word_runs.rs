@@ -113,16 +113,11 @@ impl<'a> RunWriter<'a> {
 
     pub(super) fn finish(mut self) -> rusqlite::Result<()> {
         self.write_block()?;
-        let WordRun {
-            id,
-            first_block,
-            last_block,
-        } = self.run;
-
-        if last_block >= first_block {
+        let run = self.run;
+        if run.last_block >= run.first_block {
             let mut insert =
                 (self.connection).prepare_cached("INSERT INTO run VALUES(?1, ?2, ?3)")?;
-            insert.execute(params![id, first_block, last_block])?;
+            insert.execute(params![run.id, run.first_block, run.last_block])?;
         }
         Ok(())
     }
@@ -145,7 +140,7 @@ fn insert_block_word(
 struct NextWord {
     word: Vec<u8>,
     /// The index of the run among the merged ones.
-    run: usize,
+    run_index: usize,
 }
 
 /// Reads the words of a run in order.
@@ -185,10 +180,10 @@ impl<'a> RunCursor<'a> {
 
     /// Takes the current word out of the cursor, and returns it as an entry of a heap with the smallest word first.
     /// `None` at the end.
-    fn take_word(&mut self, run: usize) -> Option<Reverse<NextWord>> {
+    fn take_word(&mut self, run_index: usize) -> Option<Reverse<NextWord>> {
         let (word, _) = self.words.last_mut()?;
         let word = std::mem::take(word);
-        Some(Reverse(NextWord { word, run }))
+        Some(Reverse(NextWord { word, run_index }))
     }
 
     /// Returns the list of the current word, and moves to the next word.
@@ -230,13 +225,14 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
     })?;
     let mut writer = store.run(RunWriter::new)?;
 
-    let next_words = cursors.iter_mut().enumerate();
-    let mut next_words: BinaryHeap<_> = next_words
-        .filter_map(|(run, cursor)| cursor.take_word(run))
+    let numbered_cursors = cursors.iter_mut().enumerate();
+    let mut next_words: BinaryHeap<_> = numbered_cursors
+        .filter_map(|(run_index, cursor)| cursor.take_word(run_index))
         .collect();
 
     let mut word_count = 0u32;
-    while let Some(Reverse(NextWord { word, mut run })) = next_words.pop() {
+    while let Some(Reverse(next_word)) = next_words.pop() {
+        let (word, mut run_index) = (next_word.word, next_word.run_index);
         word_count = word_count.wrapping_add(1);
         if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
@@ -245,14 +241,14 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
         let mut kept_list = PostingList::default();
         store.run(|_| {
             loop {
-                let posting_list = cursors[run].take_list()?;
+                let posting_list = cursors[run_index].take_list()?;
                 let kept_texts = decode_text_numbers(&posting_list)
                     .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
                 kept_texts.for_each(|number| kept_list.push(number));
-                next_words.extend(cursors[run].take_word(run));
+                next_words.extend(cursors[run_index].take_word(run_index));
                 // The next word may be the same: a long list continues in the next block or in another run.
                 match next_words.peek_mut() {
-                    Some(next) if next.0.word == word => run = PeekMut::pop(next).0.run,
+                    Some(next) if next.0.word == word => run_index = PeekMut::pop(next).0.run_index,
                     _ => break,
                 }
             }

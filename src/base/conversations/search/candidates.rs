@@ -41,10 +41,10 @@ pub(super) struct RankedCandidate {
     /// The number of the conversation in the index.
     pub number: i64,
     /// One bit per term; a bit is set if the conversation has the term.
-    pub matched: u64,
+    pub matched_bits: u64,
     pub updated_ms: Option<i64>,
     /// The best text to show.
-    pub best: TextId,
+    pub best_text: TextId,
     pub closeness: Closeness,
     pub score: f64,
     /// The fields of the conversation, if they were already read.
@@ -52,17 +52,17 @@ pub(super) struct RankedCandidate {
 }
 
 impl RankedCandidate {
-    /// Returns the bit of a term in [`Self::matched`]. A query has at most 64 terms.
+    /// Returns the bit of a term in [`Self::matched_bits`]. A query has at most 64 terms.
     fn term_bit(term_index: usize) -> u64 {
         1 << term_index
     }
 
     pub(super) fn has_term(&self, term_index: usize) -> bool {
-        self.matched & Self::term_bit(term_index) != 0
+        self.matched_bits & Self::term_bit(term_index) != 0
     }
 
     pub(super) fn count_matched_terms(&self) -> usize {
-        self.matched.count_ones() as usize
+        self.matched_bits.count_ones() as usize
     }
 }
 
@@ -84,8 +84,8 @@ pub(super) struct FoundCandidates {
 
 pub(super) struct CandidateFinder<'a> {
     pub reader: PostingReader<'a>,
-    pub wanted: &'a [WantedTerm<'a>],
-    pub excluded: Vec<&'a Term>,
+    pub wanted_terms: &'a [WantedTerm<'a>],
+    pub negated_terms: Vec<&'a Term>,
     pub need: MatchNeed,
     /// Returns true for the numbers of conversations that pass the filter.
     pub accepts: &'a dyn Fn(i64) -> Result<bool, IndexError>,
@@ -93,7 +93,7 @@ pub(super) struct CandidateFinder<'a> {
 
 impl CandidateFinder<'_> {
     pub(super) fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
-        let widest_queries = self.wanted.iter().map(WantedTerm::widest_query);
+        let widest_queries = self.wanted_terms.iter().map(WantedTerm::widest_query);
         let lists = widest_queries.map(|query| self.reader.read_postings(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
 
@@ -119,34 +119,34 @@ impl CandidateFinder<'_> {
     /// Returns the conversations that have enough terms, in the order of their numbers.
     fn join_lists(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
-        let mut matched: HashMap<i64, (u64, TextId)> = HashMap::new();
+        let mut bits_and_best: HashMap<i64, (u64, TextId)> = HashMap::new();
         let mut required_bits = 0;
 
-        for (term_index, (list, wanted)) in lists.iter().zip(self.wanted).enumerate() {
+        for (term_index, (list, wanted)) in lists.iter().zip(self.wanted_terms).enumerate() {
             let bit = RankedCandidate::term_bit(term_index);
             // If not all terms are needed, only plain words may be missing.
             if needs_all || !wanted.term.is_plain {
                 required_bits |= bit;
             }
 
+            // If all terms are needed, only conversations with the first term can be candidates.
+            let may_add = term_index == 0 || !needs_all;
             for posting in list {
-                let matched_before = matched.get_mut(&posting.conversation);
-                if let Some((bits, _)) = matched_before {
+                if let Some((bits, _)) = bits_and_best.get_mut(&posting.conversation) {
                     *bits |= bit;
-                } else if term_index == 0 || !needs_all {
-                    // A later term adds conversations only if not all terms are needed.
-                    matched.insert(posting.conversation, (bit, posting.best));
+                } else if may_add {
+                    bits_and_best.insert(posting.conversation, (bit, posting.best_text));
                 }
             }
         }
 
-        matched.retain(|_, (bits, _)| *bits & required_bits == required_bits);
-        let candidates = matched.into_iter();
-        let candidates = candidates.map(|(number, (matched, best))| RankedCandidate {
+        bits_and_best.retain(|_, (bits, _)| *bits & required_bits == required_bits);
+        let candidates = bits_and_best.into_iter();
+        let candidates = candidates.map(|(number, (matched_bits, best_text))| RankedCandidate {
             number,
-            matched,
+            matched_bits,
             updated_ms: None,
-            best,
+            best_text,
             closeness: Closeness::Scattered,
             score: 0.0,
             conversation: None,
@@ -180,7 +180,9 @@ impl CandidateFinder<'_> {
     }
 
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
-        for term in self.excluded.iter().filter(|term| term.check.is_none()) {
+        // The words alone exclude no phrase and no code. `Search` checks these in the texts later.
+        let negated_terms = self.negated_terms.iter();
+        for term in negated_terms.filter(|term| term.check.is_none()) {
             let with_term = self.reader.read_postings(&build_exact_query(term))?;
             candidates.retain(|candidate| !has_posting(&with_term, candidate.number));
         }
@@ -197,7 +199,7 @@ impl CandidateFinder<'_> {
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
 
-        for (list, wanted) in lists.iter().zip(self.wanted) {
+        for (list, wanted) in lists.iter().zip(self.wanted_terms) {
             let narrower_queries = wanted.narrower_queries().iter();
             let narrower_lists: Vec<_> = narrower_queries
                 .map(|query| self.reader.read_postings(query))
@@ -216,7 +218,7 @@ impl CandidateFinder<'_> {
                     .take_while(|narrower| !has_posting(narrower, number));
                 let wider_steps = lists_without.count();
 
-                let texts = f64::from(posting.texts);
+                let texts = f64::from(posting.text_count);
                 // Many texts count almost as much as a title, but never more.
                 let frequency = if posting.has_title {
                     2.0
@@ -231,7 +233,7 @@ impl CandidateFinder<'_> {
                 // A text with a rarer word is better to show.
                 if score > best_scores[i] {
                     best_scores[i] = score;
-                    candidates[i].best = posting.best;
+                    candidates[i].best_text = posting.best_text;
                 }
             }
         }
@@ -241,20 +243,20 @@ impl CandidateFinder<'_> {
 
     /// Marks the candidates that have all their terms in one text. That text becomes the best text of the candidate.
     fn mark_single_texts(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
-        let sets_of_terms: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
-        for matched in sets_of_terms {
-            let has_these_terms = |candidate: &RankedCandidate| candidate.matched == matched;
+        let sets_of_terms: BTreeSet<u64> = candidates.iter().map(|c| c.matched_bits).collect();
+        for term_bits in sets_of_terms {
+            let has_these_terms = |candidate: &RankedCandidate| candidate.matched_bits == term_bits;
 
             // A single term is always in one text.
-            if matched.is_power_of_two() {
+            if term_bits.is_power_of_two() {
                 let with_these_terms = candidates.iter_mut().filter(|c| has_these_terms(c));
                 with_these_terms.for_each(|candidate| candidate.closeness = Closeness::Text);
                 continue;
             }
 
-            let numbered_terms = self.wanted.iter().enumerate();
+            let numbered_terms = self.wanted_terms.iter().enumerate();
             let these_terms = numbered_terms
-                .filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
+                .filter(|(number, _)| term_bits & RankedCandidate::term_bit(*number) != 0);
             let joined_query = join_queries(these_terms.map(|(_, wanted)| wanted));
 
             for posting in self.reader.read_postings(&joined_query)? {
@@ -263,7 +265,7 @@ impl CandidateFinder<'_> {
                     && has_these_terms(&candidates[at])
                 {
                     candidates[at].closeness = Closeness::Text;
-                    candidates[at].best = posting.best;
+                    candidates[at].best_text = posting.best_text;
                 }
             }
         }

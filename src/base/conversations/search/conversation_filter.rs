@@ -15,18 +15,18 @@ pub struct ConversationFilter {
 }
 
 impl ConversationFilter {
-    /// Evaluates the filter. `read` queries Codex's database.
+    /// Evaluates the filter. `list_threads` queries Codex's database.
     ///
     /// # Errors
     /// Codex's database cannot be read.
     pub fn new<E>(
         filter: ThreadFilter,
-        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
+        list_threads: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
     ) -> Result<Self, E> {
         let mut selected_ids = None;
         if filter.is_restricted() {
-            let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());
-            selected_ids = Some(ids.collect());
+            let threads = list_threads(&filter)?.into_iter();
+            selected_ids = Some(threads.map(|thread| thread.id.to_lowercase()).collect());
         }
         Ok(Self {
             filter,

@@ -79,7 +79,7 @@ impl<'a> ConversationTexts<'a> {
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
     /// order of the rollout.
     pub(super) fn find_ids(&self, query: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let texts = self.index.words.find(query)?;
+        let texts = self.index.words.find_texts(query)?;
         let store = self.index.store;
         let mut ids = Vec::new();
         for range in list_span_ranges(store, self.number)? {

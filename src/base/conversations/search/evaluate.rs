@@ -117,7 +117,8 @@ pub(super) fn search_terms(
         return Ok(result);
     }
 
-    let counted_terms = search.wanted.iter_mut().zip(found.conversations_per_term);
+    let wanted_terms = search.wanted_terms.iter_mut();
+    let counted_terms = wanted_terms.zip(found.conversations_per_term);
     let rare_terms =
         counted_terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
     let rare_terms: Vec<_> = rare_terms.map(|(wanted, _)| wanted).collect();
@@ -143,7 +144,7 @@ pub(super) fn search_most_terms(
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(store, spans, &words, terms, need, options)?;
 
-    for wanted in &mut search.wanted {
+    for wanted in &mut search.wanted_terms {
         wanted.add_prefix_query();
     }
     loop {
@@ -163,7 +164,7 @@ pub(super) fn search_most_terms(
 struct Search<'a> {
     reader: PostingReader<'a>,
     terms: &'a [Term],
-    wanted: Vec<WantedTerm<'a>>,
+    wanted_terms: Vec<WantedTerm<'a>>,
     need: MatchNeed,
     options: &'a SearchOptions<'a>,
 }
@@ -178,7 +179,7 @@ impl<'a> Search<'a> {
         options: &'a SearchOptions<'a>,
     ) -> Result<Self, IndexError> {
         let positive_terms = terms.iter().filter(|term| !term.is_negated);
-        let wanted = positive_terms.map(|term| WantedTerm::read(words, term));
+        let wanted_terms = positive_terms.map(|term| WantedTerm::read(words, term));
 
         Ok(Self {
             reader: PostingReader {
@@ -188,7 +189,7 @@ impl<'a> Search<'a> {
                 role: options.role,
             },
             terms,
-            wanted: wanted.collect::<Result<_, _>>()?,
+            wanted_terms: wanted_terms.collect::<Result<_, _>>()?,
             need,
             options,
         })
@@ -198,8 +199,8 @@ impl<'a> Search<'a> {
         let accepts = |number| Ok(self.read_if_accepted(number)?.is_some());
         let finder = CandidateFinder {
             reader: self.reader,
-            wanted: &self.wanted,
-            excluded: self.terms.iter().filter(|term| term.is_negated).collect(),
+            wanted_terms: &self.wanted_terms,
+            negated_terms: self.terms.iter().filter(|term| term.is_negated).collect(),
             need: self.need,
             accepts: &accepts,
         };
@@ -212,7 +213,7 @@ impl<'a> Search<'a> {
         mut candidates: Vec<RankedCandidate>,
     ) -> Result<SearchResult, IndexError> {
         candidates.sort_by(|a, b| self.compare_rank(a, b));
-        if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
+        if self.options.order == HitOrder::Best && self.wanted_terms.len() > 1 {
             candidates = self.mark_sentences(candidates)?;
             candidates.sort_by(|a, b| self.compare_rank(a, b));
         }
@@ -221,7 +222,7 @@ impl<'a> Search<'a> {
 
     /// Returns the terms that a candidate has, and the query for texts with all these terms.
     fn matched_terms_and_query(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
-        let numbered_terms = self.wanted.iter().enumerate();
+        let numbered_terms = self.wanted_terms.iter().enumerate();
         let numbered_matches = numbered_terms.filter(|(number, _)| candidate.has_term(*number));
         let matched = numbered_matches.map(|(_, wanted)| wanted);
         let joined_query = join_queries(matched.clone());
@@ -291,7 +292,7 @@ impl<'a> Search<'a> {
             let has_all_terms = |text: &String| snippet::has_all_in_sentence(text, &terms);
             if texts_of_line.iter().any(has_all_terms) {
                 candidate.closeness = Closeness::Sentence;
-                candidate.best = id;
+                candidate.best_text = id;
                 // A message is preferred to the title, which often repeats the first message and has no turn to open.
                 if id.role() != Role::Title {
                     break;
@@ -393,7 +394,7 @@ impl<'a> Search<'a> {
         if candidate.closeness > Closeness::Scattered {
             let (terms, joined_query) = self.matched_terms_and_query(candidate);
             if let Some(best) = texts.find_first_match(&terms, &joined_query)? {
-                candidate.best = best;
+                candidate.best_text = best;
                 return Ok(true);
             }
             // A single term cannot be spread over several texts.
@@ -412,7 +413,7 @@ impl<'a> Search<'a> {
             }
         }
 
-        candidate.best = best.unwrap_or(candidate.best);
+        candidate.best_text = best.unwrap_or(candidate.best_text);
         Ok(true)
     }
 
@@ -422,7 +423,7 @@ impl<'a> Search<'a> {
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
         let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
-        let (place, line_texts) = texts.read_texts(candidate.best)?;
+        let (place, line_texts) = texts.read_texts(candidate.best_text)?;
 
         // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
         let snippets = line_texts.into_iter().rev();
@@ -432,7 +433,7 @@ impl<'a> Search<'a> {
 
         Ok(Hit {
             turn: place.turn,
-            role: candidate.best.role(),
+            role: candidate.best_text.role(),
             at_ms: place.at_ms,
             snippet: best_snippet.unwrap_or_default(),
             score: (candidate.score * 1000.0).round() / 1000.0,

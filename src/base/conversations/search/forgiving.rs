@@ -18,17 +18,17 @@ pub fn search_forgiving(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let spans = TextSpans::read(store)?;
-    let found = search_terms(store, &spans, &query.terms, options)?;
-    if !found.hits.is_empty() {
-        return Ok(found);
+    let result = search_terms(store, &spans, &query.terms, options)?;
+    if !result.hits.is_empty() {
+        return Ok(result);
     }
 
     if let Some(terms) = &query.as_words {
-        let found = search_terms(store, &spans, terms, options)?;
-        if !found.hits.is_empty() {
+        let result = search_terms(store, &spans, terms, options)?;
+        if !result.hits.is_empty() {
             return Ok(SearchResult {
                 relaxation: Some(Relaxation::PhraseAsWords),
-                ..found
+                ..result
             });
         }
     }
@@ -45,15 +45,15 @@ pub fn search_forgiving(
         });
     }
 
-    let (found, matched_count) = search_most_terms(store, &spans, &terms, options)?;
-    let is_relaxed = matched_count < term_count && !found.hits.is_empty();
+    let (result, matched_count) = search_most_terms(store, &spans, &terms, options)?;
+    let is_relaxed = matched_count < term_count && !result.hits.is_empty();
     Ok(SearchResult {
         relaxation: is_relaxed.then_some(Relaxation::FewerWords {
             matched: matched_count,
             total: term_count,
         }),
         spellings,
-        ..found
+        ..result
     })
 }
 

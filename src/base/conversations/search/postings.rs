@@ -11,9 +11,9 @@ use crate::conversations::index::{
 pub(super) struct Posting {
     pub conversation: i64,
     /// The number of found texts.
-    pub texts: u32,
+    pub text_count: u32,
     /// The first text of the kind that is best to show: a message, otherwise the title, otherwise a text of a tool.
-    pub best: TextId,
+    pub best_text: TextId,
     /// True if the title is one of the found texts.
     pub has_title: bool,
 }
@@ -44,7 +44,7 @@ impl PostingReader<'_> {
     /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations'
     /// numbers.
     pub(super) fn read_postings(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
-        let texts = self.words.find(query)?;
+        let texts = self.words.find_texts(query)?;
         let role_bits = self.role.map_or(u64::MAX, role_mask);
         let postings = self.spans.ranges.iter().filter_map(|range| {
             let groups = texts.bit_groups(range.first, range.last);
@@ -77,8 +77,8 @@ fn summarize_span(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -
 
     Some(Posting {
         conversation,
-        texts: text_count,
-        best: first_of_kinds.into_iter().flatten().next()?,
+        text_count,
+        best_text: first_of_kinds.into_iter().flatten().next()?,
         has_title: first_of_kinds[TITLE_KIND].is_some(),
     })
 }
@@ -99,10 +99,10 @@ fn merge_by_conversation(mut postings: Vec<Posting>) -> Vec<Posting> {
 impl Posting {
     /// Adds the posting of later texts of the same conversation.
     fn add_later(&mut self, later: Self) {
-        self.texts += later.texts;
-        let preference = |posting: &Self| display_preference(posting.best.role());
+        self.text_count += later.text_count;
+        let preference = |posting: &Self| display_preference(posting.best_text.role());
         if preference(&later) > preference(self) {
-            self.best = later.best;
+            self.best_text = later.best_text;
         }
         self.has_title |= later.has_title;
     }

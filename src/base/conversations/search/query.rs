@@ -109,21 +109,22 @@ fn parse_terms(
     arguments: &[String],
     is_phrase: impl Fn(&String) -> bool,
 ) -> Result<Vec<Term>, QueryError> {
-    let mut written = Vec::new();
+    let mut written_terms = Vec::new();
     for argument in arguments {
         if is_phrase(argument) {
             let (text, is_negated) = strip_negation(argument.trim());
-            written.push(WrittenTerm {
+            written_terms.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase: true,
                 is_negated,
             });
         } else {
-            split_argument(argument, &mut written);
+            split_argument(argument, &mut written_terms);
         }
     }
 
-    let mut terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
+    let terms: Result<Vec<_>, _> = written_terms.iter().map(compile_term).collect();
+    let mut terms = terms?;
     if terms.iter().all(|term| term.is_negated) {
         return Err(QueryError::Empty);
     }
@@ -142,9 +143,9 @@ fn parse_terms(
     Ok(terms)
 }
 
-/// Splits an argument at blanks outside of quotes, and appends its terms to `written`. A quote that is not closed ends
-/// with the argument.
-fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
+/// Splits an argument at blanks outside of quotes, and appends its terms to `written_terms`. A quote that is not closed
+/// ends with the argument.
+fn split_argument(argument: &str, written_terms: &mut Vec<WrittenTerm>) {
     let mut remaining = argument.trim_start();
     while !remaining.is_empty() {
         let (unnegated, is_negated) = strip_negation(remaining);
@@ -155,7 +156,7 @@ fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
         };
 
         if !text.trim().is_empty() {
-            written.push(WrittenTerm {
+            written_terms.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase: quoted.is_some(),
                 is_negated,
@@ -193,12 +194,13 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 
     let (TextRun::Word(run) | TextRun::Unspaced(run)) = first_run;
     let run_is_whole_text = run.len() == folded.len();
-    // A quoted term ignores the symbols around its words; any other term is searched as it is written.
-    let check = if words_decide(&runs) && (run_is_whole_text || written.is_phrase) {
+    let check = if written.is_phrase {
+        // A quoted term ignores the symbols around its words.
+        (!words_decide(&runs)).then(|| TextCheck::Phrase(format_phrase(&runs)))
+    } else if words_decide(&runs) && run_is_whole_text {
         None
-    } else if written.is_phrase {
-        Some(TextCheck::Phrase(format_phrase(&runs)))
     } else {
+        // Any other term is searched as it is written.
         let text = folded.clone();
         Some(TextCheck::Literal { text, is_prefix })
     };

@@ -68,9 +68,10 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
 
 /// Returns the part of `text` around the first of `matches`, which must be in order.
 pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
-    let first = matches.first().map_or(0, |first| first.start);
-    let earliest_char = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
-    let start = earliest_char.map_or(first, |(offset, _)| offset);
+    let match_start = matches.first().map_or(0, |first| first.start);
+    let chars_before = text[..match_start].char_indices().rev();
+    let earliest_char = chars_before.take(CHARS_BEFORE).last();
+    let start = earliest_char.map_or(match_start, |(offset, _)| offset);
 
     let mut snippet = Snippet::default();
     if start > 0 {
@@ -78,17 +79,17 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     }
 
     let mut char_count = 0;
-    let mut after_blank = true;
+    let mut is_after_blank = true;
     let mut end = text.len();
     // The start in the snippet of a match that has begun, but not ended.
     let mut open_start: Option<usize> = None;
-    let mut remaining = matches
+    let mut upcoming = matches
         .iter()
         .skip_while(|range| range.start < start)
         .peekable();
     for (offset, c) in text[start..].char_indices() {
         let offset = start + offset;
-        if remaining.next_if(|range| offset >= range.end).is_some()
+        if upcoming.next_if(|range| offset >= range.end).is_some()
             && let Some(match_start) = open_start.take()
         {
             snippet.matches.push(match_start..snippet.text.len());
@@ -100,17 +101,17 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
             break;
         }
 
-        if remaining.peek().is_some_and(|range| range.start == offset) {
+        if upcoming.peek().is_some_and(|range| range.start == offset) {
             open_start = Some(snippet.text.len());
         }
 
         // Blanks and control characters in a row become one blank.
         let is_blank = c.is_whitespace() || c.is_control();
-        if !(is_blank && after_blank) {
+        if !(is_blank && is_after_blank) {
             snippet.text.push(if is_blank { ' ' } else { c });
             char_count += 1;
         }
-        after_blank = is_blank;
+        is_after_blank = is_blank;
     }
 
     if let Some(match_start) = open_start {
@@ -164,17 +165,16 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let remaining = &text[at..];
         let is_word = is_word_char(first);
         // Each word is folded alone, with the same result as if the whole text were folded.
-        let end = remaining.find(|c| is_word_char(c) != is_word);
-        let end = end.unwrap_or(remaining.len());
-        let part = &remaining[..end];
+        let len = remaining.find(|c| is_word_char(c) != is_word);
+        let part = &remaining[..len.unwrap_or(remaining.len())];
 
         if is_word && is_form_of_any(part) {
-            matches.push(at..at + end);
+            matches.push(at..at + part.len());
         } else if !exact_words.is_empty() && has_exact_match(part) {
             matches.extend(narrow_match(part, at, &exact_words));
         }
 
-        at += end;
+        at += part.len();
     }
     matches
 }

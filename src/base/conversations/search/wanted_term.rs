@@ -28,8 +28,8 @@ impl<'q> WantedTerm<'q> {
             let all_words = inflected_words.iter().chain([word]);
             let index_forms = all_words.flat_map(index_forms_of);
             let other_forms: Vec<_> = index_forms.filter(|form| form != word).collect();
-            let known_forms = words.find_known(other_forms)?.into_iter();
-            forms.extend(known_forms.map(WordQuery::Word));
+            let other_forms = words.filter_indexed(other_forms)?.into_iter();
+            forms.extend(other_forms.map(WordQuery::Word));
 
             // A name such as `chargeWithRetry` is also found in texts that have all its parts.
             if !term.parts.is_empty() {
@@ -100,13 +100,13 @@ pub(super) fn find_similar_word(
 
     let mut wanted = WantedTerm::read(words, term)?;
     wanted.add_prefix_query();
-    if words.find(wanted.widest_query())?.len() > 0 {
+    if words.find_texts(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }
 
     let mut spellings = Vec::new();
-    for spelling in words.find_known(list_similar_words(word).into_iter().collect())? {
-        let text_count = words.find(&WordQuery::Word(spelling.clone()))?.len();
+    for spelling in words.filter_indexed(list_similar_words(word).into_iter().collect())? {
+        let text_count = words.find_texts(&WordQuery::Word(spelling.clone()))?.len();
         spellings.extend((text_count > 0).then_some((Reverse(text_count), spelling)));
     }
 
