@@ -43,9 +43,9 @@ pub fn asks_for_help_or_version(arguments: &[OsString]) -> bool {
 /// The arguments of one invocation, without the program name.
 #[derive(Debug, Clone)]
 pub struct Arguments<'a> {
-    all: &'a [OsString],
-    /// The positions in `all` of the positional arguments.
-    positional: Vec<usize>,
+    words: &'a [OsString],
+    /// The indices in `words` of the positional arguments.
+    positional_indices: Vec<usize>,
     pub mode: InvocationMode,
     /// The number of positional arguments that are subcommands: 2 for `exec resume`.
     subcommand_count: usize,
@@ -54,18 +54,18 @@ pub struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     /// Parses the arguments as clap does in Codex: the first positional argument selects the mode if it
     /// is a subcommand, and is a prompt otherwise.
-    pub fn parse(all: &'a [OsString]) -> Self {
-        let positional = find_positional_indices(all);
+    pub fn parse(words: &'a [OsString]) -> Self {
+        let positional_indices = find_positional_indices(words);
         // After `--`, a word is a prompt, even the name of a subcommand.
-        let options_end = all.iter().position(|argument| argument == "--");
+        let options_end = words.iter().position(|argument| argument == "--");
         let may_be_subcommand = |i: &&usize| options_end.is_none_or(|end| **i < end);
-        let subcommand_text = |at: usize| {
-            let position = positional.get(at).filter(may_be_subcommand)?;
-            all[*position].to_str()
+        let subcommand_text = |depth: usize| {
+            let index = positional_indices.get(depth).filter(may_be_subcommand)?;
+            words[*index].to_str()
         };
 
         let (mode, subcommand_count) = match subcommand_text(0) {
-            _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
+            _ if asks_for_help_or_version(words) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
             }
@@ -81,8 +81,8 @@ impl<'a> Arguments<'a> {
         };
 
         Self {
-            all,
-            positional,
+            words,
+            positional_indices,
             mode,
             subcommand_count,
         }
@@ -93,25 +93,25 @@ impl<'a> Arguments<'a> {
         if self.subcommand_count == 0 {
             return None;
         }
-        self.all[*self.positional.first()?].to_str()
+        self.words[*self.positional_indices.first()?].to_str()
     }
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
     pub fn resumed_conversation(&self) -> Option<&'a str> {
         let subcommand_index = self.subcommand_count.checked_sub(1)?;
-        let is_resume = self.all[*self.positional.get(subcommand_index)?] == *"resume";
-        let is_chosen_by_codex = iter_options(self.all).any(|option| option == "--last");
-        let conversation = self.positional.get(self.subcommand_count)?;
+        let is_resume = self.words[*self.positional_indices.get(subcommand_index)?] == *"resume";
+        let is_chosen_by_codex = iter_options(self.words).any(|option| option == "--last");
+        let conversation = self.positional_indices.get(self.subcommand_count)?;
         (is_resume && !is_chosen_by_codex)
-            .then(|| self.all[*conversation].to_str())
+            .then(|| self.words[*conversation].to_str())
             .flatten()
     }
 
     /// Returns true if the invocation resumes an existing conversation, also one that Codex chooses.
     pub fn is_resume(&self) -> bool {
-        let words = &self.positional[..self.subcommand_count];
-        words.iter().any(|i| self.all[*i] == *"resume")
+        let mut indices = self.positional_indices[..self.subcommand_count].iter();
+        indices.any(|i| self.words[*i] == *"resume")
     }
 
     /// Returns true for `exec` with a prompt or with `resume`: a conversation that `exec resume` can continue.
@@ -123,15 +123,15 @@ impl<'a> Arguments<'a> {
     /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. Keeps all options except
     /// `--last` and `--all`, which choose a conversation.
     pub fn to_exec_resume(&self, id: &str, prompt: &str) -> Vec<OsString> {
-        let is_kept = |at: &usize| {
-            let is_subcommand = self.positional.first() == Some(at);
-            let is_dropped_option = ["--", "--last", "--all"]
+        // Of the positional arguments, only the first one stays, which is `exec`.
+        let is_kept = |i: &usize| match self.positional_indices.iter().position(|p| p == i) {
+            Some(place) => place == 0,
+            None => !["--", "--last", "--all"]
                 .iter()
-                .any(|word| self.all[*at] == *word);
-            is_subcommand || !is_dropped_option && !self.positional.contains(at)
+                .any(|word| self.words[*i] == *word),
         };
-        let kept_positions = (0..self.all.len()).filter(is_kept);
-        let mut arguments: Vec<OsString> = kept_positions.map(|at| self.all[at].clone()).collect();
+        let kept_indices = (0..self.words.len()).filter(is_kept);
+        let mut arguments: Vec<OsString> = kept_indices.map(|i| self.words[i].clone()).collect();
         arguments.extend(["resume", id, "--", prompt].map(OsString::from));
         arguments
     }
@@ -157,7 +157,7 @@ impl<'a> Arguments<'a> {
     fn option_values(&self, short: &str, long: &str) -> Vec<OsString> {
         let prefixes = [format!("{long}="), format!("{short}="), short.to_owned()];
         let mut values = Vec::new();
-        let mut arguments = self.all.iter().take_while(|argument| *argument != "--");
+        let mut arguments = self.words.iter().take_while(|argument| *argument != "--");
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
             if [short, long].contains(&&*text) {
@@ -172,7 +172,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns true if the arguments contain this option, with or without `=value`.
     pub fn has_option(&self, option: &str) -> bool {
-        iter_options(self.all).any(|argument| {
+        iter_options(self.words).any(|argument| {
             let text = argument.to_string_lossy();
             text.split_once('=').map_or(&*text, |(name, _)| name) == option
         })
@@ -183,9 +183,9 @@ impl<'a> Arguments<'a> {
     pub fn with_flag(&self, flag: &str) -> Vec<OsString> {
         let insert_at = match self.subcommand_count {
             0 => 0,
-            count => self.positional[count - 1] + 1,
+            count => self.positional_indices[count - 1] + 1,
         };
-        let mut arguments = self.all.to_vec();
+        let mut arguments = self.words.to_vec();
         arguments.insert(insert_at, flag.into());
         arguments
     }

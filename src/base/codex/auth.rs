@@ -42,9 +42,8 @@ impl Freshness {
     /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
     pub fn compare(&self, other: &Self) -> Ordering {
         let sort_key = |login: &Self| {
-            let renewed_at = login.renewed_at();
             (
-                renewed_at,
+                login.renewed_at(),
                 login.issued_at,
                 login.expires_at,
                 login.last_refresh,
@@ -56,10 +55,8 @@ impl Freshness {
     /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
     /// of that renewal are more than an hour older.
     fn was_clock_ahead(&self) -> bool {
-        let (refreshed, issued) = (self.last_refresh, self.issued_at);
-        refreshed
-            .zip(issued)
-            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_TOLERANCE)
+        let times = self.last_refresh.zip(self.issued_at);
+        times.is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_TOLERANCE)
     }
 
     /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
@@ -298,8 +295,8 @@ fn list_secrets(auth: &Value) -> Vec<LoginSecret> {
         (Agent, "agentIdentity", agent),
     ];
 
-    let present = secrets.into_iter();
-    present
+    let secrets = secrets.into_iter();
+    secrets
         .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
         .collect()
 }

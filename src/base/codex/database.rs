@@ -175,23 +175,23 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which cannot be created in a read-only
         // folder. The last attempt takes the locks, so it ends even while a writer is busy.
-        let stat_before = (attempt < MAX_ATTEMPTS)
-            .then(|| stat_without_wal(source))
-            .flatten();
+        let may_retry = attempt < MAX_ATTEMPTS;
+        let stat_before = may_retry.then(|| stat_without_wal(source)).flatten();
+        let is_immutable = stat_before.is_some();
 
-        let connection = open_source(source, stat_before.is_some())?;
+        let connection = open_source(source, is_immutable)?;
         let mut result = copy_pages(&connection, source, target);
         drop(connection);
 
         // A writer changed the database during the copy, so the copy may mix two states.
-        if stat_before.is_some() && stat_before != stat_without_wal(source) {
+        if is_immutable && stat_before != stat_without_wal(source) {
             continue;
         }
 
         if matches!(&result, Err(DatabaseError::Sqlite { source, .. }) if needs_rollback(source)) {
             if copy_with_log(source, JOURNAL_SUFFIX, target).sqlite_context("copy", source)? {
                 result = Ok(());
-            } else if attempt < MAX_ATTEMPTS {
+            } else if may_retry {
                 continue;
             }
         }
@@ -423,7 +423,7 @@ pub(super) fn quote_identifier(name: &str) -> String {
 /// than `logs_since`, in seconds since 1970. Returns the number of deleted entries.
 pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
-    let deleted = match logs_since {
+    let deleted_count = match logs_since {
         None => 0,
         Some(since) => connection
             .execute("DELETE FROM logs WHERE ts < ?1", [since])
@@ -436,7 +436,7 @@ pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, Datab
         .sqlite_context("compact", path)?;
 
     close_changed(connection).sqlite_context("close", path)?;
-    Ok(deleted as u64)
+    Ok(deleted_count as u64)
 }
 
 /// Opens a database for writing to its list of conversations, and waits for another process that locks it.

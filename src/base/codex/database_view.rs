@@ -30,9 +30,8 @@ pub(crate) fn run_query<T>(
     };
 
     for attempt in 1.. {
-        let stat_before = (attempt < MAX_ATTEMPTS)
-            .then(|| stat_without_wal(path))
-            .flatten();
+        let may_retry = attempt < MAX_ATTEMPTS;
+        let stat_before = may_retry.then(|| stat_without_wal(path)).flatten();
 
         // Without a WAL the file alone has all rows, and the same size and time afterwards show that no process wrote.
         if stat_before.is_some() {
@@ -51,7 +50,7 @@ pub(crate) fn run_query<T>(
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
 
         // The last process that closes a database removes the `-shm` before the WAL.
-        if lacks_wal_index && !wal.exists() && attempt < MAX_ATTEMPTS {
+        if lacks_wal_index && !wal.exists() && may_retry {
             continue;
         }
 
@@ -68,7 +67,7 @@ pub(crate) fn run_query<T>(
 
         match query_copy(path, log_suffix, &mut query)? {
             Some(rows) => return Ok(rows),
-            None if attempt < MAX_ATTEMPTS => {}
+            None if may_retry => {}
             None => return result.sqlite_context("read", path),
         }
     }

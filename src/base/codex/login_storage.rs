@@ -41,13 +41,13 @@ pub fn check_login_storage(folder: &Path) -> Result<(), LoginStorageError> {
 /// Checks what the disk of `folder` reports as free; `None` for what it does not report.
 fn check_free_space(
     folder: &Path,
-    bytes: Option<u64>,
-    inodes: Option<u64>,
+    free_bytes: Option<u64>,
+    free_inodes: Option<u64>,
 ) -> Result<(), LoginStorageError> {
-    if bytes.is_some_and(|free| free < MIN_FREE_BYTES) {
+    if free_bytes.is_some_and(|free| free < MIN_FREE_BYTES) {
         return Err(LoginStorageError::DiskFull(folder.to_path_buf()));
     }
-    if inodes.is_some_and(|free| free < MIN_FREE_INODES) {
+    if free_inodes.is_some_and(|free| free < MIN_FREE_INODES) {
         return Err(LoginStorageError::OutOfInodes(folder.to_path_buf()));
     }
     Ok(())

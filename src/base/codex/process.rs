@@ -142,7 +142,7 @@ pub struct HomeUsage {
     /// The ids of the conversations whose writer lock is held.
     pub conversations: Vec<String>,
     /// The ids in `conversations` with a lock that is open in none of the `processes`.
-    pub unexplained: Vec<String>,
+    pub unexplained_ids: Vec<String>,
     /// The process id of the Codex that started this program, directly or through other programs.
     pub codex_ancestor: Option<u32>,
 }
@@ -153,7 +153,7 @@ impl HomeUsage {
         self.holders().is_empty()
     }
 
-    /// Lists the `processes` except launchers, then one unknown process for each `unexplained` conversation.
+    /// Lists the `processes` except launchers, then one unknown process for each of the `unexplained_ids`.
     pub fn holders(&self) -> Vec<Holder> {
         let processes = self
             .processes
@@ -165,7 +165,7 @@ impl HomeUsage {
                 why: process.role.to_string(),
             });
 
-        let unknown_writers = self.unexplained.iter().map(|conversation| Holder {
+        let unknown_writers = self.unexplained_ids.iter().map(|conversation| Holder {
             pid: None,
             name: "a process".into(),
             why: format!("is writing the conversation {conversation}"),
@@ -202,20 +202,22 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = home.canonical_or_self();
     let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
 
-    let mut codex_processes: Vec<_> = ProcessTable::read()
-        .iter()
-        .filter(|process| daemon_pid != Some(process.pid()))
-        .filter_map(|process| {
-            let name = process.name()?;
-            let is_counted =
-                is_codex(process) && read_codex_home(process)? == home && !is_update_loop(process);
-            is_counted.then(|| Holder {
-                pid: Some(process.pid()),
-                name: name.to_string_lossy().into_owned(),
-                why: ProcessRole::Codex.to_string(),
-            })
+    let to_holder = |process: &Process| {
+        let name = process.name()?;
+        let has_this_home = || read_codex_home(process).is_some_and(|other| other == home);
+        let is_counted = is_codex(process) && has_this_home() && !is_update_loop(process);
+        is_counted.then(|| Holder {
+            pid: Some(process.pid()),
+            name: name.to_string_lossy().into_owned(),
+            why: ProcessRole::Codex.to_string(),
         })
-        .collect();
+    };
+
+    let table = ProcessTable::read();
+    let processes = table
+        .iter()
+        .filter(|process| daemon_pid != Some(process.pid()));
+    let mut codex_processes: Vec<_> = processes.filter_map(to_holder).collect();
 
     codex_processes.sort_by_key(|holder| holder.pid);
     codex_processes
@@ -280,10 +282,10 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         processes.push(home_process_of_daemon(pid));
     }
 
-    assign_relations(&table, &mut processes);
+    mark_children_and_add_launchers(&table, &mut processes);
 
     let held_locks = find_held_thread_locks(&home);
-    let unexplained = held_locks.iter().filter(|lock| !open_locks.contains(*lock));
+    let unexplained_locks = held_locks.iter().filter(|lock| !open_locks.contains(*lock));
     let to_id = |lock: &PathBuf| locked_conversation_id(lock);
     HomeUsage {
         codex_ancestor: table.ancestors(own_pid).into_iter().find(|pid| {
@@ -291,7 +293,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             processes.any(|process| process.pid == *pid && process.role.is_codex())
         }),
         conversations: held_locks.iter().map(to_id).collect(),
-        unexplained: unexplained.map(to_id).collect(),
+        unexplained_ids: unexplained_locks.map(to_id).collect(),
         processes,
     }
 }
@@ -321,9 +323,9 @@ fn find_role(
     })
 }
 
-/// Adds the npm launchers of the Codex processes to `processes`, and marks descendants of Codex as
-/// [`ProcessRole::CodexChild`].
-fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
+/// Marks descendants of Codex as [`ProcessRole::CodexChild`], and adds the npm launchers of the Codex processes to
+/// `processes`.
+fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
     let codex = processes.iter().filter(|process| process.role.is_codex());
     let codex_pids: Vec<u32> = codex.map(|process| process.pid).collect();
 

@@ -145,7 +145,7 @@ impl StatusReader {
         if field.lines.is_empty() {
             // A heading; its windows follow.
             if limit.is_window() || limit.name.is_empty() {
-                return Err(StatusTextError::CutOff(excerpt(field.text)));
+                return Err(StatusTextError::CutOff(excerpt(field.label_text)));
             }
             self.heading_limit_id = build_limit_id(&limit.name);
             return Ok(());
@@ -189,7 +189,7 @@ impl StatusReader {
         field: &StatusField,
     ) -> Result<(), StatusTextError> {
         let figure = self.context.parse_figure(&field.lines, minutes)?;
-        let read = ReadWindow {
+        let new_window = ReadWindow {
             window: Window {
                 limit_id,
                 minutes,
@@ -200,18 +200,18 @@ impl StatusReader {
             is_of_earlier_screen: false,
         };
 
-        let known = self.windows.iter_mut().find(|known| {
-            known.window.limit_id == read.window.limit_id
-                && known.window.minutes == minutes
-                && known.is_secondary == is_secondary
+        let same_window = self.windows.iter_mut().find(|old| {
+            old.window.limit_id == new_window.window.limit_id
+                && old.window.minutes == minutes
+                && old.is_secondary == is_secondary
         });
-        match known {
-            None => self.windows.push(read),
+        match same_window {
+            None => self.windows.push(new_window),
             // A later screen replaces the figures of an earlier one.
-            Some(known) if known.is_of_earlier_screen || known.window == read.window => {
-                *known = read;
+            Some(old) if old.is_of_earlier_screen || old.window == new_window.window => {
+                *old = new_window;
             }
-            Some(_) => return Err(StatusTextError::TwoFigures(read.window.label())),
+            Some(_) => return Err(StatusTextError::TwoFigures(new_window.window.label())),
         }
 
         Ok(())
@@ -231,9 +231,9 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
 
     let mut words = line.split_whitespace();
     let email = words.find(|word| is_email(word))?.to_owned();
-    let rest = words.collect::<Vec<_>>().join(" ");
+    let after_email = words.collect::<Vec<_>>().join(" ");
 
-    let plan = rest
+    let plan = after_email
         .strip_prefix('(')
         .and_then(|plan| plan.strip_suffix(')'))
         .map(str::trim)

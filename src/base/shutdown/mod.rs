@@ -189,7 +189,7 @@ fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option
         Some(RefusalReason::AnotherUser)
     } else if any_process(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)
-    } else if !usage.unexplained.is_empty() {
+    } else if !usage.unexplained_ids.is_empty() {
         Some(RefusalReason::Unexplained)
     } else if !settings.may_terminate {
         Some(RefusalReason::Forbidden)
@@ -348,7 +348,7 @@ mod tests {
         };
         assert_eq!(reason(&inside, &settings), Some(RefusalReason::InsideCodex));
         let unexplained = HomeUsage {
-            unexplained: vec!["abc".into()],
+            unexplained_ids: vec!["abc".into()],
             ..HomeUsage::default()
         };
         assert_eq!(

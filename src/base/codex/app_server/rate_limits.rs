@@ -50,11 +50,11 @@ impl AccountLimits {
             ));
         };
 
-        let main = answer.get("rateLimits").filter(|limit| limit.is_object());
+        let main_limit = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
             usage_allowed: result["ordinaryUsageAllowed"].as_bool(),
             reset_credits: parse_reset_credits(&result["rateLimitResetCredits"], now, zone),
-            plan: main.and_then(|limit| text_field(limit, "planType")),
+            plan: main_limit.and_then(|limit| text_field(limit, "planType")),
             account_id: text_field(result, "accountId"),
             ..Self::default()
         };
@@ -62,7 +62,7 @@ impl AccountLimits {
         let mut seen_ids = Vec::new();
         let limits_by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
         let named_limits = limits_by_id.into_iter().flatten();
-        let all_limits = main
+        let all_limits = main_limit
             .map(|limit| (CODEX_LIMIT, limit))
             .into_iter()
             .chain(named_limits.map(|(id, limit)| (id.as_str(), limit)));
@@ -133,12 +133,12 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
 /// Returns the limit on spending that is used up, if any. `individualLimit` is the maximum that an
 /// administrator or the user has set. Bought credits have no reset.
 fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
-    let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
+    let reached_type = text_field(limit, "rateLimitReachedType").unwrap_or_default();
     let individual_limit = limit.get("individualLimit");
     let remaining_percent = individual_limit.and_then(|cap| cap.get("remainingPercent")?.as_f64());
     let is_capped = remaining_percent.is_some_and(|percent| percent <= 0.0)
         || limit.get("spendControlReached").and_then(Value::as_bool) == Some(true)
-        || (reached.ends_with("_limit_reached") && reached != WINDOWS_REACHED);
+        || (reached_type.ends_with("_limit_reached") && reached_type != WINDOWS_REACHED);
 
     if is_capped {
         return Some(SpendCap {
@@ -147,7 +147,8 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
         });
     }
 
-    reached.ends_with("_credits_depleted").then_some(SpendCap {
+    let are_credits_used_up = reached_type.ends_with("_credits_depleted");
+    are_credits_used_up.then_some(SpendCap {
         kind: CapKind::Credits,
         resets_at: None,
     })
@@ -158,11 +159,11 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available_count = u32::try_from(credits.get("availableCount")?.as_u64()?).ok()?;
 
-    let listed = credits.get("credits").and_then(Value::as_array);
+    let listed_credits = credits.get("credits").and_then(Value::as_array);
     let is_available =
         |credit: &&Value| text_field(credit, "status").as_deref() == Some("available");
-    let available = listed.into_iter().flatten().filter(is_available);
-    let expiry_times: Vec<_> = available
+    let available_credits = listed_credits.into_iter().flatten().filter(is_available);
+    let expiry_times: Vec<_> = available_credits
         .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
         .collect();
 

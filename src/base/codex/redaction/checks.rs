@@ -240,10 +240,10 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
     // A generated password may contain the characters of code.
-    has_chars_of_code(value)
-        && (!looks_generated(value) || is_marked_name(value) || has_form_of_code(value))
-        || value.starts_with(b"/") && !looks_random(value)
-        || contains_any(value, "// :: arn:")
+    let may_be_password =
+        || looks_generated(value) && !is_marked_name(value) && !has_form_of_code(value);
+    let is_path = || value.starts_with(b"/") && !looks_random(value);
+    has_chars_of_code(value) && !may_be_password() || is_path() || contains_any(value, "// :: arn:")
 }
 
 /// Returns true for text with characters of code. Outside of code, only generated passwords often have them.

@@ -83,17 +83,14 @@ impl<'a> UnescapedText<'a> {
             escape_ends.push((text.len(), at));
         }
 
-        if escape_ends.is_empty() {
-            return Self {
-                text: Cow::Borrowed(original),
-                escape_ends,
-                has_controls,
-            };
-        }
-
-        text.push_str(&original[copied_to..]);
+        let text = if escape_ends.is_empty() {
+            Cow::Borrowed(original)
+        } else {
+            text.push_str(&original[copied_to..]);
+            Cow::Owned(text)
+        };
         Self {
-            text: Cow::Owned(text),
+            text,
             escape_ends,
             has_controls,
         }
@@ -117,9 +114,12 @@ impl<'a> UnescapedText<'a> {
     }
 }
 
-/// Returns the length of the escape at the beginning of a text, and the character that it encodes, if any. `None` if
-/// the text does not begin with an escape.
-fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
+/// The length of an escape in bytes, and the character that it encodes. `None` for an escape without a visible
+/// character, such as a colour.
+type DecodedEscape = (usize, Option<char>);
+
+/// Parses the escape at the beginning of a text. `None` if the text does not begin with an escape.
+fn parse_escape(text: &str, controls: Controls) -> Option<DecodedEscape> {
     match text.as_bytes()[0] {
         b'%' => parse_percents(text.as_bytes()),
         b'\\' => parse_backslashes(text.as_bytes()),
@@ -128,9 +128,9 @@ fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
     }
 }
 
-/// Parses a terminal escape or a character that the reader does not see, or sees as a blank. Returns its length in
-/// bytes, and the character that the reader sees, if any. `None` for other text, and for a control that is kept.
-fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
+/// Parses a terminal escape or a character that the reader does not see, or sees as a blank. `None` for other text, and
+/// for a control that is kept.
+fn parse_hidden(text: &str, controls: Controls) -> Option<DecodedEscape> {
     // The text of a control string, such as a title or a link, may contain a secret.
     let is_string = |sequence: &str| sequence.starts_with([']', 'P', 'X', '^', '_']);
     let is_kept = controls == Controls::Kept && text.strip_prefix('\x1b').is_some_and(is_string);
@@ -148,7 +148,7 @@ fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
     Some((c.len_utf8(), decoded_char))
 }
 
-fn parse_percents(text: &[u8]) -> Option<(usize, Option<char>)> {
+fn parse_percents(text: &[u8]) -> Option<DecodedEscape> {
     // Text may be escaped several times: `%252F` is `%2F`, which is `/`.
     let escaped_percents = text[1..].chunks_exact(2).take_while(|two| two == b"25");
     let len = 1 + 2 * escaped_percents.take(MAX_REPEATED).count();
@@ -160,7 +160,7 @@ fn parse_percents(text: &[u8]) -> Option<(usize, Option<char>)> {
     }
 }
 
-fn parse_backslashes(text: &[u8]) -> Option<(usize, Option<char>)> {
+fn parse_backslashes(text: &[u8]) -> Option<DecodedEscape> {
     let slashes = text
         .iter()
         .take(MAX_REPEATED)
@@ -188,7 +188,7 @@ fn parse_backslashes(text: &[u8]) -> Option<(usize, Option<char>)> {
 }
 
 /// Parses a character reference of HTML, such as `&#x2F;` or `&amp;`.
-fn parse_reference(text: &[u8]) -> Option<(usize, Option<char>)> {
+fn parse_reference(text: &[u8]) -> Option<DecodedEscape> {
     let end = text
         .iter()
         .take(MAX_REFERENCE_BYTES)

@@ -147,11 +147,11 @@ static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// is shown as `[text]`.
 pub fn format_command_line(arguments: &[OsString]) -> String {
     let mut words: Vec<String> = Vec::new();
-    let mut value_is_secret = false;
+    let mut previous_names_secret = false;
     for (i, argument) in arguments.iter().enumerate() {
         let text = argument.to_string_lossy();
         let has_blanks = text.contains(char::is_whitespace);
-        words.push(if value_is_secret && !text.starts_with('-') {
+        words.push(if previous_names_secret && !text.starts_with('-') {
             REPLACEMENT.into()
         } else if i > 0 && has_blanks {
             "[text]".into()
@@ -160,7 +160,7 @@ pub fn format_command_line(arguments: &[OsString]) -> String {
         });
 
         // Without the pattern every value counts as secret.
-        value_is_secret = SECRET_WORD
+        previous_names_secret = SECRET_WORD
             .as_ref()
             .is_none_or(|pattern| pattern.is_match(&text));
     }

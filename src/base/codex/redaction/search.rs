@@ -178,81 +178,102 @@ impl SecretForm {
             FormPlace::Within => find_word_start(text, at)?,
             _ => at,
         };
-
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
         }
-
         let max_bytes = if self.check.is_name_with_value() {
             MAX_NAMED_BYTES
         } else {
             MAX_FORM_BYTES
         };
         let searched = &text[start..text.len().min(start + max_bytes)];
-
         let pattern = self.pattern.get_or_init(|| self.compile());
         let captures = pattern.as_ref()?.captures(searched)?;
         // The first group that matched is the secret; in a pattern without groups, the whole match.
         let matched = captures.iter().skip(1).flatten().next();
         let matched = matched.or(captures.get(0))?.range();
-
         // A secret that was redacted before stays as it is.
         if searched[matched.start..].starts_with(b"[redacted") {
             return None;
         }
 
-        if self.place == FormPlace::Block {
-            if is_key_footer(&text[..start]) {
-                return find_key_end(&text[..start]);
-            }
-
-            let end = find_key_block_end(text, start + matched.end)?;
-            return Some(start..end);
-        }
-
-        let secret = start + matched.start..start + matched.end;
-        let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..secret.start];
-        let tail = &text[secret.start..];
-        if self.place == FormPlace::Map {
-            let len = map_len(&text[..secret.start], tail);
-            let is_secret = self.check.accepts(before, &tail[..len], &tail[len..]);
-            return is_secret.then(|| secret.start..find_secret_end(text, secret.start + len));
-        }
-
-        let is_secret = |value: &[u8], after: &[u8]| {
-            kind == TextKind::Message || self.check.accepts(before, value, after)
+        let value = start + matched.start..start + matched.end;
+        let form_match = FormMatch {
+            check: self.check,
+            is_in_message: kind == TextKind::Message,
+            text,
+            before: &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..value.start],
+            value,
         };
-
-        if self.place == FormPlace::Line {
-            // First checks a bounded part: reading each line to its end at every keyword would take quadratic time.
-            let checked = &tail[..tail.len().min(MAX_CHECKED_LINE_BYTES)];
-            let value = &checked[..line_value_len(checked)];
-            return is_secret(value, &[])
-                .then(|| secret.start..secret.start + line_value_len(tail));
+        match self.place {
+            FormPlace::Block if is_key_footer(&text[..start]) => find_key_end(&text[..start]),
+            FormPlace::Block => Some(start..find_key_block_end(text, form_match.value.end)?),
+            FormPlace::Map => form_match.find_map(),
+            FormPlace::Line => form_match.find_line(),
+            _ => form_match.find_value(),
         }
+    }
+}
 
-        let is_secret_of_len = |len: usize| {
+/// A part of a text that has the form of a secret. The methods return its place, or `None` if it is no secret.
+struct FormMatch<'t> {
+    check: FormCheck,
+    is_in_message: bool,
+    text: &'t [u8],
+    /// The text from up to [`MAX_BEFORE_KEYWORD_BYTES`] before the form to the value.
+    before: &'t [u8],
+    /// The place of the value that the pattern found, which may be only the beginning of the secret.
+    value: Range<usize>,
+}
+
+impl FormMatch<'_> {
+    fn is_secret(&self, value: &[u8], after: &[u8]) -> bool {
+        self.is_in_message || self.check.accepts(self.before, value, after)
+    }
+
+    /// Returns the place of a secret with at least `len` bytes.
+    fn place_of_len(&self, len: usize) -> Range<usize> {
+        let start = self.value.start;
+        start..find_secret_end(self.text, start + len)
+    }
+
+    fn find_map(&self) -> Option<Range<usize>> {
+        let (before_map, tail) = self.text.split_at(self.value.start);
+        let len = map_len(before_map, tail);
+        let is_secret = (self.check).accepts(self.before, &tail[..len], &tail[len..]);
+        is_secret.then(|| self.place_of_len(len))
+    }
+
+    fn find_line(&self) -> Option<Range<usize>> {
+        let start = self.value.start;
+        let tail = &self.text[start..];
+        // First checks a bounded part: reading each line to its end at every keyword would take quadratic time.
+        let checked = &tail[..tail.len().min(MAX_CHECKED_LINE_BYTES)];
+        let is_secret = self.is_secret(&checked[..line_value_len(checked)], &[]);
+        is_secret.then(|| start..start + line_value_len(tail))
+    }
+
+    fn find_value(&self) -> Option<Range<usize>> {
+        let tail = &self.text[self.value.start..];
+        let find_of_len = |len: usize| {
             let value = &tail[..len.min(MAX_CHECKED_BYTES)];
             // In Markdown, `**` ends bold text.
             let value = value.strip_suffix(b"**").unwrap_or(value);
-            is_secret(value, &tail[len..])
+            self.is_secret(value, &tail[len..])
+                .then(|| self.place_of_len(len))
         };
-        let place_of_len = |len| secret.start..find_secret_end(text, secret.start + len);
-
-        if self.check == FormCheck::Password {
-            let punctuated_len = unquoted_password_len(before, tail);
-            if punctuated_len > secret.len() {
-                if is_secret_of_len(punctuated_len) {
-                    return Some(place_of_len(punctuated_len));
-                }
-                // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the
-                // beginning of code, as in `[Password1`.
-                if checks::has_chars_of_code(&tail[..secret.len()]) {
-                    return None;
-                }
-            }
+        let len = self.value.len();
+        let punctuated_len = match self.check {
+            FormCheck::Password => unquoted_password_len(self.before, tail),
+            _ => len,
+        };
+        if punctuated_len <= len {
+            return find_of_len(len);
         }
-        is_secret_of_len(secret.len()).then(|| place_of_len(secret.len()))
+        // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the beginning of
+        // code, as in `[Password1`.
+        let may_end_earlier = || !checks::has_chars_of_code(&tail[..len]);
+        find_of_len(punctuated_len).or_else(|| find_of_len(len).filter(|_| may_end_earlier()))
     }
 }
 

@@ -191,10 +191,8 @@ pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: RollbackEvent = serde_json::from_str(payload.json)?;
-    Ok(one_item(
-        ItemOrigin::Event,
-        EventKind::RolledBack(event.num_turns),
-    ))
+    let kind = EventKind::RolledBack(event.num_turns);
+    Ok(one_item(ItemOrigin::Event, kind))
 }
 
 pub(super) fn parse_execution(payload: &PayloadText<'_>) -> ParsedItems {
@@ -311,21 +309,15 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
     };
 
     let info = info.unwrap_or_default();
-    let windows = rate_limits.map(|limits| limits.into_windows(at));
-    let count = TokenCount {
-        at,
-        windows: windows.unwrap_or_default(),
-    };
+    let windows = rate_limits.map_or_else(Vec::new, |limits| limits.into_windows(at));
     let tokens = TokenEvent {
-        count,
+        count: TokenCount { at, windows },
         total: info.total_token_usage,
         last: info.last_token_usage,
     };
 
-    Ok(one_item(
-        ItemOrigin::Event,
-        EventKind::Tokens(Box::new(tokens)),
-    ))
+    let kind = EventKind::Tokens(Box::new(tokens));
+    Ok(one_item(ItemOrigin::Event, kind))
 }
 
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ const MAX_LINES: usize = 128;
 pub(super) struct StatusField<'a> {
     pub(super) label: Label<'a>,
     /// The label in its original spelling.
-    pub(super) text: &'a str,
+    pub(super) label_text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
     column: usize,
@@ -45,8 +45,9 @@ pub(super) struct LimitLabel<'a> {
 /// Returns the labelled values of a status text in the order of the text. Lines that belong to no value are skipped.
 pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
-    let mut may_continue = false;
-    let mut after_blank = false;
+    // True while the value of the last field may continue in the next line.
+    let mut is_value_open = false;
+    let mut is_after_blank = false;
     // The column of `Thread name:` while its value may continue. Codex 0.171 names a conversation after its first
     // prompt, so later lines of the name can look like labels.
     let mut name_column = None;
@@ -54,11 +55,12 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     for line in text.lines() {
         let (column, content) = strip_borders(line);
         if content.is_empty() {
-            after_blank = true;
+            is_after_blank = true;
             continue;
         }
 
-        if name_column.is_some_and(|label_column| column > label_column) && !after_blank {
+        let is_below_name = name_column.is_some_and(|name_column| column > name_column);
+        if is_below_name && !is_after_blank {
             continue;
         }
         let is_name = strip_prefix_ignoring_case(content, "Thread name:").is_some();
@@ -69,23 +71,23 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
             continue;
         }
 
-        if let Some((label, text, value)) = parse_label(content) {
+        if let Some((label, label_text, value)) = parse_label(content) {
             let has_value = !value.is_empty();
             fields.push(StatusField {
                 label,
-                text,
+                label_text,
                 lines: has_value.then_some(value).into_iter().collect(),
                 column,
             });
-            may_continue = true;
-        } else if may_continue && let Some(field) = fields.last_mut() {
-            may_continue = field.is_continued_by(content, column, after_blank);
-            if may_continue {
+            is_value_open = true;
+        } else if is_value_open && let Some(field) = fields.last_mut() {
+            is_value_open = field.is_continued_by(content, column, is_after_blank);
+            if is_value_open {
                 field.lines.push(content);
             }
         }
 
-        after_blank = false;
+        is_after_blank = false;
     }
 
     fields
@@ -104,7 +106,7 @@ impl StatusField<'_> {
 
     /// Returns true if a line without a label belongs to this value: a part of the value is missing, or the line is
     /// indented.
-    fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
+    fn is_continued_by(&self, line: &str, column: usize, is_after_blank: bool) -> bool {
         let is_too_long = self.lines.len() >= MAX_LINES;
         if is_too_long || (column <= self.column && begins_with_other_label(line)) {
             return false;
@@ -137,7 +139,7 @@ impl StatusField<'_> {
 
         // Codex may break an email at any character, so its rest may begin in any column.
         let is_indented = column > self.column || self.label == Label::Account;
-        is_indented && !after_blank
+        is_indented && !is_after_blank
     }
 }
 
@@ -267,7 +269,7 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let fields = split_fields(text);
-        let line = |field: &StatusField| format!("{}={}", field.text, field.lines.join("|"));
+        let line = |field: &StatusField| format!("{}={}", field.label_text, field.lines.join("|"));
         fields.iter().map(line).collect()
     }
 

@@ -58,7 +58,7 @@ pub fn set_names(
             return Ok(0);
         };
 
-        let mut changed = 0;
+        let mut changed_count = 0;
         for (id, name) in names {
             let row = select.query_row([id, name], |row| {
                 Ok([row.get(0)?, row.get(1)?, row.get(2)?])
@@ -66,11 +66,11 @@ pub fn set_names(
             let row: Option<[String; 3]> = row.optional()?;
             if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
                 let update = "UPDATE threads SET name=?2 WHERE id=?1";
-                changed += transaction.execute(update, [id, name])?;
+                changed_count += transaction.execute(update, [id, name])?;
             }
         }
 
-        Ok(changed)
+        Ok(changed_count)
     })
 }
 
@@ -87,14 +87,14 @@ pub fn set_history_modes(
             return Ok(Vec::new());
         };
 
-        let mut changed = Vec::new();
+        let mut changed_ids = Vec::new();
         for (id, mode) in modes {
             if update.execute([id, mode])? > 0 {
-                changed.push(id.clone());
+                changed_ids.push(id.clone());
             }
         }
 
-        Ok(changed)
+        Ok(changed_ids)
     })
 }
 

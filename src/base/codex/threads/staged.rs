@@ -73,12 +73,12 @@ pub fn rewrite_rollout_paths(
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
-    let plan_update = |id: &str, old: &str| {
-        let target = choose_target_path(id, Path::new(old), rollouts, unmatched)?;
-        let new = home.join(&target.relative);
+    let plan_update = |id: &str, old_path: &str| {
+        let target = choose_target_path(id, Path::new(old_path), rollouts, unmatched)?;
+        let new_path = home.join(&target.relative);
         let is_archived = target.relative.starts_with(home::ARCHIVED_SESSIONS);
         let new_archived = target.is_found_by_id.then_some(is_archived);
-        (Path::new(old) != new).then_some((new, new_archived))
+        (Path::new(old_path) != new_path).then_some((new_path, new_archived))
     };
 
     // The first walk only reads, so that a database without changes is not written.
@@ -88,8 +88,8 @@ pub fn rewrite_rollout_paths(
         return Ok(0);
     }
 
-    for_each_thread(&connection, |id, old| {
-        has_changes |= plan_update(id, old).is_some();
+    for_each_thread(&connection, |id, old_path| {
+        has_changes |= plan_update(id, old_path).is_some();
         Ok(())
     })
     .sqlite_context("read", database)?;
@@ -100,19 +100,19 @@ pub fn rewrite_rollout_paths(
 
     run_in_transaction(open_private(database)?, database, |transaction| {
         let schema = Schema::read(transaction)?;
-        let mut changed = 0;
+        let mut changed_count = 0;
 
         // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
-        for_each_thread(transaction, |id, old| {
-            let Some((new, new_archived)) = plan_update(id, old) else {
+        for_each_thread(transaction, |id, old_path| {
+            let Some((new_path, new_archived)) = plan_update(id, old_path) else {
                 return Ok(());
             };
 
-            changed += 1;
+            changed_count += 1;
             // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
             transaction
                 .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
-                .execute(params![id, new.to_string_lossy()])?;
+                .execute(params![id, new_path.to_string_lossy()])?;
 
             match new_archived {
                 Some(archived) => set_archived(transaction, &schema, id, archived),
@@ -120,7 +120,7 @@ pub fn rewrite_rollout_paths(
             }
         })?;
 
-        Ok(changed)
+        Ok(changed_count)
     })
 }
 
@@ -147,27 +147,27 @@ struct TargetPath {
 /// Returns the new path of a row; `None` if the row stays unchanged.
 fn choose_target_path(
     id: &str,
-    old: &Path,
+    old_path: &Path,
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
 ) -> Option<TargetPath> {
     // Codex records the path of a compressed rollout with or without `.zst`, and finds the rollout by both.
-    let is_known = |path: &Path| {
+    let has_rollout = |path: &Path| {
         let plain = without_zst(path);
         rollouts.has(plain) || rollouts.has(&with_suffix(plain, rollout::ZST))
     };
 
-    let (recorded, by_id) = (path_within_home(old), rollouts.path_of(id));
+    let (recorded_path, path_by_id) = (path_within_home(old_path), rollouts.path_of(id));
     let is_rewound = |path: &Path| {
-        let by_id = by_id.as_ref();
-        by_id.is_some_and(|by_id| rollout::is_later_rollout(by_id, path))
+        let path_by_id = path_by_id.as_ref();
+        path_by_id.is_some_and(|path_by_id| rollout::is_later_rollout(path_by_id, path))
     };
-    let is_current = |path: &PathBuf| is_known(path) && !is_rewound(path);
+    let is_current = |path: &PathBuf| has_rollout(path) && !is_rewound(path);
 
-    let keeps_path = recorded.as_ref().is_some_and(is_current);
-    if !keeps_path && let Some(by_id) = &by_id {
+    let keeps_path = recorded_path.as_ref().is_some_and(is_current);
+    if !keeps_path && let Some(path_by_id) = &path_by_id {
         return Some(TargetPath {
-            relative: without_zst(by_id).to_path_buf(),
+            relative: without_zst(path_by_id).to_path_buf(),
             is_found_by_id: true,
         });
     }
@@ -179,7 +179,7 @@ fn choose_target_path(
         UnmatchedRows::Keep => None,
         // The recorded path of a known rollout may be below another home.
         UnmatchedRows::Rebase => Some(TargetPath {
-            relative: recorded.unwrap_or_else(missing_path),
+            relative: recorded_path.unwrap_or_else(missing_path),
             is_found_by_id: false,
         }),
     }
@@ -274,8 +274,9 @@ fn copy_rows_into(
             && has_threads_table(transaction)?
         {
             let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
-            let needs_row = group == RowGroup::UserValues;
-            ids.retain(|id| find.exists([id]).unwrap_or(false) == needs_row);
+            let mut is_staged = |id: &str| find.exists([id]).unwrap_or(false);
+            let must_be_staged = group == RowGroup::UserValues;
+            ids.retain(|id| is_staged(id) == must_be_staged);
         }
 
         let data_tables = match group {

@@ -16,8 +16,8 @@ pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
 
 /// Returns the folder in which Codex keeps the databases of `home`.
 pub fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
-    let configured = CodexConfig::read(home).database_folder(home, env);
-    configured.unwrap_or_else(|| home.to_path_buf())
+    let configured_folder = CodexConfig::read(home).database_folder(home, env);
+    configured_folder.unwrap_or_else(|| home.to_path_buf())
 }
 
 fn find_newest_state_database(folder: &Path) -> Option<PathBuf> {
