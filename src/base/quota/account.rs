@@ -220,10 +220,8 @@ impl AccountEntry {
     /// the first observation of the latest exhausted window.
     pub fn add_evidence(&mut self, evidence: WeeklyEvidence) {
         let observed_at = evidence.observed_at;
-        if self
-            .weekly
-            .is_none_or(|recorded| observed_at >= recorded.observed_at)
-        {
+        let is_newest = |recorded: WeeklyEvidence| observed_at >= recorded.observed_at;
+        if self.weekly.is_none_or(is_newest) {
             self.weekly = Some(evidence);
         }
 

@@ -91,25 +91,23 @@ pub fn infer_quota(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> LegacyInference {
-    let quota_ended = modified_at.trunc_subsecs(0);
-    let start = quota_ended - options.session_duration;
-    let next_available_at = zone.at(&(start + Duration::days(7)));
+    let quota_end = modified_at.trunc_subsecs(0);
+    let window_start = quota_end - options.session_duration;
+    let next_available_at = zone.at(&(window_start + Duration::days(7)));
     let available_on = next_available_at.date_naive();
 
     let current_year = zone.at(now).year();
-    let agrees = |year| name.date_in_year(year) == Some(available_on);
-    let year = match options.year {
-        Some(year) => year,
-        None if !agrees(current_year) && agrees(available_on.year()) => available_on.year(),
-        None => current_year,
-    };
+    let is_year_of_name = |year: &i32| name.date_in_year(*year) == Some(available_on);
+    let mut likely_years = [current_year, available_on.year()].into_iter();
+    let year_of_name = || likely_years.find(is_year_of_name).unwrap_or(current_year);
+    let year = options.year.unwrap_or_else(year_of_name);
 
     LegacyInference {
-        quota_end_detected_at: zone.at(&quota_ended),
-        session_start_at: zone.at(&start),
+        quota_end_detected_at: zone.at(&quota_end),
+        session_start_at: zone.at(&window_start),
         next_available_at,
         legacy_year: year,
-        validation: if *modified_at <= *now && agrees(year) {
+        validation: if *modified_at <= *now && is_year_of_name(&year) {
             ValidationStatus::Match
         } else {
             ValidationStatus::Mismatch

@@ -206,8 +206,8 @@ impl RankedAccount<'_> {
 impl<'a> Ranking<'a> {
     /// Returns the account of the Codex home, even if it may not be recommended.
     pub fn live(&self) -> Option<&RankedAccount<'a>> {
-        let mut all = self.candidates.iter().chain(&self.excluded);
-        all.find(|c| c.account.current)
+        let mut accounts = self.candidates.iter().chain(&self.excluded);
+        accounts.find(|c| c.account.current)
     }
 
     /// Returns the first ready account with a saved login that is better than the live account. If no live account is

@@ -1,6 +1,6 @@
 //! Computes the state of an account: ready, in cooldown, or unknown.
 
-use super::account::AccountEntry;
+use super::account::{AccountEntry, QuotaEnd};
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
 use crate::codex::{SpendCap, Window};
@@ -104,9 +104,8 @@ pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
 
     // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
     // observation is still valid.
-    let earlier_evidence = entry
-        .weekly
-        .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
+    let lacks_weekly_window = observation.is_none_or(|seen| seen.weekly().is_none());
+    let earlier_evidence = entry.weekly.filter(|_| lacks_weekly_window);
     let earlier_reset = earlier_evidence.and_then(|evidence| evidence.exhausted_until);
 
     let mut blockers =
@@ -137,15 +136,15 @@ pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     };
 
     let last_reset = weekly_reset.or(earlier_reset);
+    // The recorded end may belong to an earlier window.
+    let is_of_last_window =
+        |end: &&QuotaEnd| last_reset.is_some_and(|at| (at - end.resets_at).abs() <= SAME_WINDOW);
+    let last_quota_end = entry.quota_end.as_ref().filter(is_of_last_window);
     Verdict {
         state,
         next_available_at,
         session_start_at: last_reset.map(|at| at - Duration::days(7)),
-        quota_end_detected_at: entry
-            .quota_end
-            .as_ref()
-            .filter(|end| last_reset.is_some_and(|at| (at - end.resets_at).abs() <= SAME_WINDOW))
-            .map(|end| end.detected_at),
+        quota_end_detected_at: last_quota_end.map(|end| end.detected_at),
         cause,
     }
 }
