@@ -125,8 +125,8 @@ struct Models(Vec<ModelSum>);
 
 impl Models {
     fn add(&mut self, usage: &UsageRow, cost: Option<f64>) {
-        let place = self.0.iter().position(|sum| sum.model == usage.model);
-        let at = place.unwrap_or_else(|| {
+        let position = self.0.iter().position(|sum| sum.model == usage.model);
+        let index = position.unwrap_or_else(|| {
             // Most conversations have one model, and the first `push` into an empty list allocates room for four.
             self.0.reserve_exact(1);
             self.0.push(ModelSum {
@@ -135,7 +135,7 @@ impl Models {
             });
             self.0.len() - 1
         });
-        self.0[at].sum.add(usage.requests, usage.tokens, cost);
+        self.0[index].sum.add(usage.requests, usage.tokens, cost);
     }
 
     fn into_row<K>(self, key: K) -> ReportRow<K> {
