@@ -159,7 +159,8 @@ impl RestoreOptions {
 
     /// Warns if logins of the archive are left out because other users could read them. Returns true if it warned.
     fn warn_if_logins_left_out(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
-        // `build_request` skips the logins if other users could read them in the target or in the manager home.
+        // `build_request` skips the logins if other users could read them in the target, or in the manager home, which
+        // gets them by a restore over the Codex home.
         let is_skip_forced =
             request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
         let mut files = request.archive.contents().files.iter();

@@ -143,7 +143,7 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     let mut has_words = false;
     let units = split_unbreakable_units(line, width.saturating_sub(indent));
     for (unit_index, unit) in units.iter().enumerate() {
-        // An empty unit stands for a further blank between two words.
+        // An empty unit stands for a further blank between two words, or for one of the indentation.
         let unit_width = columns(unit);
         if has_words && line_width + 1 + unit_width > width {
             // Blanks at the end of a line are dropped.

@@ -123,7 +123,7 @@ impl<'a> Arguments<'a> {
     /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. Keeps all options except
     /// `--last` and `--all`, which choose a conversation.
     pub fn to_exec_resume(&self, id: &str, prompt: &str) -> Vec<OsString> {
-        // Of the positional arguments, only the first one stays, which is `exec`.
+        // Of the positional arguments, only the first one stays, which is `exec` or `e`.
         let is_kept = |i: &usize| match self.positional_indices.iter().position(|p| p == i) {
             Some(place) => place == 0,
             None => !["--", "--last", "--all"]

@@ -422,7 +422,7 @@ impl Differences {
         let files = &input.conversations.files[range];
         let recorded = input.find_recorded_path(row);
         let recorded_position = input.find_position(files, &recorded);
-        // The first rollout is the one that Codex uses.
+        // Codex uses the first rollout if the row names no other one.
         let used_index = recorded_position.unwrap_or(0);
         *rollout_of_row = Some(used_index);
 

@@ -161,8 +161,8 @@ fn add_projections(
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the newest rollout of each of these threads continues, and that of each thread that
-/// continues one of these. Returns none for a thread if Codex has projected all of its rollouts, or one of them is
+/// Returns the rollouts that the newest rollout of each of these threads continues, and the same for each thread that
+/// continues one of these. Returns none for a thread if Codex has projected all of these rollouts, or one of them is
 /// missing or unreadable. `thread_ids` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
@@ -505,7 +505,7 @@ impl LaterRows {
 }
 
 /// Returns true if the path, mode or name of the row is neither in `old_row`, the row in the snapshot, nor from the
-/// repair. Only that shows a later change: when Codex archives, migrates or renames a conversation, its times stay.
+/// repair. The times do not show such a change: they stay when Codex archives, migrates or renames a conversation.
 fn is_changed(row: &ThreadRow, old_row: Option<&[String; 3]>, repaired: &RepairedValues) -> bool {
     let repaired_values = repaired.get(&row.id).into_iter().flatten();
     let old_values = old_row.into_iter().flatten();

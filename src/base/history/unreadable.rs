@@ -167,7 +167,7 @@ impl<'a> ReadabilityCheck<'a> {
             UnreadableCause::Shortened { rollout_id, .. } => {
                 self.projections.count_turns(rollout_id) + base_turns
             }
-            // In the other cases, Codex shows no turn.
+            // Codex shows no turn. With a missing base it may show some, which are not counted.
             _ => 0,
         };
 

@@ -94,7 +94,7 @@ fn find_rises(
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
 ) -> Vec<Rise> {
-    // The index of the first request after the previous rise.
+    // The index of the first request after the previous rise, or from `start` on.
     let mut first = requests.partition_point(|request| request.at < start);
     let mut last_percent = 0.0;
     let mut rises = Vec::new();

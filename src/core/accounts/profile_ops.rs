@@ -245,13 +245,13 @@ impl Profiles {
             (None, Some(_)) => {}
         }
         // The folder has the new name from here on.
-        let renamed_profile = profile_on_disk.map(|profile| Profile {
+        let existing_profile = profile_on_disk.map(|profile| Profile {
             name: name.to_owned(),
             ..profile
         });
 
         // A new profile takes over the record of a removed one, for example the spent logins of the account.
-        let old_profile = renamed_profile.or_else(|| self.recall_removed_profile(name, login));
+        let old_profile = existing_profile.or_else(|| self.recall_removed_profile(name, login));
 
         // A Codex home that is signed in to the account owns its login, even if the user saves a login from a file.
         let profile = old_profile

@@ -326,10 +326,10 @@ fn has_own_conversations(archives: &[&ArchiveRecord], home: &Path, machine: Opti
 /// differ decides.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct RestorePreference {
-    has_whole_home: bool,
+    is_more_than_login: bool,
     is_of_home_path: bool,
     is_of_preferred_machine: bool,
-    has_all_conversations: bool,
+    is_full_with_conversations: bool,
     is_full: bool,
     created_at: Timestamp,
     has_sessions_mode: bool,
@@ -343,12 +343,12 @@ fn restore_preference(
 ) -> RestorePreference {
     let metadata = &record.metadata;
     RestorePreference {
-        has_whole_home: !metadata.is_single_login(),
+        is_more_than_login: !metadata.is_single_login(),
         is_of_home_path: metadata.is_of_path(home),
         // Archives of this machine come first, unless its best one has no conversations, as on a new machine.
         is_of_preferred_machine: !prefers_own || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
-        has_all_conversations: metadata.is_full() && !metadata.has_no_conversations(),
+        is_full_with_conversations: metadata.is_full() && !metadata.has_no_conversations(),
         is_full: metadata.is_full(),
         created_at: metadata.created_at,
         has_sessions_mode: metadata.mode == BackupMode::Sessions,

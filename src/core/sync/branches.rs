@@ -85,6 +85,7 @@ pub fn find_undecided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     let mut undecided = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
     });
+    // Without records, the user has to decide on the branch.
     undecided.retain(|branch| branch.was_left_on_purpose(records) != Some(true));
     undecided
 }
@@ -153,7 +154,8 @@ impl Branch {
     }
 
     /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
-    /// Codex continues. Returns `None` if records are missing, or a name or line cannot be parsed.
+    /// Codex continues. Returns `None` if records are missing, or the file or its name cannot be
+    /// read.
     fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> Option<bool> {
         let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
         let id = OrderedRolloutId::parse_name(&self.file)?;

@@ -220,6 +220,7 @@ impl LocalAccount {
 
         let is_newer = login.freshness.is_newer_than(&newest);
         // A local login may still work: in the profile, in the home, or on the machine that imported the other export.
+        // A saved auth.json without a login counts, too, because it is not stale.
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
         let live_fingerprint = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let has_other_live_login =

@@ -215,7 +215,8 @@ impl SecretForm {
     }
 }
 
-/// A part of a text that has the form of a secret. The methods return its place, or `None` if it is no secret.
+/// A part of a text that has the form of a secret. The `find_` methods return its place, or `None` if it is no
+/// secret.
 struct FormMatch<'t> {
     check: FormCheck,
     is_in_message: bool,
@@ -272,8 +273,11 @@ impl FormMatch<'_> {
         }
         // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the beginning of
         // code, as in `[Password1`.
-        let may_end_earlier = || !checks::has_chars_of_code(&tail[..len]);
-        find_of_len(punctuated_len).or_else(|| find_of_len(len).filter(|_| may_end_earlier()))
+        find_of_len(punctuated_len).or_else(|| {
+            // First checks a bounded part: reading to the end of each value that is code would take quadratic time.
+            let is_code = checks::has_chars_of_code(&tail[..len]);
+            (!is_code).then(|| find_of_len(len)).flatten()
+        })
     }
 }
 

@@ -135,8 +135,8 @@ impl FolderReader<'_> {
         Ok(())
     }
 
-    /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. `version` gets the
-    /// mtime and the digest that are recorded for it.
+    /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. If a record
+    /// matches `version`, it gets the recorded mtime and digest.
     ///
     /// A file is complete if it is unchanged since the last sync. A file full of zeros is incomplete. All others are
     /// complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is

@@ -51,8 +51,8 @@ pub struct Join<'r, R> {
     pub(super) taken_versions: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
     pub(super) before_round: HashMap<String, SyncedFile>,
-    /// Deletions that other machines requested, by key.
-    pub(super) requested_deletions: BTreeMap<String, Deletion>,
+    /// Deletions that this machine has published or that other machines request, by key.
+    pub(super) pending_deletions: BTreeMap<String, Deletion>,
     /// The folder in which the staged tree stays until the next run or plan.
     pub(super) kept_tree: PathBuf,
     /// False for a plan on a machine without a kept tree.
@@ -116,7 +116,7 @@ impl<'r, R: Remote> Join<'r, R> {
             adopted_from: BTreeMap::new(),
             taken_versions: TakenVersions::default(),
             before_round: HashMap::new(),
-            requested_deletions: BTreeMap::new(),
+            pending_deletions: BTreeMap::new(),
             keeps_tree: writes_state || kept_tree.exists(),
             kept_tree,
             writes_state,
@@ -132,7 +132,7 @@ impl<'r, R: Remote> Join<'r, R> {
         join.resume_from_own_head(&heads)?;
         // After `resume_from_own_head`, which replaces the manifest by the publication of a killed run.
         join.outgoing.clone_from(&join.published_manifest.files);
-        join.requested_deletions
+        join.pending_deletions
             .clone_from(&join.published_manifest.deleted);
 
         if join.was_copied {
@@ -286,7 +286,7 @@ impl<'r, R: Remote> Join<'r, R> {
             has_undecided |= !is_complete;
 
             for (key, deletion) in other.manifest.deleted {
-                self.requested_deletions.entry(key).or_insert(deletion);
+                self.pending_deletions.entry(key).or_insert(deletion);
             }
         }
 
@@ -435,13 +435,13 @@ impl<'r, R: Remote> Join<'r, R> {
         let files = self.list_staged_versions(state)?;
 
         // A deletion ends when the file is back or a machine cancels it.
-        let requested_deletions = state.deleted.iter().chain(&self.requested_deletions);
+        let pending_deletions = state.deleted.iter().chain(&self.pending_deletions);
         let is_pending = |(key, deletion): &(&String, &Deletion)| {
             !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
         };
 
         let mut deleted = BTreeMap::new();
-        for (key, deletion) in requested_deletions.filter(is_pending) {
+        for (key, deletion) in pending_deletions.filter(is_pending) {
             deleted
                 .entry(key.clone())
                 .or_insert_with(|| deletion.clone());
