@@ -82,6 +82,7 @@ fn resolve_settings(
     }
 }
 
+/// Resolves the settings, runs the command, prints its error, and returns the exit code.
 fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     let Cli { flags, command } = cli;
     let verbosity = match (flags.quiet, flags.verbose) {
@@ -93,8 +94,8 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     let mut home_options = format_home_options(&flags, &env);
     if let Some(config) = command.named_sync_config() {
         let path = env.absolute(config);
-        let config = shell::quote_if_needed(&path.to_string_lossy());
-        home_options.push(format!("-c {config}"));
+        let word = shell::quote_if_needed(&path.to_string_lossy());
+        home_options.push(format!("-c {word}"));
     }
 
     let (settings, config_problem) = resolve_settings(&command, flags.clone(), &env);
@@ -152,9 +153,9 @@ fn format_home_options(flags: &Flags, env: &Environment) -> Vec<String> {
         ("--codex-home", &flags.codex_home),
     ];
     let options = homes.into_iter().filter_map(|(name, home)| {
-        let home = env.absolute(home.as_ref()?);
-        let home = shell::quote_if_needed(&home.to_string_lossy());
-        Some(format!("{name} {home}"))
+        let path = env.absolute(home.as_ref()?);
+        let word = shell::quote_if_needed(&path.to_string_lossy());
+        Some(format!("{name} {word}"))
     });
     options.collect()
 }

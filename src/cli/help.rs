@@ -60,12 +60,13 @@ pub(super) fn command_tree() -> Command {
     let inner_template = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = Cli::command();
     let commands = render_commands(&command);
-    let top = format!("{usage}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
+    let top_template =
+        format!("{usage}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = command.mut_args(|arg| {
         let is_global = arg.is_global_set();
         arg.hide_short_help(is_global).hide_long_help(is_global)
     });
-    apply_template(command, &inner_template).help_template(top)
+    apply_template(command, &inner_template).help_template(top_template)
 }
 
 fn apply_template(command: Command, template: &str) -> Command {
@@ -78,7 +79,7 @@ fn apply_template(command: Command, template: &str) -> Command {
 /// Returns true if the arguments are `help global`, with or without global options. The `help` of clap accepts only
 /// names of commands.
 pub(super) fn asks_for_global_options(words: &[OsString]) -> bool {
-    // Checked before clap, for which every command would wait.
+    // A cheap check first: the parser below would delay every command.
     if !words.iter().any(|word| word == "global") {
         return false;
     }
@@ -87,8 +88,8 @@ pub(super) fn asks_for_global_options(words: &[OsString]) -> bool {
         .disable_help_flag(true)
         .arg(Arg::new("words").num_args(0..));
     command.try_get_matches_from(words).is_ok_and(|matches| {
-        let named = matches.get_many::<String>("words");
-        named.into_iter().flatten().eq(["help", "global"])
+        let given_words = matches.get_many::<String>("words");
+        given_words.into_iter().flatten().eq(["help", "global"])
     })
 }
 

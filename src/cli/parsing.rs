@@ -42,7 +42,8 @@ impl From<FastCommand> for Command {
     }
 }
 
-/// Parses the arguments if they are a valid command line of a fast command.
+/// Parses the arguments if they are a valid command line of a fast command. Also returns true if they contain
+/// `--dry-run`.
 fn parse_fast_command() -> Option<(Cli, bool)> {
     let mut words = std::env::args_os();
     if !words.any(|word| word.to_str().is_some_and(FastCommand::has_subcommand)) {
@@ -86,20 +87,21 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
 /// Replaces `-word` after `find` by `!word`, which clap does not parse as flags; `-C3` stays. Returns `None` for
 /// other commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
-    let find = words.iter().position(|word| word == "find")?;
+    let find_position = words.iter().position(|word| word == "find")?;
     let options_end = words.iter().position(|word| word == "--");
-    let may_be_option = |position| position > find && options_end.is_none_or(|end| position < end);
+    let may_be_option = |i| i > find_position && options_end.is_none_or(|end| i < end);
 
-    // `bare` is a word without its first hyphen.
-    let is_excluded = |bare: &&str| {
-        let context_lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
-        let is_context = context_lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-        bare.len() > 1 && !bare.starts_with('-') && !is_context
+    // `bare` is a word without its first hyphen: `C3` for `-C3`, `-here` for `--here`.
+    let is_negation = |bare: &&str| {
+        let line_count = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
+        let is_context_flag = line_count.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        let is_long_flag = bare.starts_with('-');
+        bare.len() > 1 && !is_long_flag && !is_context_flag
     };
 
     let mark_word = |(position, word): (usize, OsString)| {
         let bare = word.to_str().and_then(|word| word.strip_prefix('-'));
-        match bare.filter(is_excluded) {
+        match bare.filter(is_negation) {
             Some(bare) if may_be_option(position) => format!("!{bare}").into(),
             _ => word,
         }

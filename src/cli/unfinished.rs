@@ -35,11 +35,11 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                 if is_half_changed && command.requires_complete_home() {
                     return Err(error);
                 }
-                let error = format!("{error}: {}", error.hints.join("; "));
+                let problem = format!("{error}: {}", error.hints.join("; "));
                 context.warn(if is_half_changed {
-                    error
+                    problem
                 } else {
-                    format!("an interrupted {name} is not finished: {error}")
+                    format!("an interrupted {name} is not finished: {problem}")
                 });
             }
             Err(e)
@@ -63,9 +63,11 @@ fn may_leave_home_half_changed(interrupted: Interrupted) -> bool {
 /// changed another home. If the changed home is not known, it counts as `home`.
 fn leaves_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
     let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
-    interrupted == Interrupted::Restore
-        || may_leave_home_half_changed(interrupted)
-            && obstacle.half_changed_home().is_none_or(is_home)
+    match interrupted {
+        Interrupted::Restore => true,
+        _ if !may_leave_home_half_changed(interrupted) => false,
+        _ => obstacle.half_changed_home().is_none_or(is_home),
+    }
 }
 
 fn command_name(interrupted: Interrupted) -> &'static str {
