@@ -54,10 +54,10 @@ pub(super) fn to_thread_filter(
     };
 
     let to_text = |folder: PathBuf| folder.to_string_lossy().into_owned();
-    let since = since.map(|since| parse_millis_range(since, context));
+    let period = since.map(|text| parse_millis_range(text, context));
     Ok(ThreadFilter {
         folders: folders.map(|folders| folders.into_iter().map(to_text).collect()),
-        since_ms: since.transpose()?.map(|period| period.start),
+        since_ms: period.transpose()?.map(|period| period.start),
         ..ThreadFilter::default()
     })
 }

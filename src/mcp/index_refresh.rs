@@ -73,7 +73,7 @@ impl IndexRefresh {
 
             state = self.lock_state();
             state.is_working = false;
-            state.problem = problem.map(|problem| problem.to_one_line());
+            state.problem = problem.map(|e| e.to_one_line());
             state.last_update = Some(Instant::now());
             if work > IndexWork::UpdateListed {
                 state.last_walk = state.last_update;
@@ -100,11 +100,11 @@ impl IndexRefresh {
         read: impl Fn(&IndexStore) -> std::result::Result<T, IndexError>,
     ) -> Result<T> {
         let state = self.lock_state();
-        let (last_time, interval) = match work {
+        let (last_done, interval) = match work {
             IndexWork::UpdateAll => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
         };
-        let is_due = last_time.is_none_or(|last_time| last_time.elapsed() >= interval);
+        let is_due = last_done.is_none_or(|at| at.elapsed() >= interval);
         if state.is_working || is_due {
             self.request_and_wait(state, work);
         } else {

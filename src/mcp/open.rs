@@ -110,10 +110,10 @@ impl OpenArguments {
             return Err(no_more_turns_error(last_turn, has_left_out));
         }
 
-        let incomplete = has_left_out
+        let damage_note = has_left_out
             .then(|| "Parts of the rollout are damaged or too long, and left out.".to_owned());
-        let cursor = page.is_full.then(|| format_cursor_note(page.line_count));
-        let notes: Vec<_> = incomplete.into_iter().chain(cursor).collect();
+        let cursor_note = page.is_full.then(|| format_cursor_note(page.line_count));
+        let notes: Vec<_> = damage_note.into_iter().chain(cursor_note).collect();
         Ok(page.text.finish(&notes))
     }
 }

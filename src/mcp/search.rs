@@ -119,13 +119,13 @@ impl SearchArguments {
 /// Returns the results after the first `shown_count` ones.
 fn format_result(result: &SearchResult, shown_count: usize, context: &Context) -> String {
     let mut text = AnswerText::new(MAX_CHARS);
-    let mut end = shown_count;
+    let mut next_cursor = shown_count;
     let page = result.hits.iter().skip(shown_count).take(PAGE_HITS);
     for hit in page {
         if !text.add_if_fits(&format_hit(hit, context)) {
             break;
         }
-        end += 1;
+        next_cursor += 1;
     }
 
     let mut notes = Vec::new();
@@ -138,8 +138,8 @@ fn format_result(result: &SearchResult, shown_count: usize, context: &Context) -
             spellings.join(", ")
         ));
     }
-    if end < result.hits.len() {
-        notes.push(format_cursor_note(end));
+    if next_cursor < result.hits.len() {
+        notes.push(format_cursor_note(next_cursor));
     }
     text.finish(&notes)
 }
@@ -191,7 +191,7 @@ impl ListArguments {
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
 
         let mut text = AnswerText::new(MAX_CHARS);
-        let mut end = shown_count;
+        let mut next_cursor = shown_count;
         for thread in threads.iter().skip(shown_count).take(limit) {
             let at = format_time(thread.updated_ms, context);
             let call = format_open_call(&thread.id, None);
@@ -199,13 +199,15 @@ impl ListArguments {
             if !text.add_if_fits(&format!("\n{at}: {call}\n{title}")) {
                 break;
             }
-            end += 1;
+            next_cursor += 1;
         }
 
-        let note = match threads.len() {
-            len if end < len => Some(format_cursor_note(end)),
-            _ if end == 0 => Some("No conversation found. Try \"scope\": \"all\".".to_owned()),
-            _ => None,
+        let note = if next_cursor < threads.len() {
+            Some(format_cursor_note(next_cursor))
+        } else if next_cursor == 0 {
+            Some("No conversation found. Try \"scope\": \"all\".".to_owned())
+        } else {
+            None
         };
         Ok(text.finish(note.as_slice()))
     }

@@ -40,8 +40,8 @@ struct ServerSession<'a> {
 struct CallQueue {
     waiting: VecDeque<WaitingCall>,
     workers: usize,
-    /// True if stdout is closed, so that no process reads the answers.
-    is_closed: bool,
+    /// If true, no process reads the answers.
+    is_stdout_closed: bool,
 }
 
 struct WaitingCall {
@@ -143,7 +143,7 @@ impl ServerSession<'_> {
             // memory of its largest search.
             scope.spawn(|| self.answer_waiting_calls());
         }
-        !calls.is_closed
+        !calls.is_stdout_closed
     }
 
     /// Waits until `condition` is false.
@@ -160,11 +160,11 @@ impl ServerSession<'_> {
 
     /// Answers waiting calls until no call is left. Drops them if no process reads the answers.
     fn answer_waiting_calls(&self) {
-        let mut is_closed = false;
+        let mut is_stdout_closed = false;
         loop {
             let mut calls = self.lock_calls();
-            calls.is_closed |= is_closed;
-            is_closed = calls.is_closed;
+            calls.is_stdout_closed |= is_stdout_closed;
+            is_stdout_closed = calls.is_stdout_closed;
             let call = calls.waiting.pop_front();
             if call.is_none() {
                 calls.workers -= 1;
@@ -173,7 +173,9 @@ impl ServerSession<'_> {
             drop(calls);
 
             let Some(call) = call else { return };
-            is_closed = is_closed || !self.answer_call(&call);
+            if !is_stdout_closed {
+                is_stdout_closed = !self.answer_call(&call);
+            }
         }
     }
 
@@ -191,8 +193,10 @@ impl ServerSession<'_> {
         }
 
         self.lock_cancel_flags().remove(&call.id.to_string());
-        call.is_cancelled.load(Ordering::Relaxed)
-            || ui::send_line(&message::build_answer(&call.id, result))
+        if call.is_cancelled.load(Ordering::Relaxed) {
+            return true;
+        }
+        ui::send_line(&message::build_answer(&call.id, result))
     }
 
     fn lock_calls(&self) -> MutexGuard<'_, CallQueue> {
