@@ -98,9 +98,7 @@ impl ExportArgs {
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                let (count, left_out_here) = self.print_conversation(session, context)?;
-                redacted += count;
-                left_out += left_out_here;
+                redacted += self.print_conversation(session, &mut left_out, context)?;
                 continue;
             };
 
@@ -111,8 +109,7 @@ impl ExportArgs {
                 path = path.join(self.export_file_name(session, is_id_free));
             }
 
-            let (file, left_out_here) = self.save_conversation(session, &path, context)?;
-            left_out += left_out_here;
+            let file = self.save_conversation(session, &path, &mut left_out, context)?;
             redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
@@ -159,12 +156,14 @@ impl ExportArgs {
         format!("{stem}.{}", choice_name(&self.format))
     }
 
+    /// Prints a conversation; see [`Self::write_conversation`].
     fn print_conversation(
         &self,
         session: &NamedConversation,
+        left_out: &mut LeftOut,
         context: &Context,
-    ) -> Result<(usize, LeftOut)> {
-        self.write_conversation(session, context, &mut |text| {
+    ) -> Result<usize> {
+        self.write_conversation(session, left_out, context, &mut |text| {
             context.ui.print_part(text);
             Ok(())
         })
@@ -174,14 +173,15 @@ impl ExportArgs {
         &self,
         session: &NamedConversation,
         path: &Path,
+        left_out: &mut LeftOut,
         context: &Context,
-    ) -> Result<(ExportedFile, LeftOut)> {
+    ) -> Result<ExportedFile> {
         // The file gets its name when it is complete, so an interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
 
         let mut bytes = 0;
         let mut file = BufWriter::new(temp.file());
-        let (redacted, left_out) = self.write_conversation(session, context, &mut |text| {
+        let redacted = self.write_conversation(session, left_out, context, &mut |text| {
             bytes += text.len() as u64;
             Ok(file.write_all(text.as_bytes()).at("write", path)?)
         })?;
@@ -189,23 +189,23 @@ impl ExportArgs {
         drop(file);
 
         publish_new(temp, path)?;
-        let file = ExportedFile {
+        Ok(ExportedFile {
             session_id: session.id.clone(),
             path: path.display().to_string(),
             bytes,
             redacted,
-        };
-        Ok((file, left_out))
+        })
     }
 
-    /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets, and
-    /// the parts of the conversation that were left out.
+    /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets. Adds the
+    /// parts of the conversation that cannot be read to `left_out`.
     fn write_conversation(
         &self,
         session: &NamedConversation,
+        left_out: &mut LeftOut,
         context: &Context,
         emit: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<(usize, LeftOut)> {
+    ) -> Result<usize> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
@@ -236,10 +236,11 @@ impl ExportArgs {
         });
         read_result.map_err(|e| to_command_error(session, e))?;
         write_result?;
-        let left_out = parts.left_out.take();
-        warn_of_left_out(&left_out, session, context);
+        let left_out_here = parts.left_out.take();
+        warn_of_left_out(&left_out_here, session, context);
+        *left_out += left_out_here;
         emit(&formatter.format_end(redacted))?;
-        Ok((redacted, left_out))
+        Ok(redacted)
     }
 
     fn create_formatter(
