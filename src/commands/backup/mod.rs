@@ -124,7 +124,7 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // Neither exclusions nor unreadable files are the reason why the archive has no conversations.
+        // `lacks_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
         let home_lacks_conversations = published.metadata.has_no_conversations()
             && !published.metadata.lacks_conversations()
             && published.metadata.skipped == 0;
@@ -133,10 +133,11 @@ impl BackupArgs {
             .filter(|last| home_lacks_conversations && last.metadata().lists_conversations())
             .map(|last| file_name(last.path()));
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
-        let snapshot = self
-            .vault
-            .then(|| add_snapshot_or_warn(context, plan))
-            .flatten();
+        let snapshot = if self.vault {
+            add_snapshot_or_warn(context, plan)
+        } else {
+            None
+        };
         let result = BackupResult {
             reused_bytes: packed.reused_bytes,
             excluded: captured.excluded,
@@ -169,14 +170,14 @@ impl BackupArgs {
 
         let preferences = &context.settings.preferences;
         let compression = self.compression.unwrap_or(preferences.compression);
-        let options = ReuseOptions {
+        let reuse_options = ReuseOptions {
             verify: self.verify_reused.unwrap_or(preferences.verify_reused),
             rehash: self.rehash,
             compression,
         };
         let reusable = previous
             .as_ref()
-            .and_then(|archive| PreviousArchive::open(archive, options, NameSet::default()));
+            .and_then(|archive| PreviousArchive::open(archive, reuse_options, NameSet::default()));
 
         let capture_with = |reusable: Option<&PreviousArchive<'_>>| {
             let bar = context.ui.bar("backing up", 0);
@@ -189,12 +190,9 @@ impl BackupArgs {
             capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar)
         };
 
+        let is_reused = |path: &Path| reusable.as_ref().is_some_and(|old| path == old.path());
         match capture_with(reusable.as_ref()) {
-            Err(ArchiveError::Damaged { archive, detail })
-                if reusable
-                    .as_ref()
-                    .is_some_and(|reusable| archive == reusable.path()) =>
-            {
+            Err(ArchiveError::Damaged { archive, detail }) if is_reused(&archive) => {
                 context.warn(format_args!(
                     "the previous archive is damaged ({detail}); every file is read instead: {}",
                     archive.display()
@@ -231,13 +229,13 @@ impl BackupArgs {
 
         let codex_build = self.read_required_codex_build(context)?;
         let records = context.archives()?;
-        let store = CredentialStore::read(context.codex_home());
+        let login_store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
         let stored_login = auth.as_ref().and_then(AuthFile::login);
-        let live_login = stored_login.filter(|_| store.may_read_auth_json());
+        let live_login = stored_login.filter(|_| login_store.may_read_auth_json());
         let live_identity = live_login.map(|login| &login.identity);
         // Codex may have its login outside of auth.json, where it is not read.
-        let is_account_unknown = live_identity.is_none() && !store.always_reads_auth_json();
+        let is_account_unknown = live_identity.is_none() && !login_store.always_reads_auth_json();
 
         let machine = context.machine();
         let newest = store::find_newest_usable(&records, |metadata| {
@@ -324,23 +322,23 @@ fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> 
     }
 }
 
-/// Returns the conversations of the archive `new` that lack messages which an earlier archive has. A failure is only a
+/// Returns the conversations of the new archive that lack messages which an earlier archive has. A failure is only a
 /// warning, because the new archive is complete.
 fn find_losses_since(
     previous: Option<ArchiveReader>,
-    new: &Path,
+    new_archive: &Path,
     manifest: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    archived::find_and_record_losses(previous, &file_name(new), manifest, context).unwrap_or_else(
-        |e| {
-            context.ui.warn(format_args!(
-                "the new archive was not compared with earlier ones for lost messages: {}",
-                e.to_one_line()
-            ));
-            Vec::new()
-        },
-    )
+    let name = file_name(new_archive);
+    let losses = archived::find_and_record_losses(previous, &name, manifest, context);
+    losses.unwrap_or_else(|e| {
+        context.ui.warn(format_args!(
+            "the new archive was not compared with earlier ones for lost messages: {}",
+            e.to_one_line()
+        ));
+        Vec::new()
+    })
 }
 
 fn is_same_account_or_none(a: Option<&Identity>, b: Option<&Identity>) -> bool {
