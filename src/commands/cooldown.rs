@@ -119,12 +119,12 @@ fn apply_hold_change(
     let accounts = list_with_live_account(context, loaded.file.clone());
     let account = &accounts[find_account_index(&accounts, account_name, context)?];
     let (name, entry) = (label(account), &account.entry);
-    let is_held = entry.held_until.is_some_and(|until| until > now);
+    let is_held = entry.held_until.is_some_and(|hold_end| hold_end > now);
 
     let change_entry = |file: &mut CooldownFile| {
-        let entry = file.entry(&entry.identity);
-        entry.held_until = until;
-        entry.held_since = until.map(|_| context.local_now());
+        let changed_entry = file.entry(&entry.identity);
+        changed_entry.held_until = until;
+        changed_entry.held_since = until.map(|_| context.local_now());
         file.clone()
     };
     let (file, warnings) = if dry_run {

@@ -223,11 +223,11 @@ fn find_programs(
         let codex_pid = holder.pid.filter(|_| is_codex);
         // A Codex that runs in an isolated home has the databases of this home open too, but a login of its own.
         let isolated_identity = codex_pid.and_then(|pid| launches.find_isolated_account(pid));
-        let live_at_start = || {
-            let started_at = started_at.as_ref().filter(|_| is_codex);
-            started_at.and_then(|at| account_history.account_at(at))
+        let account_at_start = || {
+            let codex_start = started_at.as_ref().filter(|_| is_codex);
+            codex_start.and_then(|at| account_history.account_at(at))
         };
-        let identity: Option<&Identity> = isolated_identity.or_else(live_at_start);
+        let identity: Option<&Identity> = isolated_identity.or_else(account_at_start);
         let account_of_program = identity.and_then(|identity| find_by_identity(accounts, identity));
 
         ProcessView {
@@ -279,8 +279,8 @@ fn show_processes(
             .pid
             .map_or(String::new(), |pid| format!("PID {pid}, "));
         let (name, why) = (printable(&process.name), printable(&process.why));
-        let label = process.profile.as_ref().or(process.email.as_ref());
-        let label = label.map(|label| printable(label)).unwrap_or_default();
+        let account_name = process.profile.as_ref().or(process.email.as_ref());
+        let label = account_name.map(|name| printable(name)).unwrap_or_default();
         let account = match (&process.email, process.current) {
             (Some(_), _) if process.isolated => format!(": {label}, isolated"),
             (Some(_), Some(true)) => ": this account".into(),

@@ -149,8 +149,8 @@ impl FixRun<'_> {
     }
 
     fn restrict_permissions(&mut self) {
-        let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
-        let paths = permissions::find_accessible_to_others(codex_home, home);
+        let (codex_home, manager_home) = (self.context.codex_home(), self.context.manager_home());
+        let paths = permissions::find_accessible_to_others(codex_home, manager_home);
         let participle = "restricted to your user";
         let restrict = permissions::restrict_to_owner;
         self.fix_each("manager.home", &paths, participle, restrict);
@@ -197,11 +197,11 @@ impl FixRun<'_> {
     /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
         let home = self.context.manager_home();
-        let created = wording(self.dry_run, "would be created", "created");
+        let created_text = wording(self.dry_run, "would be created", "created");
 
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
-            let message = format!("inventory.json {created} again");
+            let message = format!("inventory.json {created_text} again");
             self.fix("manager.inventory", message, || {
                 store::refresh(home).map(drop)
             });
@@ -210,7 +210,7 @@ impl FixRun<'_> {
         // `note_profiles_and` keeps the damaged file beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
-            let message = format!("cooldown.json {created} again from the records");
+            let message = format!("cooldown.json {created_text} again from the records");
             // Every update of cooldown.json replaces a damaged file, even one that changes nothing.
             let no_change = |_: &mut cooldown::CooldownFile| {};
             self.fix("manager.cooldown", message, || {

@@ -97,26 +97,26 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let ui = &context.ui;
     context.warn_of_unknown_keys(&file.unknown_keys());
 
-    let keys: Vec<Setting> = KEYS
+    let settings: Vec<Setting> = KEYS
         .iter()
         .map(Setting::from)
         .chain(file.folder_settings())
         .collect();
-    let settings: Vec<_> = keys
+    let rows: Vec<_> = settings
         .iter()
-        .map(|key| read_effective_setting(key, &file, context))
+        .map(|setting| read_effective_setting(setting, &file, context))
         .collect();
 
     let mut table = Table::new(ui, COLUMNS);
     let mut lines_below_table = Vec::new();
-    for (Setting { key, folder }, setting) in keys.iter().zip(&settings) {
-        let value = printable(&format_value(&setting.value));
-        // Folder keys are paths, too long for a table of 80 columns.
+    for (Setting { key, folder }, row) in settings.iter().zip(&rows) {
+        let value = printable(&format_value(&row.value));
+        // Folder settings are paths, too long for a table of 80 columns.
         if folder.is_some() && !ui.wants_tsv() {
-            lines_below_table.push((printable(&setting.key), value));
+            lines_below_table.push((printable(&row.key), value));
             continue;
         }
-        let style = match setting.origin {
+        let style = match row.origin {
             ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
@@ -126,12 +126,12 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
             value.clone()
         };
         if short_value != value {
-            lines_below_table.push((setting.key.clone(), value.clone()));
+            lines_below_table.push((row.key.clone(), value.clone()));
         }
         table.add_row([
-            Cell::plain(setting.key.clone()),
+            Cell::plain(row.key.clone()),
             Cell::new(style, short_value).value(value),
-            Cell::new(style, variant_name(setting.origin)),
+            Cell::new(style, variant_name(row.origin)),
             Cell::new(Style::Dim, key.about),
         ]);
     }
@@ -143,7 +143,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     ui.note("change a setting: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(context.manager_home());
     let path = path.to_string_lossy().into_owned();
-    let json = object().with("settings", settings).with("path", path);
+    let json = object().with("settings", rows).with("path", path);
     ui.document("config list", &json);
 
     // The list includes invalid values, but the command fails like all other commands until they are corrected.
@@ -152,12 +152,12 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
 }
 
 pub(super) fn print_setting(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
-    let key = config::find_setting(&args.key)?;
+    let setting = config::find_setting(&args.key)?;
     let file = ConfigFile::read(context.manager_home())?;
-    let key = file.with_spelling_of_file(key, context.env.home_dir.as_deref());
-    let setting = read_effective_setting(&key, &file, context);
-    context.ui.line(printable(&format_value(&setting.value)));
-    context.ui.document("config get", &setting);
+    let setting = file.with_spelling_of_file(setting, context.env.home_dir.as_deref());
+    let row = read_effective_setting(&setting, &file, context);
+    context.ui.line(printable(&format_value(&row.value)));
+    context.ui.document("config get", &row);
     Ok(Outcome::Done)
 }
 

@@ -39,18 +39,18 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
     ] {
         let at = now - Duration::days(days_ago);
         let id = format!("{ID_START}{last_digit}");
-        let relative = format!(
+        let rollout_name = format!(
             "sessions/{}/rollout-{}-{id}.jsonl",
             at.format("%Y/%m/%d"),
             at.format("%Y-%m-%dT%H-%M-%S")
         );
 
-        write_file(&relative, &format_rollout(&id, topic, at))?;
+        write_file(&rollout_name, &format_rollout(&id, topic, at))?;
         // Otherwise all conversations would seem to be of today.
-        set_mtime(&home.join(&relative), at)?;
-        let entry = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
-        let _ = writeln!(history, "{entry}");
-        rows.push((id, home.join(relative), topic, at));
+        set_mtime(&home.join(&rollout_name), at)?;
+        let prompt = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
+        let _ = writeln!(history, "{prompt}");
+        rows.push((id, home.join(rollout_name), topic, at));
     }
 
     write_file("history.jsonl", &history)?;
@@ -139,19 +139,19 @@ fn format_auth_json(email: &str, user: &str, refreshed_at: DateTime<Utc>) -> Str
 
 fn format_rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
     let mut text = String::new();
-    let mut line = |ordinal: i64, kind: &str, payload: Value| {
+    let mut add_line = |ordinal: i64, kind: &str, payload: Value| {
         let timestamp = (at + Duration::seconds(ordinal)).to_rfc3339();
         let event =
             json!({"timestamp": timestamp, "ordinal": ordinal, "type": kind, "payload": payload});
         let _ = writeln!(text, "{event}");
     };
 
-    line(
+    add_line(
         0,
         "session_meta",
         json!({"id": id, "cwd": "/home/you/project", "originator": "codex_cli"}),
     );
-    line(
+    add_line(
         1,
         "event_msg",
         json!({"type": "user_message", "message": topic}),
@@ -159,7 +159,7 @@ fn format_rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
 
     for n in 2..200 {
         let thought = format!("Step {n} of \"{topic}\": read, change, run the tests, look again.");
-        line(
+        add_line(
             n,
             "response_item",
             json!({"type": "message", "role": "assistant", "text": thought}),

@@ -54,7 +54,8 @@ pub(super) fn compare_conversations(
             continue;
         }
 
-        let (messages_gained, messages_lost) = count_messages(archived, live, archive, home)?;
+        let (messages_gained, messages_lost) =
+            count_gained_and_lost(archived, live, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
         if let Some(change) = added_or_removed.or(has_other_messages.then_some(Change::Changed)) {
             changed.push(ConversationDiff {
@@ -96,7 +97,7 @@ fn list_rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)>
 
 /// Returns the number of messages that only the home has, and the number that only the archive has. `archived` are the
 /// rollouts of a conversation in the archive, `live` its rollouts in the home.
-fn count_messages(
+fn count_gained_and_lost(
     archived: &[FileEntry],
     live: &[FileEntry],
     archive: &ArchiveReader,
@@ -112,10 +113,11 @@ fn count_messages(
         archived_messages.extend(read_messages(archive, file)?);
     }
 
-    let count_missing_from = |one: &[_], other: &[_]| {
+    // Counts the messages of `wanted` that `present` lacks.
+    let count_missing_from = |present: &[_], wanted: &[_]| {
         let mut counts = MessageCounts::default();
-        counts.add(one);
-        counts.find_missing(other).len()
+        counts.add(present);
+        counts.find_missing(wanted).len()
     };
     let gained = count_missing_from(&archived_messages, &live_messages);
     let lost = count_missing_from(&live_messages, &archived_messages);
