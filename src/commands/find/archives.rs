@@ -12,7 +12,7 @@ use crate::views::account::printable;
 use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
 use codex_manager_core::codex::{ThreadFilter, threads};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
-use codex_manager_core::conversations::search::evaluate::SearchResult;
+use codex_manager_core::conversations::search::evaluate::{Hit, SearchResult};
 use codex_manager_core::history::{SkippedFile, session_index};
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
 use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
@@ -72,11 +72,11 @@ pub(super) fn search_archives(
 
                 found.conversations += i64::try_from(searched_ids.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
-                let to_found = || FoundArchive {
+                let found_archive = || FoundArchive {
                     name: name.clone(),
                     created_at: record.metadata.created_at,
                 };
-                found.archives.extend(ids.map(|id| (id, to_found())));
+                found.archives.extend(ids.map(|id| (id, found_archive())));
 
                 let result = &mut found.result;
                 result.hits.extend(hits);
@@ -164,13 +164,8 @@ fn search_archive(
     // A conversation without a hit and with an unreadable rollout is searched again in older archives.
     searched_rollouts.retain(|id, files| {
         let is_skipped = |file: &FileEntry| skipped.iter().any(|s| s.path == file.path.as_path());
-        let has_hit = || {
-            result
-                .hits
-                .iter()
-                .any(|hit| hit.conversation.session == *id)
-        };
-        !files.iter().any(is_skipped) || has_hit()
+        let is_of_conversation = |hit: &Hit| hit.conversation.session == *id;
+        !files.iter().any(is_skipped) || result.hits.iter().any(is_of_conversation)
     });
     Ok(ArchiveHits {
         searched_ids: searched_rollouts.into_keys().collect(),

@@ -17,7 +17,7 @@ pub(super) struct FoundMachine {
     /// A folder like a Codex home, with the conversations fetched from the machine.
     pub home: PathBuf,
     /// True if this machine has another version of the conversation.
-    pub is_here_too: bool,
+    pub is_also_local: bool,
 }
 
 #[derive(Default)]
@@ -41,11 +41,11 @@ impl Found {
     /// searched before.
     pub(super) fn add_machine(
         &mut self,
-        mut other: Self,
+        mut remote_found: Self,
         shares_conversations: bool,
         machine: impl Fn(&str) -> FoundMachine,
     ) {
-        let (local, remote) = (&mut self.result, &mut other.result);
+        let (local, remote) = (&mut self.result, &mut remote_found.result);
         let lists_all = |result: &SearchResult| result.total == Some(result.hits.len());
         // A conversation that both have may be beyond a limit, and the sum of the totals would count it twice.
         let is_countable = !shares_conversations || lists_all(local) && lists_all(remote);
@@ -61,9 +61,9 @@ impl Found {
         let totals = local.total.zip(remote.total).filter(|_| is_countable);
         local.total = totals.map(|(local, remote)| local + remote - duplicate_count);
 
-        self.refreshed += other.refreshed;
-        self.conversations += other.conversations;
-        self.is_partial |= other.is_partial;
+        self.refreshed += remote_found.refreshed;
+        self.conversations += remote_found.conversations;
+        self.is_partial |= remote_found.is_partial;
 
         let ids = remote.hits.iter().map(|hit| &hit.conversation.session);
         self.machines

@@ -167,7 +167,7 @@ impl HitRow<'_> {
 
         // A match has another position in the title than in the snippet.
         let (start, start_in_title) = (snippet.text.find(text)?, title.find(text)?);
-        let to_title = |place: usize| (place + start_in_title).checked_sub(start);
+        let to_title = |position: usize| (position + start_in_title).checked_sub(start);
         let matches = snippet.matches.iter();
         let matches = matches.map(|range| Some(to_title(range.start)?..to_title(range.end)?));
 
@@ -206,8 +206,8 @@ impl HitRow<'_> {
             facts.push(format!("on {}", printable(&machine.name)));
         }
         if let Some(archive) = self.archive {
-            let made = absolute_time(&archive.created_at, context);
-            facts.push(format!("only in the archive of {made}"));
+            let archived_at = absolute_time(&archive.created_at, context);
+            facts.push(format!("only in the archive of {archived_at}"));
         }
         facts
     }
@@ -217,7 +217,7 @@ impl HitRow<'_> {
         let path = self.hit.conversation.path.to_string_lossy();
         let session_argument = match self.machine {
             // Given the id, `show` would print the version of this machine instead of the found one.
-            Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
+            Some(machine) if machine.is_also_local => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
         };
 
@@ -244,13 +244,13 @@ fn format_turn_and_author(turn: Option<u32>, author: &str) -> String {
 /// Returns the snippet with its matches in colour.
 fn highlight_matches(snippet: &Snippet, context: &Context) -> String {
     let mut text = String::new();
-    let mut end_of_last = 0;
+    let mut last_end = 0;
     for range in &snippet.matches {
-        text.push_str(&printable(&snippet.text[end_of_last..range.start]));
+        text.push_str(&printable(&snippet.text[last_end..range.start]));
         let matching_text = printable(&snippet.text[range.clone()]);
         text.push_str(&context.ui.paint(Style::Warn, matching_text));
-        end_of_last = range.end;
+        last_end = range.end;
     }
-    text.push_str(&printable(&snippet.text[end_of_last..]));
+    text.push_str(&printable(&snippet.text[last_end..]));
     text
 }

@@ -160,8 +160,8 @@ impl FindArgs {
             return Outcome::Partial;
         }
 
-        let count_note = self.describe_unfiltered(matcher, context);
-        let count_note = count_note.map_or(String::new(), |count| format!("; {count}"));
+        let count_text = self.describe_unfiltered(matcher, context);
+        let count_note = count_text.map_or(String::new(), |text| format!("; {text}"));
         context.note(format_args!("no conversation matches{count_note}"));
         Outcome::CheckFailed
     }
@@ -170,11 +170,11 @@ impl FindArgs {
     /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
     /// read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
-        let options = self.filter.used_options(&self.kinds);
+        let filter_options = self.filter.used_options(&self.kinds);
         let Matcher::Query(query) = matcher else {
             return None;
         };
-        if options.is_empty() {
+        if filter_options.is_empty() {
             return None;
         }
 
@@ -189,7 +189,7 @@ impl FindArgs {
         let store = IndexAccess::new(context).open_existing().ok().flatten();
         let result = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
         let result = result.unwrap_or_default();
-        let options = options.join(" and ");
+        let options = filter_options.join(" and ");
         match result.total.unwrap_or(result.hits.len()) {
             0 => None,
             count if result.total.is_none() => Some(format!("at least {count} without {options}")),
@@ -217,8 +217,8 @@ impl FindArgs {
         }
         let relaxation = found.result.relaxation.as_ref();
         if let Some(relaxation) = relaxation {
-            let count_note = self.describe_unfiltered(matcher, context);
-            let count_note = count_note.map_or(String::new(), |n| format!("; full matches: {n}"));
+            let text = self.describe_unfiltered(matcher, context);
+            let count_note = text.map_or(String::new(), |text| format!("; full matches: {text}"));
             ui.note(format_args!("{relaxation}{count_note}"));
         }
 
@@ -362,7 +362,7 @@ impl FindArgs {
 
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
         // Read before the search, so that the comparison below notices an update by another process during the search.
-        let extent = index::read_extent(&store).ok();
+        let old_extent = index::read_extent(&store).ok();
         let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
@@ -378,7 +378,7 @@ impl FindArgs {
             let already_read = report.conversations_read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::Files)?;
-            if report.conversations_read > 0 || Some(index::read_extent(&store)?) != extent {
+            if report.conversations_read > 0 || Some(index::read_extent(&store)?) != old_extent {
                 result = self.search_store(&store, query, filter)?;
             }
             report.conversations_read += already_read;
@@ -472,7 +472,7 @@ impl FindArgs {
         conversations.retain(|conversation| home.filter.accepts(conversation));
 
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-        let sizes = conversations.iter().map(|found| file_size(&found.path));
+        let sizes = conversations.iter().map(|c| file_size(&c.path));
         let bar = context.ui.bar("searching", 0);
         bar.expect_bytes(sizes.sum());
 
@@ -577,7 +577,7 @@ impl FindArgs {
             found.add_machine(remote_found, shares_conversations, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
-                is_here_too: ids_of_this_machine.contains(id),
+                is_also_local: ids_of_this_machine.contains(id),
             });
         }
 
