@@ -303,17 +303,17 @@ impl CheckReport {
 
     /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
     pub fn is_consistent(&self) -> bool {
-        self.needs_no_repair() && self.count_unrepairable() == 0
+        !self.needs_repair() && self.count_unrepairable() == 0
     }
 
-    /// Returns true if there is no difference that a repair could correct.
-    pub fn needs_no_repair(&self) -> bool {
+    /// Returns true if there is a difference that a repair could correct.
+    pub fn needs_repair(&self) -> bool {
         let mut unreadable = self.unreadable.iter();
-        self.missing.is_empty()
-            && self.stale_path.is_empty()
-            && self.names_missing.is_empty()
-            && self.preview_missing.is_empty()
-            && !unreadable.any(UnreadableConversation::is_repairable)
+        !self.missing.is_empty()
+            || !self.stale_path.is_empty()
+            || !self.names_missing.is_empty()
+            || !self.preview_missing.is_empty()
+            || unreadable.any(UnreadableConversation::is_repairable)
     }
 
     /// Returns the number of differences that a repair does not touch.

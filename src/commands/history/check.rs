@@ -93,7 +93,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
         ));
     }
 
-    if !report.needs_no_repair() {
+    if report.needs_repair() {
         ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
     }
 
@@ -301,9 +301,9 @@ impl FindingList<'_> {
             }
         }
         if findings.len() > self.max_shown {
-            let hidden = findings.len() - self.max_shown;
+            let more_count = findings.len() - self.max_shown;
             ui.line(format_args!(
-                "  … {hidden} more:\n    codex-manager history check --all"
+                "  … {more_count} more:\n    codex-manager history check --all"
             ));
         }
     }

@@ -1,7 +1,6 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
 use crate::choices::index_access::warn_of_skipped_files;
-use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
@@ -82,7 +81,7 @@ impl RebuildArgs {
         })?;
         require_codex_home(context)?;
 
-        let target = repair_context(context);
+        let home = context.codex_home();
         let options = RebuildOptions {
             only: self.only,
             max_threads: Some(max_threads).filter(|n| *n > 0),
@@ -92,16 +91,16 @@ impl RebuildArgs {
 
         let listed_rows = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let mut plan = rebuild::plan(target.home, listed_rows, options, &bar)?;
+        let mut plan = rebuild::plan(home, listed_rows, options, &bar)?;
         drop(bar);
         self.show_counts(context, &plan, options.max_threads);
 
         // `require_consent` needs the files that would change, because it asks only if prompts would be removed.
-        let mut files = rebuild::preview(target.home, &mut plan)?;
+        let mut files = rebuild::preview(home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
             let keeps_copies = !self.no_backup;
-            files = rebuild::apply(target.home, &mut plan, keeps_copies, context.now())?;
+            files = rebuild::apply(home, &mut plan, keeps_copies, context.now())?;
         }
 
         self.show_files(context, &files);

@@ -71,7 +71,7 @@ impl RepairArgs {
     ) -> Result<Outcome> {
         let report = find_differences(context)?.report;
         // All differences that another repair could fix count as one finding.
-        let remaining = report.count_unrepairable() + usize::from(!report.needs_no_repair());
+        let remaining = report.count_unrepairable() + usize::from(report.needs_repair());
 
         show_changes(context, &plan.changes);
         if !report.is_consistent() {
@@ -86,7 +86,7 @@ impl RepairArgs {
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
 
         // If a file was skipped, differences are expected.
-        if !report.needs_no_repair() && plan.skipped.is_empty() {
+        if report.needs_repair() && plan.skipped.is_empty() {
             let message = "the check after the repair still finds differences";
             let hint = if plan.recreates_database {
                 "run the same command again to repair the rest"
@@ -171,12 +171,13 @@ const MAX_SHOWN: usize = 20;
 
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
-    let shown = ui.limit_items(changes.len(), MAX_SHOWN);
+    let shown_count = ui.limit_items(changes.len(), MAX_SHOWN);
     let ids: Vec<_> = changes.iter().map(|change| change.id.to_string()).collect();
-    let shown_ids = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
+    let shown_ids = ids.iter().take(shown_count);
+    let shown_ids = shown_ids.map(|id| id.to_lowercase()).collect();
     let titles = read_titles(context.codex_home(), &context.env, shown_ids);
 
-    for (change, id) in changes.iter().zip(&ids).take(shown) {
+    for (change, id) in changes.iter().zip(&ids).take(shown_count) {
         let new_text = printable(&change.to);
         // The words are padded to the same width.
         let action = match change.action {
@@ -208,5 +209,5 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         ui.prose(format_args!("{action}  {}  {title}", printable(id)));
     }
 
-    ui.print_hidden_count(changes.len() - shown);
+    ui.print_hidden_count(changes.len() - shown_count);
 }

@@ -51,8 +51,8 @@ impl UndoArgs {
         let (state_before_undo, later_rows) = if self.dry_run {
             (None, LaterRows::read(&target, &snapshot)?)
         } else {
-            let (state, rows) = repair::undo(&target, &mut snapshot, context.now())?;
-            (Some(state), rows)
+            let (state, later_rows) = repair::undo(&target, &mut snapshot, context.now())?;
+            (Some(state), later_rows)
         };
         let repair_time = full_time(&snapshot.document.created_at, context);
 
