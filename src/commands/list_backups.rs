@@ -261,9 +261,9 @@ fn build_table(
 
     for group in group_by_account(records) {
         let metadata = &group[0].metadata;
-        let who = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
+        let owner = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
         let state = find_account_state(metadata, accounts);
-        table.add_group(who, Some(Cell::new(state_style(state), state.name())));
+        table.add_group(owner, Some(Cell::new(state_style(state), state.name())));
         for record in group {
             let number = numbers.get(&*record.path).copied();
             table.add_row(build_row(context, record, number));
@@ -275,8 +275,8 @@ fn build_table(
 
 /// Prints the problem of each record that has one, after an empty line.
 fn print_problems(ui: &Ui, records: &[&ArchiveRecord]) {
-    let describe = |record| Some((record, problem::describe_problem(record)?));
-    let problems: Vec<_> = records.iter().copied().filter_map(describe).collect();
+    let with_problem = |record| Some((record, problem::describe_problem(record)?));
+    let problems: Vec<_> = records.iter().copied().filter_map(with_problem).collect();
     if !problems.is_empty() {
         ui.line("");
     }
@@ -303,13 +303,13 @@ fn suggest_import(context: &Context) {
 /// The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
-    let mut group_by_key = HashMap::new();
+    let mut positions = HashMap::new();
 
     for record in records {
         let metadata = &record.metadata;
         let has_time = metadata.made_at().is_some();
         let key = (identity_fields(metadata), has_time);
-        let group = *group_by_key.entry(key).or_insert_with(|| {
+        let position = *positions.entry(key).or_insert_with(|| {
             let identity = metadata.identity();
             // Archives of one account may lack different fields of the key, so its group is searched by `is_same`.
             let is_same_account =
@@ -325,9 +325,9 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
             })
         });
 
-        groups[group].1.push(record);
+        groups[position].1.push(record);
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups.into_iter().map(|(_, members)| members).collect()
 }
 
 fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {

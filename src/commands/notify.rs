@@ -61,18 +61,18 @@ impl NotifyArgs {
         let accounts = accounts.into_iter().map(|a| with_verdict(a, context));
         let accounts: Vec<_> = accounts.collect();
 
-        let mut conditions = list_window_notices(&accounts, context);
-        conditions.extend(list_reset_notices(&accounts, context));
-        conditions.extend(make_backup_notice(context)?);
-        conditions.extend(make_loss_notice(context)?);
+        let mut current_notices = list_window_notices(&accounts, context);
+        current_notices.extend(list_reset_notices(&accounts, context));
+        current_notices.extend(make_backup_notice(context)?);
+        current_notices.extend(make_loss_notice(context)?);
 
         let (notices, failure) = if self.dry_run {
             let state = document::read(&context.manager_path(FILE_NAME))?.good();
             let mut state = state.unwrap_or_default();
-            let unseen = update_and_select_unseen(&mut state, &accounts, conditions, context);
+            let unseen = update_and_select_unseen(&mut state, &accounts, current_notices, context);
             (unseen, None)
         } else {
-            show_unseen(&accounts, conditions, context)?
+            show_unseen(&accounts, current_notices, context)?
         };
 
         let json = object()
@@ -95,7 +95,7 @@ impl NotifyArgs {
 /// Shows the unseen notices, and records and returns those that could be shown. Also returns the first problem.
 fn show_unseen(
     accounts: &[(Account, Verdict)],
-    conditions: Vec<DesktopNotice>,
+    current_notices: Vec<DesktopNotice>,
     context: &Context,
 ) -> Result<(Vec<DesktopNotice>, Option<String>)> {
     atomic::create_private_folder(context.manager_home())?;
@@ -105,7 +105,7 @@ fn show_unseen(
 
     // The lock is held while the notices are shown, so that no other run shows them too.
     let shown = document::update(&path, &lock, |state: &mut NoticeState| {
-        let mut notices = update_and_select_unseen(state, accounts, conditions, context);
+        let mut notices = update_and_select_unseen(state, accounts, current_notices, context);
         notices.retain(|notice| match show_notification(&notice.message, context) {
             Ok(()) => {
                 state.note_shown(notice);
@@ -122,14 +122,14 @@ fn show_unseen(
 }
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
-/// forgets notices whose condition has ended. `conditions` has all current notices except those of ready accounts.
+/// forgets notices whose condition has ended. `current_notices` lacks those of ready accounts.
 fn update_and_select_unseen(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
-    conditions: Vec<DesktopNotice>,
+    current_notices: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
-    state.forget_ended(&conditions, &context.now());
+    state.forget_ended(&current_notices, &context.now());
 
     let mut unseen = Vec::new();
     for (account, verdict) in accounts {
@@ -147,7 +147,7 @@ fn update_and_select_unseen(
         }
     }
 
-    unseen.extend(conditions.into_iter().filter(|n| state.is_unseen(n)));
+    unseen.extend(current_notices.into_iter().filter(|n| state.is_unseen(n)));
     unseen
 }
 
@@ -205,9 +205,9 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     }
 
     let now = context.now();
-    let archive = find_newest_full_time(&context.archives()?, now);
-    let snapshot = state::read(context.manager_home())?.backed_up_at;
-    let message = match archive.max(snapshot.map(|at| at.to_utc())) {
+    let archived_at = find_newest_full_time(&context.archives()?, now);
+    let snapshot_at = state::read(context.manager_home())?.backed_up_at;
+    let message = match archived_at.max(snapshot_at.map(|at| at.to_utc())) {
         Some(at) if now - at <= TimeDelta::days(days.into()) => return Ok(None),
         Some(at) => {
             let age = time::format_duration(now - at);
@@ -276,5 +276,6 @@ fn show_notification(text: &str, context: &Context) -> Result<(), String> {
     let mut command = command.ok_or_else(|| format!("not found: {name}"))?;
 
     command.args(arguments).env(NOTICE_VARIABLE, text);
-    run_program(name, &mut command)?.problem.map_or(Ok(()), Err)
+    let end = run_program(name, &mut command)?;
+    end.problem.map_or(Ok(()), Err)
 }

@@ -21,8 +21,8 @@ fn list_server_arguments(context: &Context) -> Vec<String> {
         ("--codex-home", ".codex", context.codex_home()),
         ("--manager-home", ".codex-manager", context.manager_home()),
     ] {
-        let user = context.env.home_dir.as_ref();
-        let default_home = user.map(|user| user.join(name));
+        let user_home = context.env.home_dir.as_ref();
+        let default_home = user_home.map(|folder| folder.join(name));
         if default_home.as_deref() != Some(home) {
             arguments.extend([flag.to_owned(), home.to_string_lossy().into_owned()]);
         }
@@ -82,11 +82,12 @@ pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> R
         (manifest, manifest_text),
     ];
 
-    let written_files = files.into_iter().filter(|_| !dry_run);
-    for (path, text) in written_files {
-        let parent = atomic::parent_of(&path);
-        std::fs::create_dir_all(parent).at("create folder", parent)?;
-        atomic::write_shared(&path, text.as_bytes())?;
+    if !dry_run {
+        for (path, text) in files {
+            let parent = atomic::parent_of(&path);
+            std::fs::create_dir_all(parent).at("create folder", parent)?;
+            atomic::write_shared(&path, text.as_bytes())?;
+        }
     }
 
     let folder = shell::quote_if_needed(&folder.to_string_lossy());

@@ -239,21 +239,21 @@ impl HookArgs {
         }
 
         let text = &self.format;
-        let (code, format) = match self.shell {
+        let (code, quoted_format) = match self.shell {
             // `run` has already handled `mcp` and `plugin`.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
             HookShell::Fish => {
-                let text = text.replace('\\', "\\\\").replace('\'', "\\'");
-                (FISH, format!("'{text}'"))
+                let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
+                (FISH, format!("'{escaped}'"))
             }
             HookShell::Powershell => (POWERSHELL, format!("'{}'", text.replace('\'', "''"))),
             HookShell::Starship => (STARSHIP, escape_double_quotes(&shell::single_quote(text))),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
             HookShell::Tmux => {
-                let text = escape_double_quotes(&shell::single_quote(text));
-                (TMUX, text.replace('$', "\\$").replace('#', "##"))
+                let escaped = escape_double_quotes(&shell::single_quote(text));
+                (TMUX, escaped.replace('$', "\\$").replace('#', "##"))
             }
         };
 
@@ -265,7 +265,7 @@ impl HookArgs {
         };
         Ok(code
             .replace("EVERY", &self.every.num_seconds().to_string())
-            .replace("FORMAT", &format))
+            .replace("FORMAT", &quoted_format))
     }
 }
 

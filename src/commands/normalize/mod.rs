@@ -98,11 +98,10 @@ impl NormalizeArgs {
         &self,
         context: &Context,
     ) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
+        let default_hours = context.settings.preferences.session_duration_hours;
+        let hours = self.session_duration_hours.unwrap_or(default_hours);
         let options = LegacyOptions {
-            session_duration: parse_session_duration(
-                self.session_duration_hours
-                    .unwrap_or(context.settings.preferences.session_duration_hours),
-            )?,
+            session_duration: parse_session_duration(hours)?,
             year: self.year,
         };
 
@@ -266,10 +265,11 @@ fn is_sidecar_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
 /// those that this run writes together with an archive.
 fn select_sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
-    archives: &[&LegacyRecord],
+    archive_jobs: &[&LegacyRecord],
     backups: &Path,
 ) -> Vec<(String, &'a LegacyRecord)> {
-    let archive_names: HashSet<&str> = archives.iter().map(|r| r.archive_name.as_str()).collect();
+    let archive_names = archive_jobs.iter().map(|r| r.archive_name.as_str());
+    let archive_names: HashSet<&str> = archive_names.collect();
     merged
         .records
         .iter()

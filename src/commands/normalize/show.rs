@@ -165,15 +165,15 @@ fn show_unrelated_files(unrelated: &[&SkippedLegacyFile], ui: &Ui) {
     }
 
     for (reason, paths) in paths_by_reason {
-        let shown = ui.limit_items(paths.len(), MAX_SHOWN);
+        let shown_count = ui.limit_items(paths.len(), MAX_SHOWN);
         ui.note(format_args!("skipped, {reason}:"));
-        for path in paths.iter().take(shown) {
+        for path in paths.iter().take(shown_count) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
         }
 
-        let hidden = paths.len() - shown;
-        if hidden > 0 {
-            ui.note(format_args!("  … {hidden} more: --verbose"));
+        let hidden_count = paths.len() - shown_count;
+        if hidden_count > 0 {
+            ui.note(format_args!("  … {hidden_count} more: --verbose"));
         }
     }
 }
