@@ -118,8 +118,8 @@ fn import_login(
     let (profiles, now) = (context.profiles(), context.local_now());
     // The home that owns the login: the Codex home if the account is live in it, else the switcher's home of this
     // account, if it has one.
-    let home = switcher_login.home.as_deref().filter(|_| !is_live);
-    let home = home.unwrap_or(context.codex_home());
+    let switcher_home = switcher_login.home.as_deref().filter(|_| !is_live);
+    let home = switcher_home.unwrap_or(context.codex_home());
 
     let _locks = if dry_run {
         None

@@ -170,13 +170,15 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
                 ui.warn(hint);
             }
         }
-        // `use` is not suggested, because it refuses an account that is live in another home.
-        (LiveHomeUpdate::No, Ok(())) if warn_if_live_elsewhere(&adopted.saved.profile, context) => {
+        (LiveHomeUpdate::No, Ok(())) => {
+            // `use` refuses an account that is live in another home.
+            if !warn_if_live_elsewhere(&adopted.saved.profile, context) {
+                ui.note(format_args!(
+                    "switch to it: codex-manager use {}",
+                    shell::quote_if_needed(&adopted.saved.profile)
+                ));
+            }
         }
-        (LiveHomeUpdate::No, Ok(())) => ui.note(format_args!(
-            "switch to it: codex-manager use {}",
-            shell::quote_if_needed(&adopted.saved.profile)
-        )),
         (LiveHomeUpdate::Renewed, _) => {
             ui.line("  the Codex home uses it too: the account is the live one");
         }

@@ -65,18 +65,18 @@ fn move_to_trash(profile: &str, dry_run: bool, context: &Context) -> Result<Opti
     profiles.find_by_name(profile)?;
 
     let ui = &context.ui;
-    let shown = printable(profile);
+    let name = printable(profile);
     if dry_run {
-        ui.prose(format_args!("would move the profile {shown} to the trash"));
+        ui.prose(format_args!("would move the profile {name} to the trash"));
         return Ok(None);
     }
-    if !context.confirm(format_args!("move the profile {shown} to the trash?")) {
+    if !context.confirm(format_args!("move the profile {name} to the trash?")) {
         return Err(CommandError::refused("the profile was not removed")
             .hint("nothing was changed; to remove it without a question, add --yes"));
     }
 
     let trash_folder = profiles.move_to_trash(profile, context.local_now())?;
-    ui.prose(format_args!("moved {shown} to the trash"));
+    ui.prose(format_args!("moved {name} to the trash"));
     ui.note(format_args!(
         "undo with: codex-manager profile undo {}",
         shell::quote_if_needed(profile)
@@ -91,10 +91,10 @@ fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
     let folder_count = profiles.list_folders_of(profile)?.len();
     let accounts = describe_accounts(&profiles.read_accounts_to_purge(profile)?);
 
-    let shown = printable(profile);
+    let name = printable(profile);
     if dry_run {
         context.ui.prose(format_args!(
-            "would delete {shown} permanently: {}, {accounts}",
+            "would delete {name} permanently: {}, {accounts}",
             pluralize(folder_count, "folder")
         ));
         return Ok(folder_count);
@@ -103,7 +103,7 @@ fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
     confirm_purge(profile, context, &accounts)?;
     let purged = profiles.purge_profile(profile)?;
     context.ui.prose(format_args!(
-        "deleted {shown} permanently: {}",
+        "deleted {name} permanently: {}",
         pluralize(purged, "folder")
     ));
     Ok(purged)
@@ -114,14 +114,14 @@ fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
 /// # Errors
 /// The user does not consent, or cannot be asked.
 fn confirm_purge(profile: &str, context: &Context, accounts: &str) -> Result<()> {
-    let shown = printable(profile);
-    let question = format!("delete {shown} ({accounts}) permanently? This may be the only copy");
+    let name = printable(profile);
+    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
     if context.confirm(question) {
         return Ok(());
     }
 
     Err(CommandError::refused(format!(
-        "the profile {shown} and its copies in the trash may be the only copies of {accounts}"
+        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
     ))
     .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
@@ -173,9 +173,9 @@ impl ProfileUndoArgs {
         };
 
         let outcome = record_profiles_if(!self.dry_run, context);
-        let did_put = wording(self.dry_run, "would put", "put");
+        let put_verb = wording(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
-            "{did_put} the profile {} back",
+            "{put_verb} the profile {} back",
             printable(&profile)
         ));
         if is_stale {

@@ -53,13 +53,14 @@ impl SaveArgs {
         let profiles = context.profiles();
         let (snapshot, login) = self.read_source_login(context)?;
         profiles.check_newest_not_in_trash(&login)?;
-        let copy = match &self.from {
-            Some(from)
-                if profiles.is_saved_auth(&context.env.absolute(from), &login.identity)? =>
-            {
-                LoginCopy::Owner
-            }
-            _ => LoginCopy::Ordinary,
+        let is_file_of_profile = match &self.from {
+            Some(from) => profiles.is_saved_auth(&context.env.absolute(from), &login.identity)?,
+            None => false,
+        };
+        let copy = if is_file_of_profile {
+            LoginCopy::Owner
+        } else {
+            LoginCopy::Ordinary
         };
 
         // The first plan is made without locks, because a refused save must not leave lock files.

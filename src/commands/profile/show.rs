@@ -81,6 +81,7 @@ fn print_json(
             .with("problem", login.is_none().then_some("no login"))
     };
 
+    let (owner_name, _) = describe_owner(profile, live_home);
     let newest_seen = signed_in_at(&profile.newest());
     let json = object()
         .with("name", &profile.name)
@@ -88,7 +89,7 @@ fn print_json(
         .with("user_id", &account.entry.identity.user_id)
         .with("plan", &account.entry.plan)
         .with("current", account.current)
-        .with("owner", describe_owner(profile, live_home).0)
+        .with("owner", owner_name)
         .with("saved_at", time_json(profile.file.saved_at, context))
         .with("last_refresh", renewal(profile.login()))
         .with("newest_seen", time_json(newest_seen, context))
@@ -139,7 +140,8 @@ fn print_details(
         print("renewed", &format!("{at}, {ago}"));
     }
 
-    print("location", &describe_owner(profile, live_home).1);
+    let (_, location) = describe_owner(profile, live_home);
+    print("location", &location);
 }
 
 fn print_fact(name: &str, text: &str, context: &Context) {
