@@ -289,14 +289,14 @@ fn trash_bytes(context: &Context) -> Result<u64> {
 /// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
 /// perhaps with new names. Returns false after a warning if the update failed.
 fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
-    let manager = context.manager_home();
+    let manager_home = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
     let renamed: Vec<_> = renamed
         .map(|r| (r.archive.clone(), r.name.clone()))
         .collect();
-    let refreshed = trash::list_archive_names(manager)
+    let refreshed = trash::list_archive_names(manager_home)
         .map_err(DocumentError::from)
-        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
+        .and_then(|in_trash| store::refresh_with_trash(manager_home, &in_trash, &renamed));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 

@@ -96,8 +96,8 @@ impl RecommendArgs {
             [flag, template] if flag == "--format" => Some(template.to_str()?.to_owned()),
             _ => return None,
         };
-        let is_option = |text: &String| text.starts_with('-');
-        (verb == "recommend" && !template.as_ref().is_some_and(is_option)).then(|| Self {
+        let is_option = template.as_ref().is_some_and(|text| text.starts_with('-'));
+        (verb == "recommend" && !is_option).then(|| Self {
             format: template,
             ..Self::default()
         })
@@ -129,6 +129,8 @@ impl RecommendArgs {
         let ranking = self.rank(&accounts, context);
         let best = self.best_candidate(&ranking);
         let Some(best) = best.filter(|best| !self.ready_only || best.is_ready()) else {
+            // With `--json`, `null` is the document of this outcome.
+            context.ui.print_bare_json(&Value::Null);
             return Err(no_account_error(&self, &ranking, context));
         };
 
@@ -221,14 +223,12 @@ fn login_rank_note(account: &Account) -> Option<&'static str> {
     }
 }
 
-/// Returns the error for "no account to recommend". With `--json` also prints `null`, the document of this outcome.
+/// Returns the error for "no account to recommend".
 fn no_account_error(
     args: &RecommendArgs,
     ranking: &Ranking<'_>,
     context: &Context,
 ) -> CommandError {
-    context.ui.print_bare_json(&Value::Null);
-
     match ranking.candidates.first() {
         Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
             // Accounts can be recommended, but `--use` needs one with a saved login.
@@ -333,10 +333,8 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
 
     let ui = &context.ui;
     let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
-    let longest = all_accounts()
-        .map(|c| columns(&label(c.account)))
-        .max()
-        .unwrap_or(0);
+    let name_widths = all_accounts().map(|c| columns(&label(c.account)));
+    let longest = name_widths.max().unwrap_or(0);
 
     let max_width = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
     // Below a longer name, the reasons get the whole width.

@@ -83,14 +83,14 @@ impl ResumeArgs {
             check_resumable(&conversation)?;
         }
 
-        let codex_args = build_resume_args(&conversation.id, &self.args);
+        let resume_args = build_resume_args(&conversation.id, &self.args);
         let codex_args = match &self.start.then {
             // `codex exec` sends the prompt of --then without the screen of Codex.
-            Some(prompt) if !Arguments::parse(&codex_args).is_continuable_exec() => {
+            Some(prompt) if !Arguments::parse(&resume_args).is_continuable_exec() => {
                 let exec_args = [&["exec".into()], self.args.as_slice()].concat();
                 Arguments::parse(&exec_args).to_exec_resume(&conversation.id, prompt)
             }
-            _ => codex_args,
+            _ => resume_args,
         };
 
         if self.untracked {

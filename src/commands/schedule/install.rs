@@ -128,16 +128,13 @@ impl InstallArgs {
             ));
         }
 
-        let config = self
-            .config
-            .as_ref()
-            .map(|path| {
-                let path = context.env.absolute(path);
-                // The path must be absolute, because the scheduler starts jobs in another folder.
-                path.canonical().at("read", &path)
-            })
-            .transpose()
-            .map_err(|e| CommandError::usage(e.to_string()).because(e))?;
+        // The path must be absolute, because the scheduler starts jobs in another folder.
+        let config = self.config.as_ref().map(|path| {
+            let path = context.env.absolute(path);
+            path.canonical().at("read", &path)
+        });
+        let config = config.transpose();
+        let config = config.map_err(|e| CommandError::usage(e.to_string()).because(e))?;
 
         Ok(JobOptions {
             job: self.job,
@@ -152,8 +149,8 @@ impl InstallArgs {
     fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
             let time_of_day = time_format::parse_wall_time(text)
-                .filter(|time| time.day.is_none())
-                .and_then(|time| time.time)
+                .filter(|parsed| parsed.day.is_none())
+                .and_then(|parsed| parsed.time)
                 .ok_or_else(|| {
                     CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
                 })?;

@@ -36,11 +36,11 @@ impl Children {
             parents,
             ..ThreadFilter::default()
         };
-        let to_parent = |child: ListedThread| (child.parent_id.unwrap_or_default(), child.is_side);
-        let parents: Vec<_> = list_threads_as(&filter, context, to_parent)?;
+        let to_pair = |child: ListedThread| (child.parent_id.unwrap_or_default(), child.is_side);
+        let parents_of_children: Vec<_> = list_threads_as(&filter, context, to_pair)?;
 
         let mut children = Self::default();
-        for (parent, is_side) in parents {
+        for (parent, is_side) in parents_of_children {
             let counts = children.hidden.entry(parent).or_default();
             if is_side {
                 counts.sides += 1;

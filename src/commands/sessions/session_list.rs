@@ -171,9 +171,9 @@ impl<'a> ConversationList<'a> {
 
         // The sort is stable, so rows with equal keys stay in the order of SQLite.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
-        let count = listed.count() + entries.len();
-        let has_more = count > limit;
-        let count = count.min(limit);
+        let total_count = listed.count() + entries.len();
+        let has_more = total_count > limit;
+        let count = total_count.min(limit);
 
         // For many conversations, reading all records once is faster than a search for each conversation.
         let accounts = if count > BATCH_ROWS {
@@ -242,9 +242,9 @@ impl<'a> ConversationList<'a> {
                 let descendants = children.descendants_of(&id).into_iter();
                 let descendants = descendants.map(|(depth, child)| {
                     let accounts = &self.accounts;
-                    let mut child = ConversationRow::listed(child.clone(), accounts, self.context);
-                    child.depth = depth;
-                    child
+                    let mut row = ConversationRow::listed(child.clone(), accounts, self.context);
+                    row.depth = depth;
+                    row
                 });
                 if !std::iter::once(row).chain(descendants).all(&mut visit) {
                     return Ok(());
@@ -339,8 +339,8 @@ fn add_remote_conversations(
                     // version.
                     let newest_ms = newest_remote_ms.entry(id).or_default();
                     if remote_entry.updated_ms > *newest_ms {
-                        (*newest_ms, listed_entry.newer_on) =
-                            (remote_entry.updated_ms, remote_entry.machine);
+                        *newest_ms = remote_entry.updated_ms;
+                        listed_entry.newer_on = remote_entry.machine;
                     }
                 }
                 Some(listed_entry) => *listed_entry = remote_entry,

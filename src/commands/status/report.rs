@@ -18,9 +18,9 @@ pub(super) fn report_json(
     problem: Option<String>,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let seen = report.observation.as_ref();
+    let observation = report.observation.as_ref();
     let identity = report.identity.as_ref();
-    let session_start = seen.and_then(Observation::session_start_at);
+    let session_start = observation.and_then(Observation::session_start_at);
     let next_available = report.next_available_at(&context.now());
 
     object()
@@ -30,11 +30,11 @@ pub(super) fn report_json(
             identity.and_then(|identity| identity.account_id.clone()),
         )
         .with("plan", report.plan.clone())
-        .and(quota_json(seen, context))
-        .with("source", seen.map(|seen| seen.source.name()))
+        .and(quota_json(observation, context))
+        .with("source", observation.map(|seen| seen.source.name()))
         .with(
             "observed_at",
-            seen.map(|seen| rfc3339_of(&seen.observed_at)),
+            observation.map(|seen| rfc3339_of(&seen.observed_at)),
         )
         .with("session_start_at", session_start.as_ref().map(rfc3339_of))
         .with("next_available_at", next_available.as_ref().map(rfc3339_of))
