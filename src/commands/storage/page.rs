@@ -114,7 +114,7 @@ fn format_table(heading: &str, rows: &[(String, u64)], total_bytes: u64) -> Stri
 
 /// Returns the largest conversations. Their titles are redacted, because a title may contain a key.
 fn largest_rows(report: &StorageReport) -> Vec<(String, u64)> {
-    let name = |large: &LargeConversation| {
+    let to_name = |large: &LargeConversation| {
         let (title, _) = redact_and_count(&large.title);
         match &large.id {
             Some(id) => format!("{} {title}", short_id(&id.to_string())),
@@ -122,5 +122,5 @@ fn largest_rows(report: &StorageReport) -> Vec<(String, u64)> {
         }
     };
     let largest = report.largest.iter();
-    largest.map(|large| (name(large), large.bytes)).collect()
+    largest.map(|large| (to_name(large), large.bytes)).collect()
 }

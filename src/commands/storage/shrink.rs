@@ -258,19 +258,20 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     // A rewound conversation has several rollouts, so only its first reason is printed.
-    let mut seen = HashSet::new();
+    let mut seen_ids = HashSet::new();
     let skipped: Vec<_> = items
         .iter()
         .filter_map(|item| Some((&item.session_id, item.reason.as_deref()?)))
-        .filter(|(session_id, _)| seen.insert(*session_id))
+        .filter(|(session_id, _)| seen_ids.insert(*session_id))
         .collect();
 
-    let count = ui.limit_items(skipped.len(), MAX_SHOWN);
-    for (session_id, reason) in skipped.iter().take(count) {
+    let shown_count = ui.limit_items(skipped.len(), MAX_SHOWN);
+    for (session_id, reason) in skipped.iter().take(shown_count) {
         ui.warn(format_args!("skipped {session_id}: {reason}"));
     }
-    if skipped.len() > count {
-        ui.warn(format_args!("… {} more: --verbose", skipped.len() - count));
+    let hidden_count = skipped.len() - shown_count;
+    if hidden_count > 0 {
+        ui.warn(format_args!("… {hidden_count} more: --verbose"));
     }
 }
 
@@ -312,13 +313,13 @@ fn parse_size(text: &str) -> Result<u64, &'static str> {
         _ => None,
     };
 
-    let product = number.parse::<f64>().ok().zip(factor);
+    let number_and_factor = number.parse::<f64>().ok().zip(factor);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the number has no sign, and the cast saturates"
     )]
-    product
+    number_and_factor
         .map(|(number, factor)| (number * factor) as u64)
         .ok_or("not a size; use a form like 500kB, 1MB or 2GiB")
 }

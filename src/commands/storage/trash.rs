@@ -76,13 +76,13 @@ impl TrashArgs {
         require_codex_home(context)?;
 
         let home = context.codex_home();
-        let state = context.state_database();
+        let database = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
         warn_of_unreadable(context, &selection.unreadable);
         let mut items = take_trashed_names(&mut selection, home, context)?;
         self.check_selection(&selection, context)?;
 
-        let mut expired = Ok(Vec::new());
+        let mut removal_of_expired = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
             items.extend(chosen.map(TrashItem::trashed));
@@ -94,7 +94,7 @@ impl TrashArgs {
                 if progress::is_interrupted() {
                     break;
                 }
-                let result = trash.discard(home, state.as_deref(), selected, context.now());
+                let result = trash.discard(home, database.as_deref(), selected, context.now());
                 items.push(match result {
                     Ok(_) => TrashItem::trashed(selected),
                     Err(e) => TrashItem::skipped(selected, &e),
@@ -102,7 +102,7 @@ impl TrashArgs {
             }
 
             if !progress::is_interrupted() {
-                expired = remove_expired(&trash, context);
+                removal_of_expired = remove_expired(&trash, context);
             }
         }
 
@@ -112,7 +112,7 @@ impl TrashArgs {
 
         // An error is returned after the document is printed, because the conversations are moved even if the removal
         // failed.
-        let removal = expired.map(|removed_items| items.extend(removed_items));
+        let removal = removal_of_expired.map(|removed| items.extend(removed));
         print_json(context, "storage trash", &items, self.dry_run);
         removal?;
         check_interrupt()?;
@@ -312,22 +312,22 @@ pub(super) fn select_conversations(
     filter: &TrashFilter,
     context: &Context,
 ) -> Result<TrashSelection> {
-    let state = context.state_database();
-    let selection = TrashSelection::select(home, state.as_deref(), filter, context.now());
+    let database = context.state_database();
+    let selection = TrashSelection::select(home, database.as_deref(), filter, context.now());
     Ok(selection.map_err(TrashError::from)?)
 }
 
 /// Removes from `entries` the conversations that must not be deleted, and warns of each: those with turns that their
 /// home lacks, and those that a conversation in their home continues.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
-    for (entry, live) in trash::take_more_complete(context.manager_home(), entries)? {
+    for (entry, incomplete_rollout) in trash::take_more_complete(context.manager_home(), entries)? {
         // `storage undelete` is no remedy: it refuses the entry while the live conversation exists, and once that is
         // trashed too, it brings that one back.
         let folder = entry.folder.display();
-        let message = match live {
-            Ok(live) => format!(
+        let message = match incomplete_rollout {
+            Ok(path) => format!(
                 "kept, because it has turns that {} lacks: {folder}",
-                live.display()
+                path.display()
             ),
             Err(e) => format!("kept, because it cannot be compared with its home: {folder}: {e}"),
         };
@@ -336,7 +336,7 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for entry in trash::take_needed(context.manager_home(), entries)? {
         let id = shell::quote_if_needed(&entry.conversation.id);
         let home = &entry.conversation.home.0;
-        let option = if entry.is_of_home(context.codex_home()) {
+        let home_option = if entry.is_of_home(context.codex_home()) {
             String::new()
         } else {
             format!(
@@ -345,7 +345,7 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
             )
         };
         context.warn(format_args!(
-            "kept, because a conversation continues it; bring it back: codex-manager{option} storage undelete {id}"
+            "kept, because a conversation continues it; bring it back: codex-manager{home_option} storage undelete {id}"
         ));
     }
     Ok(())

@@ -60,15 +60,15 @@ impl UndeleteArgs {
 
         // If a conversation came back, an error makes the result partial. Otherwise the error ends the run.
         let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
-        let count = items.iter().filter(is_restored).count();
+        let restored_count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
-        if let Some(e) = first_error.filter(|_| count == 0) {
+        if let Some(e) = first_error.filter(|_| restored_count == 0) {
             return Err(e.into());
         }
 
         let would_be = would_be(self.dry_run);
         print_items(context, &items);
-        let conversations = pluralize(count, "conversation");
+        let conversations = pluralize(restored_count, "conversation");
         context
             .ui
             .line(format_args!("{conversations} {would_be}brought back"));
