@@ -52,7 +52,7 @@ impl SyncForgetArgs {
         let snapshots = store.list()?;
 
         // A named machine loses all its snapshots.
-        let keep = if self.machine.is_some() {
+        let keep_count = if self.machine.is_some() {
             0
         } else {
             config.keep_snapshots
@@ -61,15 +61,15 @@ impl SyncForgetArgs {
         let machine_ids = self.select_machines(&snapshots, own_id.as_deref())?;
         let old_snapshots = machine_ids
             .iter()
-            .flat_map(|machine_id| ids_of_all_but_newest(&snapshots, machine_id, keep));
+            .flat_map(|machine_id| ids_of_all_but_newest(&snapshots, machine_id, keep_count));
         let old_snapshots: Vec<_> = old_snapshots.collect();
         let removed_count = old_snapshots.len();
 
         if self.machine.is_some() {
-            let listed = snapshots.iter().map(|s| s.published.clone());
-            let listed: Vec<_> = listed.collect();
+            let published = snapshots.iter().map(|s| s.published.clone());
+            let published: Vec<_> = published.collect();
             for machine_id in &machine_ids {
-                for snapshot in own_replica.find_unjoined(&config, machine_id, &listed)? {
+                for snapshot in own_replica.find_unjoined(&config, machine_id, &published)? {
                     refuse_unjoined(context, &store, &snapshot)?;
                 }
             }

@@ -43,6 +43,6 @@ pub(super) fn preflight(
     for check in &checks {
         check_output::print_check(ui, check);
     }
-    let failed = checks.iter().any(|check| check.status == Status::Fail);
-    Ok(Outcome::passed_if(!failed))
+    let has_failed = checks.iter().any(|check| check.status == Status::Fail);
+    Ok(Outcome::passed_if(!has_failed))
 }

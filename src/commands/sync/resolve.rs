@@ -111,11 +111,11 @@ impl ResolveArgs {
         let (open, branch_records) = read_open_decisions(sync)?;
 
         if let Some(name) = &self.conflict_name {
-            let decided = branches::find_decided(&config.local, &branch_records).into_iter();
-            let decided: Vec<_> = decided.map(OpenDecision::of_branch).collect();
+            let branches = branches::find_decided(&config.local, &branch_records).into_iter();
+            let decided_branches: Vec<_> = branches.map(OpenDecision::of_branch).collect();
             // A decided branch is not open, but the user may choose again.
             let decision = find_decision(name, &open)
-                .or_else(|error| find_decision(name, &decided).map_err(|_| error))?;
+                .or_else(|error| find_decision(name, &decided_branches).map_err(|_| error))?;
             let keep = self.require_choice(context, decision)?;
             return self.decide(sync, name, decision, keep);
         }
@@ -287,7 +287,7 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
         finds_needed_versions: true,
         ..PlanRequest::new(config, replica)
     })?;
-    let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
+    let all_copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
     let branch_records = branches::collect_records(&plan, &state);
 
     let conflicts = plan.conflicts.into_iter().map(|conflict| {
@@ -298,14 +298,14 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
     let pending = plan.notices.conflict_copies;
     let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
     let continued_in_home = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
-    let copies = copies.all.into_values().filter(is_pending).map(|copy| {
+    let copies = all_copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
         let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
         OpenDecision::new(subject, decided.list_offers(&continued_in_home))
     });
 
-    let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
-    let branches = branches.map(OpenDecision::of_branch);
+    let undecided = branches::find_undecided(&config.local, &branch_records).into_iter();
+    let branches = undecided.map(OpenDecision::of_branch);
     let open = conflicts.chain(copies).chain(branches).collect();
     Ok((open, branch_records))
 }

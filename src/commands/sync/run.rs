@@ -77,11 +77,11 @@ impl RunArgs {
     /// Joins the other machines, in several rounds if they changed the same files, and publishes the result.
     fn sync_through_vault(&self, sync: &SyncContext<'_>, vault: &VaultSync<'_>) -> Result<Outcome> {
         let mut join = vault.join(sync)?;
-        let before = join.inspect_home()?;
+        let home_before = join.inspect_home()?;
 
         if self.plan_flags.staging_rule(sync.context) == StagingRule::UnlessIdle
             && !sync.has_pending_index_updates()
-            && let Some(plan) = join.idle_plan(&before)?
+            && let Some(plan) = join.idle_plan(&home_before)?
         {
             return SyncedRound::without_steps(plan).finish(&sync.staged(&join));
         }
@@ -117,7 +117,7 @@ impl RunArgs {
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
-            Ok(()) => join.record_idle(&before, &all_rounds.plan)?,
+            Ok(()) => join.record_idle(&home_before, &all_rounds.plan)?,
         }
 
         all_rounds.finish(&sync.staged(&join))
@@ -258,8 +258,8 @@ impl SyncedRound {
         if !self.plan.conflicts.is_empty() {
             return Err(undecided_files_error(&self.plan));
         }
-        let partial = self.plan.is_partial() || !self.report.skipped.is_empty();
-        Ok(Outcome::partial_if(partial))
+        let is_partial = self.plan.is_partial() || !self.report.skipped.is_empty();
+        Ok(Outcome::partial_if(is_partial))
     }
 }
 
@@ -355,12 +355,12 @@ fn log_report(plan: &SyncPlan, report: &ApplyReport) {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");
     }
-    for left in [
+    for left_alone in [
         &plan.notices.waiting,
         &plan.notices.skipped,
         &report.skipped,
     ] {
-        for (path, why) in left {
+        for (path, why) in left_alone {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
