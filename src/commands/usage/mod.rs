@@ -209,7 +209,7 @@ impl UsageArgs {
         let usage = rows::read_selected(indexes, &self.selection, slots.clone(), by, context)?;
         let mut report = rows::build_report(&usage, by, prices, context);
         let first_start_ms = report.rows.first().map_or(0, |row| row.key.start);
-        let hidden = self.drop_hidden_rows(&mut report, context);
+        let hidden_count = self.drop_hidden_rows(&mut report, context);
 
         let ui = &context.ui;
         let json = object()
@@ -223,7 +223,7 @@ impl UsageArgs {
             return self.write_html(&report, indexes, &slots, prices, path, context);
         }
 
-        if report.rows.is_empty() && hidden == 0 {
+        if report.rows.is_empty() && hidden_count == 0 {
             ui.note(NO_USAGE);
             return Ok(());
         }
@@ -232,15 +232,15 @@ impl UsageArgs {
         report.rows.iter().for_each(|row| table.add_row(row));
         table.print(&report, prices, context);
 
-        if hidden > 0 && by.is_of_time() {
+        if hidden_count > 0 && by.is_of_time() {
             let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
             let first_day = context.zone().at(&first).date_naive();
-            let rows = pluralize(hidden, "earlier row");
+            let rows = pluralize(hidden_count, "earlier row");
             ui.note(format_args!(
                 "the total includes {rows}; to see them: --since {first_day}"
             ));
         } else {
-            show::note_hidden_rows(report.rows.len(), hidden, context);
+            show::note_hidden_rows(report.rows.len(), hidden_count, context);
         }
         Ok(())
     }
@@ -257,39 +257,39 @@ impl UsageArgs {
         let store = &indexes.local;
 
         // The totals include the conversations that the limit hides.
-        let models = rows::read_selected(
+        let usage_of_models = rows::read_selected(
             indexes,
             &self.selection,
             slots.clone(),
             Grouping::Models,
             context,
         )?;
-        let report = rows::build_report(&models, Grouping::Models, prices, context);
+        let report = rows::build_report(&usage_of_models, Grouping::Models, prices, context);
 
         let filter = self.selection.to_thread_filter(context)?;
         let is_filtered = filter.is_restricted();
         let filter = rows::evaluate_filter(filter, context)?;
         let limit = self.row_limit(context);
-        let (mut shown, mut hidden) = (0, 0);
+        let (mut shown_count, mut hidden_count) = (0, 0);
         let mut costs = Costs::new(prices);
 
         let ui = &context.ui;
         let all_tokens = report.totals.sum.tokens.total_tokens;
         let mut table = UsageTable::new(Grouping::Sessions, all_tokens, context);
-        let mut items = StoredItems::default();
+        let mut json_rows = StoredItems::default();
         let mut visit = |conversation: UsageConversation, sums: &[UsageRow]| {
             if !filter.accepts_usage(&conversation) {
                 return;
             }
-            if limit.is_some_and(|limit| shown >= limit) {
-                hidden += 1;
+            if limit.is_some_and(|limit| shown_count >= limit) {
+                hidden_count += 1;
                 return;
             }
 
-            shown += 1;
+            shown_count += 1;
             let row = costs.sum_rows(RowKey::of_conversation(&conversation), sums);
             if ui.wants_json() {
-                items.add(&row);
+                json_rows.add(&row);
             } else {
                 table.add_row(&row);
             }
@@ -303,21 +303,21 @@ impl UsageArgs {
             .with("totals", &report.totals)
             .with("unknown_models", &report.unknown_models)
             .with("prices_date", &prices.date);
-        ui.stream_list_document("usage", "rows", summary, |print| items.for_each(print))?;
+        ui.stream_list_document("usage", "rows", summary, |print| json_rows.for_each(print))?;
 
         // With a limit of SQLite, `visit` did not see the rows beyond it, so a query counts them.
-        if sql_limit == Some(shown) {
+        if sql_limit == Some(shown_count) {
             let count = usage_query::count_conversations(store, slots)?;
-            hidden = count.saturating_sub(shown);
+            hidden_count = count.saturating_sub(shown_count);
         }
 
-        if shown + hidden == 0 {
+        if shown_count + hidden_count == 0 {
             ui.note(NO_USAGE);
             return Ok(());
         }
 
         table.print(&report, prices, context);
-        show::note_hidden_rows(shown, hidden, context);
+        show::note_hidden_rows(shown_count, hidden_count, context);
         Ok(())
     }
 

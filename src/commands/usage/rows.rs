@@ -272,40 +272,40 @@ pub(super) struct UsageIndexes {
 impl SelectedUsage {
     /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens
     /// is dropped, because the other version continues it.
-    fn merge(&mut self, mut other: Self, machine_name: String) {
+    fn merge(&mut self, mut remote: Self, machine_name: String) {
         // The indexes of two machines use the same numbers, so the position of the machine is added as high bits.
         let machine_bits = i64::try_from(self.machines.len()).unwrap_or_default() << NUMBER_BITS;
         self.machines.push(machine_name);
 
         let own_totals = self.sum_tokens_by_id();
-        let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
-        for (id, (number, tokens)) in other.sum_tokens_by_id() {
+        let (mut own_to_remove, mut remote_to_remove) = (HashSet::new(), HashSet::new());
+        for (id, (number, tokens)) in remote.sum_tokens_by_id() {
             if let Some((own_number, own_tokens)) = own_totals.get(&id) {
                 if *own_tokens < tokens {
-                    replaced.insert(*own_number);
+                    own_to_remove.insert(*own_number);
                 } else {
-                    dropped.insert(number);
+                    remote_to_remove.insert(number);
                 }
             }
         }
 
-        self.remove_conversations(&replaced);
-        other.remove_conversations(&dropped);
+        self.remove_conversations(&own_to_remove);
+        remote.remove_conversations(&remote_to_remove);
 
-        self.rows.extend(other.rows.into_iter().map(|row| UsageRow {
-            conversation: machine_bits + row.conversation,
-            ..row
-        }));
-        let conversations = other.conversations.into_iter();
+        self.rows
+            .extend(remote.rows.into_iter().map(|row| UsageRow {
+                conversation: machine_bits + row.conversation,
+                ..row
+            }));
+        let conversations = remote.conversations.into_iter();
         self.conversations
-            .extend(conversations.map(|(number, usage)| (machine_bits + number, usage)));
+            .extend(conversations.map(|(number, one)| (machine_bits + number, one)));
     }
 
-    fn remove_conversations(&mut self, conversations: &HashSet<i64>) {
-        self.rows
-            .retain(|row| !conversations.contains(&row.conversation));
+    fn remove_conversations(&mut self, numbers: &HashSet<i64>) {
+        self.rows.retain(|row| !numbers.contains(&row.conversation));
         self.conversations
-            .retain(|number, _| !conversations.contains(number));
+            .retain(|number, _| !numbers.contains(number));
     }
 
     /// Returns the number and the sum of tokens of each conversation, by its id.
@@ -315,9 +315,9 @@ impl SelectedUsage {
             *totals.entry(row.conversation).or_default() += row.tokens.total_tokens;
         }
         let conversations = self.conversations.iter();
-        let conversations = conversations.map(|(number, usage)| {
+        let conversations = conversations.map(|(number, conversation)| {
             let total = totals.get(number).copied().unwrap_or_default();
-            (usage.session.clone(), (*number, total))
+            (conversation.session.clone(), (*number, total))
         });
         conversations.collect()
     }

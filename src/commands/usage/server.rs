@@ -236,14 +236,14 @@ fn compare_models(
         *sum = sum.saturating_add(row.tokens.total_tokens);
     }
 
-    let server_rows = estimate
-        .models
-        .iter()
-        .map(|(model, ModelEstimate { tokens, credits })| ServerRow {
+    let mut rows = Vec::new();
+    for (model, ModelEstimate { tokens, credits }) in &estimate.models {
+        let local_tokens = local.remove(model).unwrap_or(0);
+        rows.push(ServerRow {
             credits: Some(*credits),
-            ..ServerRow::new(model.clone(), *tokens, local.remove(model).unwrap_or(0))
+            ..ServerRow::new(model.clone(), *tokens, local_tokens)
         });
-    let mut rows: Vec<_> = server_rows.collect();
+    }
 
     // `remove` has left only the models that the server does not report.
     rows.extend(

@@ -129,7 +129,7 @@ impl WindowPage<'_> {
             .filter(|row| row.kind == PartKind::Conversation);
         let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
         let other_count = conversations.count() - shown.len();
-        let layers_by_id: HashMap<&str, usize> =
+        let layer_by_id: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
 
         let mut names: Vec<_> = shown.iter().map(|row| redacted_name(row)).collect();
@@ -142,8 +142,8 @@ impl WindowPage<'_> {
         let usage = self.usage;
         let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
         for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
-            let found = self.conversations.get(&request.conversation);
-            let layer = found.and_then(|found| layers_by_id.get(&*found.conversation.session));
+            let known = self.conversations.get(&request.conversation);
+            let layer = known.and_then(|known| layer_by_id.get(&*known.conversation.session));
             heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
         for (at, percent) in &self.usage.parts.elsewhere {

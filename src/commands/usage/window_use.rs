@@ -247,8 +247,8 @@ fn read_probes(
     };
 
     let spans = recorded_spans.iter().flat_map(|span| {
-        let observed = [span.observation.observed_at, span.until];
-        observed.map(|at| to_quota(&span.observation, at.to_utc()))
+        let first_and_last_time = [span.observation.observed_at, span.until];
+        first_and_last_time.map(|at| to_quota(&span.observation, at.to_utc()))
     });
     let last = account.entry.observation.iter();
     let last = last.map(|observed| to_quota(observed, observed.observed_at.to_utc()));
