@@ -32,7 +32,7 @@ pub(super) struct DrillArgs {
 impl DrillArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
-        let (snapshot, report, outcome) = run_drill(context, connection, name)?;
+        let (snapshot, report, outcome) = drill_and_record(context, connection, name)?;
 
         let json = object()
             .with("snapshot", snapshot.id)
@@ -55,7 +55,7 @@ pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
 
 /// Runs a drill of the newest snapshot without printing a JSON document.
 pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-    run_drill(context, connection, LATEST).map(|(.., outcome)| outcome)
+    drill_and_record(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
 /// Runs a drill of the snapshot that `name` selects, records the result, and prints it without a JSON document. The
@@ -63,7 +63,7 @@ pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Re
 ///
 /// # Errors
 /// No snapshot or several match, or the drill cannot be completed. Damage that stops the drill is recorded.
-fn run_drill(
+fn drill_and_record(
     context: &Context,
     connection: &ConnectionArgs,
     name: &str,

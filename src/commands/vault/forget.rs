@@ -55,13 +55,13 @@ impl ForgetArgs {
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
         warn_of_other_homes(&plan, &snapshots, context);
-        let removed_count = pluralize(plan.drop.len(), "snapshot");
+        let count_text = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
         } else if self.dry_run {
-            ui.prose(format_args!("{removed_count} would be removed"));
+            ui.prose(format_args!("{count_text} would be removed"));
         } else {
-            permanent_deletion::confirm_deletion(context, &removed_count)?;
+            permanent_deletion::confirm_deletion(context, &count_text)?;
             // With a wrong clock, `--keep-within` could keep too few snapshots.
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
@@ -69,7 +69,7 @@ impl ForgetArgs {
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A prune of its own: if it is killed, it leaves only unused data, which the next prune removes.
             restic.run(&["prune"])?;
-            ui.prose(format_args!("{removed_count} removed"));
+            ui.prose(format_args!("{count_text} removed"));
         }
 
         let json = object()

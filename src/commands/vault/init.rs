@@ -95,16 +95,16 @@ impl VaultInitArgs {
         }
         if has_password(url) {
             let shown = redact_message(url);
-            let error = format!("the URL contains a password: {shown}");
-            return Err(CommandError::usage(error).hint(
+            let message = format!("the URL contains a password: {shown}");
+            return Err(CommandError::usage(message).hint(
                 "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
             ));
         }
 
         // `to_absolute_url` takes an unknown scheme for the name of a folder, and makes the URL a path.
         if self.url.contains("://") && url != self.url {
-            let error = format!("not a URL of restic: {}", redact_message(&self.url));
-            return Err(CommandError::usage(error)
+            let message = format!("not a URL of restic: {}", redact_message(&self.url));
+            return Err(CommandError::usage(message)
                 .hint("name the kind of storage first, as in rest:https://… or s3:https://…"));
         }
         Ok(())
@@ -113,10 +113,10 @@ impl VaultInitArgs {
 
 /// Returns true if the user part of the URL has a password.
 fn has_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':')
+    let after_scheme = url.split_once("://").map_or("", |(_, after)| after);
+    let authority = after_scheme.split('/').next().unwrap_or_default();
+    let user_part = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user_part.contains(':')
 }
 
 /// Returns the name of the password's source in JSON. Without a password, the user is asked.
@@ -173,9 +173,9 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
 
     for (name, home) in homes {
         if links::lies_in(folder, home) {
-            let error = format!("the vault would be in the {name}: {}", folder.display());
+            let message = format!("the vault would be in the {name}: {}", folder.display());
             return Err(
-                CommandError::usage(error).hint("choose a folder on another disk or machine")
+                CommandError::usage(message).hint("choose a folder on another disk or machine")
             );
         }
     }

@@ -85,8 +85,7 @@ impl VaultRestoreArgs {
             source.contents.keep_files_at_or_below(&paths);
         }
 
-        let manager = context.manager_home();
-        let staging = create_staging(manager)?;
+        let staging = create_staging(context.manager_home())?;
         // `restore` prints the file name as the name of the archive.
         let staged_path = staging.path(&id);
         source.download(staging.folder(), &staged_path, context)?;
