@@ -71,10 +71,10 @@ fn write_pages(mut tree: Command, dir: &Path, dry_run: bool, context: &Context) 
     }
 
     let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
-    let would_be = would_be(dry_run);
+    let would_be_text = would_be(dry_run);
     let dir = dir.to_string_lossy();
     context.ui.prose(format_args!(
-        "{} {would_be}written to {}",
+        "{} {would_be_text}written to {}",
         pluralize(files.len(), "page"),
         printable(&dir)
     ));

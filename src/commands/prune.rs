@@ -175,10 +175,10 @@ impl PruneArgs {
             return Ok(());
         }
 
-        let would_be = would_be(self.dry_run);
+        let would_be_text = would_be(self.dry_run);
         let archives = pluralize(count, "archive");
         ui.prose(format_args!(
-            "{archives} {would_be}moved to the trash, {}",
+            "{archives} {would_be_text}moved to the trash, {}",
             bytes(moved_bytes)
         ));
 
@@ -210,7 +210,7 @@ impl PruneArgs {
                 .hint("list the archives with: codex-manager list-backups"));
         }
 
-        let would_be = would_be(self.dry_run);
+        let would_be_text = would_be(self.dry_run);
         for restored_archive in &restored {
             let (archive, name) = (&restored_archive.archive, &restored_archive.name);
             let new_name_note = if archive == name {
@@ -223,7 +223,7 @@ impl PruneArgs {
                 .created_at
                 .map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.prose(format_args!(
-                "{would_be}moved back: {}{new_name_note}{}",
+                "{would_be_text}moved back: {}{new_name_note}{}",
                 printable(archive),
                 created_note.unwrap_or_default()
             ));
@@ -324,12 +324,12 @@ fn make_checked_plan(
     dry_run: bool,
 ) -> Result<RetentionPlan> {
     let backups = context.backups();
-    let stamps = archives.iter().map(|r| (r.path.as_str(), &r.archive));
-    let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
+    let stamps = archives.iter().map(|r| (&*r.path, r.archive.as_ref()));
+    let stamps: HashMap<&str, Option<&FileStamp>> = stamps.collect();
 
     // A file that changed since its check is checked again.
-    checks.retain(|name, check| stamps.get(name.as_str()) == Some(&&check.stamp));
-    let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
+    checks.retain(|name, check| stamps.get(name.as_str()) == Some(&check.stamp.as_ref()));
+    let stamp = |name: &str| stamps.get(name).copied().flatten().cloned();
     let machine = context.machine();
     let to_candidate = |record| RetentionCandidate::from_record(record, machine.as_deref());
     let mut candidates: Vec<_> = archives.iter().filter_map(to_candidate).collect();

@@ -187,14 +187,14 @@ fn find_last_in_current_folder<'r>(
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
     let home = context.codex_home();
     let find_recorded = |row: &ThreadRow| rollout::find_resumable_rollout(home, &row.rollout_path);
-    let recorded = conversation.row.and_then(find_recorded);
+    let recorded_rollout = conversation.row.and_then(find_recorded);
 
-    let rollout = match &recorded {
-        Some(recorded) => recorded,
+    let rollout = match &recorded_rollout {
+        Some(path) => path,
         None => conversation.require_rollout(context)?,
     };
     // Codex 0.169 searches for the rollout only if its database does not list the conversation.
-    if recorded.is_none() && conversation.row.is_some() {
+    if recorded_rollout.is_none() && conversation.row.is_some() {
         let path = rollout.display();
         return Err(CommandError::failed(format!(
             "Codex's list does not name the rollout of the conversation: {path}"

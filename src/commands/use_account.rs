@@ -88,9 +88,8 @@ impl UseArgs {
         context: &Context,
     ) -> Result<Identity> {
         let name = label(&account);
-        let is_exact = name.eq_ignore_ascii_case(typed_name);
-        let needs_no_question = is_exact || self.switch.dry_run || context.settings.assume_yes;
-        if typed_name.chars().count() > 1 || needs_no_question {
+        let is_clear = typed_name.chars().count() > 1 || name.eq_ignore_ascii_case(typed_name);
+        if is_clear || self.switch.dry_run || context.settings.assume_yes {
             return Ok(account.entry.identity);
         }
 
@@ -109,8 +108,8 @@ impl UseArgs {
         match self.account.as_deref() {
             None => pick_account("which account?", context),
             Some("-") => {
-                let (manager, home) = (context.manager_home(), context.codex_home());
-                switch::read_previous_account(manager, home)?.ok_or_else(|| {
+                let (manager_home, home) = (context.manager_home(), context.codex_home());
+                switch::read_previous_account(manager_home, home)?.ok_or_else(|| {
                     CommandError::failed("there is no previous account")
                         .hint("name an account; list them: codex-manager accounts")
                 })

@@ -102,29 +102,29 @@ impl VerifyArgs {
             let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
 
-            let mut repaired = false;
+            let mut is_repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {
-                    Ok(is_repaired) => repaired = is_repaired,
+                    Ok(wrote_sidecar) => is_repaired = wrote_sidecar,
                     Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
                     Err(e) => context.warn(format_args!("the sidecar could not be written: {e}")),
                 }
             }
 
             // The new sidecar is good, so the problem of the old one is not reported.
-            if repaired && !self.dry_run {
+            if is_repaired && !self.dry_run {
                 report.sidecar = None;
             }
 
             findings.extend(to_verify_finding(&report, stamp, context.local_now()));
 
-            if repaired {
+            if is_repaired {
                 let wrote_verb = if self.dry_run { "would write" } else { "wrote" };
                 let name = file_name(&path);
                 let ui = &context.ui;
                 ui.note(format_args!("{wrote_verb} the sidecar of {name} again"));
             }
-            results.push(print_result(context, report, backed_up_at, repaired));
+            results.push(print_result(context, report, backed_up_at, is_repaired));
         }
         Ok(())
     }

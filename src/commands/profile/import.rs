@@ -101,12 +101,12 @@ impl ProfileImportArgs {
 
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
-            self.print_plan(&plan, &[], &path, context);
+            self.print_changes(&plan, &[], &path, context);
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
 
         let report = merge::apply(&package, &options)?;
-        self.print_plan(&report.plan, &report.renewed, &path, context);
+        self.print_changes(&report.plan, &report.renewed, &path, context);
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.warn(format_args!(
@@ -149,8 +149,9 @@ impl ProfileImportArgs {
         Ok(Some(DecryptionKey::Passphrase(passphrase)))
     }
 
-    /// Prints the plan. `renewed` has the profiles whose imported login also replaced the login in the Codex home.
-    fn print_plan(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
+    /// Prints the changes, made or planned. `renewed` has the profiles whose imported login also replaced the login in
+    /// the Codex home.
+    fn print_changes(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
         let ui = &context.ui;
         ui.document(
             "profile import",

@@ -69,7 +69,7 @@ pub(super) fn import_logins(
     let (mut imported, mut skipped) = (Vec::new(), Vec::new());
     for login in logins {
         match import_login(&login, dry_run, context) {
-            Ok(login) => imported.push(login),
+            Ok(imported_login) => imported.push(imported_login),
             Err(e) => skipped.push(SkippedLogin {
                 name: login.name,
                 path: login.path,

@@ -172,8 +172,10 @@ impl ScopeArgs {
         }
         // A conversation that is skipped because it is in use counts as a failure only if the user named it.
         let is_named = !filter.sessions.is_empty();
-        let has_failed = |item: &ShrinkItem| {
-            item.action == ShrinkAction::Fail || is_named && item.action == ShrinkAction::Skip
+        let has_failed = |item: &ShrinkItem| match item.action {
+            ShrinkAction::Fail => true,
+            ShrinkAction::Skip => is_named,
+            ShrinkAction::Compress | ShrinkAction::Expand => false,
         };
         let is_partial = !plan.unreadable.is_empty() || plan.items.iter().any(has_failed);
         Ok(Outcome::partial_if(is_partial))

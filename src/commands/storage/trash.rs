@@ -158,13 +158,13 @@ impl TrashArgs {
             return;
         }
 
-        let would_be = would_be(self.dry_run);
+        let would_be_text = would_be(self.dry_run);
         let freed_bytes = items
             .iter()
             .map(|item| item.before_bytes - item.after_bytes);
         let conversations = pluralize(moved_count, "conversation");
         ui.prose(format_args!(
-            "{conversations} {would_be}moved to the trash, {}",
+            "{conversations} {would_be_text}moved to the trash, {}",
             bytes(freed_bytes.sum())
         ));
 
@@ -197,11 +197,11 @@ impl TrashArgs {
         let manager_home = context.manager_home();
         let mut entries = trash::list_entries(manager_home)?;
         keep_needed(&mut entries, context)?;
-        let size = entries.iter().map(TrashEntry::rollout_bytes).sum();
+        let total_bytes = entries.iter().map(TrashEntry::rollout_bytes).sum();
         let contents = format!(
             "{}, {}",
             pluralize(entries.len(), "conversation"),
-            bytes(size)
+            bytes(total_bytes)
         );
 
         // The sizes are read before the files are deleted.

@@ -66,12 +66,12 @@ impl UndeleteArgs {
             return Err(e.into());
         }
 
-        let would_be = would_be(self.dry_run);
+        let would_be_text = would_be(self.dry_run);
         print_items(context, &items);
         let conversations = pluralize(restored_count, "conversation");
         context
             .ui
-            .line(format_args!("{conversations} {would_be}brought back"));
+            .line(format_args!("{conversations} {would_be_text}brought back"));
         print_json(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
