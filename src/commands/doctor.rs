@@ -175,6 +175,7 @@ impl FixRun<'_> {
         }
     }
 
+    /// Adds a finding for each sidecar that is written again, or that cannot be.
     fn repair_sidecars(&mut self) {
         let manager_home = &self.context.manager_home();
         // If backups/ cannot be listed, the checks report it.

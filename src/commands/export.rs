@@ -169,6 +169,7 @@ impl ExportArgs {
         })
     }
 
+    /// Writes a conversation to the new file `path`; see [`Self::write_conversation`].
     fn save_conversation(
         &self,
         session: &NamedConversation,

@@ -220,6 +220,7 @@ fn record_json<'r>(
         .with("problem", problem::describe_problem(record))
 }
 
+/// Prints the archives, their problems, and the command that restores the newest intact one.
 fn show_table(
     context: &Context,
     records: &[&ArchiveRecord],

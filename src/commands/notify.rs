@@ -151,6 +151,7 @@ fn update_and_select_unseen(
     unseen
 }
 
+/// Returns a notice for each window that has not ended and is used by [`HIGH_USE_PERCENT`] or more.
 fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let now = context.now();
     let mut notices = Vec::new();
@@ -179,6 +180,7 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
     notices
 }
 
+/// Returns a notice for each account with a banked reset that expires soon.
 fn list_reset_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let expiring = accounts.iter().filter_map(|(account, _)| {
         let resets = account.entry.observation.as_ref()?.reset_credits.as_ref()?;

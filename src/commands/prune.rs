@@ -80,6 +80,7 @@ impl PruneArgs {
         }
     }
 
+    /// Moves the archives that no rule keeps to the trash. A dry run only prints the plan.
     fn prune(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let (plan, lock) = self.plan_and_lock(context)?;
@@ -191,6 +192,7 @@ impl PruneArgs {
         Ok(())
     }
 
+    /// Moves the archives of the last prune back from the trash.
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut is_inventory_updated = true;
@@ -237,6 +239,7 @@ impl PruneArgs {
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
+    /// Deletes the trash permanently, after a question. Refuses if it has the last copy of lost messages.
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let ui = &context.ui;

@@ -78,6 +78,7 @@ impl RestoreArgs {
     }
 }
 
+/// Finds an archive by a path, `latest`, a file name, a number, an account, or the beginning of a name, in this order.
 fn find_by_argument(argument: &str, context: &Context) -> Result<PathBuf> {
     let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
     if is_path {

@@ -89,6 +89,7 @@ impl ShowArgs {
         }
     }
 
+    /// Prints a conversation as JSON, raw lines or Markdown. Parts that cannot be read make the outcome partial.
     fn show(&self, session: &NamedConversation, context: &Context) -> Result<Outcome> {
         let options = TranscriptOptions {
             outputs: self.tools,
@@ -172,6 +173,8 @@ impl ShowArgs {
         })
     }
 
+    /// Prints the conversation up to `--max-bytes`, or until the user closes the pager. Only a terminal gets rendered
+    /// text in a pager.
     fn print_markdown(
         &self,
         session: &NamedConversation,

@@ -129,6 +129,7 @@ impl VerifyArgs {
         Ok(())
     }
 
+    /// Returns the archives to verify: the named ones, all with `--all`, else the latest one.
     fn resolve_paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
         let find_path = |name: &Path| find_archive(context, name, |r| r.archive.is_some());
         if !self.archives.is_empty() {

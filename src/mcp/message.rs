@@ -78,6 +78,7 @@ pub(super) fn to_invalid_message(id: Value, text: impl Into<String>) -> ClientMe
     ClientMessage::Invalid(id, error)
 }
 
+/// Parses one line. A notification that cancels no request is [`ClientMessage::Other`].
 pub(super) fn parse(line: &[u8]) -> ClientMessage {
     let mut message = match serde_json::from_slice(line) {
         Ok(Value::Object(message)) => message,

@@ -141,6 +141,7 @@ fn truncate_entry(text: &str) -> &str {
 }
 
 impl ConversationPage {
+    /// Adds an entry, redacted and quoted. Leaves out answers of this server.
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // The answer of an earlier call repeats another conversation, which can be opened itself.
         if entry.kind == EntryKind::ToolOutput && is_mcp_answer(&entry.text) {

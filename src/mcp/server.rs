@@ -210,6 +210,7 @@ impl ServerSession<'_> {
     }
 }
 
+/// Returns the result of a request that is no call of a tool.
 fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Value, RequestError> {
     let result = match method {
         "initialize" => message::initialize_result(params),

@@ -91,6 +91,8 @@ impl BackupArgs {
         self.archive_home(context, plan)
     }
 
+    /// Writes the archive and records it; with `--vault` also makes a snapshot. The outcome is partial if figures of
+    /// the quota, files, a record or the snapshot are missing.
     fn archive_home(&self, context: &Context, plan: BackupPlan) -> Result<Outcome> {
         create_folders(context)?;
         refuse_during_restore(context)?;

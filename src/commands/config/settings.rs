@@ -272,6 +272,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
     }
 }
 
+/// Returns the source with the highest precedence that sets `key`: a flag, the environment, then the file.
 fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOrigin {
     let flags = &context.settings.flags;
     let is_set_by_flag = match key.name {

@@ -173,6 +173,7 @@ fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
     Ok(settings)
 }
 
+/// Adds the values below `item`, each by its dotted name. An MCP server is one value.
 fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
     // A server is compared as a whole: one of its keys alone says nothing, and the values may be secrets.
     if let Some(server) = name.strip_prefix("mcp_servers.") {

@@ -98,6 +98,7 @@ impl RepairArgs {
         Ok(Outcome::partial_if(remaining > 0))
     }
 
+    /// Prints the plan. Outside of a dry run, findings that a repair cannot fix make the outcome partial.
     fn show_plan(&self, context: &Context, plan: &RepairPlan) -> Outcome {
         show_changes(context, &plan.changes);
         if plan.changes.is_empty() {

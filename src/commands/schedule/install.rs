@@ -116,6 +116,7 @@ impl InstallArgs {
         Ok(Outcome::Done)
     }
 
+    /// Returns the options of the job. Refuses options of another job, and a configuration file that does not exist.
     fn resolve_options(&self, context: &Context) -> Result<JobOptions> {
         if self.job != JobKind::Sync && (self.apply || self.config.is_some()) {
             return Err(CommandError::usage(
@@ -146,6 +147,7 @@ impl InstallArgs {
         })
     }
 
+    /// Returns the time of `--daily`, else the interval of `--every` or the default interval of the job.
     fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
             let time_of_day = time_format::parse_wall_time(text)

@@ -168,6 +168,7 @@ impl SessionsArgs {
     }
 }
 
+/// Returns the reason why the list is empty, with the next step if there is one.
 fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_database = context.state_database().is_some();

@@ -176,6 +176,7 @@ impl TrashArgs {
         }
     }
 
+    /// Returns the filter of the options. Fails if no option selects conversations.
     fn build_filter(&self, context: &Context) -> Result<TrashFilter> {
         let filter = TrashFilter {
             sessions: self.sessions.clone(),
@@ -193,6 +194,7 @@ impl TrashArgs {
         Ok(filter)
     }
 
+    /// Deletes the conversations in the trash permanently, after a question, except those that are still needed.
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut entries = trash::list_entries(manager_home)?;

@@ -79,6 +79,7 @@ impl SyncInitArgs {
         Ok(Outcome::Done)
     }
 
+    /// Writes the configuration. With `--force`, keeps a copy of a replaced file that differs.
     fn write_configuration(&self, context: &Context, path: &Path, text: &str) -> Result<()> {
         let ui = &context.ui;
         atomic::create_private_folder(atomic::parent_of(path))?;

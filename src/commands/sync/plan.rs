@@ -91,6 +91,7 @@ impl PlanFlags {
     }
 }
 
+/// Prints the plan. A conflict that needs a decision is an error.
 fn print_plan(sync: &SyncContext<'_>, plan: &SyncPlan, command: &str) -> Result<Outcome> {
     let (context, config) = (sync.context, sync.config);
     let shutdown_plan = if needs_shutdown(plan, config) {

@@ -172,6 +172,7 @@ impl UsageArgs {
         Ok((opened.collect::<Result<_>>()?, is_stale))
     }
 
+    /// Prints the report that the options choose.
     fn print(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
         let store = &indexes.local;
         // `--window` and `--server` without a value are empty texts.

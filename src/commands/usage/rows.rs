@@ -113,6 +113,7 @@ pub(super) fn build_report(
     report
 }
 
+/// Returns the key of the report row that counts `row`. Blocks need the rows in the order of time.
 fn to_row_key(
     row: &UsageRow,
     by: Grouping,

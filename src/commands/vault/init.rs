@@ -88,6 +88,8 @@ impl VaultInitArgs {
         Ok(Outcome::Done)
     }
 
+    /// Refuses an empty URL, a URL with a password, and one of an unknown scheme. `url` is the absolute form of
+    /// `self.url`.
     fn check_url(&self, url: &str) -> Result<()> {
         if matches!(&*self.url, "" | "local:") {
             let error = CommandError::usage("the URL of the vault is empty");
