@@ -136,12 +136,12 @@ impl ExportArgs {
         }
 
         let mut conversations = Vec::new();
-        let mut rollouts = HashSet::new();
+        let mut found_rollouts = HashSet::new();
         for name in &self.sessions {
             fail_if_interrupted()?;
             let conversation = find_conversation(name, context)?;
             // An id and a title may name the same conversation.
-            if rollouts.insert(conversation.rollout.clone()) {
+            if found_rollouts.insert(conversation.rollout.clone()) {
                 conversations.push(conversation);
             }
         }

@@ -163,11 +163,11 @@ fn print_result(
 ) -> VerifiedArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);
-    let ok = report.is_ok();
+    let is_ok = report.is_ok();
     let is_archive_good = report.is_archive_good();
 
     // The words are padded to the same width.
-    let (style, status_word) = if ok {
+    let (style, status_word) = if is_ok {
         (Style::Good, "ok     ")
     } else if is_archive_good {
         (Style::Warn, "sidecar")
@@ -193,7 +193,7 @@ fn print_result(
         "{} {name}{}{}",
         ui.paint(style, status_word),
         backup_note.unwrap_or_default(),
-        first_note.filter(|_| ok).unwrap_or_default()
+        first_note.filter(|_| is_ok).unwrap_or_default()
     ));
 
     for problem in &problems {
@@ -202,7 +202,7 @@ fn print_result(
 
     VerifiedArchiveJson {
         archive: name,
-        ok,
+        ok: is_ok,
         problems,
         notes: report.notes,
         repaired,

@@ -316,11 +316,8 @@ impl FindArgs {
     ) -> Result<()> {
         let ui = &context.ui;
         let access = IndexAccess::new(context);
-        if !ui.writes_to_terminal()
-            || ui.wants_tsv()
-            || self.no_refresh
-            || !access.lacks_complete_update()
-        {
+        let expects_one_result = !ui.writes_to_terminal() || ui.wants_tsv();
+        if expects_one_result || self.no_refresh || !access.lacks_complete_update() {
             return Ok(());
         }
 

@@ -146,7 +146,7 @@ fn list_finding_ids(report: &CheckReport) -> Vec<String> {
     ids.map(ToString::to_string).collect()
 }
 
-/// Returns the ids, in lower case, of the first `max_shown` findings of each kind whose findings have no title.
+/// Returns the ids, in lower case, of the first `max_shown` findings of each kind of finding that has no title.
 fn list_ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
     let ids = report.stale_path.iter().take(max_shown).map(|s| &s.id);
     let ids = ids

@@ -526,10 +526,11 @@ fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
 
     let mut conflicts = new_plan.conflicts.iter();
     let still_open = conflicts.find(|other| other.path == conflict.path);
-    let reason = notice
-        .map(|(_, why)| why)
-        .or(still_open.map(|same_file| &same_file.reason))
-        .map_or("the file has changed in the meantime", |why| why);
+    let reason: &str = match (notice, still_open) {
+        (Some((_, reason)), _) => reason,
+        (None, Some(open_conflict)) => &open_conflict.reason,
+        (None, None) => "the file has changed in the meantime",
+    };
 
     let message = format!("{} could not be decided: {reason}", conflict.path);
     CommandError::failed(message).hint("see the plan: codex-manager sync plan; nothing was changed")

@@ -277,9 +277,9 @@ fn end_codex_and_plan(sync: &SyncContext<'_>, request: &PlanRequest<'_>) -> Resu
     let was_in_use = sync.is_home_in_use();
     let (mut plan, mut state) = plan::plan(request)?;
 
-    let has_pending_updates = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
+    let updates_index = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
         && sync.has_pending_index_updates();
-    let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
+    let needs_closed_codex = needs_shutdown(&plan, config) || updates_index;
 
     if needs_closed_codex {
         sync.shut_down_codex()?;

@@ -266,11 +266,11 @@ fn reset_time(quota: &UsageQuota) -> Option<DateTime<Utc>> {
 /// Returns the end of the window that contains `at`, as the last observation of that window until `at` reports it, else
 /// the first one after `at`. `None` if no observation is of this window. `quotas` must be in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let window_end =
+    let end_around_at =
         |quota: &UsageQuota| reset_time(quota).filter(|end| at < *end && *end - WEEK <= at);
-    let later_start = quotas.partition_point(|quota| quota.at <= at);
-    let reported_before = quotas[..later_start].iter().rev().find_map(window_end);
-    reported_before.or_else(|| quotas[later_start..].iter().find_map(window_end))
+    let (until_at, after_at) = quotas.split_at(quotas.partition_point(|quota| quota.at <= at));
+    let last_reported = until_at.iter().rev().find_map(end_around_at);
+    last_reported.or_else(|| after_at.iter().find_map(end_around_at))
 }
 
 fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
