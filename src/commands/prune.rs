@@ -192,7 +192,7 @@ impl PruneArgs {
         Ok(())
     }
 
-    /// Moves the archives of the last prune back from the trash.
+    /// Moves the archives of the last prune back from the trash. A dry run only shows them.
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut is_inventory_updated = true;
@@ -239,7 +239,8 @@ impl PruneArgs {
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
-    /// Deletes the trash permanently, after a question. Refuses if it has the last copy of lost messages.
+    /// Deletes the trash permanently, after a question. Refuses if it has the last copy of lost messages or
+    /// of turns that a migration hid.
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let ui = &context.ui;

@@ -116,7 +116,8 @@ impl RecommendArgs {
             .map_err(CommandError::silence)
     }
 
-    /// Prints the recommended account, in the form of `template` if there is one. With `--use`, switches to it instead.
+    /// Prints the recommended account, in the form of `template` if there is one. With `--use`, switches to it instead;
+    /// with `--explain`, prints all accounts in order.
     fn recommend(self, template: Option<&Template>, context: &Context) -> Result<Outcome> {
         let mut accounts = read_known_accounts(context)?;
         // Checking a login reads its file, so only accounts that will be shown are checked.

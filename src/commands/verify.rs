@@ -105,7 +105,7 @@ impl VerifyArgs {
             let mut is_repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {
-                    Ok(wrote_sidecar) => is_repaired = wrote_sidecar,
+                    Ok(needs_sidecar) => is_repaired = needs_sidecar,
                     Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
                     Err(e) => context.warn(format_args!("the sidecar could not be written: {e}")),
                 }

@@ -92,7 +92,7 @@ impl BackupArgs {
     }
 
     /// Writes the archive and records it; with `--vault` also makes a snapshot. The outcome is partial if figures of
-    /// the quota, files, a record or the snapshot are missing.
+    /// the quota, files, a record or the snapshot are missing, or files are damaged.
     fn archive_home(&self, context: &Context, plan: BackupPlan) -> Result<Outcome> {
         create_folders(context)?;
         refuse_during_restore(context)?;

@@ -111,7 +111,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let mut lines_below_table = Vec::new();
     for (Setting { key, folder }, row) in settings.iter().zip(&rows) {
         let value = printable(&format_value(&row.value));
-        // Folder settings are paths, too long for a table of 80 columns.
+        // The names of folder settings have paths, which are too long for a table of 80 columns.
         if folder.is_some() && !ui.wants_tsv() {
             lines_below_table.push((printable(&row.key), value));
             continue;
@@ -272,7 +272,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
     }
 }
 
-/// Returns the source with the highest precedence that sets `key`: a flag, the environment, then the file.
+/// Returns the source of the value of `key`: a flag, the environment, the file or the default.
 fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOrigin {
     let flags = &context.settings.flags;
     let is_set_by_flag = match key.name {
