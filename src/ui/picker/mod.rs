@@ -102,10 +102,11 @@ impl Picker<'_> {
         state.set_notice(self.options.notice.take());
 
         let entry_count = state.entry_count();
-        let mut area = compute_picker_area(entry_count, has_preview)?;
-        let mut screen = InlineScreen::open(area.height)?;
-        // From here on, a change of the size is an event. Before the first call it would be lost.
+        let mut screen = InlineScreen::open()?;
+        // From this call on, a change of the size is an event. An earlier one would be lost if the size were read before.
         event::poll(Duration::ZERO)?;
+        let mut area = compute_picker_area(entry_count, has_preview)?;
+        screen.reserve_lines(area.height)?;
 
         loop {
             let layout = PickerLayout::new(area, &self.options, state.has_scopes(), has_preview);
@@ -140,7 +141,7 @@ impl Picker<'_> {
                 }
                 Event::Resize(..) => {
                     area = compute_picker_area(entry_count, has_preview)?;
-                    screen.resize(area.height)?;
+                    screen.reserve_lines(area.height)?;
                 }
                 _ => {}
             }

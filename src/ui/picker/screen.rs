@@ -38,23 +38,21 @@ pub(super) struct InlineScreen {
 }
 
 impl InlineScreen {
-    /// Takes over the terminal and reserves `height` lines.
+    /// Takes over the terminal.
     ///
     /// # Errors
     /// There is no terminal.
-    pub(super) fn open(height: u16) -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         restore_on_panic();
         enable_raw_mode()?;
         IS_OPEN.store(true, Ordering::SeqCst);
-        let screen = Self {
+        Ok(Self {
             shown: Buffer::default(),
-        };
-        write_to_stderr(&encode_line_reservation(height))?;
-        Ok(screen)
+        })
     }
 
     /// Erases everything and reserves `height` lines.
-    pub(super) fn resize(&mut self, height: u16) -> io::Result<()> {
+    pub(super) fn reserve_lines(&mut self, height: u16) -> io::Result<()> {
         self.shown = Buffer::default();
         write_to_stderr(&format!("{CLEAR}{}", encode_line_reservation(height)))
     }
@@ -247,7 +245,9 @@ mod tests {
         const CHILD: &str = "CODEX_MANAGER_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
             // A release build does not unwind, so that nothing is dropped.
-            std::mem::forget(InlineScreen::open(3).unwrap());
+            let mut screen = InlineScreen::open().unwrap();
+            screen.reserve_lines(3).unwrap();
+            std::mem::forget(screen);
             assert_eq!(line_modes(io::stdin()), LocalModes::empty());
             panic!("on purpose");
         }
