@@ -108,7 +108,7 @@ impl CurrentArgs {
         let owner_of_copy = context
             .profiles()
             .find_owner_of_copy(&auth, home, &context.now());
-        if let Some(owner_home) = owner_of_copy.filter(|_| uses_auth_json) {
+        if uses_auth_json && let Some(owner_home) = owner_of_copy {
             context.warn(format_args!(
                 "the login is a copy of the one in {}, or older: {}",
                 owner_home.display(),
@@ -220,12 +220,14 @@ fn find_programs(
         let started_at = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.
         let is_codex = holder.name == "codex";
-        let codex_pid = holder.pid.filter(|_| is_codex);
         // A Codex that runs in an isolated home has the databases of this home open too, but a login of its own.
-        let isolated_identity = codex_pid.and_then(|pid| launches.find_isolated_account(pid));
-        let account_at_start = || {
-            let codex_start = started_at.as_ref().filter(|_| is_codex);
-            codex_start.and_then(|at| account_history.account_at(at))
+        let isolated_identity = match holder.pid {
+            Some(pid) if is_codex => launches.find_isolated_account(pid),
+            _ => None,
+        };
+        let account_at_start = || match &started_at {
+            Some(at) if is_codex => account_history.account_at(at),
+            _ => None,
         };
         let identity: Option<&Identity> = isolated_identity.or_else(account_at_start);
         let account_of_program = identity.and_then(|identity| find_by_identity(accounts, identity));

@@ -162,8 +162,8 @@ fn find_account_state(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> A
     owner.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety
-/// backup or a single login only if the account has no other archive in that mode.
+/// Keeps the best archive of each account and mode. An archive of a home ranks before a safety backup or a single login,
+/// then a usable one before a damaged one, then a newer one before an older one.
 fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
     let group_key = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
@@ -341,7 +341,10 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     };
 
     // KIND already shows the label of a safety backup.
-    let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+    let label = match metadata.label.as_deref() {
+        Some(label) if !metadata.is_safety() => label,
+        _ => "",
+    };
     let name = archive_names::shortest_name(record);
 
     let problem = problem::describe_problem(record);
@@ -372,7 +375,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
             size.map_or(String::new(), |size| size.to_string())
         }),
         Cell::new(style, name),
-        Cell::plain(label.unwrap_or_default()),
+        Cell::plain(label),
         Cell::plain(problem.unwrap_or_default()),
     ]
 }

@@ -67,8 +67,8 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
-    /// a file cannot be moved, or the user interrupts. Nothing is moved then, unless only the size of the trash cannot
-    /// be read, which happens after the move.
+    /// a file cannot be moved, or the user interrupts. Nothing is moved then. Or the size of the trash cannot be read,
+    /// after the move.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -314,8 +314,9 @@ struct ArchiveCheck {
     finding: Option<VerifyFinding>,
 }
 
-/// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied repeatedly, until every
-/// kept archive was opened and, for each account and kind that loses an archive, one kept archive was read completely.
+/// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied again after each round of
+/// checks. At the end every kept archive was opened. One of each account and kind that loses an archive was also read
+/// completely.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged
@@ -344,8 +345,8 @@ fn make_checked_plan(
 
         let mut unopened = list_unopened(&plan.keep, usize::MAX);
         if !unopened.is_empty() {
-            // For each damaged archive, the rules may keep a dropped one instead. Opening these now saves a round for
-            // each.
+            // The rules may keep a dropped archive in place of each damaged one. Opening as many dropped ones now saves
+            // rounds.
             let damaged = checks.values().filter(|c| is_damaged(&c.soundness));
             let damaged_count = damaged.count();
             unopened.extend(list_unopened(&plan.drop, damaged_count));

@@ -241,14 +241,13 @@ fn no_account_error(
             ))
         }
         Some(best) => {
-            let next_available_at = best.verdict.next_available_at.filter(|_| args.ready_only);
-            let next_note = next_available_at.map_or(String::new(), |at| {
-                format!(
-                    "; next: {}, {}",
-                    label(best.account),
-                    full_time(&at, context)
-                )
-            });
+            let next_note = match best.verdict.next_available_at {
+                Some(at) if args.ready_only => {
+                    let name = label(best.account);
+                    format!("; next: {name}, {}", full_time(&at, context))
+                }
+                _ => String::new(),
+            };
             CommandError::refused(format!("no account is ready{next_note}"))
                 .hint("list all accounts: codex-manager accounts")
         }

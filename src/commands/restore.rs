@@ -108,8 +108,8 @@ fn find_by_argument(argument: &str, context: &Context) -> Result<PathBuf> {
     Ok(backups.join(&record.path))
 }
 
-/// Returns the preferred archive of the account that `argument` denotes, else the only archive whose name
-/// begins with `argument`.
+/// Returns the preferred archive of the account that `argument` denotes. If it denotes none, returns the only archive
+/// whose name begins with it.
 fn find_by_account_or_prefix<'r>(
     records: &'r [ArchiveRecord],
     argument: &str,
@@ -205,7 +205,10 @@ fn to_picker_item(
     let account_label = known_account.map_or_else(|| printable(email), label);
 
     // The kind already shows the label of a safety backup.
-    let archive_label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+    let archive_label = match metadata.label.as_deref() {
+        Some(label) if !metadata.is_safety() => label,
+        _ => "",
+    };
 
     let name = archive_names::shortest_name(record);
     let columns = vec![
@@ -213,7 +216,7 @@ fn to_picker_item(
         (Style::Plain, absolute_time(&metadata.created_at, context)),
         (Style::Plain, archive_names::format_kind(metadata)),
         (Style::Plain, account_label),
-        (Style::Plain, printable(archive_label.unwrap_or_default())),
+        (Style::Plain, printable(archive_label)),
         (Style::Dim, printable(&name)),
     ];
     PickerItem::new(record.path.clone(), columns)

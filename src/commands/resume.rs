@@ -102,7 +102,7 @@ impl ResumeArgs {
             .start(&account, &codex_args, Some(&conversation.id), context)
     }
 
-    /// Returns the account of `--profile`, else that of the conversation, else the one that the user picks.
+    /// Returns the account of `--profile`, or the account of the conversation. If both are missing, the user picks one.
     fn choose_account(
         &self,
         conversation: &ChosenConversation<'_>,
@@ -190,17 +190,20 @@ fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Re
     let recorded_rollout = conversation.row.and_then(find_recorded);
 
     let rollout = match &recorded_rollout {
-        Some(path) => path,
-        None => conversation.require_rollout(context)?,
+        Some(path) => path.as_path(),
+        None => {
+            let rollout = conversation.require_rollout(context)?;
+            // Codex 0.169 searches for the rollout only if its database does not list the conversation.
+            if conversation.row.is_some() {
+                let path = rollout.display();
+                return Err(CommandError::failed(format!(
+                    "Codex's list does not name the rollout of the conversation: {path}"
+                ))
+                .hint("correct the list: codex-manager history repair"));
+            }
+            rollout
+        }
     };
-    // Codex 0.169 searches for the rollout only if its database does not list the conversation.
-    if recorded_rollout.is_none() && conversation.row.is_some() {
-        let path = rollout.display();
-        return Err(CommandError::failed(format!(
-            "Codex's list does not name the rollout of the conversation: {path}"
-        ))
-        .hint("correct the list: codex-manager history repair"));
-    }
 
     // Codex 0.171 decides by the folder, not by the row in its database.
     if rollout.starts_with(home.join(ARCHIVED_SESSIONS)) {
@@ -291,13 +294,14 @@ fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> R
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
 /// front.
 fn build_resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
-    // Codex expects `exec`, then `resume ID`, then all other arguments.
-    let is_exec = matches!(args.first(), Some(first) if first == "exec" || first == "e");
-    let (exec_arg, other_args) = args.split_at(usize::from(is_exec));
-    let mut all_args = exec_arg.to_vec();
-    all_args.extend(["resume".into(), id.into()]);
-    all_args.extend_from_slice(other_args);
-    all_args
+    let resume_args: &[OsString] = &["resume".into(), id.into()];
+    match args {
+        // Codex expects `exec`, then `resume ID`, then all other arguments.
+        [exec, other_args @ ..] if exec == "exec" || exec == "e" => {
+            [std::slice::from_ref(exec), resume_args, other_args].concat()
+        }
+        _ => [resume_args, args].concat(),
+    }
 }
 
 #[cfg(test)]

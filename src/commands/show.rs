@@ -296,7 +296,9 @@ fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<LeftO
     let mut left_out = LeftOut::default();
     while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
-        left_out.long_lines += usize::from(line.is_too_long);
+        if line.is_too_long {
+            left_out.long_lines += 1;
+        }
     }
     left_out.cut = lines.is_cut.then(|| session.rollout.clone());
     Ok(left_out)

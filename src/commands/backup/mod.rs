@@ -221,9 +221,8 @@ impl BackupArgs {
         Ok(path.and_then(|path| ArchiveReader::open(&path).ok()))
     }
 
-    /// Returns the newest archive of this home, mode and account, if it makes a new archive unnecessary: it is younger
-    /// than `--if-older`, and with `--if-codex-changed` it was made with the installed build of Codex. If the account
-    /// of the home is not known, archives of all accounts count.
+    /// Returns the newest archive of this home, mode and account, if it is recent enough for `--if-older` and
+    /// `--if-codex-changed`. If the account of the home is not known, archives of all accounts count.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
@@ -233,9 +232,10 @@ impl BackupArgs {
         let records = context.archives()?;
         let login_store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-        let stored_login = auth.as_ref().and_then(AuthFile::login);
-        let live_login = stored_login.filter(|_| login_store.may_read_auth_json());
-        let live_identity = live_login.map(|login| &login.identity);
+        let live_identity = match auth.as_ref().and_then(AuthFile::login) {
+            Some(login) if login_store.may_read_auth_json() => Some(&login.identity),
+            _ => None,
+        };
         // Codex may have its login outside of auth.json, where it is not read.
         let is_account_unknown = live_identity.is_none() && !login_store.always_reads_auth_json();
 

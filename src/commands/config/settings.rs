@@ -219,9 +219,9 @@ fn change_setting(
     };
 
     let key = setting.name();
-    let unset_text = setting.folder.as_ref().map_or("the default", |_| "not set");
     let describe = |value: &Json| match value {
-        Json::Null => unset_text.to_owned(),
+        Json::Null if setting.folder.is_some() => "not set".to_owned(),
+        Json::Null => "the default".to_owned(),
         value => printable(&format_value(value)),
     };
     let name = printable(&key);

@@ -167,8 +167,7 @@ impl FindArgs {
     }
 
     /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
-    /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
-    /// read.
+    /// `None` if there are none, or if they cannot be counted in the index.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let filter_options = self.filter.used_options(&self.kinds);
         let Matcher::Query(query) = matcher else {
@@ -186,14 +185,13 @@ impl FindArgs {
             redact: &|text| text,
         };
 
-        let store = IndexAccess::new(context).open_existing().ok().flatten();
-        let result = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
-        let result = result.unwrap_or_default();
+        let store = IndexAccess::new(context).open_existing().ok().flatten()?;
+        let result = evaluate::search(&store, query, &search_options).ok()?;
         let options = filter_options.join(" and ");
-        match result.total.unwrap_or(result.hits.len()) {
-            0 => None,
-            count if result.total.is_none() => Some(format!("at least {count} without {options}")),
-            count => Some(format!("{count} without {options}")),
+        match (result.total, result.hits.len()) {
+            (Some(0), _) | (None, 0) => None,
+            (Some(total), _) => Some(format!("{total} without {options}")),
+            (None, found) => Some(format!("at least {found} without {options}")),
         }
     }
 
@@ -236,10 +234,12 @@ impl FindArgs {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.to_cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
-            // `write` returns false once the user has closed the pager.
-            let _ = rows
-                .iter()
-                .all(|row| pager.write(&row.format_text(context)));
+            for row in &rows {
+                let is_open = pager.write(&row.format_text(context));
+                if !is_open {
+                    break;
+                }
+            }
         }
 
         let (shown, new_limit) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
@@ -278,14 +278,18 @@ impl FindArgs {
             let archive = found.archives.get(id);
             let machine = found.machines.get(id);
 
-            // The rollouts that were extracted from an archive are deleted already, so their hits get no lines.
-            let line_count = self.nearby.filter(|_| archive.is_none());
             let home = machine.map_or(context.codex_home(), |machine| &*machine.home);
-            let read = |line_count| read_nearby_lines(home, hit, line_count, matcher);
-            let nearby = match line_count.map(read) {
-                Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
-                // A hit whose rollout cannot be read is shown as without `-C`.
-                lines => lines.and_then(Result::ok).unwrap_or_default(),
+            let nearby = match self.nearby {
+                // The rollouts that were extracted from an archive are deleted already, so their hits get no lines.
+                Some(line_count) if archive.is_none() => {
+                    let lines = read_nearby_lines(home, hit, line_count, matcher);
+                    if lines.is_err() && is_interrupted() {
+                        return Err(CommandError::interrupted());
+                    }
+                    // A hit whose rollout cannot be read is shown as without `-C`.
+                    lines.unwrap_or_default()
+                }
+                _ => Vec::new(),
             };
 
             let account = accounts.remove(id).unwrap_or_default();

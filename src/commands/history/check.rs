@@ -160,7 +160,7 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Formats a conversation as its short id and its title: `title`, else the one in `titles`.
+    /// Formats a conversation as its short id and its title. Without `title`, uses the one in `titles`.
     fn format_conversation(&self, id: &ConversationId, title: Option<&str>) -> String {
         self.format_with_detail(id, title, "")
     }

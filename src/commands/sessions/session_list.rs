@@ -177,7 +177,7 @@ impl<'a> ConversationList<'a> {
 
         // For many conversations, reading all records once is faster than a search for each conversation.
         let accounts = if count > BATCH_ROWS {
-            titles = titles.or_else(|| Some(ThreadTitles::read(home)));
+            titles.get_or_insert_with(|| ThreadTitles::read(home));
             ConversationAccounts::read_all(context)?
         } else {
             ConversationAccounts::read(context)?
@@ -213,6 +213,7 @@ impl<'a> ConversationList<'a> {
                 Children::read(&shown.map(|entry| &*entry.id).collect(), self.context)?
             }
             ChildRows::Counted if self.count > BATCH_ROWS => Children::counted(None, self.context)?,
+            // The children of a short list are counted below.
             ChildRows::Counted | ChildRows::Omitted => Children::default(),
         };
 
@@ -270,8 +271,7 @@ impl<'a> ConversationList<'a> {
         Ok(threads.collect())
     }
 
-    /// Returns the row of an entry: from `listed` if Codex lists the conversation, else from `entry` alone. `None` if
-    /// Codex no longer lists it.
+    /// Returns the row of an entry. `listed` is its conversation in Codex's list. `None` if Codex no longer lists it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
         let mut row = match entry.unlisted {
             Some(thread) => ConversationRow::unlisted(*thread, self.context),
@@ -334,15 +334,16 @@ fn add_remote_conversations(
 
             match position.map(|position| &mut entries[position]) {
                 Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
+                // This machine has an older version. Of several machines with newer ones, the row names the one with the
+                // newest.
                 Some(listed_entry) if listed_entry.machine.is_none() => {
-                    // Several machines may have continued the conversation: the row names the machine with the newest
-                    // version.
                     let newest_ms = newest_remote_ms.entry(id).or_default();
                     if remote_entry.updated_ms > *newest_ms {
                         *newest_ms = remote_entry.updated_ms;
                         listed_entry.newer_on = remote_entry.machine;
                     }
                 }
+                // Another machine has an older version.
                 Some(listed_entry) => *listed_entry = remote_entry,
                 // This machine has the conversation, but the filter excludes it.
                 None if is_local => {}

@@ -323,8 +323,8 @@ pub(super) fn select_conversations(
 /// home lacks, and those that a conversation in their home continues.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for (entry, incomplete_rollout) in trash::take_more_complete(context.manager_home(), entries)? {
-        // `storage undelete` is no remedy: it refuses the entry while the live conversation exists, and once that is
-        // trashed too, it brings that one back.
+        // The warning does not suggest `storage undelete`. It refuses the entry while the home has the conversation, and
+        // once the conversation is trashed again, it brings back the newer entry.
         let folder = entry.folder.display();
         let message = match incomplete_rollout {
             Ok(path) => format!(

@@ -161,9 +161,11 @@ impl ResolveArgs {
             return Ok(());
         }
 
-        // Through the vault, the caller holds the lock.
-        let needs_lock = sync.config.remote == SyncRemote::Folder;
-        let _lock = needs_lock.then(|| sync.lock_replica()).transpose()?;
+        let _lock = match sync.config.remote {
+            SyncRemote::Folder => Some(sync.lock_replica()?),
+            // The caller holds the lock.
+            SyncRemote::Vault => None,
+        };
         sync.shut_down_codex()?;
         let outcome = sync.apply_decision(decision, keep)?;
         self.print_result(sync.context, name, keep, outcome);
@@ -186,11 +188,9 @@ impl ResolveArgs {
         ui.prose(format_args!("{verb} {kept_version} of {name}"));
 
         if let Some(id) = &outcome.new_id {
+            // The home has both versions, so nothing has to be restored.
             ui.line(format_args!("the new conversation has the id {id}"));
-        }
-        // With a new conversation, the home has both versions, so nothing has to be restored.
-        let backup = outcome.snapshot.as_ref();
-        if let Some(snapshot) = backup.filter(|_| outcome.new_id.is_none()) {
+        } else if let Some(snapshot) = &outcome.snapshot {
             ui.note(format_args!(
                 "the version that was not kept is in the snapshot {snapshot}"
             ));
@@ -310,11 +310,10 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
     Ok((open, branch_records))
 }
 
-/// Returns the argument that selects a decision: the short id of its conversation, or the path or name of the file if
-/// the decision has no id or shares it with other decisions.
+/// Returns the argument that selects a decision: the short id of its conversation if no other decision has it,
+/// otherwise its path or name.
 fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
-    let short_id_of = |decision: &'a OpenDecision| decision.session_id().map(short_id);
-    let Some(id) = short_id_of(decision) else {
+    let Some(id) = decision.session_id().map(short_id) else {
         return decision.path_or_name();
     };
     let ids = open.iter().filter_map(OpenDecision::session_id);
@@ -433,8 +432,8 @@ impl SyncContext<'_> {
         Ok(outcome)
     }
 
-    /// Records that the new conflict copies are kept. Without these records, an earlier decision of any machine to drop
-    /// an equal version would drop the copy if this process is killed.
+    /// Records that the new conflict copies are kept. If this process is killed, an earlier decision to drop an equal
+    /// version would otherwise drop them.
     fn keep_new_copies(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());

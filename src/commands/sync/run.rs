@@ -171,7 +171,7 @@ impl RunArgs {
         }
 
         let mut error = None;
-        // A running Codex owns its rows. Without steps, Codex may still run; then a later run applies `paths.map`.
+        // A running Codex owns its rows. If it still runs, because there are no steps, a later run applies `paths.map`.
         if needs_closed_codex || sync.list_home_holders().is_empty() {
             error = sync.update_codex_index().err();
         }
@@ -231,10 +231,11 @@ impl SyncedRound {
 
     /// Appends the plan and the report of a later round of the same run.
     fn followed_by(mut self, later: Self) -> Self {
-        let earlier_steps = self.plan.steps.len();
+        let earlier_count = self.plan.steps.len();
         self.plan.append(later.plan);
         let (report, later_report) = (&mut self.report, later.report);
-        let later_done = later_report.done.iter().map(|index| index + earlier_steps);
+        // `done` has the indices of steps. The later steps now come after the earlier ones.
+        let later_done = later_report.done.iter().map(|index| index + earlier_count);
         report.done.extend(later_done);
         report.skipped.extend(later_report.skipped);
         report.index_updates.extend(later_report.index_updates);

@@ -297,7 +297,7 @@ impl UsageArgs {
         };
 
         // A limit of SQLite would count conversations that `filter` rejects, so SQLite gets it only without a filter.
-        let sql_limit = limit.filter(|_| !is_filtered);
+        let sql_limit = if is_filtered { None } else { limit };
         usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)?;
 
         let summary = object()
@@ -343,9 +343,11 @@ impl UsageArgs {
         // The drawing of the weekly window ignores times and folders, so a report that is restricted to them has none.
         let covers_all_time = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
-        let has_window = covers_all_time && !self.selection.has_folder();
-        let draw = || window::draw_newest(&indexes.local, account, prices, context);
-        let window = has_window.then(draw).flatten();
+        let window = if covers_all_time && !self.selection.has_folder() {
+            window::draw_newest(&indexes.local, account, prices, context)
+        } else {
+            None
+        };
 
         let page = UsagePageSource {
             report,
@@ -385,9 +387,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Removes the rows beyond the limit: the earliest periods, or the last rows of another kind. Removes periods only
-    /// from a table on a terminal, without `--since` and `--until`. Returns the number of removed rows; the totals
-    /// still include them.
+    /// Removes the rows beyond the limit, and returns their number; the totals still include them. Of periods, removes
+    /// the earliest, and only from a table on a terminal without `--since` and `--until`.
     fn drop_hidden_rows(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let row_count = report.rows.len();
         let limit = self.row_limit(context).unwrap_or(row_count).min(row_count);

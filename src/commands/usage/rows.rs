@@ -74,7 +74,7 @@ impl RowKey {
         }
     }
 
-    /// Returns the shown name, else `key`, without control characters.
+    /// Returns the shown name without control characters. If it is missing or empty, returns `key`.
     pub(super) fn label(&self) -> String {
         let shown = self.shown_name().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
@@ -360,8 +360,8 @@ fn read_machine_usage(
     let needs_conversations = is_filtered || merges_machines;
     let detail = match (by.is_of_time(), needs_conversations) {
         (true, false) => UsageDetail::Slots,
-        (false, false) if by == Grouping::Models => UsageDetail::Models,
         (true, true) => UsageDetail::Both,
+        (false, false) if by == Grouping::Models => UsageDetail::Models,
         (false, _) => UsageDetail::Conversations,
     };
 

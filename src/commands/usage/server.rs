@@ -55,7 +55,9 @@ impl ServerRow {
 /// # Errors
 /// No account is signed in, or the index cannot be read.
 pub(super) fn print_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
-    let account = find_account_or_live(None, "codex-manager usage --account ACCOUNT", context)?;
+    let account_name = None;
+    let example = "codex-manager usage --account ACCOUNT";
+    let account = find_account_or_live(account_name, example, context)?;
 
     // Without an answer the JSON document is printed too, because it names the problem.
     let answer = ask_server(Value::Null, context);

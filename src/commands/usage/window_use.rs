@@ -100,12 +100,12 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
 
         let conversation = &of_account.conversation;
         let session = &conversation.session;
-        let title = || Some(conversation.title.clone());
-        let mut add = |kind, key: &str, title: Option<String>| {
+        let (title, untitled) = (Some(&*conversation.title), None);
+        let mut add = |kind, key: &str, title: Option<&str>| {
             let sum = sums.entry((kind, key.to_owned())).or_insert(PartView {
                 kind,
                 key: key.to_owned(),
-                title,
+                title: title.map(str::to_owned),
                 tokens: 0,
                 percent_of_window: 0.0,
             });
@@ -114,11 +114,11 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
         };
 
         // Each request counts once in each kind of part.
-        add(PartKind::Conversation, session, title());
-        add(PartKind::Project, &conversation.cwd, None);
-        add(PartKind::Model, &request.model, None);
+        add(PartKind::Conversation, session, title);
+        add(PartKind::Project, &conversation.cwd, untitled);
+        add(PartKind::Model, &request.model, untitled);
         if of_account.is_subagent {
-            add(PartKind::Subagent, session, title());
+            add(PartKind::Subagent, session, title);
         }
     }
 
@@ -208,8 +208,8 @@ impl WindowUse {
     }
 }
 
-/// Returns the observations of an account's weekly windows in the order of time, from its conversations and from
-/// queries: within a week of `at`, or without a time of the last two weeks.
+/// Returns the observations of an account's weekly windows, from its conversations and from queries, in the order of
+/// time. With `at`, they are those within a week of it; without, those of the last two weeks.
 fn read_quotas_around(
     at: Option<DateTime<Utc>>,
     store: &IndexStore,
@@ -263,8 +263,9 @@ fn reset_time(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window that contains `at`, as the last observation of that window until `at` reports it, else
-/// the first one after `at`. `None` if no observation is of this window. `quotas` must be in the order of time.
+/// Returns the end of the window that contains `at`, or `None` if no observation is of this window. Observations may
+/// report different ends: the last one until `at` counts, and without one the first one after `at`. `quotas` must be in
+/// the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end_around_at =
         |quota: &UsageQuota| reset_time(quota).filter(|end| at < *end && *end - WEEK <= at);
