@@ -42,7 +42,8 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if asks_for_global_options(&words) {
-        ui::print_help(&render_global_options(None));
+        let width_of_terminal = None;
+        ui::print_help(&render_global_options(width_of_terminal));
         return ExitCode::SUCCESS;
     }
     if let Some(args) = RecommendArgs::parse_prompt(&words) {
@@ -61,8 +62,8 @@ pub(crate) fn main() -> ExitCode {
     run(cli, is_dry_run, env)
 }
 
-/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid; for some of these, also returns
-/// the problem of the file, so that the caller can warn.
+/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. Also returns the problem of the
+/// file, if the caller has to warn of it.
 fn resolve_settings(
     command: &Command,
     flags: Flags,
@@ -205,7 +206,8 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
         command.run(context, command_tree)
     };
     if wants_log && !opens_own_log {
-        run_with_log(context, &LogSettings::default(), None, work)
+        let machine = None;
+        run_with_log(context, &LogSettings::default(), machine, work)
     } else {
         work()
     }

@@ -93,7 +93,7 @@ pub(super) fn asks_for_global_options(words: &[OsString]) -> bool {
     })
 }
 
-/// Returns the complete help of the global options in `columns`, else in those of the terminal.
+/// Returns the complete help of the global options, wrapped at `columns`. `None` is the width of the terminal.
 pub(super) fn render_global_options(columns: Option<usize>) -> String {
     let mut command = Flags::augment_args(Command::new("codex-manager"))
         .disable_help_flag(true)

@@ -23,7 +23,7 @@ use codex_manager_core::io::settings::choice_name;
 use codex_manager_core::io::{IoContext as _, TempFile, pluralize};
 use serde::Serialize;
 use std::collections::HashSet;
-use std::ffi::OsStr;
+
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -148,11 +148,13 @@ impl ExportArgs {
         Ok(conversations)
     }
 
-    /// Returns the file name for a conversation: its id, or the name of its rollout if `is_id_free` is false, because a
-    /// file of another rollout of the same conversation already has the id as its name.
+    /// Returns the file name for a conversation: its id if `is_id_free`. Otherwise the file of another rollout has the
+    /// id as its name, and the name of the rollout is used.
     fn export_file_name(&self, session: &NamedConversation, is_id_free: bool) -> String {
-        let rollout = session.rollout.file_stem().filter(|_| !is_id_free);
-        let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
+        let stem = match session.rollout.file_stem() {
+            Some(rollout_stem) if !is_id_free => rollout_stem.to_string_lossy(),
+            _ => session.id.clone().into(),
+        };
         format!("{stem}.{}", choice_name(&self.format))
     }
 

@@ -138,11 +138,12 @@ fn update_and_select_unseen(
             state.note_cooldown(identity);
         } else if verdict.state == AccountState::Ready && state.is_waiting(identity) {
             let name = label(account);
+            let (subject, no_end) = (observations::file_name(identity), None);
             unseen.push(DesktopNotice {
                 kind: NoticeKind::AccountReady,
                 message: format!("{name} is ready again"),
                 account: Some(name),
-                subjects: [(observations::file_name(identity), None)].into(),
+                subjects: [(subject, no_end)].into(),
             });
         }
     }
@@ -218,11 +219,12 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
         None => "there is no backup of the Codex home".into(),
     };
 
+    let no_end = None;
     Ok(Some(DesktopNotice {
         kind: NoticeKind::OldBackup,
         account: None,
         message: format!("{message}; create one: codex-manager backup"),
-        subjects: [("backup".into(), None)].into(),
+        subjects: [("backup".into(), no_end)].into(),
     }))
 }
 

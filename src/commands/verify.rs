@@ -129,7 +129,7 @@ impl VerifyArgs {
         Ok(())
     }
 
-    /// Returns the archives to verify: the named ones, all with `--all`, else the latest one.
+    /// Returns the archives to verify: the named ones, or with `--all` all, or the latest one.
     fn resolve_paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
         let find_path = |name: &Path| find_archive(context, name, |r| r.archive.is_some());
         if !self.archives.is_empty() {
@@ -188,12 +188,14 @@ fn print_result(
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =
         backed_up_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
-    let first_note = report.notes.first().map(|n| format!(" ({n})"));
+    let first_note = match report.notes.first() {
+        Some(note) if is_ok => format!(" ({note})"),
+        _ => String::new(),
+    };
     ui.prose(format_args!(
-        "{} {name}{}{}",
+        "{} {name}{}{first_note}",
         ui.paint(style, status_word),
-        backup_note.unwrap_or_default(),
-        first_note.filter(|_| is_ok).unwrap_or_default()
+        backup_note.unwrap_or_default()
     ));
 
     for problem in &problems {

@@ -138,10 +138,12 @@ fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
         return Ok(false);
     }
 
-    let has_capabilities = meta[CAPABILITIES_KEY].is_object();
-    let Some(requested) = version.as_str().filter(|_| has_capabilities) else {
-        let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
-        return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
+    let requested = match version.as_str() {
+        Some(requested) if meta[CAPABILITIES_KEY].is_object() => requested,
+        _ => {
+            let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
+            return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
+        }
     };
 
     if VERSIONS.contains(&requested) {
@@ -205,8 +207,8 @@ pub(super) fn discover_result() -> Value {
     })
 }
 
-/// Returns the result of `initialize`. Its version is the requested one if this server supports it and it has
-/// `initialize`, else the newest version with `initialize`.
+/// Returns the result of `initialize`. Only versions with `initialize` count: its version is the requested one, or the
+/// newest if the requested one is not supported.
 pub(super) fn initialize_result(params: &Value) -> Value {
     let versions_with_initialize = &VERSIONS[1..];
     let supported_version = versions_with_initialize

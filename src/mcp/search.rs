@@ -178,11 +178,12 @@ impl ListArguments {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let scope = self.scope.unwrap_or_default();
 
+        let any_project = None;
         let filter = ThreadFilter {
             children: ChildThreads::Omitted,
             // Two more: the caller, which is left out, and one that shows whether there is a next page.
             limit: Some(shown_count.saturating_add(limit + 2)),
-            ..to_thread_filter(scope, None, self.since.as_deref(), context)?
+            ..to_thread_filter(scope, any_project, self.since.as_deref(), context)?
         };
 
         let mut threads = list_threads(&filter, context)?;
@@ -195,7 +196,8 @@ impl ListArguments {
         let mut next_cursor = shown_count;
         for thread in threads.iter().skip(shown_count).take(limit) {
             let at = format_time(thread.updated_ms, context);
-            let call = format_open_call(&thread.id, None);
+            let without_turn = None;
+            let call = format_open_call(&thread.id, without_turn);
             let title = quote_title(&thread.cwd, &thread.title);
             if !text.add_if_fits(&format!("\n{at}: {call}\n{title}")) {
                 break;

@@ -157,7 +157,8 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         damaged: scan.damaged,
         ..BackupResult::default()
     };
-    show_json(&metadata, &archive_name, None, &result, context);
+    let published = None;
+    show_json(&metadata, &archive_name, published, &result, context);
 
     let ui = &context.ui;
     ui.report(format_args!(

@@ -89,8 +89,9 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
 
     let path = home.join(CONFIG_TOML);
     let current_text = match config::read_config_text(&path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
-        text => text.unwrap_or_default(),
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        Err(e) => Err(e).at("read", &path)?,
     };
     let current = parse_settings(&current_text, &path.display().to_string())?;
     Ok(compare_versions(&archived, &current))
@@ -123,9 +124,8 @@ pub(super) fn compare_files(
 /// The size and the digest of a file. Archives of the Python tool have no digests, so only sizes are compared.
 type DiffedVersion = (u64, Option<ContentDigest>);
 
-/// Returns the version of a file in the home. If the file has the size and time of the archived file, takes the digest
-/// from the archive instead of reading the file. If the archived file has no digest, the version has none either, so
-/// only sizes are compared.
+/// Returns the version of a file in the home. If size and time are equal, takes the digest of the archived file instead
+/// of reading the file. If the archived file has no digest, returns none either, so only sizes are compared.
 fn read_version(
     file: &FileEntry,
     archived: Option<&FileEntry>,

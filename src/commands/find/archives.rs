@@ -101,7 +101,7 @@ pub(super) fn search_archives(
     let replaced_count = indexed_count - indexed_hits.len();
     // If the limit cut hits of the index, more conversations may be counted twice.
     let is_countable = replaced_count == 0 || lists_all_indexed;
-    let total = result.total.filter(|_| is_countable);
+    let total = if is_countable { result.total } else { None };
     result.total = total.map(|total| total - replaced_count);
     result.hits.append(&mut indexed_hits);
     Ok(())

@@ -16,8 +16,8 @@ pub(super) struct FoundMachine {
     pub name: String,
     /// A folder like a Codex home, with the conversations fetched from the machine.
     pub home: PathBuf,
-    /// True if this machine has another version of the conversation.
-    pub is_also_local: bool,
+    /// True if this machine has a version of the conversation too.
+    pub has_local_version: bool,
 }
 
 #[derive(Default)]
@@ -58,8 +58,10 @@ impl Found {
             .hits
             .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
         let duplicate_count = remote_hit_count - remote.hits.len();
-        let totals = local.total.zip(remote.total).filter(|_| is_countable);
-        local.total = totals.map(|(local, remote)| local + remote - duplicate_count);
+        local.total = match (local.total, remote.total) {
+            (Some(local), Some(remote)) if is_countable => Some(local + remote - duplicate_count),
+            _ => None,
+        };
 
         self.refreshed += remote_found.refreshed;
         self.conversations += remote_found.conversations;

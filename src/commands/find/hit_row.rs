@@ -153,7 +153,7 @@ impl HitRow<'_> {
     }
 
     /// Returns the title with its matches, if it contains the whole snippet. This is common, because Codex takes the
-    /// first message as the title; the snippet is not printed again then.
+    /// first message as the title.
     fn locate_in_title(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
@@ -165,7 +165,7 @@ impl HitRow<'_> {
             return None;
         }
 
-        // A match has another position in the title than in the snippet.
+        // `text` is in both, so the distance of its positions moves a match from the snippet to the title.
         let (start, start_in_title) = (snippet.text.find(text)?, title.find(text)?);
         let to_title = |position: usize| (position + start_in_title).checked_sub(start);
         let matches = snippet.matches.iter();
@@ -216,8 +216,8 @@ impl HitRow<'_> {
         let session = printable(&self.hit.conversation.session);
         let path = self.hit.conversation.path.to_string_lossy();
         let session_argument = match self.machine {
-            // Given the id, `show` would print the version of this machine instead of the found one.
-            Some(machine) if machine.is_also_local => shell::quote_if_needed(&printable(&path)),
+            // With the id, `show` would print the version of this machine, not the found one.
+            Some(machine) if machine.has_local_version => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
         };
 

@@ -578,7 +578,7 @@ impl FindArgs {
             found.add_machine(remote_found, shares_conversations, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
-                is_also_local: ids_of_this_machine.contains(id),
+                has_local_version: ids_of_this_machine.contains(id),
             });
         }
 

@@ -70,8 +70,11 @@ impl RepairArgs {
         context: &Context,
     ) -> Result<Outcome> {
         let report = find_differences(context)?.report;
-        // All differences that another repair could fix count as one finding.
-        let remaining = report.count_unrepairable() + usize::from(report.needs_repair());
+        let mut remaining = report.count_unrepairable();
+        if report.needs_repair() {
+            // All differences that another repair could fix count as one finding.
+            remaining += 1;
+        }
 
         show_changes(context, &plan.changes);
         if !report.is_consistent() {
@@ -120,7 +123,8 @@ impl RepairArgs {
             ));
         }
 
-        self.show_json(&plan.changes, None, plan.unrepairable, context);
+        let snapshot = None;
+        self.show_json(&plan.changes, snapshot, plan.unrepairable, context);
         Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
 

@@ -101,7 +101,8 @@ impl ProfileImportArgs {
 
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
-            self.print_changes(&plan, &[], &path, context);
+            let renewed = &[];
+            self.print_changes(&plan, renewed, &path, context);
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
 

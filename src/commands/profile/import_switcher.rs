@@ -116,10 +116,12 @@ fn import_login(
         .is_some_and(|live_login| live_login.identity.is_same(&login.identity));
 
     let (profiles, now) = (context.profiles(), context.local_now());
-    // The home that owns the login: the Codex home if the account is live in it, else the switcher's home of this
-    // account, if it has one.
-    let switcher_home = switcher_login.home.as_deref().filter(|_| !is_live);
-    let home = switcher_home.unwrap_or(context.codex_home());
+    // The home that owns the login. It is the Codex home if the account is live there, or if the switcher has no home
+    // of this account.
+    let home = match switcher_login.home.as_deref() {
+        Some(switcher_home) if !is_live => switcher_home,
+        _ => context.codex_home(),
+    };
 
     let _locks = if dry_run {
         None
@@ -148,8 +150,8 @@ fn import_login(
     })
 }
 
-/// Returns the name of the profile and the effect of saving. An account with a profile keeps its name. Else the name is
-/// `preferred` if it is free and valid, or a name from the email.
+/// Returns the name of the profile and the effect of saving. An account with a profile keeps its name. A new profile
+/// gets the name `preferred` if it is free and valid, otherwise a name from the email.
 fn plan_name_and_effect(
     existing: &[Profile],
     preferred: &str,

@@ -108,7 +108,8 @@ impl LoginArgs {
             arguments.map(|argument| format!(" {}", printable(&argument.to_string_lossy())));
         let arguments: String = arguments.collect();
 
-        self.print_json(None, context);
+        let not_signed_in = None;
+        self.print_json(not_signed_in, context);
         context.ui.prose(format_args!(
             "would run codex login{arguments} in an empty home and save the login as {}",
             self.name

@@ -172,7 +172,9 @@ impl ConversationRow {
         }
         let ChildCounts { subagents, sides } = self.hidden_children;
         for (count, noun) in [(subagents, "subagent"), (sides, "side conversation")] {
-            badges.extend((count > 0).then(|| pluralize(count, noun)));
+            if count > 0 {
+                badges.push(pluralize(count, noun));
+            }
         }
 
         badges.join(", ")
@@ -199,7 +201,8 @@ pub(super) fn read_rollout_size(path: &str) -> (Option<u64>, bool) {
 /// not rewound.
 fn sum_earlier_rollouts(thread: &ListedThread, home: &Path) -> u64 {
     let recorded_path = Path::new(&thread.rollout_path);
-    if !RolloutName::parse(recorded_path).is_some_and(|file| file.is_rewind()) {
+    let is_rewind = RolloutName::parse(recorded_path).is_some_and(|file| file.is_rewind());
+    if !is_rewind {
         return 0;
     }
 

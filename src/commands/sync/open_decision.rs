@@ -55,7 +55,7 @@ impl OpenDecision {
         Self::new(DecisionSubject::Branch(branch), offers)
     }
 
-    /// Returns the conflict, or that of a branch; `None` for a conflict copy.
+    /// Returns the conflict, or the conflict of the branch; `None` for a conflict copy.
     pub(super) fn conflict(&self) -> Option<&Conflict> {
         match &self.subject {
             DecisionSubject::Conflict(conflict)
@@ -89,7 +89,7 @@ impl OpenDecision {
         }
     }
 
-    /// Returns the title, else the path or the name of the conflict copy.
+    /// Returns the title. Without one, returns the path or the name of the conflict copy.
     pub(super) fn display_name(&self) -> String {
         let title = self.versions().map(format_conversation_name);
         title.unwrap_or_else(|| self.path_or_name().to_owned())

@@ -138,6 +138,7 @@ impl WindowPage<'_> {
         let layer_of_elsewhere = names.len();
         names.push(ELSEWHERE.to_owned());
 
+        // The heights by layer and hour.
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
         let usage = self.usage;
         let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
@@ -173,6 +174,7 @@ impl WindowPage<'_> {
 
         let percent_at_end = last.percent / last_at;
         let end = if percent_at_end > 100.0 {
+            // The time at which the window is used up.
             (last_at * 100.0 / last.percent, 100.0)
         } else {
             (1.0, percent_at_end)

@@ -53,7 +53,8 @@ impl VaultInitArgs {
 
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown_url}"));
-            print_json(context, &shown_url, source_name(configured.as_ref()), None);
+            let (source, not_opened) = (source_name(configured.as_ref()), None);
+            print_json(context, &shown_url, source, not_opened);
             return Ok(Outcome::Done);
         }
 
