@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Handles Ctrl-C and SIGTERM. The first signal stops a long operation at its next safe point. A second signal ends the
-/// process at once. So does the first one while the command waits for input, or if no picker is open and the command
-/// [ends at once](super::command::Command::ends_at_once). A command that only reads ends after [`READING_END_TIMEOUT`]
-/// at the latest. A picker is always closed first.
+/// process at once. The first one does so too while the command waits for input, and for a command that
+/// [ends at once](super::command::Command::ends_at_once), unless a picker is open. A command that only reads ends after
+/// [`READING_END_TIMEOUT`] at the latest. A picker is always closed first.
 pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let ends_at_once = cli.command.ends_at_once();
     let only_reads = cli.command.only_reads();

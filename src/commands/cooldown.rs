@@ -102,8 +102,8 @@ fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     Ok(until)
 }
 
-/// Holds an account back until a time, or with `None` ends the hold; with `dry_run` only in the returned file. Also
-/// returns the identity of the account.
+/// Holds an account back until the time `until`. `None` ends the hold. Returns the changed file and the identity of the
+/// account. With `dry_run`, writes nothing.
 fn apply_hold_change(
     account_name: &str,
     until: Option<Timestamp>,

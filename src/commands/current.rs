@@ -105,9 +105,8 @@ impl CurrentArgs {
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
         note_folder_account(&accounts, context);
-        let owner_of_copy = context
-            .profiles()
-            .find_owner_of_copy(&auth, home, &context.now());
+        let profiles = context.profiles();
+        let owner_of_copy = profiles.find_owner_of_copy(&auth, home, &context.now());
         if uses_auth_json && let Some(owner_home) = owner_of_copy {
             context.warn(format_args!(
                 "the login is a copy of the one in {}, or older: {}",

@@ -86,10 +86,9 @@ impl ListBackupsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;
-        let accounts: Vec<_> = account::read_known_accounts(context)?
-            .into_iter()
-            .map(|a| account::with_verdict(a, context))
-            .collect();
+        let accounts = account::read_known_accounts(context)?.into_iter();
+        let accounts = accounts.map(|a| account::with_verdict(a, context));
+        let accounts: Vec<_> = accounts.collect();
 
         // `restore` and `verify` accept these numbers, so the filters must not change them.
         let archives = archive_names::list_numbered(&all_records).into_iter();

@@ -245,11 +245,8 @@ impl PruneArgs {
         let manager_home = context.manager_home();
         let ui = &context.ui;
         let trashed = trash::read_trash(manager_home)?;
-        let description = format!(
-            "{}, {}",
-            pluralize(trashed.archives, "archive"),
-            bytes(trashed.bytes)
-        );
+        let archives = pluralize(trashed.archives, "archive");
+        let description = format!("{archives}, {}", bytes(trashed.bytes));
 
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {description}"));

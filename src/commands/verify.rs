@@ -141,11 +141,8 @@ impl VerifyArgs {
 
         let backups = context.backups();
         let records = context.archives()?;
-        let paths: Vec<_> = records
-            .iter()
-            .filter(|r| r.archive.is_some())
-            .map(|r| backups.join(&r.path))
-            .collect();
+        let existing = records.iter().filter(|r| r.archive.is_some());
+        let paths: Vec<_> = existing.map(|r| backups.join(&r.path)).collect();
 
         if paths.is_empty() {
             return Err(no_archives_error(context));

@@ -235,8 +235,8 @@ impl FindArgs {
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
             for row in &rows {
-                let is_open = pager.write(&row.format_text(context));
-                if !is_open {
+                if !pager.write(&row.format_text(context)) {
+                    // The user has closed the pager.
                     break;
                 }
             }

@@ -51,9 +51,11 @@ pub(super) fn read_nearby_lines(
         let at_ms = event.at.map(|at| at.timestamp_millis());
         // An event has no id: turn, author and time identify the message of the hit.
         let is_hit_event = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
-        let mut best_line = (is_hit_event && lines_to_read.is_none())
-            .then(|| find_best_line(&text, matcher))
-            .flatten();
+        let mut best_line = if is_hit_event && lines_to_read.is_none() {
+            find_best_line(&text, matcher)
+        } else {
+            None
+        };
 
         for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
@@ -62,8 +64,10 @@ pub(super) fn read_nearby_lines(
 
             let matching_line = best_line.take_if(|(best, _)| *best == number);
             let is_match = matching_line.is_some();
-            let without_matches = || snippet::cut_around(line, &[]);
-            let text = matching_line.map_or_else(without_matches, |(_, snippet)| snippet);
+            let text = match matching_line {
+                Some((_, snippet)) => snippet,
+                None => snippet::cut_around(line, &[]),
+            };
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
 
@@ -82,8 +86,11 @@ pub(super) fn read_nearby_lines(
         }
     }
 
-    // If the match was not found, `lines` has only the end of the rollout.
-    Ok(lines_to_read.map(|_| lines.into()).unwrap_or_default())
+    if lines_to_read.is_none() {
+        // The match was not found, so `lines` has only the end of the rollout.
+        return Ok(Vec::new());
+    }
+    Ok(lines.into())
 }
 
 /// Returns the line with the most matches and its index in `text`. Of equal lines the first one is returned. `None` if

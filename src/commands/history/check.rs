@@ -65,14 +65,11 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
     let max_shown = ui.limit_items(usize::MAX, max_shown);
 
     let ids = list_finding_ids(report);
+    let ids_without_title = list_ids_without_title(report, max_shown);
     let list = FindingList {
         context,
         max_shown,
-        titles: read_titles(
-            context.codex_home(),
-            &context.env,
-            list_ids_without_title(report, max_shown),
-        ),
+        titles: read_titles(context.codex_home(), &context.env, ids_without_title),
         ids,
     };
     list.show_groups(report);

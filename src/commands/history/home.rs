@@ -25,8 +25,11 @@ pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryErr
     let database = context.state_database();
     let may_read_auth = CredentialStore::read(home).may_read_auth_json();
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
-    let auth = auth.filter(|_| may_read_auth);
-    let live_account_id = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
+    let live_login = match &auth {
+        Some(auth) if may_read_auth => auth.login(),
+        _ => None,
+    };
+    let live_account_id = live_login.and_then(|login| login.identity.account_id.clone());
     let mut findings = compare(home, database.as_deref(), live_account_id.as_deref())?;
     set_restore_fixes(&mut findings.report.unreadable, context);
     Ok(findings)

@@ -104,20 +104,18 @@ impl RebuildArgs {
         }
 
         self.show_files(context, &files);
-        context.ui.document(
-            "history rebuild",
-            &RebuildJson {
-                source: plan.source,
-                conversations: plan.conversations,
-                prompts: plan.prompts,
-                unused: plan.unused,
-                max_threads: options.max_threads,
-                max_bytes: plan.max_bytes,
-                files: &files,
-                skipped: &plan.skipped,
-                dry_run: self.dry_run,
-            },
-        );
+        let json = RebuildJson {
+            source: plan.source,
+            conversations: plan.conversations,
+            prompts: plan.prompts,
+            unused: plan.unused,
+            max_threads: options.max_threads,
+            max_bytes: plan.max_bytes,
+            files: &files,
+            skipped: &plan.skipped,
+            dry_run: self.dry_run,
+        };
+        context.ui.document("history rebuild", &json);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 

@@ -32,10 +32,8 @@ pub(super) fn show_json(
     dry_run: bool,
     context: &Context,
 ) {
-    let records = merged
-        .records
-        .iter()
-        .map(|record| record_json(record, context));
+    let records = merged.records.iter();
+    let records = records.map(|record| record_json(record, context));
 
     let json = object()
         .with("records", records.collect::<Vec<_>>())
@@ -85,10 +83,8 @@ pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], c
 
     // The user expects a file with the name of an old login to be imported, so it gets a warning of its own.
     let (reported, unrelated): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
-        let name = s
-            .path
-            .file_name()
-            .map(|n| n.to_string_lossy().to_lowercase());
+        let name = s.path.file_name();
+        let name = name.map(|n| n.to_string_lossy().to_lowercase());
         s.is_fault || name.is_some_and(|n| n.ends_with("_auth.json"))
     });
 

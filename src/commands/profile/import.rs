@@ -154,15 +154,13 @@ impl ProfileImportArgs {
     /// the Codex home.
     fn print_changes(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
         let ui = &context.ui;
-        ui.document(
-            "profile import",
-            &ImportView {
-                file: path.display().to_string(),
-                plan,
-                live: renewed,
-                dry_run: self.dry_run,
-            },
-        );
+        let json = ImportView {
+            file: path.display().to_string(),
+            plan,
+            live: renewed,
+            dry_run: self.dry_run,
+        };
+        ui.document("profile import", &json);
         print_profiles(plan, renewed, ui);
 
         let archives = plan.archives.iter();

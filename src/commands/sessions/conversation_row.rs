@@ -112,11 +112,8 @@ impl ConversationRow {
         let locks = context.codex_home().join(THREAD_LOCKS);
         let is_running = lock::is_held(&locks.join(format!("{}.lock", self.thread.id)));
 
-        let account = self
-            .account
-            .profile
-            .as_deref()
-            .or(self.account.email.as_deref());
+        let owner = &self.account;
+        let account = owner.profile.as_deref().or(owner.email.as_deref());
 
         [
             Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),

@@ -80,11 +80,8 @@ impl StatusArgs {
             return Err(CommandError::usage("--format needs --all or --history"));
         }
 
-        let text = self
-            .status_file
-            .as_deref()
-            .map(read_status_text)
-            .transpose()?;
+        let status_file = self.status_file.as_deref();
+        let text = status_file.map(read_status_text).transpose()?;
 
         match (account, &text) {
             (Some(account), Some(text)) => self.report_pasted_text(account, text, context),
@@ -93,7 +90,7 @@ impl StatusArgs {
         }
     }
 
-    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
+    /// Shows the live account. Uses the pasted text. Without it, queries Codex, unless the figures are younger than
     /// `--if-older`.
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_figures(context)?;

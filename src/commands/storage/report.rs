@@ -68,11 +68,8 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     let outcome = Outcome::partial_if(report.unreadable > 0);
 
     if let Some(path) = html {
-        write_page(
-            &page::render_page(&report, context),
-            &context.env.absolute(path),
-            context,
-        )?;
+        let html_page = page::render_page(&report, context);
+        write_page(&html_page, &context.env.absolute(path), context)?;
         return Ok(outcome);
     }
 
@@ -187,12 +184,10 @@ fn show_largest(context: &Context, report: &StorageReport) {
 
     let full_name = |large: &LargeConversation| match &large.id {
         Some(id) => id.to_string(),
-        None => large
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        None => {
+            let name = large.path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        }
     };
     let names: Vec<_> = report.largest.iter().map(full_name).collect();
 

@@ -159,13 +159,8 @@ impl ScopeArgs {
         };
 
         self.print_summary(context, filter.to, &plan.items);
-        show_json(
-            command,
-            &plan.items,
-            sum_sizes(&plan.items),
-            self.dry_run,
-            context,
-        );
+        let sums = sum_sizes(&plan.items);
+        show_json(command, &plan.items, sums, self.dry_run, context);
 
         if !is_complete {
             return Err(CommandError::interrupted());
@@ -216,10 +211,8 @@ impl ScopeArgs {
 
     /// Returns the options that select the same conversations, each with a space before it.
     fn format_selection(&self) -> String {
-        let projects = self
-            .project
-            .iter()
-            .map(|p| ("project", p.to_string_lossy()));
+        let projects = self.project.iter();
+        let projects = projects.map(|p| ("project", p.to_string_lossy()));
         let sessions = self.session.iter().map(|s| ("session", Cow::from(s)));
         let options = projects
             .chain(sessions)

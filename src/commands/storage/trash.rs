@@ -149,19 +149,16 @@ impl TrashArgs {
     fn print_moved(&self, items: &[TrashItem], context: &Context) {
         let ui = &context.ui;
         print_items(context, items);
-        let moved_count = items
-            .iter()
-            .filter(|item| item.action == TrashAction::Trash)
-            .count();
+        let is_moved = |item: &&TrashItem| item.action == TrashAction::Trash;
+        let moved_count = items.iter().filter(is_moved).count();
         if moved_count == 0 {
             ui.line("no conversation was moved");
             return;
         }
 
         let would_be_text = would_be(self.dry_run);
-        let freed_bytes = items
-            .iter()
-            .map(|item| item.before_bytes - item.after_bytes);
+        let freed_bytes = items.iter();
+        let freed_bytes = freed_bytes.map(|item| item.before_bytes - item.after_bytes);
         let conversations = pluralize(moved_count, "conversation");
         ui.prose(format_args!(
             "{conversations} {would_be_text}moved to the trash, {}",
@@ -200,17 +197,12 @@ impl TrashArgs {
         let mut entries = trash::list_entries(manager_home)?;
         keep_needed(&mut entries, context)?;
         let total_bytes = entries.iter().map(TrashEntry::rollout_bytes).sum();
-        let contents = format!(
-            "{}, {}",
-            pluralize(entries.len(), "conversation"),
-            bytes(total_bytes)
-        );
+        let count = pluralize(entries.len(), "conversation");
+        let contents = format!("{count}, {}", bytes(total_bytes));
 
         // The sizes are read before the files are deleted.
-        let items = entries
-            .iter()
-            .map(|entry| TrashItem::of_entry(entry, TrashAction::Remove));
-        let items: Vec<_> = items.collect();
+        let to_item = |entry| TrashItem::of_entry(entry, TrashAction::Remove);
+        let items: Vec<_> = entries.iter().map(to_item).collect();
 
         let ui = &context.ui;
         if entries.is_empty() {
@@ -264,17 +256,15 @@ pub(super) fn find_entry<'a>(
 
     if !is_of_home(&newest_entry) {
         let origin = &newest_entry.conversation.home.0;
+        let link_advice = "if that home was moved, link its old path to it, and repeat";
         let hint = if origin.exists() {
             "choose that home with --codex-home; nothing was changed".to_owned()
+        } else if cfg!(windows) {
+            link_advice.to_owned()
         } else {
-            let sentence = "if that home was moved, link its old path to it, and repeat";
-            if cfg!(windows) {
-                sentence.to_owned()
-            } else {
-                let [new, old] =
-                    [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
-                format!("{sentence}: ln -s {new} {old}")
-            }
+            let [new, old] =
+                [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
+            format!("{link_advice}: ln -s {new} {old}")
         };
         let origin = origin.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
@@ -341,10 +331,8 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
         let home_option = if entry.is_of_home(context.codex_home()) {
             String::new()
         } else {
-            format!(
-                " --codex-home {}",
-                shell::quote_if_needed(&home.to_string_lossy())
-            )
+            let home = shell::quote_if_needed(&home.to_string_lossy());
+            format!(" --codex-home {home}")
         };
         context.warn(format_args!(
             "kept, because a conversation continues it; bring it back: codex-manager{home_option} storage undelete {id}"
@@ -372,10 +360,8 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     }
 
     // The sizes are read before the files are deleted.
-    let items: Vec<_> = expired
-        .iter()
-        .map(|entry| TrashItem::of_entry(entry, TrashAction::Remove))
-        .collect();
+    let to_item = |entry| TrashItem::of_entry(entry, TrashAction::Remove);
+    let items: Vec<_> = expired.iter().map(to_item).collect();
     trash.remove(&expired)?;
 
     context.note(format_args!(

@@ -62,7 +62,8 @@ impl UndeleteArgs {
         let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
         let restored_count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
-        if let Some(e) = first_error.filter(|_| restored_count == 0) {
+        let is_unchanged = restored_count == 0;
+        if is_unchanged && let Some(e) = first_error {
             return Err(e.into());
         }
 

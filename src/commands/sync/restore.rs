@@ -60,8 +60,8 @@ impl SyncRestoreArgs {
 
         if !self.applies(config) {
             let plan = self.make_plan(sync)?;
-            let is_applied = false;
-            print_result(context, &plan, is_applied, None);
+            let (is_applied, safety_snapshot) = (false, None);
+            print_result(context, &plan, is_applied, safety_snapshot);
             if plan.target == Side::Local {
                 print_shutdown_plan(context, sync.plan_shutdown().as_ref());
             }

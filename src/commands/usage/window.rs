@@ -77,9 +77,12 @@ pub(super) fn print_window(
         }
     }
 
-    // A window that has ended has no forecast.
-    let is_open = context.now() < usage.span.end;
-    let exhausted_at = window::forecast_exhaustion(&usage.span, usage.last).filter(|_| is_open);
+    let exhausted_at = if context.now() < usage.span.end {
+        window::forecast_exhaustion(&usage.span, usage.last)
+    } else {
+        // A window that has ended has no forecast.
+        None
+    };
     print_json(&account, Some(&usage), &rows, exhausted_at, context);
 
     if let Some(path) = html {
@@ -165,7 +168,8 @@ fn print_json(
 
 /// Prints the report on an account whose window was never observed.
 fn print_unknown(account: &Account, context: &Context) {
-    print_json(account, None, &[], None, context);
+    let (usage, rows, exhausted_at) = (None, &[], None);
+    print_json(account, usage, rows, exhausted_at, context);
     if account.entry.identity.kind.is_billed_by_use() {
         return context.note(API_KEY_HAS_NO_QUOTA);
     }

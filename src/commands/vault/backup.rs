@@ -90,8 +90,8 @@ fn print_json(
 
 fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
-    let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
-    print_json(context, &metadata, &host(context), None, left_out);
+    let (report, left_out) = (None, [&*scan.excluded, &scan.skipped, &scan.damaged]);
+    print_json(context, &metadata, &host(context), report, left_out);
 
     let ui = &context.ui;
     ui.report(format_args!(

@@ -59,7 +59,7 @@ pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Re
 }
 
 /// Runs a drill of the snapshot that `name` selects, records the result, and prints it without a JSON document. The
-/// outcome is `CheckFailed` if the drill found problems, else partial if the result could not be recorded.
+/// outcome is `CheckFailed` if the drill found problems, and partial if only the record failed.
 ///
 /// # Errors
 /// No snapshot or several match, or the drill cannot be completed. Damage that stops the drill is recorded.

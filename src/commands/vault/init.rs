@@ -212,15 +212,13 @@ fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
 /// Stores the repository, and the program and password source of the flags, in `config.toml`.
 fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) -> Result<()> {
     let (password_file, password_command) = connection.password_options(context);
+    let program = connection.named_program(context);
     let to_text = |path: PathBuf| path.to_string_lossy().into_owned();
     let values = [
         ("vault.repository", Some(url)),
         ("vault.password_file", password_file.map(to_text)),
         ("vault.password_command", password_command),
-        (
-            "vault.program",
-            connection.named_program(context).map(to_text),
-        ),
+        ("vault.program", program.map(to_text)),
     ];
 
     file_access::update(context.manager_home(), |file: &mut ConfigFile| {

@@ -54,13 +54,10 @@ impl SnapshotsArgs {
             )),
             _ => print_table(context, &snapshots),
         }
-        let rows: Vec<_> = snapshots
-            .iter()
-            .map(|s| snapshot_json(context, s))
-            .collect();
+        let rows = snapshots.iter().map(|s| snapshot_json(context, s));
         let json = object()
             .with("repository", restic.location())
-            .with("snapshots", rows);
+            .with("snapshots", rows.collect::<Vec<_>>());
         context.ui.document("vault snapshots", &json);
         Ok(Outcome::Done)
     }
@@ -110,7 +107,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
 
         let email = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
         let account_label = metadata.and_then(|made| account_labels.get(made.account_id.as_ref()?));
-        let account = account_label.map_or(email, |label| Some(label));
+        let account = account_label.map(String::as_str).or(email);
 
         [
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
