@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Handles Ctrl-C and SIGTERM. The first signal stops a long operation at its next safe point. A second signal ends the
-/// process at once. The first one does so too while the command waits for input, and for a command that
-/// [ends at once](super::command::Command::ends_at_once), unless a picker is open. A command that only reads ends after
+/// process at once. The first one does so too while the command waits for input. It also does so for a command that
+/// [ends at once](super::command::Command::ends_at_once) and has no open picker. A command that only reads ends after
 /// [`READING_END_TIMEOUT`] at the latest. A picker is always closed first.
 pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let ends_at_once = cli.command.ends_at_once();

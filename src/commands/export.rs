@@ -23,7 +23,6 @@ use codex_manager_core::io::settings::choice_name;
 use codex_manager_core::io::{IoContext as _, TempFile, pluralize};
 use serde::Serialize;
 use std::collections::HashSet;
-
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 

@@ -189,20 +189,19 @@ fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Re
     let find_recorded = |row: &ThreadRow| rollout::find_resumable_rollout(home, &row.rollout_path);
     let recorded_rollout = conversation.row.and_then(find_recorded);
 
-    let rollout = match &recorded_rollout {
-        Some(path) => path.as_path(),
-        None => {
-            let rollout = conversation.require_rollout(context)?;
-            // Codex 0.169 searches for the rollout only if its database does not list the conversation.
-            if conversation.row.is_some() {
-                let path = rollout.display();
-                return Err(CommandError::failed(format!(
-                    "Codex's list does not name the rollout of the conversation: {path}"
-                ))
-                .hint("correct the list: codex-manager history repair"));
-            }
-            rollout
+    let rollout = if let Some(path) = &recorded_rollout {
+        path.as_path()
+    } else {
+        let rollout = conversation.require_rollout(context)?;
+        // Codex 0.169 searches for the rollout only if its database does not list the conversation.
+        if conversation.row.is_some() {
+            let path = rollout.display();
+            return Err(CommandError::failed(format!(
+                "Codex's list does not name the rollout of the conversation: {path}"
+            ))
+            .hint("correct the list: codex-manager history repair"));
         }
+        rollout
     };
 
     // Codex 0.171 decides by the folder, not by the row in its database.

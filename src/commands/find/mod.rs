@@ -167,7 +167,7 @@ impl FindArgs {
     }
 
     /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
-    /// `None` if there are none, or if they cannot be counted in the index.
+    /// `None` if no filter option is used, nothing matches, or the index cannot tell.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let filter_options = self.filter.used_options(&self.kinds);
         let Matcher::Query(query) = matcher else {

@@ -182,11 +182,11 @@ fn show_largest(context: &Context, report: &StorageReport) {
         return;
     }
 
-    let full_name = |large: &LargeConversation| match &large.id {
-        Some(id) => id.to_string(),
-        None => {
-            let name = large.path.file_name().unwrap_or_default();
-            name.to_string_lossy().into_owned()
+    let full_name = |large: &LargeConversation| {
+        let file_name = large.path.file_name().unwrap_or_default();
+        match &large.id {
+            Some(id) => id.to_string(),
+            None => file_name.to_string_lossy().into_owned(),
         }
     };
     let names: Vec<_> = report.largest.iter().map(full_name).collect();

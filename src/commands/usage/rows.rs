@@ -74,7 +74,7 @@ impl RowKey {
         }
     }
 
-    /// Returns the shown name without control characters. If it is missing or empty, returns `key`.
+    /// Returns the shown name, or `key` if it is missing or empty. Control characters are removed.
     pub(super) fn label(&self) -> String {
         let shown = self.shown_name().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
