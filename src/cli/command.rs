@@ -82,9 +82,9 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
-    /// Returns true if the first signal ends this process at once, without any cleanup but that of the terminal. Once
-    /// Codex has taken over the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and
-    /// changes only the search index.
+    /// Returns true if the first signal ends this process at once. Only the terminal is restored first. Once Codex has
+    /// taken over the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and changes
+    /// only the search index.
     pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }

@@ -64,7 +64,7 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
         return Ok(parsed);
     }
 
-    // clap takes `-Cargo`, which excludes a word, for `-C` with the value `argo`.
+    // `-Cargo` excludes a word, but clap takes it for `-C` with the value `argo`.
     let errors_of_negations = [
         Kind::UnknownArgument,
         Kind::ValueValidation,
@@ -84,8 +84,8 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
     Ok((cli, is_dry_run(&matches)))
 }
 
-/// Replaces `-word` after `find` by `!word`, which clap does not parse as flags; `-C3` stays. Returns `None` for
-/// other commands.
+/// Replaces `-word` after `find` by `!word`, because clap would parse its letters as flags. `-C3` stays. Returns `None`
+/// for other commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find_position = words.iter().position(|word| word == "find")?;
     let options_end = words.iter().position(|word| word == "--");
@@ -119,7 +119,7 @@ fn is_dry_run(matches: &ArgMatches) -> bool {
     flag.copied().unwrap_or(false)
 }
 
-/// Prints clap's message. Returns 0 for help and version, else 4; with `--json` prints the error as JSON.
+/// Prints clap's message; with `--json`, prints an error as JSON. Returns 0 for help and version, and 4 for an error.
 pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         if !ui::print_narrow_help(&error.to_string()) {

@@ -161,8 +161,8 @@ fn find_account_state(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> A
     owner.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the best archive of each account and mode. An archive of a home ranks before a safety backup or a single login,
-/// then a usable one before a damaged one, then a newer one before an older one.
+/// Keeps the best archive of each account and mode. An archive of a home ranks before a safety backup or a single
+/// login, then a usable one before a damaged one, then a newer one before an older one.
 fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
     let group_key = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());

@@ -92,7 +92,7 @@ impl NotifyArgs {
     }
 }
 
-/// Shows the unseen notices, and records and returns those that could be shown. Also returns the first problem.
+/// Shows the unseen notices. Records and returns the notices that could be shown. Also returns the first problem.
 fn show_unseen(
     accounts: &[(Account, Verdict)],
     current_notices: Vec<DesktopNotice>,

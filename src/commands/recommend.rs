@@ -176,7 +176,7 @@ impl RecommendArgs {
         switch_args.run(&best.account.entry.identity, context)
     }
 
-    /// Ranks the accounts by the options of the command line, else by those of `config.toml`.
+    /// Ranks the accounts. The options of the command line take precedence over `config.toml`.
     fn rank<'a>(&self, accounts: &'a [Account], context: &Context) -> Ranking<'a> {
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);

@@ -52,7 +52,7 @@ pub(crate) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
-/// The account of a conversation by its newest launch, else by its rollout.
+/// The account of a conversation, from its newest launch. Without a launch, from its rollout.
 enum RecordedAccount {
     /// An account with a profile, or the live one.
     Known(Identity),
@@ -236,7 +236,8 @@ fn check_resumable(conversation: &ChosenConversation<'_>) -> Result<()> {
     }
 }
 
-/// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.
+/// Returns the account of the newest launch of a conversation. Without a launch, returns the creator that its rollout
+/// names.
 fn find_recorded_account(
     conversation: &ChosenConversation<'_>,
     context: &Context,

@@ -160,6 +160,7 @@ impl ServerSession<'_> {
 
     /// Answers waiting calls until no call is left. Drops them if no process reads the answers.
     fn answer_waiting_calls(&self) {
+        // The result of the last answer, which the loop shares with the other workers.
         let mut is_stdout_closed = false;
         loop {
             let mut calls = self.lock_calls();

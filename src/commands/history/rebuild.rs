@@ -119,8 +119,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    /// Returns the size limit of `history.jsonl` in Codex's configuration. `None` if it has no limit; if it is invalid,
-    /// `None` after a warning.
+    /// Returns the size limit of `history.jsonl` in Codex's configuration, if it has one and the options do not ignore
+    /// it. An invalid limit counts as none, after a warning.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
@@ -256,8 +256,7 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     .hint("confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"))
 }
 
-/// Reads the rows of Codex's database. Returns `None` if there is no database; if it cannot be read, `None` after a
-/// warning.
+/// Reads the rows of Codex's database, if there is one. A database that cannot be read counts as none, after a warning.
 fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {

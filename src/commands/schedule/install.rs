@@ -147,7 +147,7 @@ impl InstallArgs {
         })
     }
 
-    /// Returns the time of `--daily`, else the interval of `--every` or the default interval of the job.
+    /// Returns the time of `--daily` or the interval of `--every`. Without both, returns the default interval.
     fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
             let time_of_day = time_format::parse_wall_time(text)

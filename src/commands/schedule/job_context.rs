@@ -39,8 +39,8 @@ pub(super) fn build_job_context(
     })
 }
 
-/// Returns the path of this program: its entry on `PATH` if it has one, otherwise its real path. An upgrade replaces the
-/// real file but keeps the entry.
+/// Returns the path of this program: its entry on `PATH` if it has one, otherwise its real path. An upgrade replaces
+/// the real file but keeps the entry.
 fn find_this_program(context: &Context) -> Result<PathBuf> {
     // The scheduler does not have the PATH of a shell, so a name would not be enough.
     let exe = std::env::current_exe()

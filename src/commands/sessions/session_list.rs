@@ -334,8 +334,8 @@ fn add_remote_conversations(
 
             match position.map(|position| &mut entries[position]) {
                 Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
-                // This machine has an older version. Of several machines with newer ones, the row names the one with the
-                // newest.
+                // This machine has an older version. Of several machines with newer ones, the row names the one with
+                // the newest.
                 Some(listed_entry) if listed_entry.machine.is_none() => {
                     let newest_ms = newest_remote_ms.entry(id).or_default();
                     if remote_entry.updated_ms > *newest_ms {

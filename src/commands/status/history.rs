@@ -26,7 +26,7 @@ const COLUMNS: [Column; 5] = [
     Column::new("CHANGE").rank(2),
 ];
 
-/// Shows the history of the account that `name` names, else of the live one.
+/// Shows the history of the account `name`. Without a name, shows the live account.
 ///
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.

@@ -119,8 +119,8 @@ impl TrashArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a named conversation. Prints
-    /// which conversations filters leave out because of a fork.
+    /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a named conversation. Without
+    /// names, prints the conversations that stay because a fork needs them.
     fn check_selection(&self, selection: &TrashSelection, context: &Context) -> Result<()> {
         check_names_resolved(&selection.names)?;
         if self.sessions.is_empty() {
@@ -313,8 +313,8 @@ pub(super) fn select_conversations(
 /// home lacks, and those that a conversation in their home continues.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for (entry, incomplete_rollout) in trash::take_more_complete(context.manager_home(), entries)? {
-        // The warning does not suggest `storage undelete`. It refuses the entry while the home has the conversation, and
-        // once the conversation is trashed again, it brings back the newer entry.
+        // The warning does not suggest `storage undelete`. It refuses the entry while the home has the conversation,
+        // and once the conversation is trashed again, it brings back the newer entry.
         let folder = entry.folder.display();
         let message = match incomplete_rollout {
             Ok(path) => format!(

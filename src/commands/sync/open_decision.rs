@@ -150,8 +150,8 @@ pub(super) fn join_names(choices: &[KeepChoice]) -> String {
     names.join(", ")
 }
 
-/// Finds a decision by the path of its file, by the name or digest of its conflict copy, or else by the id or title of
-/// its conversation.
+/// Finds a decision by the path of its file, or by the name or digest of its conflict copy. If none matches, searches
+/// by the id or title of the conversation.
 ///
 /// # Errors
 /// No decision matches, or several.

@@ -95,8 +95,8 @@ impl UsagePageSource<'_> {
         page + &format_page_end("")
     }
 
-    /// Appends the table of the report. Periods begin with the newest; without `--since` and `--until`, only the last
-    /// [`MAX_PERIODS`] are shown.
+    /// Appends the table of the report. Periods begin with the newest. Without `--since` and `--until`, shows only the
+    /// last [`MAX_PERIODS`].
     fn push_table(&self, page: &mut String) {
         let kind = self.by.row_kind();
         let mut rows: Vec<_> = self.report.rows.iter().collect();

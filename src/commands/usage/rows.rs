@@ -28,8 +28,8 @@ use std::ops::Range;
 /// The name of the row for usage without a known project, account, conversation or machine.
 const UNKNOWN: &str = "unknown";
 
-/// The number of low bits of a conversation number that are the number in the index of its machine. The bits above them
-/// are the position of the machine in [`SelectedUsage::machines`].
+/// A conversation number has two parts: this many low bits are the number in the index of its machine, and the bits
+/// above are the position of the machine in [`SelectedUsage::machines`].
 const NUMBER_BITS: u32 = 40;
 
 /// The names of a row. The serialized fields are a part of the row in JSON.

@@ -34,7 +34,7 @@ pub(super) struct PartView {
 }
 
 impl PartView {
-    /// Returns the short id and the title of a conversation, else the key.
+    /// Returns the short id and the title of a conversation. Other parts have only the key.
     pub(super) fn display_name(&self) -> String {
         match &self.title {
             Some(title) => format!("{} {title}", short_id(&self.key)),
@@ -152,7 +152,7 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window that contains `at`; without a time, of the newest known window. `None` if no window
+    /// Reads the use of the window that contains `at`. Without `at`, reads the newest known window; `None` if no window
     /// is known.
     ///
     /// # Errors
@@ -209,7 +209,7 @@ impl WindowUse {
 }
 
 /// Returns the observations of an account's weekly windows, from its conversations and from queries, in the order of
-/// time. With `at`, they are those within a week of it; without, those of the last two weeks.
+/// time. With `at`, they are at most a week away from it. Without `at`, they are of the last two weeks.
 fn read_quotas_around(
     at: Option<DateTime<Utc>>,
     store: &IndexStore,
