@@ -233,8 +233,9 @@ fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home())?;
     let lost = record.losses.iter().filter(|loss| loss.home == home);
+    let no_end = None;
     let subjects: std::collections::BTreeMap<_, _> = lost
-        .map(|loss| (format!("losses {}", loss.session_id), None))
+        .map(|loss| (format!("losses {}", loss.session_id), no_end))
         .collect();
 
     let count = pluralize(subjects.len(), "conversation");

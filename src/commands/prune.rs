@@ -95,7 +95,8 @@ impl PruneArgs {
             let archives: Vec<_> = archives.collect();
             trash::move_to_trash(manager_home, &archives, &context.now(), &lock)?;
             drop(lock);
-            is_inventory_updated = refresh_inventory(context, &[]);
+            let restored = &[];
+            is_inventory_updated = refresh_inventory(context, restored);
         }
 
         self.show_outcome(plan.drop.len(), moved_bytes, context)?;

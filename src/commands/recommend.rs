@@ -108,7 +108,8 @@ impl RecommendArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(template) = template else {
-            return self.recommend(None, context);
+            let no_template = None;
+            return self.recommend(no_template, context);
         };
         // A home on a network disk may hang, and the shell would show no prompt.
         signals::end_process_after(PROMPT_TIMEOUT_SECONDS);

@@ -199,7 +199,8 @@ impl BackupArgs {
                     "the previous archive is damaged ({detail}); every file is read instead: {}",
                     archive.display()
                 ));
-                Ok((capture_with(None)?, None))
+                let not_reusable = None;
+                Ok((capture_with(not_reusable)?, None))
             }
             captured => {
                 let captured = captured?;

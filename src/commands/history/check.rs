@@ -199,7 +199,8 @@ impl FindingList<'_> {
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
             let folder = self.format_folder(Path::new(&stale.recorded));
-            self.format_with_detail(&stale.id, None, &format!("in {folder}"))
+            let unknown_title = None;
+            self.format_with_detail(&stale.id, unknown_title, &format!("in {folder}"))
         });
 
         let heading = "named only in session_index.jsonl";
@@ -248,7 +249,8 @@ impl FindingList<'_> {
             let path = self.format_path(path);
             format!("\n    {}", path.replace(&id, "…"))
         });
-        let name = self.format_conversation(&duplicate.id, None);
+        let unknown_title = None;
+        let name = self.format_conversation(&duplicate.id, unknown_title);
         format!("{name}{}", paths.collect::<String>())
     }
 
@@ -270,7 +272,8 @@ impl FindingList<'_> {
         self.print_group(Style::Dim, heading, hidden, |conversation| {
             let label = labels.get(&conversation.account_id).cloned();
             let label = label.unwrap_or_else(|| printable(&conversation.account_id));
-            self.format_with_detail(&conversation.id, None, &label)
+            let unknown_title = None;
+            self.format_with_detail(&conversation.id, unknown_title, &label)
         });
     }
 

@@ -40,9 +40,8 @@ impl ScheduleShowArgs {
         // If Codex is not found, the jobs are still shown, but a job with a path of Codex counts as out of date.
         let codex_bin = find_configured_codex(context).unwrap_or_default();
         let job_context = build_job_context(context, Scheduler::of_this_build(), codex_bin)?;
-        let jobs = self
-            .job
-            .map_or(JobKind::value_variants().to_vec(), |job| vec![job]);
+        let all_jobs = || JobKind::value_variants().to_vec();
+        let jobs = self.job.map_or_else(all_jobs, |job| vec![job]);
 
         let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);

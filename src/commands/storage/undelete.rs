@@ -70,9 +70,8 @@ impl UndeleteArgs {
         let would_be_text = would_be(self.dry_run);
         print_items(context, &items);
         let conversations = pluralize(restored_count, "conversation");
-        context
-            .ui
-            .line(format_args!("{conversations} {would_be_text}brought back"));
+        let ui = &context.ui;
+        ui.line(format_args!("{conversations} {would_be_text}brought back"));
         print_json(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }

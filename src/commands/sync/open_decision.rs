@@ -159,14 +159,11 @@ pub(super) fn find_decision<'a>(
     name: &str,
     decisions: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision> {
-    let is_named = |decision: &OpenDecision| match &decision.subject {
+    let is_named = |decision: &&OpenDecision| match &decision.subject {
         DecisionSubject::ConflictCopy(copy, _) if copy.digest_prefix() == name => true,
         _ => decision.path_or_name() == name,
     };
-    let mut matching: Vec<&OpenDecision> = decisions
-        .iter()
-        .filter(|decision| is_named(decision))
-        .collect();
+    let mut matching: Vec<_> = decisions.iter().filter(is_named).collect();
 
     if matching.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
