@@ -93,8 +93,8 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the ids of the replicas of the selected machines. The name of a machine is the one in its newest snapshot.
-    /// Without a name, selects all machines.
+    /// Returns the ids of the replicas of the selected machines. The name of a machine is that in its newest
+    /// snapshot. Without a name, selects all machines.
     ///
     /// # Errors
     /// No machine has this name or an id that begins with it, several have, or the machine is this one.
