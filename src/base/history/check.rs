@@ -286,7 +286,7 @@ impl CheckReport {
             (row, path)
         });
         let read = |path: &Path| row::read_texts(home, path);
-        // A damaged rollout is in the report already.
+        // Dropped, because the report has the damaged rollouts already.
         let mut unread = Vec::new();
         for_each_file(rollouts, &mut unread, read, |row, texts| {
             row.preview = texts.preview.clone().unwrap_or_default();
@@ -367,24 +367,26 @@ impl CheckInput<'_> {
         path_below_link.unwrap_or_else(|| recorded.to_path_buf())
     }
 
-    /// Returns the position of `recorded`, the path in a row, among `files`, the rollouts of the conversation. `None`
-    /// if the path is not there, or if the row is out of date because of a rewind.
+    /// Returns the index of the rollout at `recorded`, the path in a row. `files` are the rollouts of the conversation.
+    /// `None` if none of them is there, or if a later rewind began another rollout.
     fn find_position(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(self.home)
                 || recorded == c.file.plain_path(self.real_home)
         };
-        // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
+        let index = files.iter().position(is_recorded)?;
+        // Codex continues the rollout that the last rewind began, and `Conversations::sort` puts it first. A row that
+        // names another rollout is out of date.
         let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
-        let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
-        files.iter().position(is_recorded).filter(is_current)
+        let is_outdated = last_rewind.is_some() && files[index].rewind_id() != last_rewind;
+        (!is_outdated).then_some(index)
     }
 }
 
 /// Differences found in the rows read so far.
 struct Differences {
-    /// One element for each rollout, used only for the first rollout of each conversation. `None` if the conversation
-    /// has no row, else the position of the rollout in the row among the rollouts of the conversation.
+    /// The rollout that Codex uses, as an index among the rollouts of its conversation. `None` if the conversation has
+    /// no row. Has one element per rollout, of which only that of the first rollout of each conversation is used.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
     /// The last error of reading a line of the name index; the check fails with it.
@@ -455,10 +457,11 @@ impl Differences {
             });
         }
 
-        let check = input.readability.as_ref();
-        self.report
-            .unreadable
-            .extend(check.and_then(|check| check.find_problem(row, rollout)));
+        if let Some(check) = &input.readability
+            && let Some(problem) = check.find_problem(row, rollout)
+        {
+            self.report.unreadable.push(problem);
+        }
 
         match find_lost_name(row, input.index, &id) {
             Ok(None) => {}
@@ -486,10 +489,10 @@ impl Differences {
             .sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
 
-        let mut start = 0;
+        let mut first_rollout = 0;
         for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
-            let rollout_of_row = self.rollout_of_row[start];
-            start += files.len();
+            let rollout_of_row = self.rollout_of_row[first_rollout];
+            first_rollout += files.len();
             report.on_disk += 1;
             let used_index = rollout_of_row.unwrap_or(0);
             let used_rollout = &files[used_index];
@@ -503,8 +506,8 @@ impl Differences {
             }
 
             if has_duplicates(files) {
-                let others = files.iter().enumerate().filter(|(i, _)| *i != used_index);
-                let ordered = [used_rollout].into_iter().chain(others.map(|(_, c)| c));
+                let (before, after) = (&files[..used_index], &files[used_index + 1..]);
+                let ordered = [used_rollout].into_iter().chain(before).chain(after);
                 let paths = ordered.clone().map(|c| c.file.path(input.home));
                 let compressed_copies = ordered.filter_map(|c| c.file.compressed_copy(input.home));
                 report.duplicates.push(DuplicateRollouts {

@@ -94,7 +94,9 @@ pub fn visit_rollouts(
                     visit(entry, path, top_folder == ARCHIVED_SESSIONS);
                 }
             });
-            errors.extend(visited.at("list", home.join(&folder)).err());
+            if let Err(error) = visited.at("list", home.join(&folder)) {
+                errors.push(error);
+            }
         }
     }
 
@@ -131,7 +133,8 @@ fn list_rollouts(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
         });
     });
 
-    // By bytes: a comparison of paths splits both into their components each time.
+    // By the paths without `.zst`, plain before compressed. As bytes, because a comparison of paths splits both into
+    // their components each time.
     files.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
         let plain_len = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();

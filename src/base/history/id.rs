@@ -48,13 +48,14 @@ impl PartialOrd for ConversationId {
 
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = match &self.0 {
+        let number = match &self.0 {
             Id::Other(text) => return f.pad(text),
             Id::Uuid(bytes) => u128::from_be_bytes(*bytes),
         };
-        let part = |shift: u32| bytes >> shift & 0xffff;
-        let (first, last) = (bytes >> 96, bytes & 0xffff_ffff_ffff);
-        let (a, b, c) = (part(80), part(64), part(48));
+        // The five groups of a UUID have 32, 16, 16, 16 and 48 bits.
+        let group = |shift: u32| number >> shift & 0xffff;
+        let (first, last) = (number >> 96, number & 0xffff_ffff_ffff);
+        let (a, b, c) = (group(80), group(64), group(48));
         f.pad(&format!("{first:08x}-{a:04x}-{b:04x}-{c:04x}-{last:012x}"))
     }
 }

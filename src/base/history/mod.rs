@@ -171,7 +171,7 @@ fn for_each_file_in_batches<K: Send, T: Send>(
     let mut files = files.take_while(|_| !is_interrupted());
     let batches = std::iter::from_fn(|| {
         let batch: Vec<_> = files.by_ref().take(batch_size).collect();
-        Some(batch).filter(|batch| !batch.is_empty())
+        (!batch.is_empty()).then_some(batch)
     });
 
     let read_one = |(key, path): (K, PathBuf)| (key, read(&path), path);

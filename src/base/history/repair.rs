@@ -45,8 +45,8 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 ///
 /// # Errors
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. The state database
-/// is then unchanged and no snapshot remains, with two exceptions: the snapshot stays if the commit
-/// failed, or if the rows were changed and the projections were not ([`HistoryError::Unprojected`]).
+/// is then unchanged, and no snapshot remains. But if the commit failed, the rows may be changed, and in
+/// [`HistoryError::Unprojected`] they are. The snapshot then remains.
 pub fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -127,7 +127,7 @@ fn finish_projections(
     }
 }
 
-/// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
+/// Deletes the projections of rollouts that became shorter, then adds the projections that Codex has created.
 fn change_projections(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
@@ -161,9 +161,9 @@ fn add_projections(
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the newest rollout of each of these threads continues, and the same for each thread that
-/// continues one of these. Returns none for a thread if Codex has projected all of these rollouts, or one of them is
-/// missing or unreadable. `thread_ids` are in lower case.
+/// Returns the bases of these threads, and of the threads that continue them: all rollouts that the newest rollout of a
+/// thread continues. Leaves out a thread if Codex has projected all its bases, or if one is missing or unreadable.
+/// `thread_ids` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     thread_ids: &BTreeSet<String>,
@@ -176,6 +176,7 @@ pub fn find_unprojected_rollouts(
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
 
+    // `None` if an id has no time. Every rollout may then continue that thread.
     let oldest_ms = thread_ids.iter().map(|id| uuid_time_ms(id)).min().flatten();
     let continues_thread = |id: &str, path: &Path| {
         let chain = ThreadChain::read(context.home, id, path);
@@ -262,7 +263,7 @@ fn build_rows<'a>(
     });
 
     let read = |path: &Path| {
-        // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
+        // Not as `NotFound`, which `for_each_file` ignores: a rollout that vanished after the plan is reported.
         let modified = path.metadata().map_err(io::Error::other)?.modified()?;
         let since_epoch = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
@@ -351,7 +352,7 @@ fn recreate_database(
     })?;
 
     let folder = threads::find_state_folder(context.home, context.env);
-    // The check finds unprojected rollouts only for conversations that have a row.
+    // The plan lacks these rollouts, because the check finds them only for conversations that have a row.
     let rollouts = plan.conversations.iter();
     let ids = rollouts.map(|rollout| rollout.id.to_string()).collect();
     plan.unprojected = find_unprojected_rollouts(context, &ids);
@@ -374,11 +375,11 @@ fn recreate_database(
         copied_files.extend(projection_paths(context, plan));
     }
 
-    let reason = SnapshotReason::Repair;
-    let snapshot =
-        exchange_after_snapshot(context, reason, copied_files, None, now, |exchange, _| {
-            install_database(exchange, &scratch.database, &target, context)
-        })?;
+    let (reason, repaired) = (SnapshotReason::Repair, None);
+    let install = |exchange: FileExchange, _: &RepairSnapshot| {
+        install_database(exchange, &scratch.database, &target, context)
+    };
+    let snapshot = exchange_after_snapshot(context, reason, copied_files, repaired, now, install)?;
     finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
@@ -464,8 +465,8 @@ impl LaterRows {
         let old_rows = old_rows.ok()??;
         let later_rows = threads::fold_rows(database, Self::default, |later, row| {
             let old_row = old_rows.get(&row.id);
-            // The repair sets the time of a row that it adds to the mtime of the rollout.
-            let updated_ms = row.updated_ms.filter(|_| old_row.is_some());
+            // Only of an old row, because the repair sets the time of a row that it adds to the mtime of the rollout.
+            let updated_ms = old_row.and(row.updated_ms);
             let has_later_time = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
             if has_later_time || repaired.is_some_and(|values| is_changed(&row, old_row, values)) {
                 let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
@@ -504,8 +505,8 @@ impl LaterRows {
     }
 }
 
-/// Returns true if the path, mode or name of the row is neither in `old_row`, the row in the snapshot, nor from the
-/// repair. The times do not show such a change: they stay when Codex archives, migrates or renames a conversation.
+/// Returns true if the row has a path, mode or name that is neither in `old_row`, its state in the snapshot, nor in
+/// `repaired`. The times show no such change: they stay when Codex archives, migrates or renames a conversation.
 fn is_changed(row: &ThreadRow, old_row: Option<&[String; 3]>, repaired: &RepairedValues) -> bool {
     let repaired_values = repaired.get(&row.id).into_iter().flatten();
     let old_values = old_row.into_iter().flatten();

@@ -222,10 +222,10 @@ impl RepairPlan {
                 RepairAction::AddRow => Some(LEGACY),
                 RepairAction::Preview | RepairAction::Turns | RepairAction::Database => continue,
             };
+            let known_values = [change.from.as_deref(), Some(&*change.to), mode];
+            let known_values = known_values.into_iter().flatten().map(str::to_owned);
             let row_values = values.entry(change.row_id()).or_default();
-            row_values.extend(change.from.clone());
-            row_values.push(change.to.clone());
-            row_values.extend(mode.map(str::to_owned));
+            row_values.extend(known_values);
         }
         values
     }
@@ -323,9 +323,11 @@ fn find_given_names(
         let texts = &scan.turn.texts;
         let own_texts = [&scan.title, &texts.first_message, &texts.preview];
         let own_texts = own_texts.into_iter().filter_map(Option::as_deref);
-        let name = line.map(|line| line.thread_name);
-        let given_name = name.filter(|name| is_given_name(name, id, own_texts));
-        names.extend(given_name.map(|name| (id.clone(), name)));
+        if let Some(line) = line
+            && is_given_name(&line.thread_name, id, own_texts)
+        {
+            names.insert(id.clone(), line.thread_name);
+        }
         Ok(())
     })?;
 

@@ -37,6 +37,7 @@ pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> 
 
 fn read_preview_of_original(home: &Path, fork: &Path) -> io::Result<Option<String>> {
     let chain = read_chain(home, fork).unwrap_or_default();
+    // The last part is the fork itself.
     let originals = chain.parts.iter().rev().skip(1);
     for rollout in originals.flat_map(|part| &part.slices) {
         let preview = match scan_rollout(&rollout.path) {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
 ///
 /// A held writer lock is not enough, because the daemon of Codex 0.169 also keeps the locks of conversations that wait
-/// for the user. A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn;
-/// or if it has no rollout, which Codex 0.171 creates with the first prompt.
+/// for the user. A conversation waits if the daemon has its rollout open and the last turn in it has ended. It also
+/// waits if it has no rollout yet: Codex 0.171 creates the rollout with the first prompt.
 pub fn find_busy_conversations(home: &Path) -> Vec<String> {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();

@@ -168,9 +168,9 @@ impl RepairSnapshots {
     }
 }
 
-/// Restores a snapshot and records in it that it was restored, or changes nothing. Applies the saved `-wal` or
-/// rollback journal to its database, because a log beside a database that it does not belong to would damage the
-/// database. Calls `adapt_staged` with the path of each file and its staged copy.
+/// Restores a snapshot and records in it that it was restored, or changes nothing. Applies a saved `-wal` or rollback
+/// journal to its database instead of restoring it, because a log would damage a database to which it does not belong.
+/// Calls `adapt_staged` with the path of each restored file and its staged copy.
 pub(super) fn restore(
     snapshot: &mut RepairSnapshot,
     adapt_staged: &dyn Fn(&Path, &Path) -> Result<(), HistoryError>,
@@ -193,6 +193,7 @@ pub(super) fn restore(
                     adapt_staged(&file.path, staged)
                 })?;
             }
+            // The file did not exist, or is a sidecar: `stage_file` applies logs to their database.
             _ => exchange.add_removal(&file.path)?,
         }
     }
@@ -274,10 +275,11 @@ pub fn find_snapshot(
 
     candidates.retain(|snapshot| {
         let document = &snapshot.document;
-        let can_be_undone =
-            document.reason == SnapshotReason::Repair && document.undone_at.is_none();
         document.codex_home == codex_home
-            && name.map_or(can_be_undone, |name| snapshot.name() == name)
+            && match name {
+                Some(name) => snapshot.name() == name,
+                None => document.reason == SnapshotReason::Repair && document.undone_at.is_none(),
+            }
     });
 
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.

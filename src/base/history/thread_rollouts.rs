@@ -146,7 +146,9 @@ impl RewoundThreads {
 
         // A thread that was not rewound has no entry, so its first rollout is left out.
         for (id, rollouts) in &mut threads {
-            rollouts.extend(first_rollouts.remove(id).map(|file| file.path(home)));
+            if let Some(first_rollout) = first_rollouts.remove(id) {
+                rollouts.push(first_rollout.path(home));
+            }
             rollouts.sort_by_key(|path| OrderedRolloutId::parse_name(path));
             rollouts.dedup_by_key(|path| parse_rollout_id(path));
         }
@@ -166,6 +168,7 @@ impl RewoundThreads {
             })
             .collect();
 
+        // Codex shows something of the rollouts that `newest` continues, so these get another end.
         let mut newer = newest.to_path_buf();
         // Bounded, because damaged rollouts may continue each other in a circle.
         for _ in 0..earlier.len() {
@@ -266,9 +269,11 @@ const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 /// milliseconds since 1970. It then continues no rollout that was created at `first_ms` or later, and need not be read.
 /// Returns true if a time is unknown.
 pub fn may_continue(path: &Path, first_ms: Option<i64>) -> bool {
-    let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
-    let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
-    !ms.zip(first_ms).is_some_and(is_older)
+    let created_ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
+    match (created_ms, first_ms) {
+        (Some(created_ms), Some(first_ms)) => created_ms >= first_ms - MAX_CLOCK_ERROR_MS,
+        _ => true,
+    }
 }
 
 /// Returns the day folders of all dates that a time in the range has in any time zone.

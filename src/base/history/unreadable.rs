@@ -145,7 +145,8 @@ impl<'a> ReadabilityCheck<'a> {
         let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
         let count_turns_of =
             |base: &ContinuedRollout| count_turns_in(&base.path, Some(base.cut.offset));
-        let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
+        let end_of_leaf = None;
+        let leaf_turns = count_turns_in(&leaf.file.path(self.home), end_of_leaf);
         let turns_of_bases: Vec<_> = bases.iter().map(count_turns_of).collect();
         let base_turns: usize = turns_of_bases.iter().sum();
 
@@ -259,8 +260,8 @@ fn follow_bases(
         let is_projected = projections.reach(&cut);
         let has_lines = |path: &Path| {
             // Decompression up to the cut takes long, so it is done only for a rollout that Codex has to project.
-            let is_checked = is_plain(path) || !is_projected;
-            !is_checked || rollout::ends_line_at(path, cut.offset).unwrap_or(true)
+            let skips_check = is_projected && !is_plain(path);
+            skips_check || rollout::ends_line_at(path, cut.offset).unwrap_or(true)
         };
         let Some((path, base)) = find_base(&cut).filter(|(path, _)| has_lines(path)) else {
             let missing = Some(cut);
@@ -307,8 +308,8 @@ pub fn delete_unfitting_projections(
     staged::delete_projections(database, &ids)
 }
 
-/// Returns the rollouts that `leaf` continues, newest first. Empty if Codex has projected all of them. Also empty if one
-/// of them is missing: Codex then cannot open the conversation, or shows it without some turns.
+/// Returns the rollouts that `leaf` continues, newest first. Empty if Codex has projected all of them, or if one of
+/// them is missing: Codex then cannot open the conversation, or shows it without some turns.
 pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,

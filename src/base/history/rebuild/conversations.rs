@@ -56,8 +56,8 @@ pub(super) struct RebuildConversation {
     pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
-    /// False if the limit leaves the conversation out.
-    pub(super) is_restored: bool,
+    /// True if the limit leaves the conversation out.
+    pub(super) is_beyond_limit: bool,
     /// The title from the rollout, if the row has none.
     pub(super) title: Option<String>,
     /// True if the name in the index equals the title derived from the rollout, so the user did not
@@ -73,7 +73,7 @@ impl RebuildConversation {
             files: Vec::new(),
             created: None,
             updated: None,
-            is_restored: true,
+            is_beyond_limit: false,
             title: None,
             is_index_derived: false,
         }
@@ -170,8 +170,9 @@ pub(super) fn gather_conversations(
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in files.extract_if(.., |file| file.is_archived) {
         let name = RolloutName::parse(&file.relative);
-        let id = name.and_then(|name| name.id().map(ConversationId::of));
-        set.excluded_ids.extend(id);
+        if let Some(id) = name.as_ref().and_then(RolloutName::id) {
+            set.excluded_ids.insert(ConversationId::of(id));
+        }
     }
 
     // Without unarchived rows, the rollouts are the only source.

@@ -28,7 +28,7 @@ impl IndexLines {
     ) -> Result<Self, HistoryError> {
         let mut lines = Self::default();
         for conversation in &set.conversations {
-            if conversation.is_restored {
+            if !conversation.is_beyond_limit {
                 lines.add_restored(conversation, index)?;
             } else if let Some((name, time)) = find_name_to_keep(conversation) {
                 lines.keep_name(&conversation.id, time, name);
@@ -38,7 +38,7 @@ impl IndexLines {
         for id in index.ids() {
             let conversation = set.find(id);
             // The loop above has handled these conversations.
-            if conversation.is_some_and(|c| c.is_restored || find_name_to_keep(c).is_some()) {
+            if conversation.is_some_and(|c| !c.is_beyond_limit || find_name_to_keep(c).is_some()) {
                 continue;
             }
 
@@ -101,7 +101,9 @@ impl IndexLines {
 
         for record in self.lines {
             let is_taken = !record.is_given && self.given_names.contains(&record.name);
-            titles_taken += usize::from(is_taken);
+            if is_taken {
+                titles_taken += 1;
+            }
 
             let Reverse(id) = record.id;
             file.push(&IndexEntry {

@@ -56,7 +56,7 @@ pub fn plan(
     };
     let bad_lines = add_rollout_contents(home, &mut set, &mut contents, &mut skipped, progress)?;
 
-    let restored = set.conversations.iter().filter(|c| c.is_restored);
+    let restored = set.conversations.iter().filter(|c| !c.is_beyond_limit);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let refreshed = restored.filter(|c| c.updated.is_some());
 

@@ -56,19 +56,21 @@ impl Prompts {
 
             let id = ConversationId::of(&line.session_id);
             match set.find(&id) {
-                Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
+                Some(conversation) if conversation.is_beyond_limit => counts.beyond_limit += 1,
                 _ => {
                     counts.dropped += 1;
-                    counts.unrecorded += usize::from(set.has_rollout_or_archived_row(&id));
+                    if set.has_rollout_or_archived_row(&id) {
+                        counts.unrecorded += 1;
+                    }
                 }
             }
         })?;
         Ok(bad_lines)
     }
 
-    /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
-    /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
-    /// remain. Returns the number of lines that it removed.
+    /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text exceeds `max_bytes`,
+    /// removes the oldest lines until four fifths of the limit or a single line remains. Returns the number of lines
+    /// that it trimmed.
     pub(super) fn write(
         mut self,
         file: &mut PlannedHistoryFile,

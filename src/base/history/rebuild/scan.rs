@@ -34,7 +34,7 @@ pub(super) fn apply_limit(
     });
 
     for place in &newest_first[max..] {
-        conversations[*place].is_restored = false;
+        conversations[*place].is_beyond_limit = true;
     }
 
     Ok(conversations.len() - max)
@@ -110,8 +110,8 @@ pub(super) fn add_rollout_contents(
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     let (mut read_whole, mut read_ends_only) = (Vec::new(), Vec::new());
-    let restored = set.conversations.iter().enumerate();
-    for (place, conversation) in restored.filter(|(_, c)| c.is_restored) {
+    let conversations = set.conversations.iter().enumerate();
+    for (place, conversation) in conversations.filter(|(_, c)| !c.is_beyond_limit) {
         if contents.prompts.is_some() || conversation.row_title().is_none() {
             read_whole.push(place);
         } else {

@@ -24,10 +24,9 @@ pub fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
 
 /// Like [`find_recorded_rollout`], without reading the file.
 pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
-    recorded_forms(recorded).into_iter().find_map(|path| {
-        let is_rollout = RolloutName::parse(&path).is_some() && path.is_file();
-        is_rollout.then(|| resolve_in_session_folders(home, &path))?
-    })
+    let is_rollout = |path: &PathBuf| RolloutName::parse(path).is_some() && path.is_file();
+    let mut paths = recorded_forms(recorded).into_iter().filter(is_rollout);
+    paths.find_map(|path| resolve_in_session_folders(home, &path))
 }
 
 /// Returns the rollout at a path that Codex recorded, if the metadata of its conversation can be read. Unlike the other

@@ -110,8 +110,8 @@ fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Resul
 
 /// Returns the title from the first lines of a rollout; `None` if they have no message of the user or cannot be read.
 pub fn read_title(path: &Path) -> Option<String> {
-    let is_done = |_: &Scanner| false;
-    scan_head(open(path).ok()?, is_done).ok()?.title
+    let never_done = |_: &Scanner| false;
+    scan_head(open(path).ok()?, never_done).ok()?.title
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
@@ -165,9 +165,10 @@ struct Numbered {
 fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
     let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {
-        if let JsonlLine::Whole(line) = line {
-            last_ordinal = serde_json::from_slice::<Numbered>(line)
-                .map_or(last_ordinal, |line| Some(line.ordinal));
+        if let JsonlLine::Whole(line) = line
+            && let Ok(numbered) = serde_json::from_slice::<Numbered>(line)
+        {
+            last_ordinal = Some(numbered.ordinal);
         }
     }
     Ok(last_ordinal)
