@@ -100,10 +100,9 @@ pub fn read_messages(path: &Path) -> io::Result<Vec<Message>> {
             Err(e) => return Err(e),
         };
 
-        let role_letter = if message.role == Role::User {
-            b'u'
-        } else {
-            b'a'
+        let role_letter = match message.role {
+            Role::User => b'u',
+            _ => b'a',
         };
 
         messages.push(Message {
@@ -137,18 +136,18 @@ impl MessageCounts {
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
             let dated = (message.digest, message.millis_or_zero());
-            let is_counted = decrement(&mut unmatched.by_digest_and_time, &dated)
-                && decrement(&mut unmatched.by_digest, &message.digest);
+            let is_counted = remove_one(&mut unmatched.by_digest_and_time, &dated)
+                && remove_one(&mut unmatched.by_digest, &message.digest);
             !is_counted
         });
         // A migration may change the time of a message, so a message at another time is not missing.
-        missing.retain(|message| !decrement(&mut unmatched.by_digest, &message.digest));
+        missing.retain(|message| !remove_one(&mut unmatched.by_digest, &message.digest));
         missing
     }
 }
 
-/// Decrements the count of `key`. Returns false if the count is already zero.
-fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
+/// Removes one occurrence of `key` from the counts. Returns false if there is none.
+fn remove_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
     let count = counts.get_mut(key).filter(|count| **count > 0);
     count.map(|count| *count -= 1).is_some()
 }
@@ -242,9 +241,8 @@ pub enum RewrittenVersion {
 }
 
 /// Returns the version into which Codex rewrote the other version: a paginated rollout that begins with all messages of
-/// the other version, at the same times. Returns `None` if a paginated version lacks a message of the other version, if
-/// the versions have no common message, if neither version is paginated, or if one of them belongs to a subagent or has
-/// no first line with metadata.
+/// the other version, at the same times. Returns `None` if neither version is like this, if the versions have no common
+/// message, or if one of them belongs to a subagent or has no metadata.
 pub fn find_rewritten_version(first: &Path, second: &Path) -> io::Result<Option<RewrittenVersion>> {
     use RewrittenVersion::{Both, First, Second};
 

@@ -91,18 +91,16 @@ impl EventReader {
                 return Ok(Some(event));
             }
 
-            let next_line = self.lines.next_line()?;
             // The next rollout continues this one from the end of the slice, so Codex hides the lines after that end.
-            let line_in_slice =
-                next_line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
-            if let Some(line) = line_in_slice {
+            if let Some(line) = self.lines.next_line()?
+                && self.slice_end.is_none_or(|end| line.offset < end)
+            {
                 let mut ranges = self.rolled_back_ranges.iter();
                 let is_rolled_back = ranges.any(|range| range.contains(&line.offset));
                 self.queue
                     .add_line(line, is_rolled_back, &mut self.left_out);
                 continue;
             }
-
             if self.lines.is_cut {
                 self.left_out.add_cut(&self.path);
             }
@@ -137,7 +135,9 @@ impl LineEvents {
         let mut kinds = items.items.iter().map(|item| &item.kind);
         let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);
         for event in self.state.convert_line(items, offset).into_iter().flatten() {
-            is_before_message &= !matches!(event.kind, EventKind::User(_));
+            if let EventKind::User(_) = event.kind {
+                is_before_message = false;
+            }
             self.add_event(event, is_rolled_back);
         }
 
@@ -239,7 +239,9 @@ fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> 
             // After a rollback, `event.turn` is the number of turns that are left.
             let turns = event.turn as usize;
             if let EventKind::RolledBack(_) = event.kind {
-                ranges.extend(turn_starts.get(turns).map(|start| *start..offset));
+                if let Some(first_removed) = turn_starts.get(turns) {
+                    ranges.push(*first_removed..offset);
+                }
                 turn_starts.truncate(turns);
             } else if turns > turn_starts.len() {
                 turn_starts.push(offset);

@@ -114,8 +114,8 @@ pub fn read_entries(
 }
 
 /// Returns the entries of the last turn that has entries. Reads only the last [`MAX_TAIL_BYTES`] of a plain
-/// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
-/// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
+/// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout cannot be read from its
+/// end, so the turn is the last one in its first [`MAX_TAIL_BYTES`].
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
@@ -129,19 +129,21 @@ pub fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries: Vec<TranscriptEntry> = Vec::new();
-    // The turn after a rollback gets the number of a removed turn, so the numbers do not show that it is another turn.
-    let mut is_rolled_back = false;
+    // True from a rollback to the next entry. That entry begins another turn, even if the turn has the same number as
+    // the entries before: Codex reuses the numbers of removed turns.
+    let mut is_after_rollback = false;
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
 
-        is_rolled_back |= matches!(event.kind, EventKind::RolledBack(_));
-        if let Some(entry) = to_entry(event) {
-            let earlier_turn = entries.last().map(|last| last.turn);
-            if is_rolled_back || earlier_turn.is_some_and(|turn| turn != entry.turn) {
+        if let EventKind::RolledBack(_) = event.kind {
+            is_after_rollback = true;
+        } else if let Some(entry) = to_entry(event) {
+            let has_new_number = entries.last().is_some_and(|last| last.turn != entry.turn);
+            if is_after_rollback || has_new_number {
                 entries.clear();
-                is_rolled_back = false;
+                is_after_rollback = false;
             }
             entries.push(entry);
         }

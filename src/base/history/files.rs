@@ -94,9 +94,7 @@ pub fn visit_rollouts(
                     visit(entry, path, top_folder == ARCHIVED_SESSIONS);
                 }
             });
-            if let Err(error) = visited.at("list", home.join(&folder)) {
-                errors.push(error);
-            }
+            errors.extend(visited.at("list", home.join(&folder)).err());
         }
     }
 

@@ -118,13 +118,11 @@ fn finish_projections(
 ) -> Result<RepairSnapshot, HistoryError> {
     // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
     // repair finds them.
-    match change_projections(context, plan, projected) {
-        Ok(()) => Ok(snapshot),
-        Err(error) => Err(HistoryError::Unprojected {
-            snapshot: snapshot.name(),
-            source: error.into(),
-        }),
-    }
+    change_projections(context, plan, projected).map_err(|error| HistoryError::Unprojected {
+        snapshot: snapshot.name(),
+        source: error.into(),
+    })?;
+    Ok(snapshot)
 }
 
 /// Deletes the projections of rollouts that became shorter, then adds the projections that Codex has created.

@@ -127,11 +127,9 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
 
     let mut reader = BufReader::new(open_plain(source).at("read", source)?);
     let mut first_line = Vec::new();
-    reader
-        .by_ref()
-        .take(MAX_FIRST_LINE_BYTES)
-        .read_until(b'\n', &mut first_line)
-        .at("read", source)?;
+    let mut line_reader = reader.by_ref().take(MAX_FIRST_LINE_BYTES);
+    let read_result = line_reader.read_until(b'\n', &mut first_line);
+    read_result.at("read", source)?;
     let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable_error())?;
 
     // A name without `.zst`, because the line is unpacked already.

@@ -69,6 +69,7 @@ const KEYWORDS: &str = "abstract and as assert async auto await begin bool boole
 /// Appends a block of code. `info` is the text after ```` ``` ````: the language, or the first line of a pasted text.
 pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
     let Some(language) = parse_language(info) else {
+        // The first line of a pasted text belongs to the code.
         return push_code_block(html, &format!("{info}\n{code}"), "");
     };
     html.push_str("<pre><code");
@@ -154,7 +155,7 @@ impl CodeScanner<'_> {
         for (begin, end) in family.comments {
             // In scripts, `#` within a word is no comment, as in `$#` and `a#b`.
             let may_begin = *begin != "#" || before.is_whitespace();
-            if let Some(inner) = code.strip_prefix(begin).filter(|_| may_begin) {
+            if may_begin && let Some(inner) = code.strip_prefix(begin) {
                 let inner_end = inner.find(end).map_or(inner.len(), |at| at + end.len());
                 let comment = code[..begin.len() + inner_end].trim_end();
                 return (comment.len(), "comment");

@@ -324,6 +324,7 @@ fn has_other_changes(
     expected.all += store.read_meta(MISSING_ROLLOUTS)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED_ROLLOUTS)?.unwrap_or(0);
 
+    // If nothing else has changed, Codex's database has these numbers.
     for thread in changed {
         let indexed_row = rows_by_id.get(&thread.id.to_lowercase());
         let indexed_row = indexed_row.filter(|row| row.shown.listed);

@@ -452,8 +452,10 @@ impl<'a> Writer<'a> {
             }
         };
 
-        let parent = open.task.parent.as_ref().filter(|_| open.has_copies);
-        let parent_id = parent.map(|parent| parent.id.clone());
+        let parent_id = match &open.task.parent {
+            Some(parent) if open.has_copies => Some(parent.id.clone()),
+            _ => None,
+        };
 
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();

@@ -298,12 +298,13 @@ pub(super) fn plan_task(
     };
 
     // The first line of a rollout never changes, so it is read only if the whole rollout is read.
-    let oldest_path = earlier_rollouts
-        .first()
-        .map_or(&candidate.path, |slice| &slice.path);
-    let oldest_head = is_read_anew
-        .then(|| rollout::read_head(oldest_path).ok().flatten())
-        .flatten();
+    let earliest_path = earlier_rollouts.first().map(|slice| &slice.path);
+    let oldest_path = earliest_path.unwrap_or(&candidate.path);
+    let oldest_head = if is_read_anew {
+        rollout::read_head(oldest_path).ok().flatten()
+    } else {
+        None
+    };
     let head = oldest_head.as_ref();
 
     let shown = build_shown_fields(&candidate, &stamp, head, old_row.as_ref());

@@ -147,17 +147,18 @@ impl DistanceReader<'_> {
             return None;
         }
 
+        // After the zeros comes `distance_bits`, which has one bit more than there are zeros.
         let length_end = 2 * zeros + 1;
         let distance_bits = u32::try_from(self.bits >> (u64::BITS - length_end)).ok()?;
+        // Then comes the distance without its first bit, which is always a 1.
         let code_end = length_end + distance_bits - 1;
         if code_end > self.bit_count {
             return None;
         }
 
         let code_suffix = self.bits << length_end;
-        let suffix = code_suffix
-            .checked_shr(u64::BITS + 1 - distance_bits)
-            .unwrap_or(0);
+        let bits_after_code = u64::BITS + 1 - distance_bits;
+        let suffix = code_suffix.checked_shr(bits_after_code).unwrap_or(0);
 
         self.bits <<= code_end;
         self.bit_count -= code_end;

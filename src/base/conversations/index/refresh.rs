@@ -302,12 +302,15 @@ fn ingest_all(
         let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
         if !tasks.is_empty() {
             // The task that exceeds the limit is not done, unless it is the first one.
-            let mut fits_limit = |task: &IngestTask| {
+            let mut fitting_count = 0;
+            for task in &tasks {
                 let is_first = total_bytes == 0;
                 total_bytes += count_unread_bytes(task);
-                is_first || total_bytes <= max_bytes
-            };
-            let fitting_count = tasks.iter().take_while(|task| fits_limit(task)).count();
+                if !is_first && total_bytes > max_bytes {
+                    break;
+                }
+                fitting_count += 1;
+            }
             tasks.truncate(fitting_count);
 
             progress.expect_bytes(total_bytes);

@@ -91,6 +91,7 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
         return Ok(submit(step));
     }
 
+    // The number of the first rollout that is read.
     let first_rollout = task.newest_number - task.earlier_rollouts.len();
     let mut slices = task.earlier_rollouts.clone();
     slices.push(RolloutSlice::whole(&task.candidate.path));

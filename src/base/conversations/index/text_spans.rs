@@ -142,7 +142,8 @@ impl NewSpan {
         if is_first_of_byte {
             self.roles.push(0);
         }
-        let bit = 1 << (role as u8 + if is_first_of_byte { 0 } else { 4 });
+        let shift = if is_first_of_byte { 0 } else { 4 };
+        let bit = 1 << (role as u8 + shift);
         if let Some(byte) = self.roles.last_mut() {
             *byte |= bit;
         }

@@ -43,13 +43,14 @@ impl ConversationUsage {
         task: &IngestTask,
         conversation: i64,
     ) -> rusqlite::Result<Self> {
-        let old_row = task.old_row.as_ref().filter(|_| task.is_continued());
-        let stored_state = old_row.map_or(&[][..], |row| &row.usage);
+        let stored_state: &[u8] = match &task.old_row {
+            Some(old_row) if task.is_continued() => &old_row.usage,
+            _ => &[],
+        };
 
         // Without a stored state, both parts are empty: a new tally, and no model.
-        let (tally_bytes, model_bytes) = stored_state
-            .split_at_checked(Tally::STORED_BYTES)
-            .unwrap_or_default();
+        let stored_parts = stored_state.split_at_checked(Tally::STORED_BYTES);
+        let (tally_bytes, model_bytes) = stored_parts.unwrap_or_default();
 
         let model = match &*String::from_utf8_lossy(model_bytes) {
             "" => UNKNOWN_MODEL.to_owned(),

@@ -55,12 +55,10 @@ impl<'a> WordSearcher<'a> {
             let mut is_indexed = vec![false; words.len()];
             for run in runs {
                 let mut last_block = BlockWords::default();
-                let missing_words = words
-                    .iter()
-                    .zip(&mut is_indexed)
-                    .filter(|(_, is_found)| !**is_found);
-                for (word, is_found) in missing_words {
-                    *is_found = has_word(connection, *run, word.as_bytes(), &mut last_block)?;
+                for (word, is_found) in words.iter().zip(&mut is_indexed) {
+                    if !*is_found {
+                        *is_found = has_word(connection, *run, word.as_bytes(), &mut last_block)?;
+                    }
                 }
             }
 
@@ -182,10 +180,8 @@ fn has_word(
         *last_block = BlockWords { block, words };
     }
 
-    let position = last_block
-        .words
-        .binary_search_by(|other| (**other).cmp(word));
-    Ok(position.is_ok())
+    let words = &last_block.words;
+    Ok(words.binary_search_by(|other| (**other).cmp(word)).is_ok())
 }
 
 /// Calls `visit` with the lists of a word in a run. If `is_prefix`, also visits the lists of longer words that begin

@@ -213,10 +213,8 @@ impl CandidateFinder<'_> {
                 };
 
                 // The lists begin with the narrowest, so each one without the conversation is a step to a wider form.
-                let lists_without = narrower_lists
-                    .iter()
-                    .take_while(|narrower| !has_posting(narrower, number));
-                let wider_steps = lists_without.count();
+                let is_without = |narrower: &&Vec<Posting>| !has_posting(narrower, number);
+                let wider_steps = narrower_lists.iter().take_while(is_without).count();
 
                 let texts = f64::from(posting.text_count);
                 // Many texts count almost as much as a title, but never more.

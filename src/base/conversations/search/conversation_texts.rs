@@ -135,12 +135,10 @@ impl<'a> ConversationTexts<'a> {
         let stored_list: Option<Option<String>> =
             store.query_optional(sql, [self.number], |row| row.get(0))?;
 
-        let paths = stored_list
-            .flatten()
-            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
-
-        let path = paths.into_iter().flatten().nth(rollout_number);
-        // A conversation with one rollout has no list.
+        // A conversation with one rollout has no list, and an empty text is no JSON.
+        let list = stored_list.flatten().unwrap_or_default();
+        let paths: Vec<PathBuf> = serde_json::from_str(&list).unwrap_or_default();
+        let path = paths.into_iter().nth(rollout_number);
         Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
     }
 }

@@ -117,17 +117,16 @@ pub(super) fn search_terms(
         return Ok(result);
     }
 
+    let mut has_rare_term = false;
     let wanted_terms = search.wanted_terms.iter_mut();
-    let counted_terms = wanted_terms.zip(found.conversations_per_term);
-    let rare_terms =
-        counted_terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
-    let rare_terms: Vec<_> = rare_terms.map(|(wanted, _)| wanted).collect();
-    if rare_terms.is_empty() {
-        return Ok(result);
+    for (wanted, conversation_count) in wanted_terms.zip(found.conversations_per_term) {
+        if wanted.term.is_plain && conversation_count < FEW_CONVERSATIONS {
+            wanted.add_prefix_query();
+            has_rare_term = true;
+        }
     }
-
-    for wanted in rare_terms {
-        wanted.add_prefix_query();
+    if !has_rare_term {
+        return Ok(result);
     }
     search.rank_and_collect(search.find_candidates()?.candidates)
 }

@@ -85,12 +85,14 @@ pub fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     let is_phrase = |argument: &String| {
         !argument.contains('"') && argument.trim().contains(char::is_whitespace)
     };
-    let has_phrase = arguments.iter().any(is_phrase);
-    Ok(Query {
-        terms: parse_terms(arguments, is_phrase)?,
+    let terms = parse_terms(arguments, is_phrase)?;
+    let as_words = if arguments.iter().any(is_phrase) {
         // A word of the phrase may be no valid term, such as a dash. Then only the phrase is searched for.
-        as_words: (has_phrase.then(|| parse_terms(arguments, |_| false))).and_then(Result::ok),
-    })
+        parse_terms(arguments, |_| false).ok()
+    } else {
+        None
+    };
+    Ok(Query { terms, as_words })
 }
 
 /// Parses a text like arguments of the command line: each word is an argument, or the whole text if it has quotes.
@@ -180,12 +182,11 @@ fn strip_negation(text: &str) -> (&str, bool) {
 }
 
 fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
-    let prefix = written
-        .text
-        .strip_suffix('*')
-        .filter(|_| !written.is_phrase);
-    let is_prefix = prefix.is_some();
-    let folded = fold_text(prefix.unwrap_or(&written.text));
+    let (searched_text, is_prefix) = match written.text.strip_suffix('*') {
+        Some(prefix) if !written.is_phrase => (prefix, true),
+        _ => (&*written.text, false),
+    };
+    let folded = fold_text(searched_text);
 
     let runs: Vec<_> = tokens::split_runs(&folded).collect();
     let Some(first_run) = runs.first() else {
@@ -247,7 +248,8 @@ fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> Vec<IndexWord> {
             }
             TextRun::Unspaced(run) => {
                 let chars = run.chars().count();
-                // The shorter grams at the end of a run add nothing, unless the whole run is that short.
+                // The number of grams of full length, or 1 if the run is shorter. The shorter grams at the end of a run
+                // add nothing.
                 let gram_count = chars.max(GRAM_CHARS) - GRAM_CHARS + 1;
                 let grams = tokens::split_grams(run).take(gram_count);
                 words.extend(grams.map(|gram| IndexWord {
@@ -329,9 +331,10 @@ fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
     let literal_begins_word = is_in_word(literal.chars().next());
     let literal_ends_word = is_in_word(literal.chars().next_back()) && !is_prefix;
     text.match_indices(literal).any(|(at, found)| {
-        let has_word_before = is_in_word(text[..at].chars().next_back());
-        let has_word_after = is_in_word(text[at + found.len()..].chars().next());
-        !(literal_begins_word && has_word_before || literal_ends_word && has_word_after)
+        let (before, after) = (&text[..at], &text[at + found.len()..]);
+        let is_cut_before = literal_begins_word && is_in_word(before.chars().next_back());
+        let is_cut_after = literal_ends_word && is_in_word(after.chars().next());
+        !is_cut_before && !is_cut_after
     })
 }
 

@@ -53,10 +53,8 @@ pub fn list_conversations(
         }
     };
 
-    Ok((
-        candidates.into_iter().map(to_conversation).collect(),
-        skipped,
-    ))
+    let conversations = candidates.into_iter().map(to_conversation);
+    Ok((conversations.collect(), skipped))
 }
 
 /// Searches `conversations` of a home in parallel. With a `role`, searches only texts of this author. A
@@ -86,10 +84,10 @@ pub fn scan(
             match found {
                 Ok((hit, cut)) => {
                     report.hits.extend(hit);
-                    report.skipped.extend(cut.map(|path| SkippedFile {
-                        path,
-                        reason: CUT_REASON.to_owned(),
-                    }));
+                    if let Some(path) = cut {
+                        let reason = CUT_REASON.to_owned();
+                        report.skipped.push(SkippedFile { path, reason });
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -119,10 +117,7 @@ fn find_first_match(
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
-        let matches: Vec<_> = pattern
-            .find_iter(text)
-            .map(|found_match| found_match.range())
-            .collect();
+        let matches: Vec<_> = pattern.find_iter(text).map(|found| found.range()).collect();
         (!matches.is_empty()).then(|| Hit {
             conversation: conversation.clone(),
             turn,
@@ -157,7 +152,8 @@ fn find_first_match(
     }
 
     if first_hit.is_none() && is_searched(Role::Title) {
-        first_hit = find_in(&conversation.title, Role::Title, None, None);
+        let (turn, at) = (None, None);
+        first_hit = find_in(&conversation.title, Role::Title, turn, at);
     }
 
     Ok((first_hit, reader.left_out.cut))

@@ -32,9 +32,9 @@ pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
 
     // Counts the different words that a snippet around the match at this index would have.
-    let count_words_near = |first_match: usize| {
-        let end = matches[first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
-        let nearby_matches = matches[first_match..]
+    let count_words_near = |first_match: &usize| {
+        let end = matches[*first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
+        let nearby_matches = matches[*first_match..]
             .iter()
             .take_while(|range| range.end <= end);
         let words: HashSet<_> = nearby_matches
@@ -44,15 +44,13 @@ pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     };
 
     // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
-    let best_start = (0..matches.len())
-        .rev()
-        .max_by_key(|first_match| count_words_near(*first_match));
-
-    cut_around(text, &matches[best_start.unwrap_or(0)..])
+    let best_first_match = (0..matches.len()).rev().max_by_key(count_words_near);
+    cut_around(text, &matches[best_first_match.unwrap_or(0)..])
 }
 
 /// Returns true if one sentence of `text` has all `terms`.
 pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
+    // A sentence ends at a line break, or at a blank after a punctuation mark.
     let mut previous_char = ' ';
     let mut sentences = text.split(|c: char| {
         let ends_sentence = c == '\n' || c.is_whitespace() && ".!?;:".contains(previous_char);
@@ -179,10 +177,10 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     matches
 }
 
-/// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
-/// may be a whole sentence. So the range covers only the first occurrence of one of `words`, and further words that
-/// begin at most [`NEARBY_BYTES`] after it. Returns the range of the whole part if it is a single word, or if folding
-/// changes its length. Returns `None` if the part has none of `words`.
+/// Returns the byte range of a match in `part`, which begins at `at` in the text. The range is the whole part if it is
+/// a single word, or if folding changes its length. Otherwise the part may be a sentence of a script without blanks, so
+/// the range covers the first occurrence of one of `words`, and other words that begin at most [`NEARBY_BYTES`] after
+/// it. Returns `None` if there is no such occurrence.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

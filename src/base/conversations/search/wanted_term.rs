@@ -53,10 +53,10 @@ impl<'q> WantedTerm<'q> {
 
     /// If the term is a plain word, makes it also find longer words that begin with it.
     pub(super) fn add_prefix_query(&mut self) {
-        let Some(word) = self.term.words.first().filter(|_| self.term.is_plain) else {
-            return;
-        };
-        if word.word.chars().count() >= MIN_PREFIX_CHARS {
+        if self.term.is_plain
+            && let Some(word) = self.term.words.first()
+            && word.word.chars().count() >= MIN_PREFIX_CHARS
+        {
             let mut queries = index_forms_of(&word.word).map(WordQuery::Prefix).to_vec();
             queries.push(self.widest_query().clone());
             self.levels.push(WordQuery::Any(queries));
@@ -107,7 +107,9 @@ pub(super) fn find_similar_word(
     let mut spellings = Vec::new();
     for spelling in words.filter_indexed(list_similar_words(word).into_iter().collect())? {
         let text_count = words.find_texts(&WordQuery::Word(spelling.clone()))?.len();
-        spellings.extend((text_count > 0).then_some((Reverse(text_count), spelling)));
+        if text_count > 0 {
+            spellings.push((Reverse(text_count), spelling));
+        }
     }
 
     Ok(spellings.into_iter().min().map(|(_, spelling)| spelling))

@@ -49,7 +49,9 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
         let shorter = &word_stem[..word_stem.len() - 1];
         // "hoping" comes from "hope", "stopped" from "stop", and "cry" has the stem "cri".
         stems.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
-        stems.extend((last == 'i').then(|| format!("{shorter}y")));
+        if last == 'i' {
+            stems.push(format!("{shorter}y"));
+        }
     }
 
     let endings = || ENDINGS.split_whitespace().chain([""]);

@@ -56,14 +56,11 @@ fn has_planned_text(path: &Path, planned: &mut PlannedHistoryFile) -> Result<boo
     let mut planned_chunk = vec![0; COMPARED_BYTES];
     while remaining > 0 {
         let current_chunk = current_file.fill_buf().at("read", path)?;
-        let len = current_chunk
-            .len()
-            .min(usize::try_from(remaining).unwrap_or(usize::MAX));
+        let max_len = usize::try_from(remaining).unwrap_or(usize::MAX);
+        let len = current_chunk.len().min(max_len);
 
-        planned
-            .text
-            .read_exact(&mut planned_chunk[..len])
-            .at("read a temp file for", path)?;
+        let read_result = planned.text.read_exact(&mut planned_chunk[..len]);
+        read_result.at("read a temp file for", path)?;
 
         // Without more bytes, the file is shorter than the planned text.
         if len == 0 || current_chunk[..len] != planned_chunk[..len] {
@@ -157,9 +154,8 @@ fn replace_file(
     io::copy(&mut file.text, temp.file()).at("write", path)?;
     if file_len(path) > file.read_bytes {
         let mut current_file = file_open::open(path).at("read", path)?;
-        current_file
-            .seek(SeekFrom::Start(file.read_bytes))
-            .at("read", path)?;
+        let first_appended = SeekFrom::Start(file.read_bytes);
+        current_file.seek(first_appended).at("read", path)?;
         io::copy(&mut current_file, temp.file()).at("write", path)?;
     }
     Ok(temp.replace_locked(path, lock)?)
