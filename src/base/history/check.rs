@@ -80,15 +80,14 @@ fn compare_files(
 
     let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
+    let new_check = |projections| ReadabilityCheck::new(home, &conversations, projections);
     let input = CheckInput {
         home,
         linked_folders: LinkedFolder::find_all(home),
         real_home: &home.canonical_or_self(),
         conversations: &conversations,
         index: &index,
-        readability: projections
-            .as_ref()
-            .map(|projections| ReadabilityCheck::new(home, &conversations, projections)),
+        readability: projections.as_ref().map(new_check),
     };
 
     let fold_result = database.map(|path| {

@@ -74,10 +74,8 @@ fn replace_control_chars(text: &str) -> String {
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    text.replace("\r\n", "\n")
-        .chars()
-        .map(to_shown_char)
-        .collect()
+    let text = text.replace("\r\n", "\n");
+    text.chars().map(to_shown_char).collect()
 }
 
 /// Rewrites the events of a Markdown parser for a page. HTML tags become text, unsafe links become spans, headings get

@@ -290,10 +290,8 @@ impl<'a> Writer<'a> {
     fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest_path = &task.candidate.path;
         let earlier_paths = task.earlier_rollouts.iter().map(|slice| &slice.path);
-        let paths: Vec<_> = earlier_paths
-            .chain([newest_path])
-            .map(|path| path.to_string_lossy())
-            .collect();
+        let all_paths = earlier_paths.chain([newest_path]);
+        let paths: Vec<_> = all_paths.map(|path| path.to_string_lossy()).collect();
         let rollouts = (paths.len() > 1).then(|| serde_json::to_string(&paths).unwrap_or_default());
         let sql = "UPDATE conversation SET rollouts=?2 WHERE id=?1";
         self.store.execute(sql, params![id, rollouts])
@@ -340,7 +338,8 @@ impl<'a> Writer<'a> {
         delete_matching_texts(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
         if words.add_text(title).is_some() {
-            let number = self.assign_text_number(id, Role::Title, None)?;
+            let position = None;
+            let number = self.assign_text_number(id, Role::Title, position)?;
             self.words.add_words(&words.into_lists(), &[Some(number)]);
         }
         Ok(())

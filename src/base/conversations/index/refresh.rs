@@ -381,7 +381,9 @@ fn plan_tasks(
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;
         let old_row = old_rows.remove(&candidate.session);
-        tasks.extend(plan::plan_task(candidate, old_row, rollouts));
+        if let Some(task) = plan::plan_task(candidate, old_row, rollouts) {
+            tasks.push(task);
+        }
     }
     Ok(tasks)
 }

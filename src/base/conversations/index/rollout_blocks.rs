@@ -136,7 +136,9 @@ fn submit_slices(
             return Ok(None);
         }
 
-        cut_rollout = cut_rollout.or(lines.is_cut.then_some(rollout));
+        if lines.is_cut && cut_rollout.is_none() {
+            cut_rollout = Some(rollout);
+        }
         let offset = lines.end_offset();
         let tail = plan::read_tail(&slice.path, offset)?;
         let place = Place { rollout, offset };

@@ -329,9 +329,8 @@ impl IndexStore {
 
     /// Returns a number from the table `meta`. `None` if it was never set.
     pub(super) fn read_meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
-        self.query_optional("SELECT value FROM meta WHERE key=?1", [key], |row| {
-            row.get(0)
-        })
+        let sql = "SELECT value FROM meta WHERE key=?1";
+        self.query_optional(sql, [key], |row| row.get(0))
     }
 
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {

@@ -316,9 +316,8 @@ fn erase_in_block(
         }
 
         has_deleted = true;
-        let kept_texts: PostingList = decode_text_numbers(posting_list)
-            .filter(|n| !deleted_texts.contains(n))
-            .collect();
+        let texts = decode_text_numbers(posting_list);
+        let kept_texts: PostingList = texts.filter(|n| !deleted_texts.contains(n)).collect();
         if !kept_texts.is_empty() {
             kept_words.append(&reader.word, &kept_texts.into_bytes());
         }
@@ -332,9 +331,8 @@ fn erase_in_block(
     insert_block_word(connection, run, block, &kept_words.first_word)?;
     if has_deleted {
         // A list may become longer when a text is removed, and the block then exceeds its size. This is rare.
-        kept_words
-            .bytes
-            .resize(data.len().max(kept_words.bytes.len()), 0);
+        let padded_len = data.len().max(kept_words.bytes.len());
+        kept_words.bytes.resize(padded_len, 0);
         let sql = "UPDATE block SET data=?2 WHERE id=?1";
         connection.execute(sql, params![block, kept_words.bytes])?;
     }

@@ -201,9 +201,8 @@ impl CandidateFinder<'_> {
 
         for (list, wanted) in lists.iter().zip(self.wanted_terms) {
             let narrower_queries = wanted.narrower_queries().iter();
-            let narrower_lists: Vec<_> = narrower_queries
-                .map(|query| self.reader.read_postings(query))
-                .collect::<Result<_, _>>()?;
+            let narrower_lists = narrower_queries.map(|query| self.reader.read_postings(query));
+            let narrower_lists: Vec<_> = narrower_lists.collect::<Result<_, _>>()?;
             let rarity = rarity_weight(total, list.len());
 
             for posting in list {

@@ -337,7 +337,9 @@ impl<'a> Search<'a> {
                 continue;
             }
 
-            in_one_text_count += usize::from(candidate.closeness > Closeness::Scattered);
+            if candidate.closeness > Closeness::Scattered {
+                in_one_text_count += 1;
+            }
             matches.push((candidate, conversation));
         }
 
@@ -369,7 +371,9 @@ impl<'a> Search<'a> {
     ) -> Result<usize, IndexError> {
         let mut count = 0;
         for candidate in candidates {
-            count += usize::from(self.read_if_accepted(candidate.number)?.is_some());
+            if self.read_if_accepted(candidate.number)?.is_some() {
+                count += 1;
+            }
         }
         Ok(count)
     }
