@@ -228,13 +228,13 @@ impl RepairSnapshot {
         files.filter_map(|file| file.content.as_ref())
     }
 
-    /// Returns the copy of the file at `path`; `None` if the snapshot has none.
+    /// Returns the copy of the file at `path`; `None` if the snapshot has no copy of it.
     fn find_content(&self, path: &Path) -> Option<&SnapshotContent> {
         let mut files = self.document.files.iter();
         files.find(|file| file.path == path)?.content.as_ref()
     }
 
-    /// Copies the database `path` into `folder`, with its logs applied; `None` if the snapshot has none.
+    /// Copies the database `path` into `folder`, with its logs applied; `None` if the snapshot has no copy of it.
     pub(super) fn extract_database(
         &self,
         path: &Path,

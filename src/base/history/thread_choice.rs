@@ -7,9 +7,9 @@ use std::path::Path;
 /// likely a typing error, and `storage trash` acts on the selected conversation.
 const MIN_TITLE_CHARS: usize = 3;
 
-/// Returns the conversations in `threads` that `wanted` names: by an id or the path of a rollout, else by the beginning
-/// of an id, else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
-/// `has_title` returns true if a title of the conversation passes the test.
+/// Returns the conversations in `threads` that `wanted` names. Four meanings are tried until one names a conversation:
+/// an id or the path of a rollout, the beginning of an id, a title, the beginning of a title. Ids and beginnings are
+/// compared without regard to case. `has_title` returns true if a title of the conversation passes the test.
 pub fn find_named<T: Copy>(
     threads: &(impl Iterator<Item = T> + Clone),
     wanted: &str,

@@ -70,9 +70,9 @@ pub(super) fn ingest(
     writer.commit_or_roll_back(result)
 }
 
-/// Returns true if the text of `event` is a copy of the next text of the parent, and moves `parent` behind that text. A
-/// fork has all texts of its parent. A subagent (`is_filtered`) has only some of them, so texts of the parent are
-/// skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
+/// Returns true if the text of `event` is a copy of a text of the parent, and moves `parent` behind that text. A fork
+/// has copies of all texts, so only the next one is compared. A subagent (`is_filtered`) has copies of only some texts,
+/// so others are skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
 fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_filtered: bool) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
         if original.kind == event.kind {
@@ -393,6 +393,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
 
+            // Only events without a text report usage.
             let Some(ParsedText { role, index }) = text else {
                 open.usage.add_event(self.store, &event)?;
                 continue;

@@ -66,6 +66,7 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
 
 /// Returns the part of `text` around the first of `matches`, which must be in order.
 pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
+    // The snippet begins at most `CHARS_BEFORE` characters before the match.
     let match_start = matches.first().map_or(0, |first| first.start);
     let chars_before = text[..match_start].char_indices().rev();
     let earliest_char = chars_before.take(CHARS_BEFORE).last();
