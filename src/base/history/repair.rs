@@ -460,6 +460,7 @@ impl LaterRows {
         let old_rows = threads::fold_rows(copy, HashMap::new, |rows, row| {
             rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
         });
+        // The copy may be unreadable, or have no table of conversations.
         let old_rows = old_rows.ok()??;
         let later_rows = threads::fold_rows(database, Self::default, |later, row| {
             let old_row = old_rows.get(&row.id);

@@ -62,11 +62,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             EntryKind::ToolCall => {
                 self.push_call_without_output(&mut html);
                 self.open_calls += 1;
+                self.pending_call = Some(entry);
                 // With several open calls, it is unknown to which call the next output belongs.
-                if self.open_calls == 1 {
-                    self.pending_call = Some(entry);
-                } else {
-                    push_collapsed_call(&mut html, &entry, None);
+                if self.open_calls > 1 {
+                    self.push_call_without_output(&mut html);
                 }
             }
             EntryKind::ToolOutput => {

@@ -196,6 +196,7 @@ pub(super) fn delete_matching_texts(
     for (first, mut roles, place_bytes) in spans {
         let mut deleted_numbers = Vec::new();
         for (i, position) in decode_positions(&place_bytes).enumerate() {
+            // A byte has the bits of two texts.
             let shift = 4 * (i % 2);
             let Some(byte) = roles.get_mut(i / 2) else {
                 break;

@@ -57,6 +57,7 @@ impl PostingReader<'_> {
 
 /// Returns the posting of one span, given the bits of its found texts. `None` if no text was found.
 fn summarize_span(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
+    /// The index of titles in `kind_masks`.
     const TITLE_KIND: usize = 1;
 
     let message_mask = role_mask(Role::User) | role_mask(Role::Assistant);
