@@ -48,7 +48,7 @@ pub(super) enum FormCheck {
     Password,
     /// A value with the name of a provider.
     Provider,
-    /// The data of a Kubernetes secret whose kind is behind them.
+    /// The data of a Kubernetes object that `kind: Secret` follows.
     Kind,
     /// Any value in a message; no value elsewhere.
     Message,
@@ -111,8 +111,8 @@ fn is_placeholder(value: &[u8]) -> bool {
             .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
 }
 
-/// Returns true if a word of the value begins with `your`, or if a value that does not look random contains `your`. By
-/// chance, one random value of 40 letters in 20,000 contains `your`.
+/// Returns true if a word of the value begins with `your`. Elsewhere, `your` counts only in a value that does not look
+/// random, because one in 20,000 random values of 40 letters contains it by chance.
 fn contains_your(value: &[u8]) -> bool {
     let mut places = value.windows(4).enumerate();
     places.any(|(at, word)| {
@@ -122,11 +122,6 @@ fn contains_your(value: &[u8]) -> bool {
 }
 
 /// Returns true if a value looks like random text and not like words, joined or not.
-///
-/// A value with letters and digits looks random in each of these cases: a third of the characters are of another kind
-/// than the one before, five characters in a row have no vowel, it has a long word and two numbers, three numbers are
-/// between letters, or it is hexadecimal. A value without digits needs a long word, and capitals in a row or five
-/// characters in a row without a vowel.
 fn looks_random(value: &[u8]) -> bool {
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
@@ -139,12 +134,15 @@ fn looks_random(value: &[u8]) -> bool {
         numbers.filter(|number| !number.is_empty()).count() >= 2
     };
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    !value.iter().all(u8::is_ascii_digit)
-        && (count_kind_changes(value) * 3 >= value.len()
-            || has_vowelless_run(value)
-            || has_long_word && has_two_numbers()
-            || value.iter().all(is_hex)
-            || has_three_inner_numbers(value))
+    if value.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let has_many_changes = count_kind_changes(value) * 3 >= value.len();
+    has_many_changes
+        || has_vowelless_run(value)
+        || (has_long_word && has_two_numbers())
+        || value.iter().all(is_hex)
+        || has_three_inner_numbers(value)
 }
 
 fn looks_random_without_digits(value: &[u8]) -> bool {
@@ -218,7 +216,7 @@ fn is_human_password(value: &[u8]) -> bool {
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
     let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
     // `%s` before a letter or digit may be a part of a random password.
-    let is_format_field = |at: usize| !value.get(at + 2).is_some_and(u8::is_ascii_alphanumeric);
+    let is_format_field = |at: usize| value.get(at + 2).is_none_or(|b| !b.is_ascii_alphanumeric());
 
     let looks_chosen = has_mark || code_marks > 1 || looks_random(value);
     value.len() >= MIN_PASSWORD_BYTES
@@ -239,11 +237,16 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    // A generated password may contain the characters of code.
-    let may_be_password =
-        || looks_generated(value) && !is_marked_name(value) && !has_form_of_code(value);
-    let is_path = || value.starts_with(b"/") && !looks_random(value);
-    has_chars_of_code(value) && !may_be_password() || is_path() || contains_any(value, "// :: arn:")
+    if has_chars_of_code(value) {
+        // A generated password may contain the characters of code.
+        let may_be_password =
+            looks_generated(value) && !is_marked_name(value) && !has_form_of_code(value);
+        if !may_be_password {
+            return true;
+        }
+    }
+    let is_path = value.starts_with(b"/") && !looks_random(value);
+    is_path || contains_any(value, "// :: arn:")
 }
 
 /// Returns true for text with characters of code. Outside of code, only generated passwords often have them.
@@ -257,17 +260,17 @@ pub(super) fn has_chars_of_code(value: &[u8]) -> bool {
 
 /// Returns true for a name or path behind a mark: `$dbPassword2`, `!GetSecretValue`, `@string/password`.
 fn is_marked_name(value: &[u8]) -> bool {
+    let Some((mark, name)) = value.split_first() else {
+        return false;
+    };
+    let has_digit = name.iter().any(u8::is_ascii_digit);
+    // Behind another mark than `$` and `*`, a word with digits is rather a password: `!Summer2024`.
+    let is_mark = b"$*".contains(mark) || (b"!#=@".contains(mark) && !has_digit);
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(b);
-    value.split_first().is_some_and(|(mark, name)| {
-        // The digits at the end of `dbPassword2` do not make the name random.
-        let name_end = name.iter().rposition(|b| !b.is_ascii_digit());
-        let word = &name[..name_end.map_or(0, |at| at + 1)];
-        // Behind another mark, a word with digits is rather a password: `!Summer2024`.
-        let may_have_digits = b"$*".contains(mark);
-        (may_have_digits || b"!#=@".contains(mark) && !name.iter().any(u8::is_ascii_digit))
-            && name.iter().all(is_name)
-            && !looks_random(word)
-    })
+    // The digits at the end of `dbPassword2` do not make the name random.
+    let last_non_digit = name.iter().rposition(|b| !b.is_ascii_digit());
+    let name_without_number = &name[..last_non_digit.map_or(0, |at| at + 1)];
+    is_mark && name.iter().all(is_name) && !looks_random(name_without_number)
 }
 
 /// Returns true for text as a generator of passwords makes it: at least 8 characters without a blank, and letters with
@@ -310,13 +313,17 @@ fn is_constant_name(value: &[u8]) -> bool {
 /// Returns true for the name of a type: `Utf8PathBuf`, `HTTPProxy`. A password more likely ends in digits.
 fn is_type_name(value: &[u8]) -> bool {
     let capitals = value.iter().take_while(|b| b.is_ascii_uppercase()).count();
-    capitals > 0
-        && value.last().is_some_and(u8::is_ascii_lowercase)
-        && value[capitals - 1..].windows(2).all(|pair| match pair[0] {
-            b'A'..=b'Z' => pair[1].is_ascii_lowercase(),
-            b'0'..=b'9' => pair[1].is_ascii_digit() || pair[1].is_ascii_uppercase(),
-            first => first.is_ascii_lowercase() && pair[1].is_ascii_alphanumeric(),
-        })
+    let ends_in_lower_case = value.last().is_some_and(u8::is_ascii_lowercase);
+    if capitals == 0 || !ends_in_lower_case {
+        return false;
+    }
+    // The last of the capitals begins the first word: the `P` of `HTTPProxy`.
+    let words = &value[capitals - 1..];
+    words.windows(2).all(|pair| match pair[0] {
+        b'A'..=b'Z' => pair[1].is_ascii_lowercase(),
+        b'0'..=b'9' => pair[1].is_ascii_digit() || pair[1].is_ascii_uppercase(),
+        first => first.is_ascii_lowercase() && pair[1].is_ascii_alphanumeric(),
+    })
 }
 
 /// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
@@ -352,6 +359,7 @@ impl<'a> NamedValue<'a> {
             after,
             operator: before.get(operator_at).copied().unwrap_or_default(),
             is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
+            // The operator follows the name, and the value follows the operator, without anything between them.
             is_tight: operator_at == name_end && operator_at + 1 == before.len(),
         }
     }

@@ -70,6 +70,7 @@ impl<'a> UnescapedText<'a> {
             at += offset;
             let tail = &original[at..];
             let Some((len, decoded_char)) = parse_escape(tail, controls) else {
+                // An ordinary character, or a control that stays. `\r\n` is an ordinary end of a line.
                 has_controls |=
                     tail.starts_with(ansi::steers_terminal) && !tail.starts_with("\r\n");
                 at += 1;
@@ -105,6 +106,7 @@ impl<'a> UnescapedText<'a> {
         // An escape that ends at the end of the range belongs to it.
         let original_offset = |offset: usize| {
             let escapes_before = self.escape_ends.partition_point(|(at, _)| *at <= offset);
+            // After the last escape before `offset`, both texts are equal.
             match escapes_before.checked_sub(1).map(|i| self.escape_ends[i]) {
                 Some((at, original)) => original + offset - at,
                 None => offset,
@@ -261,12 +263,14 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
             .iter()
             .take_while(|b| b.is_ascii_whitespace())
             .count();
-        let next_line_end = find_line_end(line_end + gap);
+        let next_line_start = line_end + gap;
+        let next_line_end = find_line_end(next_line_start);
         // A base64 text goes on only after a line break, and only if the next line begins with base64.
-        if !text[line_end..line_end + gap].contains(&b'\n') || next_line_end == line_end + gap {
+        let has_line_break = text[line_end..next_line_start].contains(&b'\n');
+        if !has_line_break || next_line_end == next_line_start {
             break;
         }
-        (line_start, line_end) = (line_end + gap, next_line_end);
+        (line_start, line_end) = (next_line_start, next_line_end);
     }
     line_end
 }
@@ -285,10 +289,12 @@ fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use
     let standard_chars: Vec<u8> = standard_chars.map(to_standard_char).collect();
 
     (0..4).filter_map(move |skipped| {
-        let encoded_part = standard_chars.get(skipped..)?;
-        // A last group of one character encodes no byte, and the decoder would refuse it.
-        let len = encoded_part.len() - usize::from(encoded_part.len() % 4 == 1);
-        BASE64.decode(&encoded_part[..len]).ok()
+        let mut encoded_part = standard_chars.get(skipped..)?;
+        if encoded_part.len() % 4 == 1 {
+            // A last group of one character encodes no byte, and the decoder would refuse it.
+            encoded_part = &encoded_part[..encoded_part.len() - 1];
+        }
+        BASE64.decode(encoded_part).ok()
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod checks;
 mod encoded_text;
+mod private_key;
 mod search;
 
 use encoded_text::{Controls, UnescapedText, decode_base64_parts};
@@ -58,11 +59,11 @@ pub fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
 
-    let unescaped = UnescapedText::decode(text, Controls::Kept);
-    let without_controls = unescaped
-        .has_controls
-        .then(|| UnescapedText::decode(text, Controls::Removed));
-    for decoded in [Some(unescaped), without_controls].into_iter().flatten() {
+    let mut decoded_texts = vec![UnescapedText::decode(text, Controls::Kept)];
+    if decoded_texts[0].has_controls {
+        decoded_texts.push(UnescapedText::decode(text, Controls::Removed));
+    }
+    for decoded in decoded_texts {
         // Base64 is searched in the unescaped text, because escapes may interrupt it.
         let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&decoded.text)
             .filter(|(_, hidden)| find_secret(hidden).is_some())

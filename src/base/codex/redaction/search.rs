@@ -4,6 +4,7 @@
 //! most [`MAX_FORM_BYTES`], so the time is linear in the size of the text, whatever it contains.
 
 use super::checks::{self, FormCheck};
+use super::private_key::{find_key_block_end, find_key_end, is_key_footer};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
 use serde::Deserialize;
@@ -24,17 +25,11 @@ const MAX_CHECKED_BYTES: usize = 256;
 /// The longest part of a value that is checked if it goes on to the end of its line.
 const MAX_CHECKED_LINE_BYTES: usize = 4 * 1024;
 
-/// The shortest line of a private key, except its last line.
-const MIN_KEY_LINE_BYTES: usize = 40;
-
 /// The longest map, from its first key.
 const MAX_MAP_BYTES: usize = 64 * 1024;
 
 /// The longest part of a word that precedes a keyword in the word.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
-
-/// The longest private key, without its first line.
-const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// The rest of a name, an operator, and what may be between them: closing quotes, a type, the name of a value.
 const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\*{0,2}\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()(?:\*\*)?[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
@@ -271,32 +266,23 @@ impl FormMatch<'_> {
         if punctuated_len <= len {
             return find_of_len(len);
         }
+        let punctuated = find_of_len(punctuated_len);
         // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the beginning of
-        // code, as in `[Password1`.
-        find_of_len(punctuated_len).or_else(|| {
-            // First checks a bounded part: reading to the end of each value that is code would take quadratic time.
-            let is_code = checks::has_chars_of_code(&tail[..len]);
-            (!is_code).then(|| find_of_len(len)).flatten()
-        })
+        // code, as in `[Password1`. Reading to the end of each value that is code would take quadratic time.
+        if punctuated.is_some() || checks::has_chars_of_code(&tail[..len]) {
+            return punctuated;
+        }
+        find_of_len(len)
     }
-}
-
-/// Returns true if `before`, the text before `PRIVATE KEY-----`, ends with the marker of a footer, such as
-/// `-----END RSA `.
-fn is_key_footer(before: &[u8]) -> bool {
-    let line = &before[before.len().saturating_sub("-----END ENCRYPTED ".len())..];
-    memchr::memmem::find(line, b"-END ").is_some()
 }
 
 /// Returns true if `at` is inside a word, not at its beginning. A hyphen at the beginning of a word is not part of it,
 /// as in the line `-token` of a diff.
 fn is_inside_word(text: &[u8], at: usize) -> bool {
-    let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
-    let previous_byte = at.checked_sub(1).map(|i| text[i]);
-    match previous_byte {
-        Some(b'-') => at >= 2 && (is_alphanumeric(at - 2) || matches!(text[at - 2], b'_' | b'-')),
-        Some(byte) => byte.is_ascii_alphanumeric() || byte == b'_',
-        None => false,
+    match &text[..at] {
+        [.., byte, b'-'] => byte.is_ascii_alphanumeric() || b"_-".contains(byte),
+        [.., byte] => byte.is_ascii_alphanumeric() || *byte == b'_',
+        [] => false,
     }
 }
 
@@ -317,33 +303,44 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
 }
 
-/// Returns the length of a map that begins with its first key. A map of JSON ends at the closing bracket, a map of YAML
-/// before the first line that is indented less than the key. Lines may begin with line numbers and marks of diffs.
+/// Returns the length of a map of JSON or YAML that begins with its first key.
 fn map_len(before: &[u8], text: &[u8]) -> usize {
     let text = &text[..text.len().min(MAX_MAP_BYTES)];
     if before.trim_ascii_end().ends_with(b"{") {
-        let (mut is_in_string, mut previous_byte) = (false, b' ');
-        let is_end = |b: &u8| {
-            is_in_string ^= *b == b'"' && previous_byte != b'\\';
-            // A string ends with its line at the latest.
-            is_in_string &= *b != b'\n';
-            previous_byte = *b;
-            *b == b'}' && !is_in_string
-        };
-        return text.iter().position(is_end).unwrap_or(text.len());
+        json_map_len(text)
+    } else {
+        yaml_map_len(before, text)
     }
+}
 
+fn json_map_len(text: &[u8]) -> usize {
+    let (mut is_in_string, mut previous_byte) = (false, b' ');
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'"' if previous_byte != b'\\' => is_in_string = !is_in_string,
+            // A string ends with its line at the latest.
+            b'\n' => is_in_string = false,
+            b'}' if !is_in_string => return at,
+            _ => {}
+        }
+        previous_byte = *byte;
+    }
+    text.len()
+}
+
+/// The map ends before the first line that is indented less than its first key. Lines may begin with line numbers and
+/// marks of diffs.
+fn yaml_map_len(before: &[u8], text: &[u8]) -> usize {
     let is_indent = |b: &&u8| b" \t>|+-:".contains(b) || b.is_ascii_digit() || !b.is_ascii();
     let line_before = before.iter().rev().take(MAX_FORM_BYTES);
-    let column = line_before.take_while(|b| **b != b'\n').count();
+    let key_column = line_before.take_while(|b| **b != b'\n').count();
     let mut line_starts = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
     let is_outside = |at: &usize| {
         let line = &text[*at..];
         let indent = line.iter().take_while(is_indent).count();
-        // Empty lines and comments do not end the map. `---` ends the document, although it looks like a mark of a
-        // diff.
+        // Empty lines and comments do not end the map. `---` ends it, although it looks like marks of a diff.
         let is_ignored = matches!(line.get(indent), None | Some(b'\n' | b'\r' | b'#'));
-        indent < column && (!is_ignored || line.starts_with(b"---"))
+        indent < key_column && (!is_ignored || line.starts_with(b"---"))
     };
     let len = line_starts.find(is_outside).unwrap_or(text.len());
     text[..len].trim_ascii_end().len()
@@ -383,15 +380,15 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
 
     // Cuts off the punctuation of the sentence, and a bracket that was opened before the value.
     while let [rest @ .., last] = value {
-        let opening = match last {
-            b')' => b'(',
-            b']' => b'[',
-            b'}' => b'{',
-            b'>' => b'<',
-            b',' | b'.' | b':' | b'*' => b' ',
-            _ => break,
+        let is_part_of_value = match last {
+            b')' => rest.contains(&b'('),
+            b']' => rest.contains(&b'['),
+            b'}' => rest.contains(&b'{'),
+            b'>' => rest.contains(&b'<'),
+            b',' | b'.' | b':' | b'*' => false,
+            _ => true,
         };
-        if rest.contains(&opening) {
+        if is_part_of_value {
             break;
         }
         value = rest;
@@ -406,79 +403,6 @@ fn find_secret_end(text: &[u8], end: usize) -> usize {
     let end = end + text[end..].iter().take_while(is_secret).count();
     let is_inside_char = |b: &&u8| (0x80..0xc0).contains(*b);
     end + text[end..].iter().take_while(is_inside_char).count()
-}
-
-/// Returns the end of a private key whose first line ends at `start`: the beginning of its footer, or, if the key is
-/// cut off, the end of its last long line. `None` if no key follows. There may be line numbers, quotes, escapes, marks
-/// of comments and diffs between the lines, and PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
-fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
-    const MAX_HEADER_BYTES: usize = 200;
-    const MAX_MARK_BYTES: usize = 32;
-
-    let text = &text[..text.len().min(start + MAX_KEY_BYTES)];
-    let body = &text[start..];
-    let footer_at = memchr::memmem::find(body, b"----");
-    let body = &body[..footer_at.unwrap_or(body.len())];
-
-    let mut key_end = None;
-    let (mut at, mut longest_run) = (0, 0);
-    for base64_run in body.split(|b| !is_key_char(*b)) {
-        longest_run = longest_run.max(base64_run.len());
-
-        // Headers may come before the first long line of the key, but only short marks before each later line.
-        let (gap_start, max_gap) = match key_end {
-            None => (0, MAX_HEADER_BYTES),
-            Some(end) => (end, MAX_MARK_BYTES),
-        };
-        if base64_run.len() >= MIN_KEY_LINE_BYTES && at - gap_start <= max_gap {
-            key_end = Some(at + base64_run.len());
-        }
-        at += base64_run.len() + 1;
-    }
-
-    let is_complete = footer_at.is_some_and(|at| {
-        let line = text[start + at..].trim_ascii_start();
-        line.iter()
-            .skip_while(|b| matches!(b, b'-' | b' '))
-            .take(3)
-            .eq(b"END")
-    });
-
-    // With a footer, the lines may be short, but one run must be as long as a random value.
-    if is_complete {
-        return (longest_run >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
-    }
-    key_end.map(|key_end| start + key_end)
-}
-
-/// Returns the place of the end of a private key whose first line is missing. `before` ends inside its footer.
-fn find_key_end(before: &[u8]) -> Option<Range<usize>> {
-    /// The longest text without a long line: the last line of the key, which may be short, or marks between lines.
-    const MAX_GAP_BYTES: usize = 100;
-
-    let is_in_key = |b: &u8| *b != b'-' && !b.is_ascii_whitespace();
-    let footer = memchr::memmem::rfind(before, b"-END ")?;
-    let end = before[..footer].iter().rposition(is_in_key)? + 1;
-    let body = &before[end.saturating_sub(MAX_KEY_BYTES)..end];
-    let header = memchr::memmem::rfind(body, b"----");
-    let body = &body[header.map_or(0, |at| at + 4)..];
-
-    let (mut len, mut key_len) = (0, 0);
-    for base64_run in body.rsplit(|b| !is_key_char(*b)) {
-        if len - key_len > MAX_GAP_BYTES {
-            break;
-        }
-        len += base64_run.len();
-        if base64_run.len() >= MIN_KEY_LINE_BYTES {
-            key_len = len;
-        }
-        len += 1;
-    }
-    (key_len > 0).then(|| end - key_len..end)
-}
-
-fn is_key_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)
 }
 
 #[cfg(test)]
