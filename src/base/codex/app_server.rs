@@ -91,7 +91,7 @@ impl Question {
 
 impl ProbeReport {
     /// Returns true if the server no longer accepts the login: Codex could not renew it, and the
-    /// server refuses the old token. A refused token alone proves nothing, it may just have expired.
+    /// server refuses the old token. A refused token alone proves nothing, it may have expired.
     pub fn is_login_revoked(&self) -> bool {
         let is_renewal_refused = match &self.account {
             Ok(account) => account.is_none(),
@@ -173,7 +173,7 @@ pub enum ProbeFailure {
 /// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the
 /// caller has to read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
-    // Codex must not renew the login here, because the longer time limit of a renewal applies only at the start.
+    // Codex must not renew the login for this request: only `initialize` has the longer time limit of a renewal.
     let params = json!({ "refreshToken": false });
     let [account, limits] = ask(
         options,
@@ -394,10 +394,10 @@ fn classify_by_words(message: &str, code: i64, detail: String) -> ProbeFailure {
         .filter(|word| !word.contains("://"))
         .collect();
     let text_without_urls = words.join(" ");
-    let is_status = |code: &str| {
+    let is_status = |status: &str| {
         text_without_urls
             .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == code)
+            .any(|word| word == status)
     };
     let mentions_any = |words: &[&str]| words.iter().any(|word| text_without_urls.contains(word));
 
@@ -423,7 +423,10 @@ fn classify_by_words(message: &str, code: i64, detail: String) -> ProbeFailure {
 }
 
 fn parse_account(result: &Value) -> Option<ProbedAccount> {
-    let account = Some(&result["account"]).filter(|account| account.is_object())?;
+    let account = &result["account"];
+    if !account.is_object() {
+        return None;
+    }
     Some(ProbedAccount {
         kind: match account["type"].as_str() {
             Some("chatgpt") => Some(LoginKind::Chatgpt),

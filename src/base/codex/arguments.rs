@@ -72,7 +72,7 @@ impl<'a> Arguments<'a> {
             Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
                 // `exec resume` and `exec review` have a subcommand of their own.
                 let is_nested = matches!(subcommand_text(1), Some("resume" | "fork" | "review"));
-                (InvocationMode::Batch, 1 + usize::from(is_nested))
+                (InvocationMode::Batch, if is_nested { 2 } else { 1 })
             }
             Some(first) if is_among(ADMINISTRATIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Administrative, 1)
@@ -103,9 +103,10 @@ impl<'a> Arguments<'a> {
         let is_resume = self.words[*self.positional_indices.get(subcommand_index)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.words).any(|option| option == "--last");
         let conversation = self.positional_indices.get(self.subcommand_count)?;
-        (is_resume && !is_chosen_by_codex)
-            .then(|| self.words[*conversation].to_str())
-            .flatten()
+        if !is_resume || is_chosen_by_codex {
+            return None;
+        }
+        self.words[*conversation].to_str()
     }
 
     /// Returns true if the invocation resumes an existing conversation, also one that Codex chooses.

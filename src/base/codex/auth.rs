@@ -234,16 +234,15 @@ impl AuthSnapshot {
     pub fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = text_field(&auth["tokens"], "refresh_token");
-        // Not of the whole file: Codex may write the same login with another layout.
+        // A digest of the whole file would change if Codex wrote the same login with another layout.
         let secret = token.as_ref().map_or(self.bytes.expose(), String::as_bytes);
         // Half a digest tells logins apart, and a token cannot be found from it.
         hash::sha256(secret)[..32].to_owned()
     }
 }
 
-/// Chooses the login that `auth_mode` names, as Codex 0.171 does. Without a mode, every secret except the secret of an
-/// agent takes precedence over the tokens of a browser login. So does the API key that early versions stored beside the
-/// tokens, because Codex bills that key.
+/// Chooses the login that `auth_mode` names, as Codex 0.171 does. Without a mode, every secret except that of an agent
+/// precedes the tokens of a browser login. Early versions stored an API key beside the tokens; Codex bills that key.
 fn choose_login(auth: &Value) -> Option<Login> {
     let to_login = |(kind, _, secret): &LoginSecret| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
@@ -262,13 +261,16 @@ fn choose_login(auth: &Value) -> Option<Login> {
     }
 
     let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
-    let named_login = tokens.and_then(|tokens| parse_named_login(auth, tokens));
+    if let Some(login) = tokens.and_then(|tokens| parse_named_login(auth, tokens)) {
+        return Some(login);
+    }
     // In the mode `chatgpt` Codex uses the tokens alone.
-    let fallback_secret = || secrets.first().filter(|_| mode != Some("chatgpt"));
-
-    named_login
-        .or_else(|| fallback_secret().map(to_login))
-        .or_else(|| parse_undecoded_login(auth, tokens?))
+    if mode != Some("chatgpt")
+        && let Some(secret) = secrets.first()
+    {
+        return Some(to_login(secret));
+    }
+    parse_undecoded_login(auth, tokens?)
 }
 
 /// The kind, the `auth_mode` and the text of a secret that is a login by itself.

@@ -176,7 +176,11 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
         // An immutable database is read without locks and without a `-shm`, which cannot be created in a read-only
         // folder. The last attempt takes the locks, so it ends even while a writer is busy.
         let may_retry = attempt < MAX_ATTEMPTS;
-        let stat_before = may_retry.then(|| stat_without_wal(source)).flatten();
+        let stat_before = if may_retry {
+            stat_without_wal(source)
+        } else {
+            None
+        };
         let is_immutable = stat_before.is_some();
 
         let connection = open_source(source, is_immutable)?;
@@ -188,7 +192,7 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
             continue;
         }
 
-        if matches!(&result, Err(DatabaseError::Sqlite { source, .. }) if needs_rollback(source)) {
+        if matches!(&result, Err(DatabaseError::Sqlite { source: e, .. }) if needs_rollback(e)) {
             if copy_with_log(source, JOURNAL_SUFFIX, target).sqlite_context("copy", source)? {
                 result = Ok(());
             } else if may_retry {
@@ -387,12 +391,14 @@ fn apply_log(path: &Path) -> rusqlite::Result<()> {
 }
 
 fn names_other_file(journal: &Path) -> bool {
-    let mut end = [0; 8];
-    let read_end = |mut file: File| {
+    let read_end = |mut file: File| -> io::Result<[u8; 8]> {
+        let mut end = [0; 8];
         file.seek(SeekFrom::End(-8))?;
-        file.read_exact(&mut end)
+        file.read_exact(&mut end)?;
+        Ok(end)
     };
-    file_open::open(journal).and_then(read_end).is_ok() && end == END_OF_NAMING_JOURNAL
+    let end = file_open::open(journal).and_then(read_end);
+    end.is_ok_and(|end| end == END_OF_NAMING_JOURNAL)
 }
 
 /// Returns the tables of a database that no other process uses, with the number of their rows.

@@ -31,10 +31,8 @@ pub(crate) fn run_query<T>(
 
     for attempt in 1.. {
         let may_retry = attempt < MAX_ATTEMPTS;
-        let stat_before = may_retry.then(|| stat_without_wal(path)).flatten();
-
         // Without a WAL the file alone has all rows, and the same size and time afterwards show that no process wrote.
-        if stat_before.is_some() {
+        if may_retry && let stat_before @ Some(_) = stat_without_wal(path) {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
             if stat_before != stat_without_wal(path) {

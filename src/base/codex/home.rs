@@ -134,15 +134,16 @@ impl HomeEntryKind {
 /// Returns the kind of a path relative to the home. Databases are recognized by name only, so
 /// their content is unchecked.
 pub fn kind_of(relative: &Path) -> HomeEntryKind {
-    let mut parts = relative.components().filter_map(|c| match c {
+    let mut names = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),
         _ => None,
     });
-    let Some(top) = parts.next() else {
+    let Some(top) = names.next() else {
         return HomeEntryKind::Unknown;
     };
 
-    let second = parts.next();
+    let second = names.next();
+    let has_third = names.next().is_some();
     // If a top-level folder is a mount point, a restore has its working folder inside it.
     if is_manager_name(top) || second.is_some_and(is_restore_folder) {
         return HomeEntryKind::Transient;
@@ -181,7 +182,7 @@ pub fn kind_of(relative: &Path) -> HomeEntryKind {
             | "tui-thread-reference-capabilities",
             _,
         ) => HomeEntryKind::Transient,
-        (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => name
+        (SQLITE_FOLDER, Some(name)) if !has_third => name
             .to_str()
             .map_or(HomeEntryKind::Unknown, classify_database),
         (name, None) => classify_top_level(name),
@@ -244,12 +245,13 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
 }
 
 fn classify_database(name: &str) -> HomeEntryKind {
+    let is_beside_database = |suffix: &&str| {
+        let database = name.strip_suffix(*suffix);
+        database.is_some_and(|database| database.ends_with(".sqlite"))
+    };
     if name.ends_with(".sqlite") {
         HomeEntryKind::Database
-    } else if SIDECAR_SUFFIXES.iter().any(|suffix| {
-        name.strip_suffix(suffix)
-            .is_some_and(|base| base.ends_with(".sqlite"))
-    }) {
+    } else if SIDECAR_SUFFIXES.iter().any(is_beside_database) {
         HomeEntryKind::DatabaseSidecar
     } else {
         HomeEntryKind::Unknown

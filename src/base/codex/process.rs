@@ -267,9 +267,10 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         } else {
             find_role(process, &name, names, &folders, open_files.first())
         };
-        let Some(role) = role.filter(|_| !is_update_loop(process)) else {
+        let Some(role) = role else { continue };
+        if is_update_loop(process) {
             continue;
-        };
+        }
 
         let open_files = open_files.into_iter();
         open_locks.extend(open_files.filter(|file| file.starts_with(&lock_folder)));
@@ -277,7 +278,8 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     }
 
     // On systems that do not show the program and the files of the daemon, its pid file proves that it runs.
-    if let Some(pid) = daemon_pid.filter(|pid| processes.iter().all(|process| process.pid != *pid))
+    if let Some(pid) = daemon_pid
+        && processes.iter().all(|process| process.pid != pid)
     {
         processes.push(home_process_of_daemon(pid));
     }

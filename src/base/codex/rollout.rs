@@ -121,8 +121,11 @@ impl RolloutName {
         let stem = self.name.strip_suffix(".jsonl");
         let stem = stem.or_else(|| self.name.strip_suffix(DOCUMENT))?;
         let (text_before, rollout) = split_uuid(stem)?;
-        let thread = text_before.strip_suffix('_').and_then(split_uuid);
-        Some((thread.map_or(rollout, |(_, thread)| thread), rollout))
+        match text_before.strip_suffix('_').and_then(split_uuid) {
+            Some((_, thread)) => Some((thread, rollout)),
+            // The name of the first rollout has one id, which is the id of the thread.
+            None => Some((rollout, rollout)),
+        }
     }
 }
 

@@ -46,10 +46,10 @@ pub struct StatusText {
 
 /// Parses pasted `/status` text; `now` and `zone` complete its times.
 ///
-/// A time without a day is the next such time after `now`, or the last one before `now` if a window shorter than a day
-/// cannot reset so late. A date without a year is the next such date on which the window can reset, or, if the text was
-/// pasted late, the last one before `now`. If daylight saving repeats a time, the first one after `now` counts. Of
-/// several screens, the last one counts.
+/// A time without a day is the next one after `now`, or the last one before `now` if a window shorter than a day cannot
+/// reset so late. A date without a year is the next one on which the window can reset, or the last one before `now` if
+/// the text was pasted late. If daylight saving repeats a time, the first one after `now` counts. Of several screens,
+/// the last one counts.
 ///
 /// # Errors
 /// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
@@ -163,7 +163,8 @@ impl StatusReader {
         }
 
         if limit.is_monthly_credit() {
-            let figure = self.context.parse_figure(&field.lines, None)?;
+            let minutes = None;
+            let figure = self.context.parse_figure(&field.lines, minutes)?;
             self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
                 kind: CapKind::SpendLimit,
                 resets_at: figure.resets_at,

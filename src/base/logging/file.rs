@@ -35,11 +35,11 @@ pub struct LogName {
 
 impl LogLocation {
     pub fn new(settings: &LogSettings, context: &LogContext) -> Self {
-        let default = || {
+        let default_file = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
             context.manager_home.join(FOLDER).join(name)
         };
-        let file = settings.file.clone().unwrap_or_else(default);
+        let file = settings.file.clone().unwrap_or_else(default_file);
 
         let text_or = |part: Option<&std::ffi::OsStr>, default: &str| {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())

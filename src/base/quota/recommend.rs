@@ -46,10 +46,11 @@ pub struct Ranking<'a> {
 
 /// Ranks `accounts` by their state at `now`: ready accounts first, then unknown ones, then those in cooldown.
 ///
-/// Ready and unknown accounts are ordered by their login (usable, archived, unknown, none), then by the strategy, then
-/// by the least recent use. Accounts in cooldown are ordered by the end of the cooldown. Ties are broken by the login,
-/// then by more weekly quota left, then by the label. Accounts with expired or moved logins are excluded. So are API
-/// keys, unless `include_api_key` is set or there is no other account.
+/// Ready and unknown accounts are ordered by their login (usable, archived, unknown, none), then by the strategy.
+/// Accounts in cooldown are ordered by the end of the cooldown.
+///
+/// Accounts with expired or moved logins are excluded. API keys are excluded unless `include_api_key` is set or no
+/// other account is left.
 pub fn rank_accounts<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
@@ -168,10 +169,9 @@ impl RankedAccount<'_> {
     /// Returns the time at which the remaining weekly quota expires; `None` if no quota is known to be left.
     fn quota_expires_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let observation = self.account.entry.observation.as_ref()?;
-        observation
-            .weekly()?
-            .resets_at
-            .filter(|at| *at > *now && self.weekly_left.is_some_and(|left| left > 0.0))
+        let resets_at = observation.weekly()?.resets_at?;
+        let has_quota = self.weekly_left.is_some_and(|left| left > 0.0);
+        (has_quota && resets_at > *now).then_some(resets_at)
     }
 
     /// Returns the source and the time of the account's last observation.
@@ -210,10 +210,9 @@ impl<'a> Ranking<'a> {
         accounts.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live account. If no live account is
-    /// ready, each of these accounts is better. Otherwise an account is better if it has at least
-    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left than the live one, both figures are known, and the strategy is
-    /// not [`Strategy::Stay`].
+    /// Returns the first ready account with a saved login that is better than the live account. While the live account
+    /// is ready, an account is better only if it is known to have at least [`MIN_QUOTA_ADVANTAGE`] more weekly quota
+    /// left, and never with [`Strategy::Stay`]. Otherwise each of these accounts is better.
     pub fn find_better(&self) -> Option<&RankedAccount<'a>> {
         let ready_live = self.live().filter(|live| live.is_ready());
         let is_worth_a_switch = |c: &RankedAccount<'_>| {

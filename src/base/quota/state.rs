@@ -91,10 +91,11 @@ impl Blocker {
 /// Computes the state of `entry` at `now`.
 ///
 /// The last observation decides. A window whose reset has passed counts as unused. If the server refuses requests
-/// although no window is at 100 %, all windows of Codex with a future reset count as exhausted. An exhausted window
-/// without a reset causes a cooldown of at most the length of the window. A spend cap without a reset causes a cooldown
-/// until the next observation. Both cooldowns have no known end. If there are several reasons for a cooldown, including
-/// a hold by the user, the reason that ends last counts.
+/// although no window is at 100 %, all windows of Codex with a future reset count as exhausted.
+///
+/// An exhausted window without a reset causes a cooldown of at most the length of the window. A spend cap without a
+/// reset causes a cooldown until the next observation. Both cooldowns have no known end. Of several reasons for a
+/// cooldown, including a hold by the user, the one that ends last counts.
 pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let is_future = |at: &Timestamp| *at > *now;
@@ -104,8 +105,8 @@ pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
 
     // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
     // observation is still valid.
-    let lacks_weekly_window = observation.is_none_or(|seen| seen.weekly().is_none());
-    let earlier_evidence = entry.weekly.filter(|_| lacks_weekly_window);
+    let lacks_weekly = observation.is_none_or(|seen| seen.weekly().is_none());
+    let earlier_evidence = if lacks_weekly { entry.weekly } else { None };
     let earlier_reset = earlier_evidence.and_then(|evidence| evidence.exhausted_until);
 
     let mut blockers =

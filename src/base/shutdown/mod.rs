@@ -41,9 +41,10 @@ pub struct ShutdownSettings {
 impl Default for ShutdownSettings {
     /// Returns the defaults that codexSync has for `[process_detection]`.
     fn default() -> Self {
+        let windows_helper = cfg!(windows).then(|| "codex-windows-sandbox".into());
         Self {
             names: ProgramNames {
-                background: Vec::from_iter(cfg!(windows).then(|| "codex-windows-sandbox".into())),
+                background: Vec::from_iter(windows_helper),
                 ..ProgramNames::default()
             },
             grace_period: Duration::from_secs(2),

@@ -137,7 +137,8 @@ fn median_rate(rises: &[Rise]) -> Option<f64> {
         .map(|rise| rise.percent / rise.weight)
         .collect();
     rates.sort_by(f64::total_cmp);
-    rates.get(rates.len().checked_sub(1)? / 2).copied()
+    let middle = rates.len().checked_sub(1)? / 2;
+    rates.get(middle).copied()
 }
 
 /// Returns the time at which the window will be used up at the average pace since its start. `None` if the window ends

@@ -143,7 +143,7 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
-            resets_at: individual_limit.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
+            resets_at: individual_limit.and_then(|cap| parse_time(cap, "resetsAt", zone).flatten()),
         });
     }
 

@@ -87,8 +87,7 @@ fn is_image_mark(text: &str) -> bool {
     matches!(text, "<image>" | "</image>") || is_named_image()
 }
 
-/// Returns the text of an output: a string, a string of JSON with the text in `output` and no other text, a list of
-/// parts, or an object. Empty for any other value.
+/// Returns the text of an output in any form in which Codex records it; empty for other forms.
 pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -114,11 +113,12 @@ pub(super) fn extract_output(output: &RawValue) -> String {
     match serde_json::from_str(output.get()) {
         Ok(Output::Text(text)) => {
             // Older versions put the output and its exit code into JSON within the string.
-            let wrapped = text.starts_with('{').then(|| serde_json::from_str(&text));
-            match wrapped {
-                Some(Ok(Wrapped { output, .. })) => output,
-                _ => text,
+            if text.starts_with('{')
+                && let Ok(Wrapped { output, .. }) = serde_json::from_str(&text)
+            {
+                return output;
             }
+            text
         }
         Ok(Output::Parts(parts)) => {
             let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
@@ -209,13 +209,15 @@ const SHELL_OPTIONS: [&str; 14] = [
     "yield_time_ms",
 ];
 
-/// Returns the command in the JSON arguments of a shell tool of Codex. Returns the arguments of other tools themselves,
-/// because a `command` in them is only a part of what the tool does.
+/// Returns the command in the JSON arguments of a shell tool. Returns other arguments unchanged: in those of another
+/// tool, a `command` is only a part of what the tool does.
 pub(super) fn extract_command(tool: &str, arguments: &str) -> String {
-    let command = SHELL_TOOLS
-        .contains(&tool)
-        .then(|| parse_shell_command(arguments));
-    command.flatten().unwrap_or_else(|| arguments.to_owned())
+    if SHELL_TOOLS.contains(&tool)
+        && let Some(command) = parse_shell_command(arguments)
+    {
+        return command;
+    }
+    arguments.to_owned()
 }
 
 /// Returns `None` if the arguments have no command, or a key that is neither the command nor in [`SHELL_OPTIONS`].

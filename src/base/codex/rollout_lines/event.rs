@@ -202,18 +202,18 @@ pub(crate) struct TurnCounter {
 impl TurnCounter {
     pub(crate) fn count(&mut self, kind: &EventKind) {
         match kind {
-            EventKind::TurnStarted => *self = Self::new(self.turns + 1, true),
+            EventKind::TurnStarted => {
+                self.turns += 1;
+                self.is_open = true;
+            }
             EventKind::User(text) if !self.is_open && !text.trim().is_empty() => self.turns += 1,
             EventKind::TurnEnded => self.is_open = false,
             EventKind::RolledBack(turns) => {
-                *self = Self::new(self.turns.saturating_sub(*turns), false);
+                self.turns = self.turns.saturating_sub(*turns);
+                self.is_open = false;
             }
             _ => {}
         }
-    }
-
-    fn new(turns: u32, is_open: bool) -> Self {
-        Self { turns, is_open }
     }
 }
 

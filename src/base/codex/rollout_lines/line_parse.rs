@@ -75,12 +75,11 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
 
 /// Parses a `token_count` event; `None` for any other line.
 pub fn parse_token_count(line: &[u8]) -> Option<TokenCount> {
-    let items = parse(line, LineParts::TOKENS)?.items.into_iter();
-    let mut counts = items.filter_map(|item| match item.kind {
+    let mut items = parse(line, LineParts::TOKENS)?.items.into_iter();
+    items.find_map(|item| match item.kind {
         EventKind::Tokens(tokens) => Some(tokens.count),
         _ => None,
-    });
-    counts.next()
+    })
 }
 
 /// Parses a line, unless its beginning shows that it has no wanted parts.
@@ -95,10 +94,10 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
 
     // A torn line may be invalid UTF-8. It then counts as damaged, because the empty text is no JSON.
     let text = std::str::from_utf8(line).unwrap_or_default();
-    let parsed = text
-        .starts_with('{')
-        .then(|| serde_json::from_str::<AnyLine<'_>>(text));
-    let Some(Ok(parsed)) = parsed else {
+    if !text.starts_with('{') {
+        return LineContent::Damaged;
+    }
+    let Ok(parsed) = serde_json::from_str::<AnyLine<'_>>(text) else {
         return LineContent::Damaged;
     };
 

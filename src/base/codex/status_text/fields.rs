@@ -72,11 +72,14 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
         }
 
         if let Some((label, label_text, value)) = parse_label(content) {
-            let has_value = !value.is_empty();
+            let mut lines = Vec::new();
+            if !value.is_empty() {
+                lines.push(value);
+            }
             fields.push(StatusField {
                 label,
                 label_text,
-                lines: has_value.then_some(value).into_iter().collect(),
+                lines,
                 column,
             });
             is_value_open = true;
@@ -214,7 +217,9 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     let mut name: Vec<_> = text.split_whitespace().collect();
     let take_last_word = |name: &mut Vec<&str>, word: &str| {
         let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
-        name.truncate(name.len() - usize::from(is_last));
+        if is_last {
+            name.pop();
+        }
         is_last
     };
 
@@ -223,15 +228,16 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     }
 
     let is_usage = take_last_word(&mut name, "usage");
+    let mut minutes = None;
     // The length may have two words: `5 hour`.
-    let length = (1..=name.len().min(2)).find_map(|word_count| {
+    for word_count in 1..=name.len().min(2) {
         let start = name.len() - word_count;
-        Some((start, parse_window_minutes(&name[start..].concat())?))
-    });
-    let minutes = length.map(|(start, minutes)| {
-        name.truncate(start);
-        minutes
-    });
+        minutes = parse_window_minutes(&name[start..].concat());
+        if minutes.is_some() {
+            name.truncate(start);
+            break;
+        }
+    }
     let is_secondary = is_usage && minutes.is_none() && take_last_word(&mut name, "secondary");
 
     Some(LimitLabel {

@@ -29,15 +29,13 @@ impl ResetContext {
         lines: &[&str],
         window_minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        self.parse_joined_figure(&lines.join(" "), window_minutes)
-            .or_else(|error| {
-                if lines.len() <= 1 {
-                    return Err(error);
-                }
-                let joined_value = separate_letters_and_digits(&lines.concat());
-                self.parse_joined_figure(&joined_value, window_minutes)
-                    .map_err(|_| error)
-            })
+        let figure = self.parse_joined_figure(&lines.join(" "), window_minutes);
+        if figure.is_ok() || lines.len() <= 1 {
+            return figure;
+        }
+        let joined_value = separate_letters_and_digits(&lines.concat());
+        self.parse_joined_figure(&joined_value, window_minutes)
+            .or(figure)
     }
 
     fn parse_joined_figure(
@@ -76,7 +74,8 @@ impl ResetContext {
         let length = window_minutes.map(|minutes| Duration::minutes(i64::from(minutes)));
         match (day, time) {
             (None, Some(time)) => {
-                let next = zone.next_occurrence(time, None, &now);
+                let any_day = None;
+                let next = zone.next_occurrence(time, any_day, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
                     // A window cannot reset later than its length from now; clocks may differ by ten minutes.
@@ -84,7 +83,7 @@ impl ResetContext {
 
                 if latest.is_some_and(|latest| next > latest) {
                     let day_before = now.checked_sub_signed(Duration::hours(24))?;
-                    return Some(zone.next_occurrence(time, None, &day_before));
+                    return Some(zone.next_occurrence(time, any_day, &day_before));
                 }
                 Some(next)
             }
@@ -135,7 +134,10 @@ fn parse_reset_time(reset: &str) -> Option<&str> {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
             // Text of another program after the bracket is harmless, but a second figure is not.
-            (!after.contains('%')).then_some(inner)?
+            if after.contains('%') {
+                return None;
+            }
+            inner
         }
         None => reset,
     };

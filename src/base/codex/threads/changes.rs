@@ -130,7 +130,9 @@ fn add_spawn_edge(
     schema: &Schema,
     row: &RowValues,
 ) -> rusqlite::Result<()> {
-    if let (true, Some(id)) = (schema.has_edges, row.text("id")) {
+    if schema.has_edges
+        && let Some(id) = row.text("id")
+    {
         let parent = schema.spawn_parent_sql();
         connection
             .prepare_cached(&format!(

@@ -212,7 +212,9 @@ impl Schema {
             let matches_without_user = account_id.is_some();
             let default_user = if matches_without_user { "?" } else { "''" };
             creator_conditions.push(format!("coalesce({user_column}, {default_user}) = ?"));
-            values.extend(matches_without_user.then(|| id.clone()));
+            if matches_without_user {
+                values.push(id.clone());
+            }
             values.push(id.clone());
         }
 
@@ -268,7 +270,7 @@ pub(super) fn find_few_ids_in_folder(
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([parent, &prefix, &range_end], |row| row.get(0))?;
     let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
+    Ok((ids.len() < MAX_LOOKUPS).then_some(ids))
 }
 
 /// The conditions of a query, joined by AND, and their values in order.

@@ -38,10 +38,9 @@ pub fn rebase_rollout_paths(
     })
 }
 
-/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Skips other conversations,
-/// because Codex does not list them by the name in their row, and names that `is_given` rejects as not chosen by the
-/// user. `is_given` gets the id, the name, and the row's title, first message and preview. Returns the number of
-/// changed rows.
+/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Skips names that `is_given`
+/// rejects as not chosen by the user; it gets the id, the name, and the row's title, first message and preview. Skips
+/// other conversations, because Codex does not list them by the name in their row. Returns the number of changed rows.
 pub fn set_names(
     database: &Path,
     names: &[(String, String)],

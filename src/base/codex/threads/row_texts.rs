@@ -39,11 +39,10 @@ impl RowTexts {
                 self.add_message(payload.message, placeholder);
             }
             Some("item_completed") => {
-                let is_of_user =
-                    |item: &CompletedMessage<'_>| item.kind.as_deref() == Some("UserMessage");
-                let Some(item) = payload.item.filter(is_of_user) else {
+                let Some(item) = payload.item else { return };
+                if item.kind.as_deref() != Some("UserMessage") {
                     return;
-                };
+                }
                 let texts = item.content.iter().filter_map(|part| part.text.as_deref());
                 let text: String = texts.collect();
                 let placeholder = item.content.iter().find_map(MessagePart::placeholder);

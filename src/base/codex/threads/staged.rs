@@ -64,9 +64,9 @@ pub trait RolloutLocations {
 /// Rewrites the rollout paths in a staged state database to rollouts below `home`. Returns the number
 /// of changed rows.
 ///
-/// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
-/// Otherwise, or if a rewind began a later rollout, the rollout is found by the thread's id. A thread that is found by
-/// its id becomes archived if its rollout is in `archived_sessions/`, and unarchived otherwise.
+/// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file and no rewind
+/// began a later rollout. Otherwise the rollout is found by the thread's id. Such a thread becomes archived if its
+/// rollout is in `archived_sessions/`, and unarchived otherwise.
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
@@ -77,6 +77,7 @@ pub fn rewrite_rollout_paths(
         let target = choose_target_path(id, Path::new(old_path), rollouts, unmatched)?;
         let new_path = home.join(&target.relative);
         let is_archived = target.relative.starts_with(home::ARCHIVED_SESSIONS);
+        // A thread that is not found by its id stays archived or unarchived.
         let new_archived = target.is_found_by_id.then_some(is_archived);
         (Path::new(old_path) != new_path).then_some((new_path, new_archived))
     };
