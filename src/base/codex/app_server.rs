@@ -389,15 +389,12 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
 /// Classifies an error by the words of `message`, which is in lower case.
 fn classify_by_words(message: &str, code: i64, detail: String) -> ProbeFailure {
     // Digits in a URL or within a longer number are no HTTP status.
-    let words: Vec<_> = message
-        .split_whitespace()
-        .filter(|word| !word.contains("://"))
-        .collect();
+    let is_no_url = |word: &&str| !word.contains("://");
+    let words: Vec<_> = message.split_whitespace().filter(is_no_url).collect();
     let text_without_urls = words.join(" ");
     let is_status = |status: &str| {
-        text_without_urls
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == status)
+        let mut words = text_without_urls.split(|c: char| !c.is_ascii_alphanumeric());
+        words.any(|word| word == status)
     };
     let mentions_any = |words: &[&str]| words.iter().any(|word| text_without_urls.contains(word));
 

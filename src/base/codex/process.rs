@@ -330,13 +330,11 @@ fn find_role(
 fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
     let codex = processes.iter().filter(|process| process.role.is_codex());
     let codex_pids: Vec<u32> = codex.map(|process| process.pid).collect();
+    let is_codex_pid = |pid: &u32| codex_pids.contains(pid);
 
     for process in processes.iter_mut() {
         if let ProcessRole::OtherProgram { open } = &process.role
-            && table
-                .ancestors(process.pid)
-                .iter()
-                .any(|pid| codex_pids.contains(pid))
+            && table.ancestors(process.pid).iter().any(is_codex_pid)
         {
             process.role = ProcessRole::CodexChild { open: open.clone() };
         }

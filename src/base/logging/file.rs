@@ -45,15 +45,13 @@ impl LogLocation {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
         let stem = text_or(file.file_stem(), DEFAULT_STEM);
+        let extension = text_or(file.extension(), DEFAULT_EXTENSION);
         let machine = sanitize_name_part(&context.machine);
 
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
             prefix: format!("{}-{machine}-", sanitize_name_part(&stem)),
-            suffix: format!(
-                ".{}",
-                sanitize_name_part(&text_or(file.extension(), DEFAULT_EXTENSION))
-            ),
+            suffix: format!(".{}", sanitize_name_part(&extension)),
         }
     }
 
@@ -144,16 +142,8 @@ const MAX_PART_BYTES: usize = 64;
 
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.
 fn sanitize_name_part(text: &str) -> String {
-    let mut name: String = text
-        .chars()
-        .map(|c| {
-            if c.is_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
+    let is_invalid = |c: char| !c.is_alphanumeric() && !"._-".contains(c);
+    let mut name = text.replace(is_invalid, "-");
 
     // Character by character, because a letter can have four bytes.
     while name.len() > MAX_PART_BYTES {

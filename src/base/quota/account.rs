@@ -194,11 +194,8 @@ impl AccountEntry {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
-        let is_newest = self
-            .observation
-            .as_ref()
-            .is_none_or(|recorded| observation.observed_at >= recorded.observed_at);
-        if is_newest {
+        let recorded_at = self.observation.as_ref().map(|seen| seen.observed_at);
+        if recorded_at.is_none_or(|recorded_at| observation.observed_at >= recorded_at) {
             observation.inherit_reset_credits(self.observation.as_ref());
             self.observation = Some(observation);
         }

@@ -78,10 +78,8 @@ pub fn build_window_histories<'a>(
     }
 
     histories.sort_by_key(|history| {
-        history
-            .samples
-            .last()
-            .map(|sample| (sample.window.limit_id.clone(), sample.window.minutes))
+        let last_window = history.samples.last().map(|sample| &sample.window);
+        last_window.map(|window| (window.limit_id.clone(), window.minutes))
     });
 
     histories

@@ -99,14 +99,12 @@ impl Blocker {
 pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let is_future = |at: &Timestamp| *at > *now;
-    let weekly_reset = observation
-        .and_then(Observation::weekly)
-        .and_then(|window| window.resets_at);
+    let weekly = observation.and_then(Observation::weekly);
+    let weekly_reset = weekly.and_then(|window| window.resets_at);
 
     // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
     // observation is still valid.
-    let lacks_weekly = observation.is_none_or(|seen| seen.weekly().is_none());
-    let earlier_evidence = if lacks_weekly { entry.weekly } else { None };
+    let earlier_evidence = if weekly.is_none() { entry.weekly } else { None };
     let earlier_reset = earlier_evidence.and_then(|evidence| evidence.exhausted_until);
 
     let mut blockers =
@@ -166,10 +164,8 @@ pub fn percent_left(window: &Window, now: &DateTime<Utc>) -> f64 {
 }
 
 fn codex_windows(observation: &Observation) -> impl Iterator<Item = &Window> {
-    observation
-        .windows
-        .iter()
-        .filter(|w| w.limit_id == CODEX_LIMIT)
+    let windows = observation.windows.iter();
+    windows.filter(|window| window.limit_id == CODEX_LIMIT)
 }
 
 /// Returns the reasons for a cooldown at `now` that an observation contains.

@@ -108,10 +108,8 @@ fn find_rises(
         let end = requests
             .partition_point(|request| request.at <= observation.at)
             .max(first);
-        let weight = requests[first..end]
-            .iter()
-            .map(|request| request.weight)
-            .sum();
+        let weights = requests[first..end].iter().map(|request| request.weight);
+        let weight = weights.sum();
 
         rises.push(Rise {
             at: observation.at,
@@ -130,12 +128,9 @@ fn find_rises(
 /// Returns the median rise in percent per unit of weight. `None` if no rise except the first has requests with a
 /// weight.
 fn median_rate(rises: &[Rise]) -> Option<f64> {
-    let with_requests = rises
-        .iter()
-        .filter(|rise| rise.weight > 0.0 && !rise.is_first);
-    let mut rates: Vec<_> = with_requests
-        .map(|rise| rise.percent / rise.weight)
-        .collect();
+    let has_rate = |rise: &&Rise| rise.weight > 0.0 && !rise.is_first;
+    let with_rate = rises.iter().filter(has_rate);
+    let mut rates: Vec<_> = with_rate.map(|rise| rise.percent / rise.weight).collect();
     rates.sort_by(f64::total_cmp);
     let middle = rates.len().checked_sub(1)? / 2;
     rates.get(middle).copied()
@@ -159,9 +154,8 @@ pub fn forecast_exhaustion(
     )]
     let seconds_left = (elapsed as f64 * (100.0 - used.percent).max(0.0) / used.percent) as i64;
 
-    let at = used
-        .at
-        .checked_add_signed(TimeDelta::try_seconds(seconds_left)?)?;
+    let time_left = TimeDelta::try_seconds(seconds_left)?;
+    let at = used.at.checked_add_signed(time_left)?;
     (at < window.end).then_some(at)
 }
 

@@ -105,11 +105,8 @@ impl AccountLimits {
 /// Parses one window; `None` if a figure is no number or out of range, such as a time in milliseconds.
 fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
     let used_percent = object["usedPercent"].as_f64();
-    let minutes = parse_optional_number(
-        object,
-        "windowDurationMins",
-        1.0..=f64::from(MAX_WINDOW_MINUTES),
-    )?;
+    let max_minutes = f64::from(MAX_WINDOW_MINUTES);
+    let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=max_minutes)?;
 
     // Codex 0.4x sends no time of the reset, but the time until then.
     let seconds_until_reset = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
@@ -175,11 +172,8 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
         spendable_count = spendable_count.min(u32::try_from(unexpired_count).unwrap_or(u32::MAX));
     }
 
-    let mut expires_at: Vec<_> = expiry_times
-        .into_iter()
-        .flatten()
-        .filter(|at| *at > now)
-        .collect();
+    let unexpired = expiry_times.into_iter().flatten().filter(|at| *at > now);
+    let mut expires_at: Vec<_> = unexpired.collect();
     expires_at.sort_unstable();
 
     Some(ResetCredits {

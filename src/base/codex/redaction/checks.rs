@@ -180,9 +180,8 @@ fn has_vowelless_run(value: &[u8]) -> bool {
 
 fn has_three_inner_numbers(value: &[u8]) -> bool {
     // `a12bc` has the parts `a`, `12`, `b` and `c`.
-    let parts: Vec<_> = value
-        .chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit())
-        .collect();
+    let are_digits = |a: &u8, b: &u8| a.is_ascii_digit() && b.is_ascii_digit();
+    let parts: Vec<_> = value.chunk_by(are_digits).collect();
     let is_between_letters = |parts: &&[&[u8]]| {
         parts[1][0].is_ascii_digit()
             && parts[0][0].is_ascii_alphabetic()
@@ -192,9 +191,8 @@ fn has_three_inner_numbers(value: &[u8]) -> bool {
 }
 
 fn has_only_token_chars(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b))
+    let is_token_char = |b: &u8| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b);
+    value.iter().all(is_token_char)
 }
 
 /// Returns true unless the value is code, a placeholder or an example. The value need not look random, because only a
@@ -211,14 +209,12 @@ fn is_url_password(value: &[u8]) -> bool {
 /// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, or looks random.
 fn is_human_password(value: &[u8]) -> bool {
     const COMMON: &str = "token user test foo my_ %d,";
-    let has_mark = value
-        .iter()
-        .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
+    let is_mark = |b: &u8| b.is_ascii_digit() || b"!#%^&@~|".contains(b);
     let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
     // `%s` before a letter or digit may be a part of a random password.
     let is_format_field = |at: usize| value.get(at + 2).is_none_or(|b| !b.is_ascii_alphanumeric());
 
-    let looks_chosen = has_mark || code_marks > 1 || looks_random(value);
+    let looks_chosen = value.iter().any(is_mark) || code_marks > 1 || looks_random(value);
     value.len() >= MIN_PASSWORD_BYTES
         && looks_chosen
         && !is_code(value)
@@ -251,11 +247,10 @@ fn is_code(value: &[u8]) -> bool {
 
 /// Returns true for text with characters of code. Outside of code, only generated passwords often have them.
 pub(super) fn has_chars_of_code(value: &[u8]) -> bool {
+    let is_char_of_code = |b: &u8| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace();
     value.first().is_some_and(|b| b"!#=@".contains(b))
         || value.starts_with(b"&#")
-        || value
-            .iter()
-            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
+        || value.iter().any(is_char_of_code)
 }
 
 /// Returns true for a name or path behind a mark: `$dbPassword2`, `!GetSecretValue`, `@string/password`.
@@ -482,9 +477,8 @@ impl<'a> NamedValue<'a> {
             encryption sha method author email fix manager class";
         let lower = self.name.to_ascii_lowercase();
         let lower = lower.strip_suffix(b"__").unwrap_or(&lower);
-        HARMLESS_ENDINGS
-            .split(' ')
-            .any(|word| lower.ends_with(word.as_bytes()))
+        let mut endings = HARMLESS_ENDINGS.split(' ');
+        endings.any(|ending| lower.ends_with(ending.as_bytes()))
     }
 }
 

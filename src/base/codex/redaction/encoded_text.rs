@@ -57,16 +57,13 @@ impl<'a> UnescapedText<'a> {
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
         // The bytes from 0xc2 on begin the characters outside of ASCII.
         let begins_escape =
-            |b: u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
+            |b: &u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
         let mut text = String::new();
         let mut escape_ends = Vec::new();
         let mut has_controls = false;
         let (mut copied_to, mut at) = (0, 0);
 
-        while let Some(offset) = original.as_bytes()[at..]
-            .iter()
-            .position(|b| begins_escape(*b))
-        {
+        while let Some(offset) = original.as_bytes()[at..].iter().position(begins_escape) {
             at += offset;
             let tail = &original[at..];
             let Some((len, decoded_char)) = parse_escape(tail, controls) else {
@@ -163,11 +160,8 @@ fn parse_percents(text: &[u8]) -> Option<DecodedEscape> {
 }
 
 fn parse_backslashes(text: &[u8]) -> Option<DecodedEscape> {
-    let slashes = text
-        .iter()
-        .take(MAX_REPEATED)
-        .take_while(|b| **b == b'\\')
-        .count();
+    let beginning = text.iter().take(MAX_REPEATED);
+    let slashes = beginning.take_while(|b| **b == b'\\').count();
     let tail = &text[slashes..];
 
     // A colour decodes to nothing, so that the text before and after it is joined.
@@ -191,10 +185,8 @@ fn parse_backslashes(text: &[u8]) -> Option<DecodedEscape> {
 
 /// Parses a character reference of HTML, such as `&#x2F;` or `&amp;`.
 fn parse_reference(text: &[u8]) -> Option<DecodedEscape> {
-    let end = text
-        .iter()
-        .take(MAX_REFERENCE_BYTES)
-        .position(|b| *b == b';')?;
+    let mut beginning = text.iter().take(MAX_REFERENCE_BYTES);
+    let end = beginning.position(|b| *b == b';')?;
     let c = match &text[1..end] {
         [b'#', b'x' | b'X', digits @ ..] => parse_ascii(digits, 16)?,
         [b'#', digits @ ..] => parse_ascii(digits, 10)?,
@@ -220,9 +212,8 @@ fn parse_ascii(digits: &[u8], radix: u32) -> Option<char> {
 /// Returns the length of the parameters and the final byte of a terminal colour, which follow `ESC [`.
 fn colour_len(parameters: &[u8]) -> Option<usize> {
     let mut bytes = parameters.iter().take(MAX_COLOUR_BYTES);
-    bytes
-        .position(|b| (0x40..0x7f).contains(b))
-        .map(|end| end + 1)
+    let final_byte = bytes.position(|b| (0x40..0x7f).contains(b))?;
+    Some(final_byte + 1)
 }
 
 /// Returns the ranges of texts that may be base64, with the decoded bytes. Tries each of the first four characters as
@@ -259,10 +250,8 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
 
     let (mut line_start, mut line_end) = (start, find_line_end(start));
     while line_end - line_start >= MIN_BASE64_LINE_BYTES {
-        let gap = text[line_end..]
-            .iter()
-            .take_while(|b| b.is_ascii_whitespace())
-            .count();
+        let tail = text[line_end..].iter();
+        let gap = tail.take_while(|b| b.is_ascii_whitespace()).count();
         let next_line_start = line_end + gap;
         let next_line_end = find_line_end(next_line_start);
         // A base64 text goes on only after a line break, and only if the next line begins with base64.

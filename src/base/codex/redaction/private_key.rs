@@ -47,10 +47,8 @@ pub(super) fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
 
     let is_complete = footer_at.is_some_and(|at| {
         let line = text[start + at..].trim_ascii_start();
-        line.iter()
-            .skip_while(|b| matches!(b, b'-' | b' '))
-            .take(3)
-            .eq(b"END")
+        let after_dashes = line.iter().skip_while(|b| matches!(b, b'-' | b' '));
+        after_dashes.take(3).eq(b"END")
     });
 
     // With a footer, the lines may be short, but one run must be as long as a random value.

@@ -368,9 +368,8 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     let mut value = &value[..end_tag.unwrap_or(value.len())];
 
     let begins_argument = |part: &[u8]| {
-        let mut after_name = part
-            .iter()
-            .skip_while(|b| b.is_ascii_alphanumeric() || **b == b'_');
+        let is_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
+        let mut after_name = part.iter().skip_while(is_name);
         matches!(after_name.next(), Some(b'=' | b':'))
     };
     let mut next_parts = value.split(|b| b"&,?".contains(b)).skip(1);

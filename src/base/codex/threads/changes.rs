@@ -152,11 +152,8 @@ fn set_name(
 ) -> rusqlite::Result<()> {
     // Codex 0.169 lists an old conversation by its title, a paginated one by its name.
     let mode: Option<String> = if schema.has_column("history_mode") {
-        connection.query_row(
-            "SELECT history_mode FROM threads WHERE id=?1",
-            [id],
-            |row| row.get(0),
-        )?
+        let sql = "SELECT history_mode FROM threads WHERE id=?1";
+        connection.query_row(sql, [id], |row| row.get(0))?
     } else {
         None
     };

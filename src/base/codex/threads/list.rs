@@ -133,18 +133,14 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let name = text("name");
     let is_paginated = text("history_mode") == PAGINATED;
     let source = text("source");
+    let (title, message) = (text("title_line"), text("message_line"));
 
     ListedThread {
         id: text("id"),
         rollout_path: text("rollout_path"),
         // For a legacy conversation, Codex 0.169 ignores `name` and reads the name from `session_index.jsonl`.
         has_name: is_paginated && !name.trim().is_empty(),
-        title: choose_title(
-            &name,
-            &text("title_line"),
-            &text("message_line"),
-            is_paginated,
-        ),
+        title: choose_title(&name, &title, &message, is_paginated),
         cwd: text("cwd"),
         git_branch: text("git_branch"),
         model: text("model"),

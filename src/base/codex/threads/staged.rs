@@ -19,13 +19,9 @@ use std::path::{Path, PathBuf};
 /// Returns true if the database has a table of threads. Fails if it is not an ordinary table.
 fn has_threads_table(connection: &Connection) -> rusqlite::Result<bool> {
     require_ordinary_threads_table(connection)?;
-    connection
-        .query_row(
-            "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
-            ["threads"],
-            |row| row.get::<_, i64>(0),
-        )
-        .map(|n| n > 0)
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1";
+    let table_count: i64 = connection.query_row(sql, ["threads"], |row| row.get(0))?;
+    Ok(table_count > 0)
 }
 
 /// Returns the id and rollout path of each thread in a state database. Empty if the database has no table of threads.
