@@ -205,7 +205,7 @@ pub fn ask<const N: usize>(
 
     let mut session = ProbeSession {
         server,
-        replies: questions.iter().map(|_| None).collect(),
+        replies: std::iter::repeat_with(|| None).take(N).collect(),
         is_renewing: is_renewal_due(options.home, &options.now),
         options,
         deadline: started + options.timeout,

@@ -56,12 +56,14 @@ impl<'a> Arguments<'a> {
     /// is a subcommand, and is a prompt otherwise.
     pub fn parse(words: &'a [OsString]) -> Self {
         let positional_indices = find_positional_indices(words);
-        // After `--`, a word is a prompt, even the name of a subcommand.
         let options_end = words.iter().position(|argument| argument == "--");
-        let may_be_subcommand = |i: &&usize| options_end.is_none_or(|end| **i < end);
         let subcommand_text = |depth: usize| {
-            let index = positional_indices.get(depth).filter(may_be_subcommand)?;
-            words[*index].to_str()
+            let index = *positional_indices.get(depth)?;
+            // After `--`, a word is a prompt, even the name of a subcommand.
+            if options_end.is_some_and(|end| index >= end) {
+                return None;
+            }
+            words[index].to_str()
         };
 
         let (mode, subcommand_count) = match subcommand_text(0) {
@@ -162,6 +164,7 @@ impl<'a> Arguments<'a> {
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
             if [short, long].contains(&&*text) {
+                // The next argument is the value.
                 values.extend(arguments.next().cloned());
             } else if let Some(value) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))
             {

@@ -169,8 +169,8 @@ pub struct CodexConfig {
 }
 
 impl CodexConfig {
-    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
-    /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
+    /// Returns the configured folder of Codex's databases: `sqlite_home`, else `CODEX_SQLITE_HOME`. `None` if neither
+    /// is set. `home` is the home of this configuration; the folder may be the home itself.
     pub fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current
         // folder.

@@ -243,10 +243,10 @@ const WAL_HEADER_BYTES: u64 = 32;
 
 /// Returns size and mtime of a database; `None` if its sidecar files may have rows, or the database is missing.
 pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
-    let [wal_bytes, index_bytes, journal_bytes] = home::database_sidecars(path)
+    let [wal_bytes, shm_bytes, journal_bytes] = home::database_sidecars(path)
         .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
     let has_rows = match wal_bytes {
-        0 => index_bytes > 0 || journal_bytes > 0,
+        0 => shm_bytes > 0 || journal_bytes > 0,
         // A process was killed after it wrote the header of the WAL and before the first row. Without write access,
         // SQLite fails to read such a WAL ("locking protocol").
         1..=WAL_HEADER_BYTES => journal_bytes > 0,
@@ -351,8 +351,8 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         Ok(read_time()? == time_before)
     };
 
-    let is_consistent = copy_files();
-    if let Ok(true) = is_consistent {
+    let is_log_unchanged = copy_files();
+    if let Ok(true) = is_log_unchanged {
         return apply_log(target).map(|()| true);
     }
 
@@ -360,7 +360,7 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
     for path in [&*target_log, target] {
         let _ = sharing::remove_file(path);
     }
-    match is_consistent {
+    match is_log_unchanged {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         }

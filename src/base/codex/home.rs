@@ -203,12 +203,11 @@ fn is_restore_folder(name: &OsStr) -> bool {
 
 /// Returns true if Codex uses a top-level name, in any letter case.
 pub(crate) fn is_codex_name(top: &OsStr) -> bool {
-    top.to_str().is_some_and(|name| {
-        !matches!(
-            kind_of(Path::new(&name.to_lowercase())),
-            HomeEntryKind::Unknown | HomeEntryKind::LegacyAuth
-        )
-    })
+    let Some(name) = top.to_str() else {
+        return false;
+    };
+    let kind = kind_of(Path::new(&name.to_lowercase()));
+    !matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::LegacyAuth)
 }
 
 /// Returns true if a top-level name is reserved for files and folders of this program, in any letter case. Their

@@ -136,9 +136,9 @@ impl Identity {
         self.kind != LoginKind::Chatgpt || self.account_id.is_some() || self.user_id.is_some()
     }
 
-    /// Returns true if both are the same account. ChatGPT accounts are the same if both ids are equal; if an id is
-    /// missing on one side, the emails have to be equal, and the other id must not differ. Accounts of other kinds are
-    /// the same if kind and label are equal.
+    /// Returns true if both are the same account. ChatGPT accounts are compared by both ids. If an id is missing on one
+    /// side, the emails have to be equal, and the other id must not differ. Other accounts are compared by kind and
+    /// label.
     pub fn is_same(&self, other: &Self) -> bool {
         /// Returns `None` if a value is missing, so that this pair decides nothing.
         fn equal_if_known(a: Option<&String>, b: Option<&String>) -> Option<bool> {

@@ -289,11 +289,12 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     let held_locks = find_held_thread_locks(&home);
     let unexplained_locks = held_locks.iter().filter(|lock| !open_locks.contains(*lock));
     let to_id = |lock: &PathBuf| locked_conversation_id(lock);
+    let is_codex_pid = |pid: &u32| {
+        let mut processes = processes.iter();
+        processes.any(|process| process.pid == *pid && process.role.is_codex())
+    };
     HomeUsage {
-        codex_ancestor: table.ancestors(own_pid).into_iter().find(|pid| {
-            let mut processes = processes.iter();
-            processes.any(|process| process.pid == *pid && process.role.is_codex())
-        }),
+        codex_ancestor: table.ancestors(own_pid).into_iter().find(is_codex_pid),
         conversations: held_locks.iter().map(to_id).collect(),
         unexplained_ids: unexplained_locks.map(to_id).collect(),
         processes,

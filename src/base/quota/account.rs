@@ -50,8 +50,8 @@ pub struct WeeklyEvidence {
 }
 
 impl WeeklyEvidence {
-    /// Returns `None` if the observation is no evidence: it has neither a weekly window nor an explicit permission to
-    /// use Codex, or its weekly window is exhausted and has no reset.
+    /// Returns `None` if the observation shows neither remaining quota nor the reset of an exhausted weekly window.
+    /// Without a weekly window, an explicit permission to use Codex shows remaining quota.
     fn from_observation(observation: &Observation) -> Option<Self> {
         let exhausted_until = match observation.weekly() {
             Some(window) if window.used_percent >= 100.0 => Some(window.resets_at?),

@@ -99,8 +99,8 @@ pub fn infer_quota(
     let current_year = zone.at(now).year();
     let is_year_of_name = |year: &i32| name.date_in_year(*year) == Some(available_on);
     let mut likely_years = [current_year, available_on.year()].into_iter();
-    let year_of_name = || likely_years.find(is_year_of_name).unwrap_or(current_year);
-    let year = options.year.unwrap_or_else(year_of_name);
+    let matching_year = likely_years.find(is_year_of_name);
+    let year = options.year.or(matching_year).unwrap_or(current_year);
 
     LegacyInference {
         quota_end_detected_at: zone.at(&quota_end),

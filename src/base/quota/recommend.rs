@@ -149,10 +149,10 @@ impl RankedAccount<'_> {
     }
 
     fn compare_expiry(&self, other: &Self, now: &DateTime<Utc>) -> Ordering {
-        // Accounts without expiring quota come last.
+        // `true` sorts last, so accounts without expiring quota come last.
         let expiry = |c: &Self| {
-            c.quota_expires_at(now)
-                .map_or((1, None), |at| (0, Some(at)))
+            let expires_at = c.quota_expires_at(now);
+            (expires_at.is_none(), expires_at)
         };
         expiry(self)
             .cmp(&expiry(other))

@@ -52,14 +52,14 @@ pub fn build_window_histories<'a>(
     let mut histories: Vec<WindowHistory> = Vec::new();
     for (observation, until) in observations {
         for (i, window) in observation.windows.iter().enumerate() {
-            let is_of_window = |history: &&mut WindowHistory| {
+            let is_of_kind = |history: &&mut WindowHistory| {
                 let last_window = history.samples.last().map(|sample| &sample.window);
                 last_window.is_some_and(|last_window| is_same_kind(last_window, window))
             };
 
-            // Only their order tells the windows of unknown length on a status screen apart.
+            // Windows of unknown length may be of one kind. Then only their order on a status screen tells them apart.
             let earlier = observation.windows[..i].iter();
-            let position = earlier.filter(|other| is_same_kind(other, window)).count();
+            let place_in_kind = earlier.filter(|other| is_same_kind(other, window)).count();
 
             let sample = WindowSample {
                 observed_at: observation.observed_at,
@@ -68,7 +68,7 @@ pub fn build_window_histories<'a>(
                 change: WindowChange::None,
             };
 
-            match histories.iter_mut().filter(is_of_window).nth(position) {
+            match histories.iter_mut().filter(is_of_kind).nth(place_in_kind) {
                 Some(history) => history.add_sample(sample),
                 None => histories.push(WindowHistory {
                     samples: vec![sample],

@@ -20,11 +20,11 @@ pub fn format_count(tokens: u64) -> String {
 /// Formats the cost of `sum` in USD: `$1.20`, `<$0.01`, or `≥$1.20` if some prices are unknown. Returns [`NO_COST`] if
 /// no price is known, or if some prices are unknown and the known ones add up to less than a cent.
 pub fn format_cost(sum: &UsageSum) -> String {
-    match sum.cost_usd {
-        Some(cost) if sum.lacks_prices && cost >= 0.01 => format!("≥${cost:.2}"),
-        Some(cost) if !sum.lacks_prices && cost > 0.0 && cost < 0.01 => "<$0.01".to_owned(),
-        Some(cost) if !sum.lacks_prices => format!("${cost:.2}"),
-        _ => NO_COST.to_owned(),
+    match (sum.cost_usd, sum.lacks_prices) {
+        (Some(cost), true) if cost >= 0.01 => format!("≥${cost:.2}"),
+        (None, _) | (Some(_), true) => NO_COST.to_owned(),
+        (Some(cost), false) if cost > 0.0 && cost < 0.01 => "<$0.01".to_owned(),
+        (Some(cost), false) => format!("${cost:.2}"),
     }
 }
 

@@ -105,6 +105,7 @@ fn find_rises(
             continue;
         }
 
+        // An observation before `start` has no requests.
         let end = requests
             .partition_point(|request| request.at <= observation.at)
             .max(first);

@@ -103,12 +103,11 @@ fn password_part(value: &[u8]) -> &[u8] {
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value may contain a placeholder word by chance, so only its beginning is searched.
     let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
+    // In base64, zero bytes are a run of `A`, and 0xff bytes a run of `/`.
+    let is_filler = |run: &[u8]| run.len() >= 8 && !b"A/".contains(&run[0]);
     contains_any(beginning, PLACEHOLDER_WORDS)
         || contains_your(beginning)
-        // In base64, zero bytes are a run of `A`, and 0xff bytes a run of `/`.
-        || value
-            .chunk_by(|a, b| a == b)
-            .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
+        || value.chunk_by(|a, b| a == b).any(is_filler)
 }
 
 /// Returns true if a word of the value begins with `your`. Elsewhere, `your` counts only in a value that does not look
@@ -149,14 +148,15 @@ fn looks_random_without_digits(value: &[u8]) -> bool {
     if !value.iter().any(u8::is_ascii_uppercase) {
         return has_vowelless_run(value);
     }
+    if !value.iter().any(u8::is_ascii_lowercase) {
+        return false;
+    }
 
     let are_capitals = |pair: &&[u8]| pair.iter().all(u8::is_ascii_uppercase);
     let capital_pairs = value.windows(2).filter(are_capitals).count();
     // Names such as `getUserName` have as many changes, but no capital beside another.
     let has_many_changes = count_kind_changes(value) * 4 >= value.len();
-    value.iter().any(u8::is_ascii_lowercase)
-        && (capital_pairs >= 2
-            || has_many_changes && (capital_pairs >= 1 || has_vowelless_run(value)))
+    capital_pairs >= 2 || (has_many_changes && (capital_pairs >= 1 || has_vowelless_run(value)))
 }
 
 /// Counts the changes between lower case, upper case and digits, such as four in `aB3c4`.
@@ -453,7 +453,8 @@ impl<'a> NamedValue<'a> {
 
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let token_continues = next_byte.is_some_and(|b| !is_end(b));
-        let is_path = token.iter().any(|b| b".?".contains(b));
+        // As in `user.password` or `user?.password`.
+        let has_access_mark = token.iter().any(|b| b".?".contains(b));
 
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
         let is_type_annotation = match self.after {
@@ -467,7 +468,7 @@ impl<'a> NamedValue<'a> {
         let is_call = next_byte == Some(b'(');
         // Without blanks around the operator, only a field is code.
         let may_be_code = is_field || !self.is_tight;
-        is_call || may_be_code && (token_continues || is_path || is_type_annotation)
+        is_call || (may_be_code && (token_continues || has_access_mark || is_type_annotation))
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.

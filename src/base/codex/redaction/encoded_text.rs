@@ -52,8 +52,8 @@ pub(super) struct UnescapedText<'a> {
 }
 
 impl<'a> UnescapedText<'a> {
-    /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
-    /// escapes (colours and the like, all with [`Controls::Removed`]) and characters without a width. Other text stays.
+    /// Decodes backslash escapes, character references and percent signs that encode ASCII. Removes characters without
+    /// a width, and terminal escapes such as colours. `controls` decides about control strings and control characters.
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
         // The bytes from 0xc2 on begin the characters outside of ASCII.
         let begins_escape =

@@ -84,18 +84,18 @@ pub fn redact_and_count(text: &str) -> (String, usize) {
 fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
     places.sort_by_key(|place| (place.start, place.end));
     let mut redacted = String::with_capacity(text.len());
-    let (mut at, mut count) = (0, 0);
+    let (mut copied_to, mut count) = (0, 0);
     for place in places {
         // Overlapping places become one replacement.
-        if place.start >= at {
-            redacted.push_str(&text[at..place.start]);
+        if place.start >= copied_to {
+            redacted.push_str(&text[copied_to..place.start]);
             redacted.push_str(REPLACEMENT);
             count += 1;
         }
-        at = at.max(place.end);
+        copied_to = copied_to.max(place.end);
     }
 
-    redacted.push_str(&text[at..]);
+    redacted.push_str(&text[copied_to..]);
     (redacted, count)
 }
 

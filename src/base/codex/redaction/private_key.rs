@@ -68,7 +68,7 @@ pub(super) fn find_key_end(before: &[u8]) -> Option<Range<usize>> {
     let end = before[..footer].iter().rposition(is_in_key)? + 1;
     let body = &before[end.saturating_sub(MAX_KEY_BYTES)..end];
     let header = memchr::memmem::rfind(body, b"----");
-    let body = &body[header.map_or(0, |at| at + 4)..];
+    let body = &body[header.map_or(0, |at| at + "----".len())..];
 
     // Counts backwards from the end: all bytes, and the bytes up to the beginning of the first long line.
     let (mut len, mut key_len) = (0, 0);

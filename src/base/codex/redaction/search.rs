@@ -166,12 +166,12 @@ impl SecretForm {
 
     /// Returns the place of the secret of this form at a keyword. `None` if the text at the keyword does not have this
     /// form, or is no secret.
-    fn find_secret_at(&self, text: &[u8], at: usize, kind: TextKind) -> Option<Range<usize>> {
+    fn find_secret_at(&self, text: &[u8], keyword: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
-            FormPlace::Start if is_inside_word(text, at) => return None,
-            FormPlace::Name if continues_word(text, at) => return None,
-            FormPlace::Within => find_word_start(text, at)?,
-            _ => at,
+            FormPlace::Start if is_inside_word(text, keyword) => return None,
+            FormPlace::Name if continues_word(text, keyword) => return None,
+            FormPlace::Within => find_word_start(text, keyword)?,
+            _ => keyword,
         };
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
@@ -346,7 +346,8 @@ fn yaml_map_len(before: &[u8], text: &[u8]) -> usize {
     text[..len].trim_ascii_end().len()
 }
 
-/// Returns the length of a value that ends with its line or at a quote or bracket, except in JSON: `state={"i_l":0}`.
+/// Returns the length of a value up to the end of its line, or to a quote or bracket outside of JSON, so that
+/// `state={"i_l":0}` is one value.
 fn line_value_len(text: &[u8]) -> usize {
     static VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let json = r#"\{\\{0,4}"(?:[^\n{}]|\{[^\n{}]*\})*\}"#;
@@ -367,6 +368,7 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     let end_tag = memchr::memmem::find(value, b"</");
     let mut value = &value[..end_tag.unwrap_or(value.len())];
 
+    // As in `password=…&user=…`.
     let begins_argument = |part: &[u8]| {
         let is_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
         let mut after_name = part.iter().skip_while(is_name);

@@ -61,10 +61,12 @@ pub(crate) fn may_have_parts(line: &[u8], wanted: LineParts) -> bool {
 }
 
 fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
-    let payload = envelope.payload_type_and_rest();
-    let after_type = payload.map_or(&b""[..], |(_, after_type)| after_type);
-    matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
-        .any(|form| form.may_have_parts(wanted, after_type))
+    let (payload_type, after_type) = match envelope.payload_type_and_rest() {
+        Some((payload_type, after_type)) => (Some(payload_type), after_type),
+        None => (None, &b""[..]),
+    };
+    let mut forms = matching_forms(envelope.kind, payload_type);
+    forms.any(|form| form.may_have_parts(wanted, after_type))
 }
 
 /// Parses a line. The result has all wanted items, and maybe unwanted ones. `None` if it has no items, or the line is

@@ -47,6 +47,7 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     // True while the value of the last field may continue in the next line.
     let mut is_value_open = false;
+    // True after a blank line, until the next line of the table.
     let mut is_after_blank = false;
     // The column of `Thread name:` while its value may continue. Codex 0.171 names a conversation after its first
     // prompt, so later lines of the name can look like labels.
@@ -182,7 +183,8 @@ fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
         // The usage page has no colons.
         let label = parse_limit_label(content)?;
         let is_on_usage_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
-        return is_on_usage_page.then_some((Label::Limit(label), content, ""));
+        let no_value = "";
+        return is_on_usage_page.then_some((Label::Limit(label), content, no_value));
     };
 
     let text = text.trim();

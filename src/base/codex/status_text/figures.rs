@@ -76,12 +76,10 @@ impl ResetContext {
             (None, Some(time)) => {
                 let any_day = None;
                 let next = zone.next_occurrence(time, any_day, &now);
-                let latest = length
-                    .filter(|length| *length < Duration::hours(24))
-                    // A window cannot reset later than its length from now; clocks may differ by ten minutes.
-                    .map(|length| now + length + Duration::minutes(10));
-
-                if latest.is_some_and(|latest| next > latest) {
+                let short_length = length.filter(|length| *length < Duration::hours(24));
+                // A window cannot reset later than its length from now; clocks may differ by ten minutes.
+                let is_too_late = |length: Duration| next > now + length + Duration::minutes(10);
+                if short_length.is_some_and(is_too_late) {
                     let day_before = now.checked_sub_signed(Duration::hours(24))?;
                     return Some(zone.next_occurrence(time, any_day, &day_before));
                 }
@@ -157,7 +155,10 @@ fn resolve_date(
     zone: Zone,
 ) -> Option<Timestamp> {
     let this_year = zone.at(now).year();
-    let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
+    let years = match year {
+        Some(year) => year..=year,
+        None => this_year - 1..=this_year + 1,
+    };
     let candidates: Vec<_> = years
         .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
         .map(|date| {

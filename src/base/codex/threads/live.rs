@@ -139,7 +139,8 @@ pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usiz
     };
 
     change_in_transaction(database, |transaction| {
-        // The path may come from Windows: the rest gets the separators of this system.
+        // The folder `from` itself becomes `target_folder`. A path below it may come from Windows, so its rest gets
+        // the separators of this system.
         transaction.execute(
             "UPDATE threads \
              SET cwd = CASE WHEN length(cwd) <= length(?1) + 1 THEN ?3 \

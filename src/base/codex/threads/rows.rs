@@ -53,13 +53,11 @@ impl ThreadRow {
         }
 
         // The name of a legacy conversation is in `title`. A title that begins the first message is no name.
+        let title = self.title.trim();
         let is_name = !self.is_paginated()
-            && !self.title.trim().is_empty()
+            && !title.is_empty()
             && !self.first_user_message.is_empty()
-            && !self
-                .first_user_message
-                .trim()
-                .starts_with(self.title.trim());
+            && !self.first_user_message.trim().starts_with(title);
         is_name.then_some(&*self.title)
     }
 

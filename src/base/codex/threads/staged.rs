@@ -156,8 +156,8 @@ fn choose_target_path(
 
     let (recorded_path, path_by_id) = (path_within_home(old_path), rollouts.path_of(id));
     let is_rewound = |path: &Path| {
-        let path_by_id = path_by_id.as_ref();
-        path_by_id.is_some_and(|path_by_id| rollout::is_later_rollout(path_by_id, path))
+        let by_id = path_by_id.as_ref();
+        by_id.is_some_and(|by_id| rollout::is_later_rollout(by_id, path))
     };
     let is_current = |path: &PathBuf| has_rollout(path) && !is_rewound(path);
 
@@ -228,9 +228,9 @@ const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_spawn_edges", "child_thread_id", "id"),
 ];
 
-/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process
-/// may use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped.
-/// Returns the number of copied rows.
+/// Copies the rows of the threads or rollouts in `ids` from `live` to a staged database. No process may use `live`.
+/// Copies only columns that both databases have, and skips rows that the staged database rejects. Returns the number
+/// of copied rows.
 pub fn copy_rows(
     staged: &Path,
     live: &Path,
