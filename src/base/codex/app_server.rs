@@ -167,11 +167,11 @@ pub enum ProbeFailure {
     Interrupted,
 }
 
-/// Runs one probe. On return Codex and its process group have ended, unless Codex is still renewing
-/// the login: then it keeps running until the renewal is complete.
+/// Runs one probe. On return Codex and its process group have ended. A Codex that is still renewing the login keeps
+/// running until the renewal is complete.
 ///
-/// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the
-/// caller has to read it again.
+/// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the caller has to
+/// read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
     // Codex must not renew the login for this request: only `initialize` has the longer time limit of a renewal.
     let params = json!({ "refreshToken": false });

@@ -230,7 +230,8 @@ impl AuthSnapshot {
     }
 
     /// Returns a digest that identifies this login among all logins of its account and reveals no token. It is the
-    /// digest of the refresh token, which changes at every renewal; without a refresh token, of the whole file.
+    /// digest of the refresh token, which changes at every renewal. Without a refresh token, it is the digest of the
+    /// whole file.
     pub fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = text_field(&auth["tokens"], "refresh_token");

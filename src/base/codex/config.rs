@@ -133,8 +133,8 @@ pub(crate) const PROVIDER_KEYS: &str = "model_providers";
 pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
     check_for_update_on_startup";
 
-/// Returns the `config.toml` of a scratch home: it stores the login in auth.json, and has these `keys` of the
-/// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
+/// Returns a `config.toml` for a scratch home. It stores the login in auth.json, and has the values of `keys` in the
+/// `config.toml` of `home`. A missing or invalid file has no values. `keys` are separated by blanks.
 ///
 /// Keys with effects outside of a scratch home, such as the folder of the databases or tools, must not be in `keys`.
 pub fn format_scratch_config(home: &Path, keys: &str) -> String {
@@ -185,8 +185,8 @@ impl CodexConfig {
         from_config.or_else(from_variable)
     }
 
-    /// Reads `config.toml` of `home`. A missing file means the defaults. So does an unreadable or invalid one, with
-    /// `problem` set; Codex itself would not start with it.
+    /// Reads `config.toml` of `home`. A missing file means the defaults. An unreadable or invalid file means the
+    /// defaults with `problem` set; Codex itself would not start with it.
     pub fn read(home: &Path) -> Self {
         match read_config_text(&home.join(CONFIG_TOML)) {
             Ok(text) => Self::parse(&text),

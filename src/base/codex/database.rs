@@ -167,8 +167,8 @@ pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
 /// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its `-wal`, and
 /// checks the copy. Uses one read transaction, which does not block a writer.
 ///
-/// A database without a `-wal` is read as immutable, which creates no file beside it, and the copy is repeated if a
-/// writer appeared during it. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
+/// A database without a `-wal` is read as immutable, which creates no file beside it. If a writer appeared during the
+/// copy, the copy is repeated. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
 pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const MAX_ATTEMPTS: u32 = 5;
 
@@ -334,8 +334,9 @@ pub(super) fn needs_rollback(error: &rusqlite::Error) -> bool {
     code == Some(ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-/// Copies a database that no process uses to `target`, with the log that a killed process left (`suffix`: `-wal` or
-/// `-journal`), and applies the log to the copy. Returns false if another process changed the log during the copy.
+/// Copies a database that no process uses to `target`, together with the log that a killed process left, and applies
+/// the log to the copy. `suffix` is the suffix of the log: `-wal` or `-journal`. Returns false if another process
+/// changed the log during the copy.
 pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusqlite::Result<bool> {
     let (log, target_log) = (with_suffix(source, suffix), with_suffix(target, suffix));
     let read_time = || log.metadata().and_then(|meta| meta.modified());

@@ -17,9 +17,8 @@ const MAX_ATTEMPTS: u32 = 4;
 
 /// Runs `query` on the database at `path` in one read transaction, with the rows of its `-wal`.
 ///
-/// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
-/// there is none, or if a killed process left a rollback journal, `query` runs on a temporary copy. `query` may run
-/// several times.
+/// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only. If it is missing,
+/// or if a killed process left a rollback journal, `query` runs on a temporary copy. `query` may run several times.
 pub(crate) fn run_query<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,

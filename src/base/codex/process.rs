@@ -301,8 +301,8 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     }
 }
 
-/// Returns the role of a process that is not the daemon; `None` if it does not use the home. `folders` are the home,
-/// which is the first one, and its outside folders; `open_file` is a file in one of them.
+/// Returns the role of a process other than the daemon; `None` if it does not use the home. The first of `folders` is
+/// the home, the others are its outside folders. `open_file` is a file in one of them that the process has open.
 fn find_role(
     process: &Process,
     name: &OsStr,

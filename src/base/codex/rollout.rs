@@ -217,8 +217,8 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
 /// The start of a line, in bytes, that contains the type of its event.
 const TYPE_BYTES: usize = 256;
 
-/// Returns true if the line ends a turn because of a usage limit, false if it begins a turn or ends one
-/// otherwise; `None` for any other line.
+/// Returns true for a line that ends a turn because of a usage limit, and false for a line that begins a turn or ends
+/// it for another reason. `None` for any other line.
 pub fn turn_hit_limit(line: &[u8]) -> Option<bool> {
     let line_start = &line[..line.len().min(TYPE_BYTES)];
     // A search is faster than the parser, and a rollout has thousands of other lines.

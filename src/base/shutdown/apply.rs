@@ -153,15 +153,17 @@ fn stop_daemon(
 ) -> Result<(), ShutdownError> {
     // If Codex is no longer installed, the program that the daemon runs still has the command to stop it. If both are
     // missing, the error names the first one.
-    let program = Program::find(request.codex_bin, request.env)
-        .or_else(|e| match &process.program {
-            Some(daemon_program) => Program::find(Some(daemon_program), request.env).map_err(|_| e),
-            None => Err(e),
-        })
-        .map_err(|source| ShutdownError::NoProgram {
-            pid: process.pid,
-            source,
-        })?;
+    let installed = Program::find(request.codex_bin, request.env);
+    let program = match (installed, &process.program) {
+        (Err(e), Some(daemon_program)) => {
+            Program::find(Some(daemon_program), request.env).map_err(|_| e)
+        }
+        (installed, _) => installed,
+    };
+    let program = program.map_err(|source| ShutdownError::NoProgram {
+        pid: process.pid,
+        source,
+    })?;
 
     let remaining_time = deadline.saturating_duration_since(Instant::now());
     daemon::stop(&program, request.home, request.env, remaining_time)

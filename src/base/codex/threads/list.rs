@@ -157,8 +157,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     }
 }
 
-/// Returns the first line that is not blank: of the name, else of the title, else of the first message. In legacy
-/// conversations the title precedes the name.
+/// Returns the first line that is not blank in the name, the title and the first message, in this order. In a legacy
+/// conversation, the title comes before the name.
 fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
         [name, title, first_message]

@@ -38,9 +38,11 @@ pub fn rebase_rollout_paths(
     })
 }
 
-/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Skips names that `is_given`
-/// rejects as not chosen by the user; it gets the id, the name, and the row's title, first message and preview. Skips
-/// other conversations, because Codex does not list them by the name in their row. Returns the number of changed rows.
+/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Other conversations are
+/// skipped, because Codex does not list them by the name in their row. Returns the number of changed rows.
+///
+/// `is_given` gets the id, the name, and the row's title, first message and preview. It returns false for a name that
+/// the user did not choose, which is skipped, too.
 pub fn set_names(
     database: &Path,
     names: &[(String, String)],

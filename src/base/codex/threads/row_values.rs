@@ -96,8 +96,8 @@ pub(super) fn complete_on_conflict(columns: &[String]) -> String {
     format!("ON CONFLICT DO UPDATE SET {assignments}")
 }
 
-/// Returns the SQL of a value that only the user sets, from the row `first`, else from the row `second`: a row that
-/// Codex created again from the rollout lacks such values. `None` for other columns.
+/// Returns the SQL of a value that only the user sets; `None` for other columns. The value of the row `second` counts
+/// if the row `first` lacks it: a row that Codex created again from the rollout has no such values.
 fn choose_user_value(column: &str, first: &str, second: &str) -> Option<String> {
     match column {
         "\"is_pinned\"" => Some(format!("max({first}.{column}, {second}.{column})")),
