@@ -376,7 +376,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
     // Codex writes the HTTP status after `failed: `.
     let status = message
         .split("failed: ")
-        .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
+        .filter_map(|after| after.get(..3)?.parse::<u16>().ok())
         .find(|status| (100..600).contains(status));
     match status {
         Some(401) => ProbeFailure::Unauthorized(detail),

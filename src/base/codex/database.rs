@@ -279,8 +279,8 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
                 std::thread::sleep(Duration::from_millis(50));
             }
             _ => {
-                let busy = ffi::Error::new(ffi::SQLITE_BUSY);
-                return Err(rusqlite::Error::SqliteFailure(busy, None))
+                let (busy, no_message) = (ffi::Error::new(ffi::SQLITE_BUSY), None);
+                return Err(rusqlite::Error::SqliteFailure(busy, no_message))
                     .sqlite_context("copy", source);
             }
         }

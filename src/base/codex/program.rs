@@ -96,7 +96,8 @@ impl Program {
             .or_else(|| {
                 let meta = file.metadata().ok()?;
                 let modified = clock::from_file_time(meta.modified().ok()?)?;
-                let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let uses_z = true;
+                let time = modified.to_rfc3339_opts(SecondsFormat::Secs, uses_z);
                 Some(format!("{} bytes of {time}", meta.len()))
             })
     }

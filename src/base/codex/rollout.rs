@@ -23,7 +23,7 @@ const DOCUMENT: &str = ".json";
 /// Returns true if a rollout has, by its name, the plain form: it is neither compressed nor a JSON document.
 pub fn is_plain(path: &Path) -> bool {
     let extension = path.extension();
-    !extension.is_some_and(|e| e == "zst" || e == "json")
+    extension.is_none_or(|e| e != "zst" && e != "json")
 }
 
 /// The first version of Codex that reads compressed rollouts: 0.137.0 resumes one, 0.136.0 does not

@@ -227,7 +227,8 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     let [line] = lines else {
         let value: String = lines.concat().split_whitespace().collect();
         let (email, plan) = value.split_once('(')?;
-        return (is_email(email) && plan.ends_with(')')).then(|| (email.to_owned(), None));
+        let is_complete = is_email(email) && plan.ends_with(')');
+        return is_complete.then(|| (email.to_owned(), None));
     };
 
     let mut words = line.split_whitespace();

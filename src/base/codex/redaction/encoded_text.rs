@@ -134,7 +134,8 @@ fn parse_hidden(text: &str, controls: Controls) -> Option<DecodedEscape> {
     let is_string = |sequence: &str| sequence.starts_with([']', 'P', 'X', '^', '_']);
     let is_kept = controls == Controls::Kept && text.strip_prefix('\x1b').is_some_and(is_string);
     if !is_kept && let Some(after) = ansi::strip_escape(text) {
-        return Some((text.len() - after.len(), None));
+        let escape_len = text.len() - after.len();
+        return Some((escape_len, None));
     }
 
     let c = text.chars().next()?;

@@ -380,19 +380,19 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     }
 
     // Cuts off the punctuation of the sentence, and a bracket that was opened before the value.
-    while let [rest @ .., last] = value {
+    while let [before_last @ .., last] = value {
         let is_part_of_value = match last {
-            b')' => rest.contains(&b'('),
-            b']' => rest.contains(&b'['),
-            b'}' => rest.contains(&b'{'),
-            b'>' => rest.contains(&b'<'),
+            b')' => before_last.contains(&b'('),
+            b']' => before_last.contains(&b'['),
+            b'}' => before_last.contains(&b'{'),
+            b'>' => before_last.contains(&b'<'),
             b',' | b'.' | b':' | b'*' => false,
             _ => true,
         };
         if is_part_of_value {
             break;
         }
-        value = rest;
+        value = before_last;
     }
     value.len()
 }

@@ -47,7 +47,7 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     // True while the value of the last field may continue in the next line.
     let mut is_value_open = false;
-    // True after a blank line, until the next line of the table.
+    // True after a blank line, also if a notice follows it.
     let mut is_after_blank = false;
     // The column of `Thread name:` while its value may continue. Codex 0.171 names a conversation after its first
     // prompt, so later lines of the name can look like labels.

@@ -44,15 +44,15 @@ impl ResetContext {
         window_minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
         let bad_time_error = |text: &str| StatusTextError::BadTime(excerpt(text));
-        let (used_percent, rest) =
+        let (used_percent, tail) =
             parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
 
         let is_separator = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-        let reset_text = rest.trim_start_matches(is_separator);
+        let reset_text = tail.trim_start_matches(is_separator);
         let resets_at = if reset_text.is_empty() {
             None
         } else {
-            let time = parse_reset_time(reset_text).ok_or_else(|| bad_time_error(rest.trim()))?;
+            let time = parse_reset_time(reset_text).ok_or_else(|| bad_time_error(tail.trim()))?;
             let instant = self.resolve_reset(time, window_minutes);
             Some(instant.ok_or_else(|| bad_time_error(time))?)
         };

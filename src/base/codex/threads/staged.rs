@@ -191,12 +191,12 @@ fn sanitize_for_file_name(id: &str) -> String {
 /// Returns the part of a rollout's path from `sessions/` or `archived_sessions/` on. The last such folder
 /// counts, because the home may itself be below a folder of that name.
 fn path_within_home(path: &Path) -> Option<PathBuf> {
-    let parts: Vec<_> = path.components().collect();
-    let top_index = parts.iter().rposition(|part| {
-        let name = part.as_os_str();
+    let components: Vec<_> = path.components().collect();
+    let top_index = components.iter().rposition(|component| {
+        let name = component.as_os_str();
         name == home::SESSIONS || name == home::ARCHIVED_SESSIONS
     })?;
-    let relative: PathBuf = parts[top_index..].iter().collect();
+    let relative: PathBuf = components[top_index..].iter().collect();
     let is_normal = relative
         .components()
         .all(|c| matches!(c, std::path::Component::Normal(_)));
