@@ -75,7 +75,9 @@ impl<'a> UnescapedText<'a> {
             };
 
             text.push_str(&original[copied_to..at]);
-            text.extend(decoded_char);
+            if let Some(c) = decoded_char {
+                text.push(c);
+            }
             at += len;
             copied_to = at;
             escape_ends.push((text.len(), at));
@@ -103,7 +105,7 @@ impl<'a> UnescapedText<'a> {
         // An escape that ends at the end of the range belongs to it.
         let original_offset = |offset: usize| {
             let escapes_before = self.escape_ends.partition_point(|(at, _)| *at <= offset);
-            // After the last escape before `offset`, both texts are equal.
+            // From the end of the last of these escapes to `offset`, both texts are equal.
             match escapes_before.checked_sub(1).map(|i| self.escape_ends[i]) {
                 Some((at, original)) => original + offset - at,
                 None => offset,
