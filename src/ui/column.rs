@@ -140,9 +140,9 @@ impl ShownColumn {
     }
 }
 
-/// Returns a width for each column so that all columns fit into `width`; 0 for a column that disappears. Returns `None`
-/// if the columns of rank 0 do not fit, or if `is_narrow` is true and a column would be shortened or disappear. Each
-/// row then becomes a block of lines.
+/// Returns a width for each column so that all columns fit into `width`; 0 for a column that disappears. `None` if each
+/// row has to become a block of lines: if the columns of rank 0 do not fit, or on a narrow terminal, if a column would
+/// be shortened or disappear.
 ///
 /// Adds the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.
@@ -158,8 +158,8 @@ pub(super) fn distribute_widths(
     // The first column has no gap before it.
     let mut free_width = width + GAP;
 
-    for (position, &i) in indices_by_rank.iter().enumerate() {
-        let rank = columns[i].column.rank;
+    for (position, &index) in indices_by_rank.iter().enumerate() {
+        let rank = columns[index].column.rank;
         for &earlier in &indices_by_rank[..position] {
             if widths[earlier] > 0 {
                 let requested = columns[earlier].requested_width(rank);
@@ -169,20 +169,21 @@ pub(super) fn distribute_widths(
             }
         }
 
-        let min_width = columns[i].column.min_width(columns[i].natural);
+        let min_width = columns[index].column.min_width(columns[index].natural);
         match free_width.checked_sub(min_width + GAP) {
-            Some(remaining) => (widths[i], free_width) = (min_width, remaining),
+            Some(remaining) => (widths[index], free_width) = (min_width, remaining),
             None if rank == 0 => return None,
+            // The column disappears.
             None => {}
         }
     }
 
-    for i in indices_by_rank {
-        if widths[i] == 0 {
+    for index in indices_by_rank {
+        if widths[index] == 0 {
             continue;
         }
-        let growth = free_width.min(columns[i].natural - widths[i]);
-        widths[i] += growth;
+        let growth = free_width.min(columns[index].natural - widths[index]);
+        widths[index] += growth;
         free_width -= growth;
     }
 

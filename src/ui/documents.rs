@@ -143,8 +143,9 @@ where
             write_error.is_none()
         };
 
-        let read_result = self.read_items.take().map(|read| read(&mut write_item));
-        if let Some(Err(e)) = read_result {
+        if let Some(read_items) = self.read_items.take()
+            && let Err(e) = read_items(&mut write_item)
+        {
             self.error.set(Some(e));
             return Err(S::Error::custom("incomplete"));
         }

@@ -116,6 +116,8 @@ impl Ui {
             env_columns.or(detected).unwrap_or(80).clamp(40, 200)
         };
 
+        let out_size = tty_out.then(io::stdout).and_then(|out| terminal_size(&out));
+        let err_size = tty_err.then(io::stderr).and_then(|err| terminal_size(&err));
         let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
 
@@ -131,8 +133,8 @@ impl Ui {
             interactive,
             // A picker moves the cursor, which a dumb terminal cannot do.
             can_pick: interactive && env.text("TERM") != Some("dumb"),
-            width: choose_width(tty_out.then(|| terminal_size(&io::stdout())).flatten()),
-            width_err: choose_width(tty_err.then(|| terminal_size(&io::stderr())).flatten()),
+            width: choose_width(out_size),
+            width_err: choose_width(err_size),
             home_options: Vec::new(),
         }
     }
@@ -262,9 +264,10 @@ impl Ui {
         }
     }
 
-    /// Returns a command that people copy as one line, indented by `indent` spaces, or by fewer if it would not fit.
-    pub(crate) fn indent_command(&self, indent: usize, command: &str) -> String {
-        wrap::indent_command(command, indent, self.width, &self.home_options)
+    /// Returns a command that people copy, with the missing options for the homes. It is one line, indented by `indent`
+    /// spaces, or by fewer if it would not fit.
+    pub(crate) fn complete_command(&self, indent: usize, command: &str) -> String {
+        wrap::complete_command(command, indent, self.width, &self.home_options)
     }
 
     /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
@@ -350,9 +353,9 @@ pub(crate) fn print_help(text: &str) {
 /// If the terminal is too narrow for the lists of fixed width in the help, prints the help with wrapped lines. On other
 /// outputs, prints nothing and returns false.
 pub(crate) fn print_narrow_help(text: &str) -> bool {
-    let stdout = io::stdout();
-    let size = stdout.is_terminal().then(|| terminal_size(&stdout));
-    let width = size.flatten().map(|(columns, _)| usize::from(columns));
+    let out = io::stdout();
+    let size = out.is_terminal().then_some(&out).and_then(terminal_size);
+    let width = size.map(|(columns, _)| usize::from(columns));
     let narrow_width = width.filter(|width| *width < HELP_WIDTH);
     if let Some(width) = narrow_width {
         print_help(wrap::wrap(text, HELP_INDENT, width).trim_end());

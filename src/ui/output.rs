@@ -86,22 +86,26 @@ pub(super) fn write_stderr(text: std::fmt::Arguments<'_>) {
 /// Replaces all characters that steer a terminal, except the colour codes of this program. All output passes through
 /// this function, because the names of files, accounts and machines come from outside.
 pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
-    let mut rest = text;
+    let mut remaining = text;
     let mut sanitized = String::new();
-    while let Some(esc) = rest.find('\x1b') {
-        sanitized.push_str(&ansi::printable(&rest[..esc]));
-        let code = COLORS.iter().find(|code| rest[esc..].starts_with(**code));
-        // Without colours of its own, this program prints no colour code.
-        let code = code.filter(|_| HAS_COLORS.load(Ordering::Relaxed));
-        sanitized.push_str(code.map_or("\u{fffd}", |code| code));
-        rest = &rest[esc + code.map_or(1, |code| code.len())..];
+    while let Some(escape) = remaining.find('\x1b') {
+        sanitized.push_str(&ansi::printable(&remaining[..escape]));
+        remaining = &remaining[escape..];
+        let code = COLORS.iter().find(|code| remaining.starts_with(**code));
+        let (shown, replaced_len) = match code {
+            // Without colours of its own, this program prints no colour code.
+            Some(code) if HAS_COLORS.load(Ordering::Relaxed) => (*code, code.len()),
+            _ => ("\u{fffd}", 1),
+        };
+        sanitized.push_str(shown);
+        remaining = &remaining[replaced_len..];
     }
 
     // No escape was found, so the text may need no copy.
     if sanitized.is_empty() {
-        return ansi::printable(rest);
+        return ansi::printable(remaining);
     }
-    sanitized.push_str(&ansi::printable(rest));
+    sanitized.push_str(&ansi::printable(remaining));
     Cow::Owned(sanitized)
 }
 

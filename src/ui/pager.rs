@@ -22,9 +22,10 @@ impl Ui {
         let pager_command = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
         // Without a terminal the text is data for another program.
         let is_for_people = self.terminal_out && !self.json;
-        let command = env.parse_command(pager_command);
-        let command = command.filter(|_| is_for_people);
-        let child = command.and_then(|mut command| command.stdin(Stdio::piped()).spawn().ok());
+        let child = match env.parse_command(pager_command) {
+            Some(mut command) if is_for_people => command.stdin(Stdio::piped()).spawn().ok(),
+            _ => None,
+        };
         Pager { ui: self, child }
     }
 }

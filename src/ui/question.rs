@@ -119,7 +119,7 @@ fn read_secret_line(print_question: impl FnOnce()) -> Result<Option<SecretBytes>
     }
 
     print_question();
-    let mut line = Vec::new();
+    let mut line: Vec<u8> = Vec::new();
     let mut is_entered = false;
     for byte in io::stdin().lock().bytes() {
         match byte {
@@ -130,7 +130,8 @@ fn read_secret_line(print_question: impl FnOnce()) -> Result<Option<SecretBytes>
             // Backspace, which terminals send as DEL or BS.
             Ok(0x7f | 0x08) => {
                 // Removes a whole UTF-8 character, of which all bytes but the first are 0b10xxxxxx.
-                while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
+                let char_start = line.iter().rposition(|byte| *byte & 0xC0 != 0x80);
+                line.truncate(char_start.unwrap_or(0));
             }
             // Ctrl-U. The terminal does not edit in raw mode.
             Ok(0x15) => line.clear(),

@@ -165,11 +165,12 @@ impl Table {
         self.line.clear();
         for (cell, width) in cells.into_iter().zip(&mut self.widths) {
             let Cell { style, text, value } = cell.into();
-            let text = value.filter(|_| self.has_values).unwrap_or(text);
-            if !self.has_values {
+            if self.has_values {
+                self.line.add_cell(style, value.as_ref().unwrap_or(&text));
+            } else {
                 *width = width_of(&text).max(*width);
+                self.line.add_cell(style, &text);
             }
-            self.line.add_cell(style, &text);
         }
         self.lines.push(&self.line);
     }
@@ -282,7 +283,7 @@ impl Table {
 
     /// Returns the indentation of the rows: none, unless they are below headings.
     fn row_indent(&self) -> usize {
-        GAP * usize::from(self.has_headings)
+        if self.has_headings { GAP } else { 0 }
     }
 
     /// Returns the columns of the table for people, except columns with only empty cells.

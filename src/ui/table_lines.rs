@@ -176,12 +176,13 @@ impl StoredItems {
     /// A temporary file cannot be read. The iterator returns the same error.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<impl Iterator<Item = Result<T>>> {
         let mut lines = self.0.into_reader().map_err(to_command_error)?;
-        Ok(std::iter::from_fn(move || {
-            let line = lines.next_line().map_err(to_command_error).transpose()?;
-            Some(line.and_then(|line| {
+        Ok(std::iter::from_fn(move || match lines.next_line() {
+            Ok(None) => None,
+            Ok(Some(line)) => {
                 let json = line.cell(0).map_or("", |(_, json)| json);
-                serde_json::from_str(json).map_err(to_command_error)
-            }))
+                Some(serde_json::from_str(json).map_err(to_command_error))
+            }
+            Err(e) => Some(Err(to_command_error(e))),
         }))
     }
 

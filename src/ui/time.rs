@@ -27,11 +27,14 @@ pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String
     let delta = *at - *now;
     let is_ahead = delta > Duration::zero();
     let is_short = delta.abs() < Duration::seconds(60);
-    match (is_ahead, is_short) {
-        (true, true) => "in less than 1 min".to_owned(),
-        (false, true) => "just now".to_owned(),
-        (true, false) => format!("in {}", format_duration(delta)),
-        (false, false) => format!("{} ago", format_duration(-delta)),
+    if is_ahead && is_short {
+        "in less than 1 min".to_owned()
+    } else if is_short {
+        "just now".to_owned()
+    } else if is_ahead {
+        format!("in {}", format_duration(delta))
+    } else {
+        format!("{} ago", format_duration(-delta))
     }
 }
 

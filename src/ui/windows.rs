@@ -22,12 +22,10 @@ pub(crate) fn window_name_json(window: &Window) -> JsonObject<impl JsonFields + 
 /// Returns a window in JSON. The keys are an interface.
 pub(crate) fn window_json(window: &Window, zone: Zone) -> impl Serialize + use<> {
     let resets_at = window.resets_at.as_ref();
+    let resets_at = resets_at.map(|at| time::rfc3339(&at.to_utc(), zone));
     window_name_json(window)
         .with("used_percent", window.used_percent)
-        .with(
-            "resets_at",
-            resets_at.map(|at| time::rfc3339(&at.to_utc(), zone)),
-        )
+        .with("resets_at", resets_at)
 }
 
 /// Returns the figures of an observation in JSON, without banked resets that have expired since the observation.
@@ -138,9 +136,8 @@ pub(crate) fn label(window: &Window) -> String {
 }
 
 fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
-    let reset = window
-        .resets_at
-        .map(|at| time::format_full(&at.to_utc(), zone, now));
+    let resets_at = window.resets_at;
+    let reset = resets_at.map(|at| time::format_full(&at.to_utc(), zone, now));
     let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
 
     // Codex reports a new window only with the next request. Until then, an ended one is shown as free, with its last

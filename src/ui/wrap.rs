@@ -45,7 +45,7 @@ pub(super) fn wrap_commands_apart(
 
             let command = take_command(word, &mut words);
             lines.push(wrap_line(&prose.join(" "), indent, width));
-            lines.push(indent_command(&command, indent + 2, width, home_options));
+            lines.push(complete_command(&command, indent + 2, width, home_options));
 
             prose.clear();
             if words.peek().is_some() {
@@ -65,33 +65,32 @@ pub(super) fn wrap_commands_apart(
 /// words from `words`.
 fn take_command<'w>(first_word: &str, words: &mut impl Iterator<Item = &'w str>) -> String {
     let mut command = first_word.to_owned();
-    while !command.ends_with([',', ';'])
-        && let Some(word) = words.next()
-    {
+    while !command.ends_with([',', ';']) {
+        let Some(word) = words.next() else { break };
         command.extend([" ", word]);
     }
     command.trim_end_matches([',', ';']).to_owned()
 }
 
-/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. Adds the
-/// missing `home_options` to a command of this program (`-c` only to `sync`), and `CODEX_HOME` to a command of Codex.
-pub(super) fn indent_command(
+/// Adds the missing `home_options` to a command of this program, and `CODEX_HOME` to a command of Codex. Returns it as
+/// one unbroken line, indented by `indent` spaces, or by fewer if it would not fit.
+pub(super) fn complete_command(
     command: &str,
     indent: usize,
     width: usize,
     home_options: &[String],
 ) -> String {
     let mut words: Vec<_> = command.split(' ').collect();
-    for option in home_options {
-        let flag = option.split(' ').next();
-        let is_given = words.iter().any(|word| Some(*word) == flag);
-        if words[0] != PROGRAM || is_given {
-            continue;
-        }
-        match flag {
-            Some("-c") if words.contains(&"sync") => words.push(option),
-            Some("-c") => {}
-            _ => words.insert(1, option),
+    if words[0] == PROGRAM {
+        for option in home_options {
+            let flag = option.split(' ').next().unwrap_or_default();
+            match flag {
+                _ if words.contains(&flag) => {}
+                "-c" if words.contains(&"sync") => words.push(option),
+                // Only the commands of `sync` have this option.
+                "-c" => {}
+                _ => words.insert(1, option),
+            }
         }
     }
 
@@ -141,6 +140,7 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     let mut wrapped = String::with_capacity(line.len() + 16);
     let mut line_width = 0;
     let mut has_words = false;
+    let has_wide_chars = |text: &str| columns(text) > text.chars().count();
     let units = split_unbreakable_units(line, width.saturating_sub(indent));
     for (unit_index, unit) in units.iter().enumerate() {
         // An empty unit stands for a further blank between two words, or for one of the indentation.
@@ -160,19 +160,19 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
         }
         has_words |= unit_width > 0;
 
-        let mut rest = unit.as_str();
+        let mut remaining = unit.as_str();
         // A text without blanks, such as Japanese, may be broken between any two of its wide characters.
-        while columns(rest) > rest.chars().count() && line_width + columns(rest) > width {
-            let first = fitting_prefix(rest, width.saturating_sub(line_width));
-            if first.is_empty() {
+        while has_wide_chars(remaining) && line_width + columns(remaining) > width {
+            let fitting = fitting_prefix(remaining, width.saturating_sub(line_width));
+            if fitting.is_empty() {
                 break;
             }
-            wrapped.extend([first, "\n", &" ".repeat(indent)]);
+            wrapped.extend([fitting, "\n", &" ".repeat(indent)]);
             line_width = indent;
-            rest = &rest[first.len()..];
+            remaining = &remaining[fitting.len()..];
         }
-        wrapped.push_str(rest);
-        line_width += columns(rest);
+        wrapped.push_str(remaining);
+        line_width += columns(remaining);
     }
     wrapped
 }
@@ -194,19 +194,19 @@ fn split_unbreakable_units(line: &str, max_command: usize) -> Vec<String> {
     let mut units = Vec::new();
     let mut first = 0;
     while first < words.len() {
-        let rest = &words[first..];
-        let is_command = rest[0].trim_start_matches(['(', '"', '`']) == PROGRAM;
+        let remaining = &words[first..];
+        let is_command = remaining[0].trim_start_matches(['(', '"', '`']) == PROGRAM;
         let ends_command = |word: &&str| word.ends_with([',', ';', ':', ')']);
-        let last = rest.iter().position(ends_command);
-        let command = &rest[..last.map_or(rest.len(), |last| last + 1)];
+        let last = remaining.iter().position(ends_command);
+        let command = last.map_or(remaining, |last| &remaining[..=last]);
 
-        let word_count = match rest {
+        let word_count = match remaining {
             _ if is_command && columns(&command.join(" ")) <= max_command => command.len(),
             [_, "=", _, ..] => 3,
             [number, unit, ..] if is_quantity(number, unit) => 2,
             _ => 1,
         };
-        units.push(rest[..word_count].join(" "));
+        units.push(remaining[..word_count].join(" "));
         first += word_count;
     }
     units
@@ -274,12 +274,15 @@ mod tests {
     #[test]
     fn a_command_is_indented_as_far_as_it_fits() {
         assert_eq!(
-            indent_command("codex login", 8, 20, &[]),
+            complete_command("codex login", 8, 20, &[]),
             "        codex login"
         );
-        assert_eq!(indent_command("codex login", 8, 18, &[]), "    codex login");
-        assert_eq!(indent_command("codex login", 8, 11, &[]), "codex login");
-        assert_eq!(indent_command("codex login", 8, 5, &[]), "codex login");
+        assert_eq!(
+            complete_command("codex login", 8, 18, &[]),
+            "    codex login"
+        );
+        assert_eq!(complete_command("codex login", 8, 11, &[]), "codex login");
+        assert_eq!(complete_command("codex login", 8, 5, &[]), "codex login");
     }
 
     #[test]
@@ -307,17 +310,17 @@ mod tests {
     #[test]
     fn a_command_of_sync_gets_the_configuration_that_it_lacks() {
         let options = ["-c /x.toml".into(), "--codex-home /c".into()];
-        let indent = |command| indent_command(command, 0, 80, &options);
+        let complete = |command| complete_command(command, 0, 80, &options);
         assert_eq!(
-            indent("codex-manager sync run"),
+            complete("codex-manager sync run"),
             "codex-manager --codex-home /c sync run -c /x.toml"
         );
         assert_eq!(
-            indent("codex-manager sync -c /y.toml run"),
+            complete("codex-manager sync -c /y.toml run"),
             "codex-manager --codex-home /c sync -c /y.toml run"
         );
         assert_eq!(
-            indent("codex-manager list"),
+            complete("codex-manager list"),
             "codex-manager --codex-home /c list"
         );
     }

@@ -46,7 +46,7 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
         }
         Some(Remedy::Command(command)) => {
             ui.line(ui.paint(Style::Dim, format_args!("{indent}→ fix it with:")));
-            ui.line(ui.indent_command(column + 2, &printable(command)));
+            ui.line(ui.complete_command(column + 2, &printable(command)));
         }
     }
 }

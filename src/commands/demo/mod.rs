@@ -161,7 +161,7 @@ impl<'a> Demo<'a> {
         self.print_heading("Next, with your own home:");
         for command in NEXT_COMMANDS {
             let ui = &self.context.ui;
-            ui.line(ui.indent_command(2, command));
+            ui.line(ui.complete_command(2, command));
         }
 
         let json = object()

@@ -148,7 +148,7 @@ impl HitRow<'_> {
         }
 
         // A separate line that is never wrapped, so that the user can copy the command.
-        lines.push(ui.indent_command(4, &self.format_command()));
+        lines.push(ui.complete_command(4, &self.format_command()));
         lines.join("\n") + "\n"
     }
 

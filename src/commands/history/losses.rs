@@ -163,7 +163,7 @@ fn show_losses(losses: &[LossJson], context: &Context) {
             printable(&loss.place)
         ));
         if let Some(command) = &loss.command {
-            ui.line(ui.indent_command(2, command));
+            ui.line(ui.complete_command(2, command));
         }
     }
 

@@ -238,7 +238,7 @@ impl ResolveArgs {
             if let Some(keep) = decision.choices.first() {
                 let keep = keep.name();
                 let command = format!("codex-manager sync resolve {argument} --keep {keep}");
-                ui.line(ui.indent_command(2, &command));
+                ui.line(ui.complete_command(2, &command));
             }
         }
 

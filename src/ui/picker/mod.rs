@@ -180,7 +180,8 @@ impl Workers {
         }
 
         state.set_awaiting_entries(self.are_waiting_for_entries());
-        if let Some(preview) = self.preview.as_mut().filter(|_| shows_preview)
+        if shows_preview
+            && let Some(preview) = &mut self.preview
             && let Some(query) = state.preview_query()
         {
             preview.request(&query);
@@ -210,9 +211,9 @@ impl Workers {
             }
         }
 
-        match all_entries.map(|((), listing)| listing) {
-            Some(Ok(listing)) => state.replace_entries(listing),
-            Some(Err(problem)) => state.set_notice(Some(problem)),
+        match all_entries {
+            Some(((), Ok(listing))) => state.replace_entries(listing),
+            Some(((), Err(problem))) => state.set_notice(Some(problem)),
             None => {}
         }
 

@@ -65,6 +65,7 @@ impl InlineScreen {
 
         // One write, so that the cursor is in the first line whenever a signal comes.
         let mut sequences = String::from("\x1b[?25l");
+        // The position of the terminal's cursor. Its column is not known at first.
         let (mut column, mut line) = (u16::MAX, 0);
 
         for (x, y, cell) in self.shown.diff(&frame) {

@@ -259,7 +259,8 @@ impl PickerState {
         match key.code {
             KeyCode::Esc => return PickerAction::Cancel,
             KeyCode::Enter if self.selected().is_some() => {
-                return PickerAction::Choose(self.build_picked(None));
+                let letter = None;
+                return PickerAction::Choose(self.build_picked(letter));
             }
             KeyCode::Tab => self.show_scope(self.scope + 1),
             KeyCode::BackTab => self.show_scope(self.scope + self.scope_counts.len() - 1),

@@ -10,9 +10,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier, Style as CellStyle};
 use ratatui_core::text::Span;
-
-/// The marks before the selected entry and before the others.
-const MARKS: [&str; 2] = ["> ", "  "];
+use std::cmp::Reverse;
 
 /// The minimum width of a shortened cell, in columns.
 const MIN_CELL_WIDTH: usize = 4;
@@ -80,7 +78,8 @@ impl PickerView<'_> {
 
         let (question_end, _) = frame.set_stringn(0, 0, question, width, strong_style());
         let mut cursor = question_end;
-        if !query.is_empty() || width > usize::from(cursor) + 1 {
+        let has_room_for_cursor = width > usize::from(question_end) + 1;
+        if !query.is_empty() || has_room_for_cursor {
             let query_start = if question.is_empty() {
                 0
             } else {
@@ -132,13 +131,12 @@ impl PickerView<'_> {
         is_selected: bool,
     ) {
         let width = usize::from(list_width);
-        let row_style = if is_selected {
-            CellStyle::new().add_modifier(Modifier::REVERSED)
+        let (mark, row_style) = if is_selected {
+            ("> ", CellStyle::new().add_modifier(Modifier::REVERSED))
         } else {
-            CellStyle::new()
+            ("  ", CellStyle::new())
         };
 
-        let mark = MARKS[usize::from(!is_selected)];
         let (mut x, _) = frame.set_stringn(0, y, mark, width, row_style);
         let widths = fit_columns(
             self.state.column_widths(),
@@ -175,21 +173,22 @@ impl PickerView<'_> {
         }
 
         let content_match = self.state.content_match();
-        let preview = self.state.preview();
-        // Until the preview is read, the note of the match takes its place.
-        let noted_match = content_match.filter(|_| preview.is_empty());
-        let match_note = noted_match.map(|content| (Style::Plain, content.note.as_str()));
         let marks = content_match.map_or(&[][..], |content| &content.marks);
-        let paragraphs = preview.iter().map(|(style, text)| (*style, text.as_str()));
+        let preview = self.state.preview().iter();
+        let mut paragraphs: Vec<_> = preview
+            .map(|(style, text)| (*style, text.as_str()))
+            .collect();
+        // Until the preview is read, the note of the match takes its place.
+        if paragraphs.is_empty()
+            && let Some(content) = content_match
+        {
+            paragraphs.push((Style::Plain, content.note.as_str()));
+        }
 
-        let lines = match_note
-            .into_iter()
-            .chain(paragraphs)
-            .flat_map(|(style, text)| {
-                let lines = wrap_within(text, area.width.into());
-                lines.into_iter().map(move |line| (style, line))
-            });
-
+        let lines = paragraphs.into_iter().flat_map(|(style, text)| {
+            let lines = wrap_within(text, area.width.into());
+            lines.into_iter().map(move |line| (style, line))
+        });
         for (y, (style, line)) in (area.y..area.bottom()).zip(lines) {
             frame.set_stringn(area.x, y, &line, area.width.into(), self.cell_style(style));
             if style == Style::Plain {
@@ -252,7 +251,7 @@ fn dim_style() -> CellStyle {
 fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
     let mut widths = natural.to_vec();
     // Of equally wide columns, the first one shrinks.
-    let Some(widest) = (0..natural.len()).max_by_key(|i| (natural[*i], usize::MAX - i)) else {
+    let Some(widest) = (0..natural.len()).max_by_key(|i| (natural[*i], Reverse(*i))) else {
         return widths;
     };
 
@@ -262,6 +261,7 @@ fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
         .rev()
         .find(|count| width_of_first(*count) <= width);
     widths[widest] = match fitting_count {
+        // The widest column is among those that fit, and takes the width that they leave.
         Some(count) if count > widest => {
             let free_width = width - width_of_first(count);
             natural[widest].min(widths[widest] + free_width)
