@@ -124,7 +124,10 @@ impl Context {
             "CODEX_HOME"
         } else {
             let default_home = self.env.home_dir.as_ref()?.join(".codex");
-            (settings.codex_home != default_home).then_some("the setting codex.home")?
+            if settings.codex_home == default_home {
+                return None;
+            }
+            "the setting codex.home"
         };
         (!settings.codex_home.exists()).then_some(name)
     }
@@ -348,11 +351,15 @@ pub(crate) fn parse_tz_zone(tz: &str) -> Option<Zone> {
         let (_, zone) = path.split_once("zoneinfo/")?;
         Zone::named(zone)
     };
-    Zone::named(name).or_else(|| zone_at(name)).or_else(|| {
-        let path = Path::new(name);
-        let real_path = path.is_absolute().then(|| path.canonical().ok())??;
-        zone_at(&real_path.to_string_lossy())
-    })
+    if let Some(zone) = Zone::named(name).or_else(|| zone_at(name)) {
+        return Some(zone);
+    }
+    let path = Path::new(name);
+    if !path.is_absolute() {
+        return None;
+    }
+    let real_path = path.canonical().ok()?;
+    zone_at(&real_path.to_string_lossy())
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.

@@ -90,7 +90,7 @@ pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Re
     }
     let question = "which profile?";
     let hint = "name a profile; list the profiles: codex-manager list";
-    let chosen = choose_account(question, |_| true, hint, context)?;
+    let chosen = choose_account(question, |_any_account| true, hint, context)?;
     chosen.profile.ok_or_else(|| CommandError::usage(question))
 }
 

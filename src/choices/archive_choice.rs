@@ -59,6 +59,10 @@ pub(crate) fn find_by_prefix<'r>(
     name_start: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
+    if name_start.is_empty() {
+        return Ok(None);
+    }
+
     let mut matching = list_numbered(records);
     if !matching.is_empty() && name_start.parse::<usize>().is_ok() {
         let count = describe_count(matching.len());
@@ -67,8 +71,7 @@ pub(crate) fn find_by_prefix<'r>(
         return Err(error.hint("list archives with: codex-manager list-backups"));
     }
 
-    matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
-
+    matching.retain(|r| r.path.starts_with(name_start));
     match matching.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
@@ -106,12 +109,12 @@ pub(crate) fn unknown_archive_error(
 
     let numbered_archives = list_numbered(records);
     let has_archives = !numbered_archives.is_empty();
-    let latest = has_archives.then(|| LATEST.to_owned());
-    let known_names: Vec<_> = latest
-        .into_iter()
-        .chain(numbered_archives.into_iter().map(shortest_name))
-        .chain(other_names.iter().cloned())
-        .collect();
+    let mut known_names = Vec::new();
+    if has_archives {
+        known_names.push(LATEST.to_owned());
+    }
+    known_names.extend(numbered_archives.into_iter().map(shortest_name));
+    known_names.extend_from_slice(other_names);
     let suggestion = similar::format_suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {
@@ -170,6 +173,7 @@ pub(crate) fn find_archive(
 
     record.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
-        unknown_archive_error(message, &name_text, &records, &[], context)
+        let no_other_names: [String; 0] = [];
+        unknown_archive_error(message, &name_text, &records, &no_other_names, context)
     })
 }

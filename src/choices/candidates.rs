@@ -103,8 +103,8 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
         let email = entry.identity.email.to_string();
         let profile = entry.profile.map(|name| (name, Some(email.clone())));
         // One candidate for each account: the profile, or the email if only the email begins with the typed text.
-        let choices = profile.into_iter().chain([(email, None)]);
-        candidates.extend(choices.filter(|(name, _)| begins_with(name, typed)).take(1));
+        let mut choices = profile.into_iter().chain([(email, None)]);
+        candidates.extend(choices.find(|(name, _)| begins_with(name, typed)));
     }
 
     candidates.sort();

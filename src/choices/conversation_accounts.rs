@@ -71,11 +71,10 @@ impl ConversationAccounts {
         let launched_account = match &self.accounts_by_id {
             Some(accounts_by_id) => accounts_by_id.get(&thread.id).cloned(),
             None if self.launches.is_empty() => None,
-            None => self
-                .launches
-                .find_by_session(&thread.id)
-                .as_ref()
-                .map(|record| self.account_of_launch(record)),
+            None => {
+                let record = self.launches.find_by_session(&thread.id);
+                record.map(|record| self.account_of_launch(&record))
+            }
         };
         if let Some(account) = launched_account {
             return account;

@@ -148,11 +148,13 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
 
     // `text` may be the path of an older rollout of a rewound conversation, which Codex does not show.
     let named_path = context.env.absolute(Path::new(text));
-    let named_rollout = RolloutName::parse(&named_path)
-        .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named_path));
-    let rollout = match named_rollout {
-        Some(rollout) => rollout,
-        None => conversation.require_rollout(context)?.to_path_buf(),
+    let home = &context.settings.codex_home;
+    let rollout = if RolloutName::parse(&named_path).is_some()
+        && let Some(named_rollout) = resolve_rollout_in_home(home, &named_path)
+    {
+        named_rollout
+    } else {
+        conversation.require_rollout(context)?.to_path_buf()
     };
 
     Ok(NamedConversation {

@@ -117,7 +117,7 @@ impl<'a> IndexAccess<'a> {
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
         atomic::create_private_folder(atomic::parent_of(&self.path)).ok()?;
         let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) else {
-            return self.open_existing().ok()?;
+            return self.open_existing().ok().flatten();
         };
         let mut store = IndexStore::open(&self.path).ok()?;
         // If the update fails, the existing index is searched.

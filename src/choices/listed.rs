@@ -70,9 +70,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     }
 
     // Codex may list conversations that it did not list at the last update of the index.
-    let ids = conversations
-        .iter()
-        .map(|conversation| conversation.session.clone());
+    let ids = conversations.iter().map(|c| c.session.clone());
     let id_filter = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()

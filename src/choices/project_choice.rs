@@ -31,19 +31,15 @@ pub(crate) fn find_project_folders(name_or_path: &Path, context: &Context) -> Re
     let unlisted = list_unlisted(&all, context)?;
     folders.extend(unlisted.into_iter().map(|row| row.cwd.into()));
 
-    let named_folders: Vec<_> = folders
-        .iter()
-        .filter(|folder| folder.file_name() == Some(name_or_path.as_os_str()))
-        .cloned()
-        .collect();
+    let has_name = |folder: &&PathBuf| folder.file_name() == Some(name_or_path.as_os_str());
+    let named_folders: Vec<_> = folders.iter().filter(has_name).cloned().collect();
     if !named_folders.is_empty() {
         return Ok(named_folders);
     }
 
     let name = name_or_path.to_string_lossy();
-    let all_names = folders
-        .iter()
-        .filter_map(|folder| folder.file_name()?.to_str());
+    let all_folders = folders.iter();
+    let all_names = all_folders.filter_map(|folder| folder.file_name()?.to_str());
     let all_names: BTreeSet<_> = all_names.collect();
     let message = format!("no project has this name: {}", printable(&name));
     let mut error = CommandError::usage(message);

@@ -97,8 +97,10 @@ fn list_for_bash(
 
         let tag = candidate.get_tag().map(ToString::to_string);
         let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
-        let help = candidate.get_help().filter(|_| is_titled);
-        let title = help.map_or(String::new(), |title| format!("  {title}"));
+        let title = match candidate.get_help() {
+            Some(title) if is_titled => format!("  {title}"),
+            _ => String::new(),
+        };
         let safe_title: String = title
             .chars()
             .filter(|c| *c == ' ' || is_never_expanded(*c))

@@ -144,13 +144,12 @@ impl ConnectionArgs {
         self.check_program(context)?;
 
         let password = match self.find_password(context) {
-            Some(password) => Some(password),
-            None => context
-                .ui
-                .ask_secret("vault password:")?
-                .map(Password::Typed),
+            Some(password) => password,
+            None => {
+                let answer = context.ui.ask_secret("vault password:")?;
+                Password::Typed(answer.ok_or(VaultError::NoPassword)?)
+            }
         };
-        let password = password.ok_or(VaultError::NoPassword)?;
         self.open_restic(context, url, password)
     }
 }

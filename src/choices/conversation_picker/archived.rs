@@ -63,10 +63,13 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
     };
 
     let mut rollouts = group_rollouts_by_conversation(source.files());
-    let threads = read_threads(source).into_iter();
-    // Takes the listed conversations out of `rollouts`, so that the unlisted ones remain.
-    let listed = threads.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
-    let mut rows: Vec<_> = listed.map(to_offered).collect();
+    let mut rows = Vec::new();
+    for thread in read_threads(source) {
+        // The unlisted conversations remain in `rollouts`.
+        if rollouts.remove(&thread.id.to_lowercase()).is_some() {
+            rows.push(to_offered(thread));
+        }
+    }
 
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
         let newest = files.last()?;

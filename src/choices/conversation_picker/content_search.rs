@@ -77,9 +77,10 @@ fn search_typed(
 ) -> Result<ContentAnswer, IndexError> {
     let is_offered =
         |conversation: &FoundConversation| full_ids.contains_key(&conversation.session);
+    let wants_archived = request.scope == ARCHIVED;
     let is_in_scope = |conversation: &FoundConversation| {
         is_offered(conversation)
-            && (conversation.archived == (request.scope == ARCHIVED))
+            && conversation.archived == wants_archived
             && (request.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
     };
 

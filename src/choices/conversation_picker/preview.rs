@@ -50,7 +50,7 @@ pub(crate) fn preview_task(
 }
 
 /// Returns the title and the messages of the turn that has the match, from the match on. `None` if the turn cannot be
-/// read.
+/// read or has no match.
 fn describe_match(
     row: &OfferedConversation,
     found: &ContentMatch,
@@ -75,7 +75,7 @@ fn describe_match(
     });
     outcome.ok()?;
 
-    // The preview begins in the first of the entries with the most different marks close together.
+    // The preview begins in the entry with the largest number of marks close together; of several, in the first one.
     let rank_entry = |(index, entry): (usize, &TranscriptEntry)| {
         let (count, at) = find_densest_place(&entry.text, &found.marks)?;
         Some((count, Reverse(index), at))
@@ -95,8 +95,9 @@ fn describe_match(
     Some(paragraphs)
 }
 
-/// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
-/// number and the byte at which the preview begins. `None` if the text has no mark.
+/// Finds the match with the largest number of different `marks` (the matching words) in the [`NEARBY_BYTES`] from its
+/// start on; of several, the first one. Returns this number, and the byte at which the preview begins. `None` without
+/// a match.
 fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let count_marks_from = |at: usize| {
         let mut end = text.len().min(at + NEARBY_BYTES);
@@ -118,11 +119,12 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
         .map(|(at, _)| (count_marks_from(at), Reverse(at)));
     let (count, Reverse(at)) = counts.max()?;
 
-    // The preview begins a little before the match, but not on an earlier line.
+    // The preview begins `CHARS_BEFORE` characters before the match, but not on an earlier line.
     let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let chars_backwards = text[line_start..at].char_indices().rev();
-    let first_shown = chars_backwards.take(CHARS_BEFORE).last();
-    let offset = first_shown.map_or(0, |(offset, _)| offset);
+    let mut line_before = text[line_start..at].char_indices();
+    let offset = line_before
+        .nth_back(CHARS_BEFORE - 1)
+        .map_or(0, |(offset, _)| offset);
     Some((count, line_start + offset))
 }
 

@@ -174,10 +174,9 @@ impl OfferedConversation {
             (self.is_unlisted, "unlisted"),
             (self.thread.archived, "archived"),
         ];
-        let badges = states
-            .into_iter()
-            .filter_map(|(applies, name)| applies.then_some(name));
-        badges.collect::<Vec<_>>().join(", ")
+        let badges = states.into_iter().filter(|(applies, _)| *applies);
+        let names: Vec<_> = badges.map(|(_, name)| name).collect();
+        names.join(", ")
     }
 
     pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
