@@ -180,16 +180,19 @@ fn add_continued_rollouts(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>> {
-    let mut i = 0;
+    let mut next = 0;
     // The list grows in the loop, because a continued rollout may itself continue another one.
-    while i < names.len() {
-        let continued_id = read_continued_id(source, &names[i])?;
+    while next < names.len() {
+        let continued_id = read_continued_id(source, &names[next])?;
         let mut rollouts = rollout_files(source.files());
         let continued =
             continued_id.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
-        let continued_name = continued.map(|(file, _)| file.name);
-        names.extend(continued_name.filter(|name| !names.contains(name)));
-        i += 1;
+        if let Some((file, _)) = continued
+            && !names.contains(&file.name)
+        {
+            names.push(file.name);
+        }
+        next += 1;
     }
     Ok(names)
 }

@@ -15,10 +15,9 @@ use codex_manager_core::io::{IoContext as _, shell};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read as _, Seek as _};
 
-/// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
-/// is the command that restores the conversation from the newest archive with its turns. The fix stays as it is if
-/// there is no such archive, or if the user accepted the loss of messages of the shortened rollout. Skips archives that
-/// cannot be read.
+/// Sets the fixes of conversations that `history repair` cannot repair, or that have a shortened rollout. The fix is
+/// the command that restores the conversation from the newest archive with its turns. Leaves out shortened rollouts
+/// whose losses the user accepted. Skips archives that cannot be read.
 pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     let accepted_ids = read_accepted_ids(context);
     let needs_archive = |c: &UnreadableConversation| needs_archive(c, &accepted_ids);
@@ -95,7 +94,7 @@ pub(crate) fn find_restored_id(
 
         UnreadableCause::Shortened { rollout_id, bytes } => {
             let owner = find_owner_of_longer_copy(archive, &rollouts, rollout_id, *bytes)?;
-            Ok(owner.map(|_| id))
+            Ok(owner.is_some().then_some(id))
         }
 
         UnreadableCause::Boundary => {

@@ -177,12 +177,11 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let only_in_trash = needed.0.iter().find(|copy| {
         // A conversation that cannot be compared must not keep the trash full for ever.
         let is_compared = copy.content != NeededContent::NotCompared;
+        let has_places = !copy.places.is_empty();
         let mut places = copy.places.iter();
-        let has_places = places.len() > 0;
         is_compared && has_places && places.all(|place| is_trashed(&place.kind))
     });
-    let Some((copy, place)) = only_in_trash.and_then(|copy| Some((copy, copy.places.first()?)))
-    else {
+    let Some(copy) = only_in_trash else {
         return Ok(());
     };
 
@@ -197,7 +196,9 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let mut error = CommandError::refused(format!(
         "the trash has the last copy of {lost_content}; nothing was deleted"
     ));
-    if let Some(command) = place.format_restore_command(&copy.restored_id) {
+    if let Some(place) = copy.places.first()
+        && let Some(command) = place.format_restore_command(&copy.restored_id)
+    {
         error = error.hint(format!("bring them back: {command}"));
     }
     Err(error.hint(format!("or {alternative} {}", copy.id)))
@@ -226,11 +227,11 @@ pub(crate) fn find_and_record_losses(
         for id in list_rollout_ids(previous.files()) {
             uncompared_ids.remove(&id);
         }
-        let name = file_name(previous.path());
-        compared_names.push(name.clone());
+        let previous_name = file_name(previous.path());
+        compared_names.push(previous_name.clone());
         let place = CopyPlace {
-            kind: CopyPlaceKind::Archive(strip_archive_suffix(&name).to_owned()),
-            name,
+            kind: CopyPlaceKind::Archive(strip_archive_suffix(&previous_name).to_owned()),
+            name: previous_name,
         };
         search.add_source(place, Box::new(previous));
     }
@@ -258,9 +259,9 @@ fn warn_and_record(
     rows
 }
 
-/// After a restore, compares the conversations `changed_ids`, and those with recorded losses, with all archives again,
-/// and records the result. `has_new_losses` is true if the restore replaced messages that the archive lacks. If it is
-/// false, and no loss is recorded or accepted, does nothing.
+/// Compares the conversations that a restore changed, and those with recorded losses, with all archives again, and
+/// records the result. `has_new_losses` is true if the restore replaced messages that the archive lacks. Without new,
+/// recorded or accepted losses, does nothing.
 ///
 /// # Errors
 /// The home, the archives or the record of losses cannot be read, or the user interrupts.
@@ -302,8 +303,8 @@ fn find_hidden_turns(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<(String, Vec<CopyPlace>)>> {
-    let database = context.state_database();
-    let report = compare(context.codex_home(), database.as_deref(), None)?.report;
+    let (database, live_account) = (context.state_database(), None);
+    let report = compare(context.codex_home(), database.as_deref(), live_account)?.report;
     let mut unreadable = report.unreadable;
     unreadable.retain(|conversation| conversation.cause == UnreadableCause::Boundary);
     if unreadable.is_empty() {
@@ -319,7 +320,9 @@ fn find_hidden_turns(
         };
         for (conversation, (_, places)) in unreadable.iter().zip(&mut places_by_id) {
             let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
-            places.extend(restored_id.map(|_| file.place.clone()));
+            if restored_id.is_some() {
+                places.push(file.place.clone());
+            }
         }
     }
     Ok(places_by_id)

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 /// rollouts, each with the offset in the plain text at which the thread continues the rollout.
 pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 
-/// Finds the missing bases of live threads, if `copies` has a copy of the base. Reads the first line of each live
-/// rollout, unless all copies are of live threads.
+/// Finds the missing bases of live threads of which `copies` has a copy. Reads the first line of each live rollout,
+/// unless all copies are of live threads.
 ///
 /// # Errors
 /// The user interrupts.

@@ -90,7 +90,10 @@ impl Loss {
         let (place, messages) = lost
             .iter()
             .max_by_key(|(place, messages)| (messages.len(), Reverse(**place)))?;
-        (!messages.is_empty()).then(|| Self {
+        if messages.is_empty() {
+            return None;
+        }
+        Some(Self {
             restored_id: id.clone(),
             id,
             rollout_path: None,

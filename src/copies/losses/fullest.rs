@@ -88,8 +88,7 @@ pub(crate) fn find_fullest_archive(name_or_id: &str, context: &Context) -> Resul
         let Some(count) = copies.add_archive(&archive, name_or_id)? else {
             continue;
         };
-        let is_fuller = |(most_messages, ..): &(usize, _, _)| count > *most_messages;
-        if fullest.as_ref().is_none_or(is_fuller) {
+        if fullest.as_ref().is_none_or(|(most, ..)| count > *most) {
             fullest = Some((count, path, shortest_name(record)));
         }
     }

@@ -11,7 +11,7 @@ use codex_manager_core::archive::{ArchiveReader, BackupMode, Metadata};
 use codex_manager_core::codex::{RolloutName, rollout};
 use codex_manager_core::inventory::archive_names::list_numbered;
 use codex_manager_core::inventory::{ArchiveRecord, trash};
-use codex_manager_core::io::{is_interrupted, parallel};
+use codex_manager_core::io::parallel;
 use codex_manager_core::storage;
 use codex_manager_core::sync::conflict_copies::ConflictCopies;
 use codex_manager_core::sync::sides::Side;
@@ -58,9 +58,8 @@ pub(crate) fn list_archived_copies(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<ArchivedCopies>> {
-    let files = list_usable_archives(records, context)
-        .into_iter()
-        .map(|(file, _)| file);
+    let usable_archives = list_usable_archives(records, context).into_iter();
+    let files = usable_archives.map(|(file, _)| file);
     let trashed_paths = trash::list_archives(context.manager_home())?;
     let trashed = trashed_paths.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::for_file(&path, CopyPlaceKind::TrashedArchive),
@@ -106,8 +105,9 @@ pub(crate) fn add_newest_copies(
 
         let found_ids: BTreeSet<_> = rollout_files(archive.files())
             .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
-            .filter(|id| wanted_ids.remove(id))
+            .filter(|id| wanted_ids.contains(id))
             .collect();
+        wanted_ids.retain(|id| !found_ids.contains(id));
         if !found_ids.is_empty() {
             let is_found = |name: &RolloutName| {
                 let id = name.rollout_id().map(str::to_lowercase);
@@ -133,9 +133,9 @@ pub(crate) fn add_archives(
     let archives = list_archived_copies(records, context)?;
     let mut are_all_readable = true;
 
-    let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| {
+    let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| -> Result<()> {
+        check_interrupt()?;
         match result {
-            _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if may_have_copies(archive.metadata(), home) => {
                 search.add_source(file.place, Box::new(archive));
             }

@@ -78,9 +78,8 @@ pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
     }
 }
 
-/// Records losses for `doctor` and `vault forget`. Removes the recorded losses that are not among `found`, unless they
-/// are outside of the `extent` of this check, or their conversation could not be compared. Prints a warning if the
-/// record cannot be written.
+/// Records losses for `doctor` and `vault forget`. Removes each earlier loss that this check would have found again if
+/// it still existed. Prints a warning if the record cannot be written.
 pub(crate) fn record_losses(
     found: &FoundLosses,
     rows: &[LossJson],
