@@ -103,7 +103,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 /// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
 /// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
-    if store::find_newest_usable(records, |_| true).is_none() {
+    if store::find_newest_usable(records, |_any_archive| true).is_none() {
         let no_archive = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());

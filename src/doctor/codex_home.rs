@@ -172,10 +172,9 @@ fn check_daemon(context: &Context) -> Option<Check> {
     // No process can ask the daemon for its account, so the account that was live when the daemon started counts.
     let account_history =
         AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
-    let started = processes::started_at(pid);
-    let daemon_identity = started
-        .as_ref()
-        .and_then(|at| account_history.account_at(at));
+    let started_at = processes::started_at(pid);
+    let started_at = started_at.as_ref();
+    let daemon_identity = started_at.and_then(|at| account_history.account_at(at));
     let live_identity = live_auth.login().map(|login| &login.identity);
 
     let check = match (daemon_identity, live_identity) {
@@ -343,7 +342,8 @@ fn check_conversations(context: &Context) -> Check {
     };
 
     // `None` for a database without the table of conversations.
-    match threads::fold_rows(&database, || 0_usize, |count, _| *count += 1) {
+    let row_count = threads::fold_rows(&database, || 0_usize, |count, _row| *count += 1);
+    match row_count {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted_warning(format!(
             "there are conversations, but none is listed in {}",
@@ -362,9 +362,7 @@ fn iter_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
         .into_iter()
         // sessions/ may be a link to another disk, which Codex follows.
         .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
-    let files = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_file());
+    let files = entries.flatten().filter(|e| e.file_type().is_file());
 
     files.filter_map(|entry| {
         let rollout = RolloutName::parse(entry.path())?;

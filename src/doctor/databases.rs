@@ -153,11 +153,10 @@ fn find_missing_table(tables: &[String]) -> Option<&'static str> {
     let has_table = |table: &str| tables.iter().any(|name| name == table);
     if has_table(MIGRATIONS_TABLE) {
         MIGRATED_TABLES.into_iter().find(|table| !has_table(table))
+    } else if MIGRATED_TABLES.into_iter().any(has_table) {
+        Some(MIGRATIONS_TABLE)
     } else {
-        MIGRATED_TABLES
-            .into_iter()
-            .any(has_table)
-            .then_some(MIGRATIONS_TABLE)
+        None
     }
 }
 

@@ -64,10 +64,11 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     checks.push(check_clock(system_now, newest_file_time));
 
     // A zone set by flag or configuration takes precedence over TZ.
-    let tz = context
-        .env
-        .text("TZ")
-        .filter(|_| !context.settings.zone_is_set);
+    let tz = if context.settings.zone_is_set {
+        None
+    } else {
+        context.env.text("TZ")
+    };
     checks.push(check_zone(tz, context.zone()));
 
     checks.extend(check_free_space(context));

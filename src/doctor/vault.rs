@@ -28,20 +28,18 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     }
 
     let password_check = check_password_file(context, &settings);
-    let vault_state = match state::read(context.manager_home()) {
-        Ok(vault_state) => vault_state,
+    let mut checks = match state::read(context.manager_home()) {
+        Ok(vault_state) => vec![
+            check_last_backup(&vault_state, context.now()),
+            check_last_drill(&vault_state, context.now()),
+        ],
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
-            let check = check.because("the age of its snapshots is unknown");
-            return [check].into_iter().chain(password_check).collect();
+            vec![check.because("the age of its snapshots is unknown")]
         }
     };
-
-    let checks = [
-        check_last_backup(&vault_state, context.now()),
-        check_last_drill(&vault_state, context.now()),
-    ];
-    checks.into_iter().chain(password_check).collect()
+    checks.extend(password_check);
+    checks
 }
 
 fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
@@ -72,12 +70,8 @@ fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let no_flags = NamedPassword::default();
-    let password = Password::find(
-        &no_flags,
-        &settings.password,
-        &context.env,
-        &vault_folder(context.manager_home()),
-    );
+    let vault = vault_folder(context.manager_home());
+    let password = Password::find(&no_flags, &settings.password, &context.env, &vault);
     let path = match password {
         Some(Password::File(path)) => path,
         Some(_) => return None,

@@ -33,10 +33,12 @@ impl Advised for codex_manager_core::accounts::profile::ProfileError {
                 self.unchanged_error(Failed, format!("available: {}", choices.join(", ")))
             }
             Self::Unknown { name, choices, can_undo_removal } => {
-                let undo = can_undo_removal.then(|| remedies::suggest_undo(name));
                 let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
-                wrapped.hints.extend(undo.into_iter().chain(suggestion));
+                if *can_undo_removal {
+                    wrapped.hints.push(remedies::suggest_undo(name));
+                }
+                wrapped.hints.extend(suggestion);
                 wrapped.hint_unchanged("list all profiles: codex-manager profile list")
             }
         }
@@ -102,17 +104,18 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
 fn hint_for_second_profile(name: &str, removed: &str, is_removed_older: bool) -> String {
     let [quoted_name, quoted_removed] = [name, removed].map(shell::quote_if_needed);
     let is_same_name = name == removed;
-    match (is_removed_older, is_same_name) {
-        (true, true) => "the removed login is not newer, so it is not needed".into(),
-        (true, false) => format!(
+    if is_removed_older && is_same_name {
+        "the removed login is not newer, so it is not needed".into()
+    } else if is_removed_older {
+        format!(
             "the removed login is not newer, so it is not needed; to use its name: codex-manager profile rename {quoted_name} {quoted_removed}"
-        ),
-        (false, true) => format!(
+        )
+    } else if is_same_name {
+        format!(
             "rename that profile, then remove it: codex-manager profile rename {quoted_name} NAME"
-        ),
-        (false, false) => {
-            format!("remove that profile first: codex-manager profile remove {quoted_name}")
-        }
+        )
+    } else {
+        format!("remove that profile first: codex-manager profile remove {quoted_name}")
     }
 }
 
