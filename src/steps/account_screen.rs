@@ -36,7 +36,11 @@ impl AccountScreenArgs {
         context: &Context,
     ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let is_fresh = !self.refresh || refresh_all(context)?;
+        let is_fresh = if self.refresh {
+            refresh_all(context)?
+        } else {
+            true
+        };
         let dry_run = false;
         let mut list = AccountList::read(dry_run, context)?;
         if let Some(account_name) = &self.account {

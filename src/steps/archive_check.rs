@@ -52,10 +52,9 @@ pub(crate) fn to_verify_finding(
     })
 }
 
-/// Writes the sidecar of an archive again if it is missing or damaged. Keeps a damaged sidecar under a name with
-/// `.damaged`. Returns false if no sidecar is written: the sidecar is good, cannot be read, is of a newer version or
-/// describes another archive, or the archive is damaged or not one of this program. A dry run returns the same value
-/// and writes nothing.
+/// Writes a missing or damaged sidecar again, if the archive can be opened and is not one of the Python program. Keeps
+/// a damaged sidecar under a name with `.damaged`. Returns true if it writes the sidecar; a dry run returns the same
+/// value, but writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar_path) = names::sidecar_path(path) else {
         return Ok(false);

@@ -170,9 +170,8 @@ fn build_metadata_and_stem(
     let observation = report.observation.as_ref();
     let weekly_window = observation.and_then(Observation::weekly);
     let weekly_reset = weekly_window.and_then(|window| window.resets_at);
-    let session_start_at = observation
-        .and_then(Observation::session_start_at)
-        .map(|at| context.zone().at(&at));
+    let session_start = observation.and_then(Observation::session_start_at);
+    let session_start_at = session_start.map(|at| context.zone().at(&at));
     // Always 168 hours, even if the clocks change: the server counts the same way.
     let reset_at = session_start_at.map(|at| at + Duration::days(7));
 

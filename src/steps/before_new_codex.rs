@@ -41,15 +41,10 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
         ui: context.ui.silenced(),
         ..context.clone()
     };
-    let backup_outcome = silent_context
-        .run(&["backup".into(), "--no-status".into()])
-        .map_err(|e| {
-            e.hint(format!(
-                "start Codex without an archive: {SETTING_COMMAND} off"
-            ))
-        })?;
+    let backup_result = silent_context.run(&["backup".into(), "--no-status".into()]);
+    let hint = format!("start Codex without an archive: {SETTING_COMMAND} off");
 
-    let message = match backup_outcome {
+    let message = match backup_result.map_err(|e| e.hint(hint))? {
         Outcome::Done => "archived the Codex home before the new Codex starts",
         _ => "archived the Codex home before the new Codex starts; some files were skipped",
     };

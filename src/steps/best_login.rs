@@ -18,7 +18,8 @@ pub(crate) fn choose_with_checked_login(
     let home = context.manager_home();
     loop {
         let index = find_best(accounts)?;
-        if !recheck_profile_logins(home, [&mut accounts[index]]) {
+        let has_changed = recheck_profile_logins(home, [&mut accounts[index]]);
+        if !has_changed {
             return Some(index);
         }
     }

@@ -1,7 +1,7 @@
 //! Lets Codex show the earlier turns of a rewound or forked conversation, which are in the rollouts that it continues.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use codex_manager_core::history::repair;
 use codex_manager_core::history::repair_plan::RepairContext;
 use std::collections::BTreeSet;
@@ -25,21 +25,16 @@ pub(crate) fn project_continued_rollouts(
         return;
     }
 
-    let program = context
-        .find_codex()
-        .map_err(|e| CommandError::failed("Codex was not found").because(e));
-    let projected = program.and_then(|program| {
-        context
-            .ui
-            .note("Codex reads the earlier turns of rewound conversations");
-        Ok(repair::project_continued_rollouts(
-            &repair_context,
-            &program,
-            &rollouts,
-        )?)
-    });
+    let project = || -> Result<()> {
+        let program = context
+            .find_codex()
+            .map_err(|e| CommandError::failed("Codex was not found").because(e))?;
+        context.note("Codex reads the earlier turns of rewound conversations");
+        repair::project_continued_rollouts(&repair_context, &program, &rollouts)?;
+        Ok(())
+    };
 
-    if let Err(error) = projected {
+    if let Err(error) = project() {
         context.ui.warn(format_args!(
             "Codex does not show the earlier turns of rewound conversations yet ({}); with Codex closed: codex-manager history \
              repair",

@@ -61,10 +61,8 @@ pub(crate) fn show_launches(
     let to_listed = |record| ListedLaunch::new(record, &profiles, live_account, &titles);
     let listed_launches: Vec<_> = shown_records.into_iter().map(to_listed).collect();
 
-    let json: Vec<_> = listed_launches
-        .iter()
-        .map(|launch| launch.to_json(context))
-        .collect();
+    let rows = listed_launches.iter();
+    let json: Vec<_> = rows.map(|launch| launch.to_json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
     print_table(&listed_launches, total, profile, context);
 
@@ -204,7 +202,7 @@ impl ListedLaunch {
             LaunchState::Bound | LaunchState::Ended => Style::Plain,
         };
 
-        let isolated_suffix = run.isolated_home.as_ref().map_or("", |_| ", isolated");
+        let isolated_suffix = run.isolated_home.as_ref().map_or("", |_home| ", isolated");
         let folder_name = Path::new(&run.cwd).file_name();
         let folder = folder_name.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
         let conversation = self.record.last_conversation();
@@ -245,10 +243,9 @@ fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, c
 
     for launch in launches {
         if let Some(warning) = &launch.warning {
-            let pid = launch
-                .pid()
-                .map_or(String::new(), |pid| format!("PID {pid}: "));
-            ui.warn(format_args!("{pid}{}", printable(warning)));
+            let pid = launch.pid();
+            let pid_label = pid.map_or(String::new(), |pid| format!("PID {pid}: "));
+            ui.warn(format_args!("{pid_label}{}", printable(warning)));
         }
     }
 

@@ -20,9 +20,10 @@ pub(crate) fn read_prices(given_path: Option<&Path>, context: &Context) -> Resul
 
     let named_path = given_path.or(context.settings.preferences.prices.as_deref());
     let default_path = context.manager_home().join("prices.toml");
-    let path = named_path.map(|path| context.env.absolute(path));
-    let Some(path) = path.or_else(|| default_path.exists().then_some(default_path)) else {
-        return Ok(prices);
+    let path = match named_path {
+        Some(path) => context.env.absolute(path),
+        None if default_path.exists() => default_path,
+        None => return Ok(prices),
     };
 
     let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES)

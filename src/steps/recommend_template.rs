@@ -246,7 +246,7 @@ impl UsageToday {
         let today = Period::Day.first_day(&context.now(), context.zone());
         let first_slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
         let read_rows = || {
-            let store = IndexStore::open_read_only(&path).ok()??;
+            let store = IndexStore::open_read_only(&path).ok().flatten()?;
             let slots = first_slot_of(today)..first_slot_of(today + Days::new(1));
             usage_query::read_sums(&store, slots, UsageDetail::Slots).ok()
         };
@@ -271,15 +271,15 @@ impl UsageToday {
         if rows.is_empty() {
             return "$0.00".to_owned();
         }
-        let Ok(prices) = price_file::read_prices(None, context) else {
+        let given_path = None;
+        let Ok(prices) = price_file::read_prices(given_path, context) else {
             return String::new();
         };
 
         let usage = rows.iter().map(|row| ((), row));
         let totals = report::sum_by_key(usage, &prices).totals.sum;
-        Some(format_cost(&totals))
-            .filter(|cost| cost != NO_COST)
-            .unwrap_or_default()
+        let cost = format_cost(&totals);
+        if cost == NO_COST { String::new() } else { cost }
     }
 }
 

@@ -411,8 +411,9 @@ pub(crate) fn apply_with_restore_marker(
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
+    let may_remove_files = !plan.partial || !plan.removed.is_empty();
     let markers = match request.target {
-        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
+        RestoreTarget::Home if may_remove_files => {
             let folders = Replica::find_folders(request.manager_home, &request.folder)?;
             Some(RestoreMarkers::write(&folders)?)
         }
@@ -472,20 +473,16 @@ pub(crate) fn record_result(
 /// # Errors
 /// Codex is not found, or the daemon does not stop in time.
 pub(crate) fn stop_daemon(context: &Context) -> Result<()> {
-    if daemon::find(context.codex_home()).is_none() {
+    let home = context.codex_home();
+    if daemon::find(home).is_none() {
         return Ok(());
     }
 
     let program = context
         .find_codex()
         .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
-    daemon::stop(
-        &program,
-        context.codex_home(),
-        &context.env,
-        DAEMON_STOP_TIMEOUT,
-    )
-    .map_err(|e| CommandError::codex_running(e.to_string()))?;
+    daemon::stop(&program, home, &context.env, DAEMON_STOP_TIMEOUT)
+        .map_err(|e| CommandError::codex_running(e.to_string()))?;
 
     context.note("stopped Codex's background daemon");
     Ok(())

@@ -95,7 +95,7 @@ impl StartArgs {
             } else {
                 None
             };
-            let command = session_id.map_or("launch", |_| "resume");
+            let command = session_id.map_or("launch", |_session_id| "resume");
             show_plan(command, &plan, wait_until, context);
             return Ok(Outcome::Done);
         }
@@ -134,10 +134,9 @@ impl StartArgs {
         loop {
             let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
             let code = report.exit.to_exit_code();
-            let conversation = report.record.last_conversation();
-            let ended_by_limit = |c: &&BoundConversation| is_batch && code != 0 && c.hit_limit;
-            let Some(limited_conversation) = conversation.filter(ended_by_limit) else {
-                return Ok(Outcome::Codex(code));
+            let limited_conversation = match report.record.last_conversation() {
+                Some(last) if is_batch && code != 0 && last.hit_limit => last,
+                _ => return Ok(Outcome::Codex(code)),
             };
 
             let reset_at = find_reset_of_limit(limited_conversation, context);

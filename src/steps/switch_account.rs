@@ -82,7 +82,8 @@ impl SwitchArgs {
         let link_warning = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
 
         let daemon = DaemonState::find(context);
-        if plan.is_current && !(self.stop_daemon && daemon == DaemonState::Running) {
+        let stops_daemon = self.stop_daemon && daemon == DaemonState::Running;
+        if plan.is_current && !stops_daemon {
             show_already_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -137,7 +138,8 @@ fn record_and_show(
     }
     show_switched(report, to, context);
 
-    if record_result.is_ok_and(|is_login_rejected| is_login_rejected) {
+    let is_login_rejected = record_result.unwrap_or(false);
+    if is_login_rejected {
         context.warn(format_args!(
             "the server rejected this login at the last query; if Codex fails, sign in \
              again: codex-manager profile login {}",

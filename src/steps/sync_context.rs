@@ -111,14 +111,14 @@ impl<'a> SyncContext<'a> {
         Ok(cleared?)
     }
 
-    /// Returns true if an earlier run ended before it updated Codex's index, if Codex now has an index for recorded
-    /// names, or if the record of pending updates cannot be read: then the update reports the error.
+    /// Returns true if an earlier run ended before it updated Codex's index, or if recorded names waited for an index
+    /// that Codex now has. If the record cannot be read, also returns true, because the update then reports the error.
     pub(crate) fn has_pending_index_updates(&self) -> bool {
         let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
             return true;
         };
-        let is_rename = |update: &IndexUpdate| update.change == ContentChange::Renamed;
-        let has_content_changes = !updates.iter().all(is_rename);
+        let is_content_change = |update: &IndexUpdate| update.change != ContentChange::Renamed;
+        let has_content_changes = updates.iter().any(is_content_change);
         // Names wait until Codex has an index.
         has_content_changes || (!updates.is_empty() && self.codex_index().exists())
     }

@@ -101,19 +101,16 @@ impl<'c> VaultSync<'c> {
         }
 
         let restic = ConnectionArgs::default().open(context)?;
-        let store = if publishes {
-            ReplicaStore::for_publishing(restic)
-        } else {
-            ReplicaStore::new(restic)
-        };
-
-        let lock = publishes.then(|| TreeLock::acquire(manager)).transpose()?;
-        if lock.is_some() {
+        let (store, lock) = if publishes {
+            let lock = TreeLock::acquire(manager)?;
             // Only under the lock: `acquire` has waited for the restic of a killed run, which reads its staging folder.
             if let Some(error) = staging::remove_stale(&staging_folder).into_iter().next() {
                 return Err(error.into());
             }
-        }
+            (ReplicaStore::for_publishing(restic), Some(lock))
+        } else {
+            (ReplicaStore::new(restic), None)
+        };
 
         Ok(Some(Self {
             context,
