@@ -123,11 +123,9 @@ pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> 
     let mut names: HashMap<String, Option<String>> = HashMap::new();
     for account in &accounts {
         if let Some(id) = &account.entry.identity.account_id {
-            let entry = names.entry(id.clone());
             // The id does not identify an account if several accounts share it.
-            entry
-                .and_modify(|name| *name = None)
-                .or_insert_with(|| Some(label(account)));
+            let entry = names.entry(id.clone()).and_modify(|name| *name = None);
+            entry.or_insert_with(|| Some(label(account)));
         }
     }
 

@@ -71,13 +71,16 @@ impl ConversationParts {
         redact: &mut dyn FnMut(&str) -> String,
         mut on_piece: impl FnMut(TranscriptPiece<'_>) -> bool,
     ) -> io::Result<()> {
-        let missing_mark = self.missing_parent.clone().map(PartMark::Missing);
         let mut left_out = LeftOut::default();
-        let mut goes_on = missing_mark.is_none_or(|mark| on_piece(TranscriptPiece::Mark(mark)));
+        let mut goes_on = true;
+        if let Some(parent) = self.missing_parent.clone() {
+            goes_on = on_piece(TranscriptPiece::Mark(PartMark::Missing(parent)));
+        }
 
         for part in &self.list {
-            let heading = self.heading_of_part(part);
-            goes_on = goes_on && heading.is_none_or(|mark| on_piece(TranscriptPiece::Mark(mark)));
+            if goes_on && let Some(heading) = self.heading_of_part(part) {
+                goes_on = on_piece(TranscriptPiece::Mark(heading));
+            }
             if !goes_on {
                 break;
             }

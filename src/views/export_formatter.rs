@@ -37,7 +37,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
                 for (_, value) in &mut head.facts {
                     *value = redact(value);
                 }
-                format_page_start(&head, "")
+                let more_style = "";
+                format_page_start(&head, more_style)
             }
             Self::Json { .. } => format_json_head(session, parts, redact),
         }
@@ -113,9 +114,8 @@ fn build_page_head(
     if let Some(meta) = parts.read_own_head() {
         let zone = context.zone();
         let text_of_key = |key: &str| meta.text(key).map(str::to_owned);
-        let created_at = meta
-            .created()
-            .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+        let created = meta.created();
+        let created_at = created.and_then(|at| DateTime::from_timestamp_millis(at.millis()));
         let started = created_at.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
         let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
 

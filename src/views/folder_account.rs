@@ -34,7 +34,8 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
 /// Prints the account of the current folder with its remaining quota, and the command that starts Codex under it unless
 /// it is live. If no account has the name in the setting, prints the setting. Prints nothing for a folder without one.
 pub(crate) fn note_folder_account(accounts: &[Account], context: &Context) {
-    let Some((folder, profile)) = find_folder_profile(None, context) else {
+    let root = None;
+    let Some((folder, profile)) = find_folder_profile(root, context) else {
         return;
     };
 

@@ -193,27 +193,24 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
         [item] => return push_rectangle(svg, item, [x, y, width, height]),
         several => {
             let half = total_size(several) / 2.0;
+            // The first part ends with the item that reaches half of the size, but never has all items.
             let split_index = (1..several.len()).find(|n| total_size(&several[..*n]) >= half);
             several.split_at(split_index.unwrap_or(several.len() - 1))
         }
     };
 
     let share = total_size(first_half) / total_size(items);
-    if width >= height {
-        push_rectangles(svg, first_half, [x, y, width * share, height]);
-        push_rectangles(
-            svg,
-            second_half,
-            [x + width * share, y, width * (1.0 - share), height],
-        );
+    let (first_area, second_area) = if width >= height {
+        let first_width = width * share;
+        let second_area = [x + first_width, y, width * (1.0 - share), height];
+        ([x, y, first_width, height], second_area)
     } else {
-        push_rectangles(svg, first_half, [x, y, width, height * share]);
-        push_rectangles(
-            svg,
-            second_half,
-            [x, y + height * share, width, height * (1.0 - share)],
-        );
-    }
+        let first_height = height * share;
+        let second_area = [x, y + first_height, width, height * (1.0 - share)];
+        ([x, y, width, first_height], second_area)
+    };
+    push_rectangles(svg, first_half, first_area);
+    push_rectangles(svg, second_half, second_area);
 }
 
 fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [f64; 4]) {

@@ -165,10 +165,8 @@ pub(crate) fn show_report(
     report: &RestoreReport,
 ) {
     let removed = list_removed_names(&report.removed);
-    let safety = report
-        .safety
-        .as_ref()
-        .map(|s| catalog::relative_name(&context.backups(), &s.archive));
+    let safety = report.safety.as_ref();
+    let safety = safety.map(|s| catalog::relative_name(&context.backups(), &s.archive));
 
     let counts = (report.files, report.bytes);
     let json = start_json(request, counts, report.unchanged, &removed)

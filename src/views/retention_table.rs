@@ -67,7 +67,8 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let mut table = Table::new(ui, build_columns(subject));
     for group in rows.chunk_by(|(owner, ..), (next_owner, ..)| owner == next_owner) {
         let (owner, ..) = &group[0];
-        table.add_group(owner.as_str(), None);
+        let remark = None;
+        table.add_group(owner.as_str(), remark);
         for (_, decision, is_kept) in group {
             table.add_row(build_row(context, decision, *is_kept, subject));
         }

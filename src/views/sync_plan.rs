@@ -192,9 +192,8 @@ pub(crate) fn build_plan_json<'a>(
 ) -> PlanJson<'a> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
-        numbered
-            .filter(|(i, _)| is_selected(*i))
-            .map(|(_, step)| step)
+        let selected = numbered.filter(|(index, _)| is_selected(*index));
+        selected.map(|(_, step)| step)
     };
 
     let mut actions = BTreeMap::new();
@@ -331,12 +330,13 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
         Vec::new()
     };
 
-    for (i, step) in shown_steps.iter().enumerate() {
+    for (index, step) in shown_steps.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
+        let conversation = titles.get(index).and_then(Option::as_ref);
         // Without a title, the path names the step.
-        let (id, name) = match titles.get(i) {
-            Some(Some((id, title))) => (short_id(id), title),
-            _ => ("", &step.path),
+        let (id, name) = match conversation {
+            Some((id, title)) => (short_id(id), title),
+            None => ("", &step.path),
         };
         table.add_row([
             Cell::new(Style::Strong, step.action.name()),

@@ -103,17 +103,14 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
     let blocked_cells = starts.iter().filter(|s| is_blocked(s)).count();
     let cells_before = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
 
-    let weekly = account
-        .entry
-        .observation
-        .as_ref()
-        .and_then(Observation::weekly);
+    let observation = account.entry.observation.as_ref();
+    let weekly = observation.and_then(Observation::weekly);
     let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
     // The mark of the reset takes the place of the last running cell.
     let running_cells = reset_cell.saturating_sub(blocked_cells + 1);
     let has_reset_mark = reset_cell > blocked_cells && reset_cell < cell_count;
-    let reset_mark = if has_reset_mark { "┤" } else { "" };
-    let ready_cells = cell_count - blocked_cells - running_cells - usize::from(has_reset_mark);
+    let (reset_mark, mark_cells) = if has_reset_mark { ("┤", 1) } else { ("", 0) };
+    let ready_cells = cell_count - blocked_cells - running_cells - mark_cells;
 
     let window = format!("{}{reset_mark}", "─".repeat(running_cells));
     [
