@@ -113,8 +113,8 @@ impl FilterArgs {
     pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
         let parse_period = |text: &Option<String>| {
             let text = text.as_deref();
-            text.map(|text| parse_millis_range(text, context))
-                .transpose()
+            let period = text.map(|text| parse_millis_range(text, context));
+            period.transpose()
         };
         Ok(ThreadFilter {
             since_ms: parse_period(&self.since)?.map(|period| period.start),

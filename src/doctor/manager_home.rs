@@ -72,7 +72,7 @@ fn check_config_file(home: &Path) -> Check {
             path.display()
         )
     };
-    let result = ConfigFile::read(home).and_then(|file| file.validate().map(|_| file));
+    let result = ConfigFile::read(home).and_then(|file| file.validate().map(|_values| file));
     match result {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because(INVALID_CONFIG)

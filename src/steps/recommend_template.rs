@@ -229,8 +229,8 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     let better = ranking
         .find_better()
         .map(|c| format!("→ {}", format_account(c)));
-    let parts: Vec<_> = live_text.into_iter().chain(better).collect();
-    parts.join(" ")
+    let texts: Vec<_> = live_text.into_iter().chain(better).collect();
+    texts.join(" ")
 }
 
 /// The usage of all accounts of the Codex home on the current day.

@@ -460,7 +460,7 @@ pub(crate) fn record_result(
     }
 
     if target == RestoreTarget::Home {
-        match store::note_profiles_and(manager, &now, zone, |_| {}) {
+        match store::note_profiles_and(manager, &now, zone, |_cooldown_file| {}) {
             Ok(warnings) => warn_all(ui, &warnings),
             Err(e) => failures.push(e.into()),
         }

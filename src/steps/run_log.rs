@@ -21,9 +21,8 @@ pub(crate) fn run_with_log(
 }
 
 fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>) -> LogHandle {
-    let machine_name = given_name
-        .map(str::to_owned)
-        .or_else(|| machine::read_name(&context.env));
+    let given_name = given_name.map(str::to_owned);
+    let machine_name = given_name.or_else(|| machine::read_name(&context.env));
     let log_context = LogContext {
         manager_home: context.manager_home().to_path_buf(),
         machine: machine_name.unwrap_or_else(|| "unknown-machine".into()),

@@ -192,7 +192,8 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
         checks.push(Check::warn("sync.forks", format!("{copies} without a decision")).advised(fix));
     }
 
-    let stale_files = atomic::find_stale_temps(&config.local, None);
+    let no_min_age = None;
+    let stale_files = atomic::find_stale_temps(&config.local, no_min_age);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
         let message = format!("{count} of killed runs");

@@ -197,8 +197,9 @@ pub(crate) fn with_staged_vault<T>(
     staging_rule: StagingRule,
     work: impl FnOnce(&SyncContext<'_>, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
+    let no_plan = None;
     let Some(vault) = VaultSync::open(sync, VaultPurpose::Plan)? else {
-        return work(sync, None);
+        return work(sync, no_plan);
     };
 
     let mut join = vault.join(sync)?;
@@ -215,7 +216,7 @@ pub(crate) fn with_staged_vault<T>(
         );
     }
 
-    let result = work(&sync.staged(&join), None);
+    let result = work(&sync.staged(&join), no_plan);
     join.keep_tree();
     result
 }

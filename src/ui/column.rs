@@ -188,7 +188,10 @@ pub(super) fn distribute_widths(
     }
 
     let is_unshortened = widths.iter().zip(columns).all(|(w, c)| *w == c.natural);
-    (is_unshortened || !is_narrow).then_some(widths)
+    if is_narrow && !is_unshortened {
+        return None;
+    }
+    Some(widths)
 }
 
 #[cfg(test)]

@@ -69,34 +69,34 @@ impl Ui {
     /// Renders `code` and **bold** text. A mark without its end stays.
     fn render_spans(&self, line: &str) -> String {
         let mut rendered = String::new();
-        let mut rest = line;
-        while let Some(mark_position) = rest.find(['`', '*']) {
-            rendered.push_str(&rest[..mark_position]);
-            rest = &rest[mark_position..];
+        let mut remaining = line;
+        while let Some(mark_position) = remaining.find(['`', '*']) {
+            rendered.push_str(&remaining[..mark_position]);
+            remaining = &remaining[mark_position..];
 
             // A code span begins with any number of backquotes, and ends with as many.
-            let ticks = rest.len() - rest.trim_start_matches('`').len();
+            let ticks = remaining.len() - remaining.trim_start_matches('`').len();
             let (mark, style) = match ticks {
-                0 if rest.starts_with("**") => ("**", Style::Strong),
+                0 if remaining.starts_with("**") => ("**", Style::Strong),
                 0 => {
                     rendered.push('*');
-                    rest = &rest[1..];
+                    remaining = &remaining[1..];
                     continue;
                 }
-                _ => (&rest[..ticks], Style::Warn),
+                _ => (&remaining[..ticks], Style::Warn),
             };
 
-            let inner = &rest[mark.len()..];
+            let inner = &remaining[mark.len()..];
             if let Some(inner_end) = inner.find(mark).filter(|inner_end| *inner_end > 0) {
                 rendered.push_str(&self.paint(style, inner[..inner_end].trim()));
-                rest = &inner[inner_end + mark.len()..];
+                remaining = &inner[inner_end + mark.len()..];
             } else {
                 rendered.push_str(mark);
-                rest = inner;
+                remaining = inner;
             }
         }
 
-        rendered.push_str(rest);
+        rendered.push_str(remaining);
         rendered
     }
 }

@@ -107,9 +107,9 @@ pub(crate) fn report_cancelled() {
 /// True while the terminal is in raw mode: without echo and line editing, and with Ctrl-C as an ordinary character.
 static IS_RAW: Mutex<bool> = Mutex::new(false);
 
-/// Reads a line from the terminal without echo. Calls `print_question` once echo is off,
-/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D, and if the terminal cannot be
-/// read. The keys that send signals are read as characters; the handler of other signals calls [`restore_echo`].
+/// Reads a line from the terminal without echo. Calls `print_question` once echo is off, so that early input is neither
+/// shown nor lost. `None` for an empty line or Ctrl-D, and if the terminal cannot be read. The keys that send signals
+/// are read as characters; the handler of other signals calls [`restore_echo`].
 ///
 /// # Errors
 /// The user pressed Ctrl-C.

@@ -31,8 +31,9 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
     find_folder_profile(None, context).map(|(_, profile)| profile.clone())
 }
 
-/// Prints the account of the current folder with its remaining quota, and the command that starts Codex under it unless
-/// it is live. If no account has the name in the setting, prints the setting. Prints nothing for a folder without one.
+/// Prints the account of the current folder with its remaining quota, and if it is not live, the command that starts
+/// Codex under it. If no account has the name in the setting, prints how to correct the setting. Prints nothing for a
+/// folder without a setting.
 pub(crate) fn note_folder_account(accounts: &[Account], context: &Context) {
     let root = None;
     let Some((folder, profile)) = find_folder_profile(root, context) else {

@@ -82,8 +82,8 @@ impl AreaChart {
         }
 
         svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
-        for (i, layer) in self.layers.iter().enumerate() {
-            let (color, name) = (i.min(MAX_COLORS - 1), escape_html(&layer.name));
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (color, name) = (index.min(MAX_COLORS - 1), escape_html(&layer.name));
             let _ = writeln!(
                 svg,
                 "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{color}\" width=\"10\" height=\"10\" \
@@ -102,7 +102,7 @@ impl AreaChart {
             format!("{x:.1} {:.1} ", to_y(height))
         };
 
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
             let mut path = String::new();
             // The outline goes back along the top of the layers below, then forward along the top of this one.
             for (step, height) in tops.iter().enumerate().rev() {
@@ -115,7 +115,7 @@ impl AreaChart {
 
             let name = escape_html(&layer.name);
             // All layers beyond the last colour have that colour.
-            let color = i.min(MAX_COLORS - 1);
+            let color = index.min(MAX_COLORS - 1);
             let _ = writeln!(
                 svg,
                 "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"

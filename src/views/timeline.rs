@@ -66,8 +66,8 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
     let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..name_chars + 2]);
 
     let mut names = String::new();
-    for (i, cell) in starts.windows(2).enumerate() {
-        let day = if i == 0 && names_first_day {
+    for (column, cell) in starts.windows(2).enumerate() {
+        let day = if column == 0 && names_first_day {
             cell[0]
         } else if has_midnight(cell) {
             cell[1]
@@ -75,10 +75,10 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
             continue;
         };
         // The last day may be shorter than its name.
-        if i + name_chars < starts.len() {
+        if column + name_chars < starts.len() {
             let name = day.format("%a").to_string();
             // Pads the earlier names to the column of this cell.
-            names = format!("{names:i$}{}", &name[..name_chars]);
+            names = format!("{names:column$}{}", &name[..name_chars]);
         }
     }
 

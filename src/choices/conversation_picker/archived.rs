@@ -34,7 +34,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 
     let on_disk = list_ids_on_disk(context.codex_home())?;
     let is_missing = |row: &OfferedConversation| !on_disk.contains(&row.thread.id.to_lowercase());
-    let scopes = select_scopes(&rows, &[("missing", &is_missing), ("all", &|_| true)]);
+    let scopes = select_scopes(&rows, &[("missing", &is_missing), ("all", &|_row| true)]);
 
     let picker = Picker {
         question: QUESTION,

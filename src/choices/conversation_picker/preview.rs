@@ -122,9 +122,8 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     // The preview begins `CHARS_BEFORE` characters before the match, but not on an earlier line.
     let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let mut line_before = text[line_start..at].char_indices();
-    let offset = line_before
-        .nth_back(CHARS_BEFORE - 1)
-        .map_or(0, |(offset, _)| offset);
+    let first_shown = line_before.nth_back(CHARS_BEFORE - 1);
+    let offset = first_shown.map_or(0, |(offset, _)| offset);
     Some((count, line_start + offset))
 }
 

@@ -70,8 +70,8 @@ impl SharedConversations {
     }
 }
 
-/// Returns the newest conversations that `filter` selects and, unless `filter` selects folders, the newest ones of the
-/// current folder. Returns `None` if `filter` selects fewer than [`FIRST_ROWS`], which the caller can read all at once.
+/// Returns the newest conversations that `filter` selects. If `filter` names no folders, also returns the newest ones
+/// of the current folder. `None` if `filter` selects fewer than [`FIRST_ROWS`]: the caller can read them all at once.
 pub(crate) fn list_first_conversations(
     filter: &ThreadFilter,
     context: &Context,

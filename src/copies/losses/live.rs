@@ -45,7 +45,8 @@ impl LiveThreads {
         let mut threads = Self::default();
         for (_, file) in rollout_files(files) {
             let path = home.join(file.path.as_path());
-            threads.add(path, None, file.size, file.mtime);
+            let compressed_copy = None;
+            threads.add(path, compressed_copy, file.size, file.mtime);
         }
         threads
     }

@@ -42,7 +42,7 @@ impl LossSearch {
 
     /// Adds the copies in an archive or a snapshot. The caller adds newer ones before older ones.
     pub(crate) fn add_source(&mut self, place: CopyPlace, source: CopyOrigin) {
-        self.add_rollouts(place, source, |_| true);
+        self.add_rollouts(place, source, |_any_rollout| true);
     }
 
     /// Like [`LossSearch::add_source`], for the rollouts that `is_wanted` selects.
@@ -130,7 +130,7 @@ impl LossSearch {
     /// # Errors
     /// The user interrupts.
     pub(crate) fn find_losses(&self, accepted: &AcceptedLosses) -> Result<FoundLosses> {
-        self.find_losses_of(accepted, |_| true)
+        self.find_losses_of(accepted, |_any_id| true)
     }
 
     /// Like [`LossSearch::find_losses`], for the conversations whose ids `is_wanted` selects.

@@ -37,20 +37,17 @@ impl PickerListing {
         }
 
         let column_count = items.iter().map(|item| item.columns.len()).max();
+        let columns = 0..column_count.unwrap_or(0);
         let width_of = |column: usize| {
             let cells = items.iter().filter_map(|item| item.columns.get(column));
             cells.map(|(_, text)| Span::raw(text).width()).max()
         };
+        let ids = items.iter().map(|item| item.id.clone());
 
         Self {
-            widths: (0..column_count.unwrap_or(0))
-                .filter_map(width_of)
-                .collect(),
+            widths: columns.filter_map(width_of).collect(),
             searched: items.iter().map(|i| i.search.as_str().into()).collect(),
-            by_id: (0..)
-                .zip(&items)
-                .map(|(i, item)| (item.id.clone(), i))
-                .collect(),
+            by_id: ids.zip(0..).collect(),
             memberships,
             scopes,
             items,

@@ -175,9 +175,8 @@ impl PickerView<'_> {
         let content_match = self.state.content_match();
         let marks = content_match.map_or(&[][..], |content| &content.marks);
         let preview = self.state.preview().iter();
-        let mut paragraphs: Vec<_> = preview
-            .map(|(style, text)| (*style, text.as_str()))
-            .collect();
+        let preview = preview.map(|(style, text)| (*style, text.as_str()));
+        let mut paragraphs: Vec<_> = preview.collect();
         // Until the preview is read, the note of the match takes its place.
         if paragraphs.is_empty()
             && let Some(content) = content_match
@@ -275,12 +274,12 @@ fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
 fn wrap_within(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in wrap(text, 0, width).lines() {
-        let mut rest = line;
+        let mut remaining = line;
         loop {
-            let first = fitting_prefix(rest, width);
-            lines.push(first.to_owned());
-            rest = &rest[first.len()..];
-            if rest.is_empty() || first.is_empty() {
+            let fitting = fitting_prefix(remaining, width);
+            lines.push(fitting.to_owned());
+            remaining = &remaining[fitting.len()..];
+            if remaining.is_empty() || fitting.is_empty() {
                 break;
             }
         }
