@@ -206,8 +206,8 @@ impl RestoreOptions {
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
         // The children of the daemon end with it, but another Codex does not.
         let is_codex = |holder: &Holder| holder.why == ProcessRole::Codex.to_string();
-        let would_end_with_daemon = !holders.iter().any(is_codex);
-        if holders.is_empty() || stops_daemon && would_end_with_daemon {
+        let all_end_with_daemon = stops_daemon && !holders.iter().any(is_codex);
+        if holders.is_empty() || all_end_with_daemon {
             Ok(())
         } else {
             Err(RestoreError::Busy(holders).into())

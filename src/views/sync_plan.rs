@@ -362,25 +362,25 @@ fn read_step_titles(
     config: &SyncConfig,
     steps: &[SyncStep],
 ) -> Vec<Option<(String, String)>> {
-    let conversation_id = |step: &SyncStep| {
+    let find_id = |step: &SyncStep| {
         RolloutName::parse(Path::new(&step.path))?
             .id()
             .map(str::to_lowercase)
     };
-    let ids = steps.iter().filter_map(conversation_id).collect();
+    let ids = steps.iter().filter_map(find_id).collect();
     let listed_titles = read_titles(&config.local, &context.env, ids);
 
     let title = |step: &SyncStep| {
-        let conversation_id = conversation_id(step)?;
+        let id = find_id(step)?;
         // A conversation that Codex does not list has its title in one of its files.
         let sides = [Side::Local, Side::Remote].map(|side| config.file_path(side, &step.path));
         let read_title = || sides.iter().find_map(|path| rollout::read_title(path));
         let title = listed_titles
-            .get(&conversation_id)
+            .get(&id)
             .cloned()
             .or_else(read_title)
             .unwrap_or_default();
-        Some((conversation_id, title))
+        Some((id, title))
     };
     steps.iter().map(title).collect()
 }
