@@ -48,15 +48,14 @@ impl DatabaseLocks {
                 let Some(file) = open_to_lock(&database) else {
                     continue;
                 };
-                // The file stays open from here on: when this process closes any descriptor of a file, its locks on the
-                // file end.
-                locks.files.push(file);
-                while locks.files.last().is_some_and(fails_to_lock) {
+                while !try_lock(&file) {
                     if Instant::now() > deadline {
                         return Err(database);
                     }
                     std::thread::sleep(RETRY_INTERVAL);
                 }
+                // Stays open: when this process closes any descriptor of a file, its locks on the file end.
+                locks.files.push(file);
             }
         }
         Ok(locks)
@@ -118,19 +117,19 @@ fn open_to_lock(_path: &Path) -> Option<File> {
     None
 }
 
-/// Tries to lock the whole file, with the bytes that SQLite locks. Returns true if another process has locked a part of
-/// it; false also on a file system without locks.
-fn fails_to_lock(file: &File) -> bool {
+/// Tries to lock the whole file, with the bytes that SQLite locks. Returns false if another process has locked a part
+/// of it. Returns true without a lock if the system or the file system has no such locks.
+fn try_lock(file: &File) -> bool {
     #[cfg(unix)]
     {
         use rustix::fs::{FlockOperation, fcntl_lock};
         use rustix::io::Errno;
         let locked = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
-        matches!(locked, Err(Errno::AGAIN | Errno::ACCESS))
+        !matches!(locked, Err(Errno::AGAIN | Errno::ACCESS))
     }
     #[cfg(not(unix))]
     {
         let _ = file;
-        false
+        true
     }
 }

@@ -52,10 +52,8 @@ impl FileExchange {
         command: &str,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Recovery, JournalError> {
-        recovery::recover(
-            &folder::journal_folder_of_command(manager_home, command),
-            policy,
-        )
+        let journal_folder = folder::journal_folder_of_command(manager_home, command);
+        recovery::recover(&journal_folder, policy)
     }
 
     /// Adds the removal of the file at `live` to the exchange, if there is such a file.

@@ -106,7 +106,8 @@ impl Transaction {
                 }
             };
 
-            if !has_content(folder).inspect_err(|_| discard_empty(folder))? {
+            let needs_recovery = has_content(folder).inspect_err(|_| discard_empty(folder))?;
+            if !needs_recovery {
                 break lock;
             }
             if has_recovered {
@@ -255,12 +256,13 @@ impl Transaction {
         let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
 
         let home = &self.journal.home.0;
-        let steps = statuses.iter().zip(&self.journal.steps);
-        let unrecognized = steps.filter(|(status, step)| {
+        let mut changed = Vec::new();
+        for (status, step) in statuses.iter().zip(&self.journal.steps) {
             // A file that Codex replaces, such as the login, stays as it is.
-            **status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
-        });
-        let changed: Vec<_> = unrecognized.map(|(_, step)| step.live.clone()).collect();
+            if *status == StepStatus::Unknown && !policy.is_disposable(home, &step.live) {
+                changed.push(step.live.clone());
+            }
+        }
         if !changed.is_empty() {
             let (home, folder) = (home.clone(), self.folder().to_path_buf());
             return Err(RecoveryObstacle::Unrecognized {

@@ -106,9 +106,11 @@ impl Transaction {
             policy.before_exchange(home, live, incoming)?;
 
             // The entry is foreign only if no step has recorded it: of two moves, one may not know it.
-            let foreign_checks = steps.map(|step| step.is_foreign_entry_at(&step.live));
-            let is_foreign_to_steps = foreign_checks.collect::<Result<Vec<_>, IoError>>()?;
-            if !is_foreign_to_steps.contains(&false) {
+            let mut is_foreign = true;
+            for step in steps {
+                is_foreign &= step.is_foreign_entry_at(live)?;
+            }
+            if is_foreign {
                 foreign_paths.insert(live.clone());
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }

@@ -188,9 +188,9 @@ impl Step {
         atomic::rename_to_free_unsynced(&self.live, &self.staged)
     }
 
-    /// Moves the staged entry to the live path, which must be free. If the step is one of two moves that exchange
-    /// files, the live path may have the other file, which is replaced, or the staged file itself: then only the staged
-    /// name is removed.
+    /// Moves the staged entry to the live path, which must be free unless the step is one of two moves that exchange
+    /// files. Such a move replaces the other file. If the staged file is at the live path already, such a move only
+    /// removes the staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
         let found_id = stat(&self.live)?.map(|(id, _)| id);
         let is_at_live_path = |id: Option<FileId>| {
@@ -256,9 +256,9 @@ impl Step {
         };
         if outgoing_id.is_some() {
             *outgoing_id = current_id;
-        } else {
+        } else if self.exchanged_with.is_some() {
             // This is the move that fills the live path. It only has to know which file it may replace.
-            self.exchanged_with = self.exchanged_with.and(current_id);
+            self.exchanged_with = current_id;
         }
 
         // Only a file can be linked, so two moves of folders do not record the id of the other entry.

@@ -114,10 +114,11 @@ impl Transaction {
     /// Performs `steps`. Returns the folders with the old state that could not be removed.
     ///
     /// # Errors
-    /// No step was done if two steps change the same path, processes use the home, or files were written since the
-    /// transaction began. The steps were undone if a step failed, the folders could not be synced, or processes that
-    /// use the home or written files were found after the steps. If the undo failed, the journal stays, and the next
-    /// command undoes the rest.
+    /// - Before the steps: two steps change the same path, processes use the home, or files were written since the
+    ///   transaction began. No step was done.
+    /// - From the first step on: a step failed, the folders could not be synced, or processes that use the home or
+    ///   written files were found. The steps were undone.
+    /// - The undo failed. The journal stays, and the next command undoes the rest.
     pub fn commit(
         mut self,
         mut steps: Vec<Step>,
@@ -184,7 +185,7 @@ impl Transaction {
         steps: impl Iterator<Item = &'a Step>,
         policy: &dyn RecoveryPolicy,
     ) -> Result<DatabaseLocks, Vec<Holder>> {
-        let locks = DatabaseLocks::acquire(steps);
+        let lock_result = DatabaseLocks::acquire(steps);
         // Lists the processes after the locks: a process that starts later finds the databases locked.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
@@ -192,7 +193,7 @@ impl Transaction {
         }
 
         // Another process has locked a database, although the list does not show it.
-        locks.map_err(|database| {
+        lock_result.map_err(|database| {
             vec![Holder {
                 pid: None,
                 name: "a process".into(),
@@ -258,7 +259,7 @@ impl Transaction {
     }
 
     /// Returns the live paths of the files at `side` that were written late, for an exchange in this direction.
-    /// `latest_ns` has the latest possible time for each staging folder; if it is empty, every later time counts.
+    /// `latest_ns` has the latest time that counts for each staging folder. If it is empty, there is no latest time.
     pub(super) fn find_late_writes(
         &self,
         direction: Direction,
@@ -270,7 +271,7 @@ impl Transaction {
 
         // A write to the old state is late after the transaction began, a write to the new state after the exchange
         // began.
-        let since_ns = match direction {
+        let start_ns = match direction {
             Direction::Forward => &self.journal.begun_ns,
             Direction::Back => &self.journal.since_ns,
         };
@@ -280,7 +281,7 @@ impl Transaction {
         for step in steps.filter(|step| self.journal.is_staged_in_own_folder(step)) {
             let writes = LateWrites {
                 // Without a recorded time, every write counts as late.
-                since_ns: self.journal.time_for(step, since_ns).unwrap_or_default(),
+                since_ns: self.journal.time_for(step, start_ns).unwrap_or_default(),
                 until_ns: self.journal.time_for(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(home, live),
             };
@@ -309,10 +310,9 @@ impl Transaction {
         locks.release();
 
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
-        let must_keep_staged = self.journal.keeps_replaced;
         self.reset_journal()?;
 
-        if must_keep_staged {
+        if self.journal.keeps_replaced {
             let folders = self.move_staged_to_kept_folders()?;
             if let JournalError::OpenedMeanwhile { kept, .. }
             | JournalError::WrittenMeanwhile { kept, .. } = &mut cause
@@ -357,8 +357,8 @@ impl Transaction {
             .or_else(|_| self.remove_journal())
     }
 
-    /// Replaces the journal by one without steps, after all steps were undone. Until then the
-    /// staged files have to stay, because another process may follow the old journal.
+    /// Replaces the journal by one without steps, after all steps were undone. Until then the staged files have to
+    /// stay, because another process may follow the old journal. `keeps_replaced` stays as it is.
     pub(super) fn reset_journal(&mut self) -> Result<(), JournalError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
         let keeps_replaced = self.journal.keeps_replaced;

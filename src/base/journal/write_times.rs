@@ -61,9 +61,10 @@ impl BeginTime {
             has_ticked = later_ns != clock_ns;
         }
 
-        // If the end of the tick was not seen, a later write may have the same time as the begin and must count as
-        // late.
-        begin_time.clock_ns -= i64::from(!has_ticked);
+        if !has_ticked {
+            // A later write may have the same time as the begin, and must count as late.
+            begin_time.clock_ns -= 1;
+        }
         Ok(begin_time)
     }
 
