@@ -55,33 +55,34 @@ struct DatabaseFacts {
     rows: HashMap<ConversationId, ConversationFacts>,
 }
 
-/// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
+/// Reads the facts from the database, with the titles of the first [`MAX_LARGEST`] of `rollouts`. Returns no facts if
+/// the database is missing or cannot be read.
 fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> DatabaseFacts {
+    let Some(state_database) = state_database else {
+        return DatabaseFacts::default();
+    };
+
     let largest_ids = rollouts
         .iter()
         .take(MAX_LARGEST)
         .filter_map(|rollout| rollout.id.as_ref());
     let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
-    let facts_from_rows = state_database.map(|path| {
-        threads::fold_rows(path, DatabaseFacts::default, |table, row| {
+    let facts_from_rows =
+        threads::fold_rows(state_database, DatabaseFacts::default, |table, row| {
             let id = ConversationId::of(&row.id);
             let mut facts = table.names.new_facts(&row.cwd, &row.account_id);
             if largest_ids.contains(&id) {
                 facts.title = title_of(&row);
             }
             table.rows.insert(id, facts);
-        })
-    });
-
+        });
     // Without a readable database, the facts come from the rollouts.
-    facts_from_rows
-        .and_then(|result| result.ok().flatten())
-        .unwrap_or_default()
+    facts_from_rows.ok().flatten().unwrap_or_default()
 }
 
 /// Returns the facts of each rollout, from the row of its conversation or else its metadata. A project or account that
-/// cannot be read is "unknown". Only the [`MAX_LARGEST`] first ones get their title.
+/// cannot be read is "unknown". Only the first [`MAX_LARGEST`] rollouts get their title.
 pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
@@ -93,22 +94,22 @@ pub(super) fn read_facts(
     let mut facts = vec![unknown; rollouts.len()];
 
     let mut indexes_without_row = Vec::new();
-    for (i, rollout) in rollouts.iter().enumerate() {
+    for (index, rollout) in rollouts.iter().enumerate() {
         match rollout.id.as_ref().and_then(|id| table.rows.get(id)) {
-            Some(row) => facts[i] = row.clone(),
-            None => indexes_without_row.push(i),
+            Some(row) => facts[index] = row.clone(),
+            None => indexes_without_row.push(index),
         }
     }
 
-    let read_head = |i: usize| {
-        let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
+    let read_head = |index: usize| {
+        let meta = rollout::read_head(&rollouts[index].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
-        Some((i, text("cwd"), text("creator_account_id")))
+        Some((index, text("cwd"), text("creator_account_id")))
     };
 
-    let add_facts = |result: Option<(usize, String, String)>| {
-        if let Some((i, project, account)) = result {
-            facts[i] = table.names.new_facts(&project, &account);
+    let add_facts = |head: Option<(usize, String, String)>| {
+        if let Some((index, project, account)) = head {
+            facts[index] = table.names.new_facts(&project, &account);
         }
         progress::check_interrupt()
     };

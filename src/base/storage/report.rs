@@ -193,11 +193,14 @@ fn merge_by_conversation(mut rollouts: Vec<RolloutUsage>) -> Vec<RolloutUsage> {
         if let Some(position) = position {
             let conversation = &mut merged[*position];
             conversation.bytes += rollout.bytes;
-            conversation.began = conversation.began.into_iter().chain(rollout.began).min();
+            let known_days = [conversation.began, rollout.began].into_iter().flatten();
+            conversation.began = known_days.min();
             conversation.changed = conversation.changed.max(rollout.changed);
             continue;
         }
-        positions.extend(rollout.id.clone().map(|id| (id, merged.len())));
+        if let Some(id) = &rollout.id {
+            positions.insert(id.clone(), merged.len());
+        }
         merged.push(rollout);
     }
 

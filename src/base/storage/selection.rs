@@ -245,8 +245,9 @@ fn find_dependent_forks(
     for selected in chosen {
         chosen_ids.insert(ConversationId::of(&selected.id));
         for path in &selected.rollouts {
-            let id = parse_rollout_id(path).map(|id| ConversationId::of(&id));
-            chosen_rollouts.extend(id.map(|id| (id, &*selected.id)));
+            if let Some(id) = parse_rollout_id(path) {
+                chosen_rollouts.insert(ConversationId::of(&id), &selected.id);
+            }
         }
     }
 

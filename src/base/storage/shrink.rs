@@ -11,7 +11,7 @@ use crate::io::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -102,9 +102,12 @@ impl ShrinkPlan {
     ) -> Self {
         let (mut rollouts, unreadable) = find_rollouts(home);
 
-        // Without a readable database, ids still name conversations.
-        let has_names = !filter.sessions.is_empty();
-        let rows = read_rows_by_id(state_database.filter(|_| has_names)).unwrap_or_default();
+        let rows = if filter.sessions.is_empty() {
+            HashMap::new()
+        } else {
+            // Without a readable database, ids still name conversations.
+            read_rows_by_id(state_database).unwrap_or_default()
+        };
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
@@ -117,9 +120,7 @@ impl ShrinkPlan {
             if !allows_project(&filter.projects, &facts.project) {
                 continue;
             }
-            let Some(session_id) = rollout.id else {
-                continue;
-            };
+            let Some(id) = rollout.id else { continue };
 
             // The paths of open files contain no links.
             let path = rollout.path.into_path_buf();
@@ -130,7 +131,7 @@ impl ShrinkPlan {
                         .is_ok_and(|real| open_files.contains(&real)));
 
             items.push(ShrinkItem {
-                session_id,
+                session_id: id,
                 before_bytes: rollout.bytes,
                 after_bytes: rollout.bytes,
                 action: match filter.to {
@@ -286,28 +287,25 @@ fn record_results(
 
 impl ShrinkItem {
     fn record_result(&mut self, result: ConversionResult) {
-        let error = match result {
-            Some(Err(error)) => error,
-            Some(Ok(bytes)) => {
-                self.after_bytes = bytes;
-                return;
+        match result {
+            Some(Ok(bytes)) => self.after_bytes = bytes,
+            Some(Err(error)) => {
+                let (action, reason) = match error {
+                    ConversionError::Io(e) => (ShrinkAction::Fail, format!("{e}: {}", e.source)),
+                    ConversionError::Diverged => (ShrinkAction::Fail, error.to_string()),
+                    other => (ShrinkAction::Skip, other.to_string()),
+                };
+                self.after_bytes = self.before_bytes;
+                (self.action, self.reason) = (action, Some(reason));
             }
             None if self.action.converts() => {
                 self.action = ShrinkAction::Skip;
                 // The command reports the interruption once, not for each conversation.
                 self.reason = (!progress::is_interrupted())
                     .then(|| "the time limit of --max-time was reached".to_owned());
-                return;
             }
-            None => return,
-        };
-
-        self.after_bytes = self.before_bytes;
-        (self.action, self.reason) = match error {
-            ConversionError::Io(e) => (ShrinkAction::Fail, Some(format!("{e}: {}", e.source))),
-            ConversionError::Diverged => (ShrinkAction::Fail, Some(error.to_string())),
-            other => (ShrinkAction::Skip, Some(other.to_string())),
-        };
+            None => {}
+        }
     }
 }
 
@@ -320,7 +318,8 @@ impl ShrinkAction {
 impl ShrinkFilter {
     fn matches(&self, rollout: &RolloutUsage, names: &ResolvedNames, now: DateTime<Utc>) -> bool {
         let Some(id) = &rollout.id else { return false };
-        if rollout.compressed != (self.to == Form::Plain) {
+        let wants_compressed = self.to == Form::Compressed;
+        if rollout.compressed == wants_compressed {
             return false;
         }
         if !self.sessions.is_empty() {
@@ -400,7 +399,9 @@ pub fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
     let mut counted = HashSet::new();
     for item in items.iter().filter(|item| item.action.converts()) {
         let sum = sums.entry(&item.project).or_default();
-        sum.conversations += usize::from(counted.insert((&item.project, &item.session_id)));
+        if counted.insert((&item.project, &item.session_id)) {
+            sum.conversations += 1;
+        }
         sum.before_bytes += item.before_bytes;
         sum.after_bytes += item.after_bytes;
     }

@@ -80,6 +80,7 @@ impl ConversationTrash {
             Some(database) => saved_row::read(database, id)?,
             None => None,
         };
+        let row_database = if row.is_some() { database } else { None };
         let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
 
         let conversation = TrashedConversation {
@@ -87,9 +88,7 @@ impl ConversationTrash {
             title: selected.title.clone(),
             trashed_at: now,
             home: ListedPath(home.to_path_buf()),
-            database: database
-                .filter(|_| row.is_some())
-                .map(|path| ListedPath(path.to_path_buf())),
+            database: row_database.map(|path| ListedPath(path.to_path_buf())),
             row,
             names,
             files: assign_entry_names(&selected.rollouts),
@@ -192,8 +191,8 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
     Ok(entries.flat_map(TrashEntry::rollouts).collect())
 }
 
-/// Returns the entries of `home` with the bases of `rollouts`, and with the bases of these bases, except bases that the
-/// home has. A base is a rollout that another rollout continues.
+/// A base is a rollout that another rollout continues. Returns the entries of `home` that have bases of `rollouts`,
+/// directly or through other bases. Leaves out bases that the home has.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,
@@ -204,9 +203,10 @@ pub fn find_bases<'a>(
     while let Some(path) = rollouts.pop() {
         let base_id = read_head(&path).ok().flatten();
         let base_id = base_id.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
-        let Some(base_id) = base_id.filter(|id| seen_ids.insert(id.clone())) else {
+        let Some(base_id) = base_id else { continue };
+        if !seen_ids.insert(base_id.clone()) {
             continue;
-        };
+        }
 
         let mut newest_first = entries.iter().rev();
         let base = newest_first.find(|entry| entry.is_of_home(home) && entry.has_rollout(&base_id));
@@ -221,8 +221,8 @@ pub fn find_bases<'a>(
     bases
 }
 
-/// Removes entries from `entries` and returns them, if a conversation of their home, or one that stays in the trash,
-/// continues them. Without them, Codex cannot show the earlier turns of that conversation.
+/// Removes from `entries`, and returns, the entries that another conversation continues: one of their home, or one that
+/// stays in the trash. Without such an entry, Codex cannot show the earlier turns of the other conversation.
 ///
 /// # Errors
 /// The trash or the home cannot be listed.
@@ -254,8 +254,9 @@ pub fn take_needed(
 /// A trashed version, and the rollout that lacks text of it, or the reason why the two cannot be compared.
 pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
 
-/// Removes from `entries`, and returns, the entries whose conversation is in its home again, or in another entry that
-/// stays, but lacks text of the trashed version there.
+/// Removes from `entries`, and returns, the entries with a rollout of which every other copy lacks text. The other
+/// copies are in the home of the entry, and in entries that stay. An entry of which there is no other copy is not
+/// returned.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -270,14 +271,14 @@ pub fn take_more_complete(
     let (mut more_complete, mut others) = (Vec::new(), Vec::new());
     for entry in entries.drain(..) {
         let home = &entry.conversation.home.0;
-        let live_rollouts = rollouts_by_home.entry(home.clone()).or_insert_with(|| {
+        let other_copies = rollouts_by_home.entry(home.clone()).or_insert_with(|| {
             let mut rollouts = list_rollouts_by_name(home);
             let of_home = kept_entries.iter().filter(|kept| kept.is_of_home(home));
             of_home.for_each(|kept| kept.add_rollouts_to(&mut rollouts));
             rollouts
         });
-        match entry.find_less_complete_rollout(live_rollouts).transpose() {
-            Some(live) => more_complete.push((entry, live)),
+        match entry.find_less_complete_rollout(other_copies).transpose() {
+            Some(less_complete) => more_complete.push((entry, less_complete)),
             None => others.push(entry),
         }
     }

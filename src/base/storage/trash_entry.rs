@@ -183,10 +183,11 @@ impl TrashEntry {
         let mut modes = conversation.modes.iter();
         for (path, name) in &conversation.files {
             let path = &path.0;
-            let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
             links::publish_copy(&self.folder.join(name), path)?;
-            mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
+            if let Some(mode) = modes.next() {
+                set_mode(path, *mode)?;
+            }
             atomic::sync_folder(atomic::parent_of(path))?;
         }
 
@@ -194,12 +195,10 @@ impl TrashEntry {
             saved_row::insert(&database.0, row)?;
         }
 
+        let home = &conversation.home.0;
         let id = ConversationId::of(&conversation.id);
-        Ok(session_index::put_lines_if_absent(
-            &conversation.home.0,
-            &id,
-            &conversation.names,
-        )?)
+        session_index::put_lines_if_absent(home, &id, &conversation.names)?;
+        Ok(())
     }
 
     /// Returns true if the home has a file at the path of each rollout.
@@ -280,28 +279,28 @@ impl TrashEntry {
         }
     }
 
-    /// Returns the path of a rollout that lacks text of its trashed version. `live_rollouts` has the rollouts of the
-    /// home and of other versions in the trash. `None` if it does not contain the conversation, or no text is missing.
+    /// Returns the path of a rollout that lacks text of its version in this entry. `other_rollouts` has the rollouts of
+    /// the home and of other entries. `None` if they have no copy of the conversation, or no text is missing.
     ///
     /// # Errors
     /// A rollout cannot be compared.
     pub(super) fn find_less_complete_rollout(
         &self,
-        live_rollouts: &RolloutsByName,
+        other_rollouts: &RolloutsByName,
     ) -> Result<Option<PathBuf>, IoError> {
-        let live_copies = |path: &Path| {
-            let copies = rollout_name(path).and_then(|name| live_rollouts.get(&name));
+        let copies_of = |path: &Path| {
+            let copies = rollout_name(path).and_then(|name| other_rollouts.get(&name));
             copies.map_or(&[][..], Vec::as_slice)
         };
         let files = &self.conversation.files;
-        let is_deleted = files.iter().all(|(p, _)| live_copies(&p.0).is_empty());
-        if is_deleted {
+        let has_no_copy = files.iter().all(|(p, _)| copies_of(&p.0).is_empty());
+        if has_no_copy {
             return Ok(None);
         }
 
         for (path, name) in files {
             let trashed = self.folder.join(name);
-            let copies = live_copies(&path.0);
+            let copies = copies_of(&path.0);
             let mut is_complete = false;
             for copy in copies {
                 is_complete |= has_text_of(copy, &trashed)?;

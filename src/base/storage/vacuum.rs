@@ -114,9 +114,8 @@ impl VacuumPlan {
 
         let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
         for mut item in std::mem::take(&mut self.items) {
-            let logs_since = self
-                .logs_since
-                .filter(|_| is_database_named(&item.path, LOGS));
+            let has_logs = is_database_named(&item.path, LOGS);
+            let logs_since = if has_logs { self.logs_since } else { None };
 
             let path = item.path.clone();
             let written = exchange.add_replacement(&path, |staged| {
@@ -177,7 +176,8 @@ fn examine_database(
     path: &Path,
     logs_since: Option<DateTime<Utc>>,
 ) -> Result<VacuumItem, DatabaseError> {
-    let logs_since = logs_since.filter(|_| is_database_named(path, LOGS));
+    let has_logs = is_database_named(path, LOGS);
+    let logs_since = if has_logs { logs_since } else { None };
     let (after, old_rows) = database_view::run_query(path, |connection| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (mut rows, mut old_rows) = (0, 0);
