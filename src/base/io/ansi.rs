@@ -53,8 +53,8 @@ pub fn is_plain_ascii(text: &str) -> bool {
         marks & (0x80 * ONES) == 0
     };
 
-    let (words, rest) = text.as_bytes().as_chunks();
-    words.iter().all(is_plain_word) && rest.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    let (words, last_bytes) = text.as_bytes().as_chunks();
+    words.iter().all(is_plain_word) && last_bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -97,22 +97,23 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
 /// escapes stay: some move the cursor in place of blanks.
 pub fn without_colors(text: &str) -> Cow<'_, str> {
     let mut plain = String::new();
-    let mut copied_to = 0;
+    // The end of the last escape that was removed.
+    let mut removed_end = 0;
     for start in memchr_iter(ESCAPE, text.as_bytes()) {
-        let Some(parameters) = text[start + 1..].strip_prefix('[') else {
+        let Some(parameters) = text[start..].strip_prefix("\x1b[") else {
             continue;
         };
-        let after = parameters.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c));
-        if after.starts_with(['m', 'K']) {
-            plain.push_str(&text[copied_to..start]);
-            copied_to = text.len() - after.len() + 1;
+        let end = parameters.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c));
+        if let Some(after_escape) = end.strip_prefix(['m', 'K']) {
+            plain.push_str(&text[removed_end..start]);
+            removed_end = text.len() - after_escape.len();
         }
     }
 
-    if copied_to == 0 {
+    if removed_end == 0 {
         return Cow::Borrowed(text);
     }
-    plain.push_str(&text[copied_to..]);
+    plain.push_str(&text[removed_end..]);
     Cow::Owned(plain)
 }
 

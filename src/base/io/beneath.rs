@@ -186,6 +186,7 @@ mod linux {
         let is_plain = relative
             .components()
             .all(|component| matches!(component, Component::Normal(_)));
+        // The path without the components of `relative`.
         let base = path.ancestors().nth(relative.components().count())?;
 
         (is_plain && relative.file_name().is_some()).then(|| PlaceBelow {
@@ -200,9 +201,9 @@ mod linux {
             self.relative.components().count() == 1
         }
 
-        /// If the path goes through a link at the top of the folder and such links are followed, protects the target of
-        /// the link and returns true. [`find_protected_root`] then returns the link as the innermost folder of the
-        /// path.
+        /// Protects the link at the top of the folder through which the path goes. Returns false if there is no such
+        /// link, or if it is not followed. Afterwards, [`find_protected_root`] returns the link as the innermost folder
+        /// of the path.
         fn follow_top_link(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
                 return false;

@@ -128,7 +128,7 @@ impl ChildGroup {
             has_ended = self.has_ended();
         }
         self.kill_group();
-        self.status.filter(|_| has_ended)
+        if has_ended { self.status } else { None }
     }
 
     /// Closes the child's input and lets it run on, even beyond this process, for work that must
@@ -208,7 +208,8 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
             return Ok(None);
         }
 
-        if line.pop_if(|byte| *byte == b'\n').is_some() || line.len() <= MAX_LINE_BYTES {
+        let has_newline = line.pop_if(|byte| *byte == b'\n').is_some();
+        if has_newline || line.len() <= MAX_LINE_BYTES {
             return Ok(Some(line));
         }
 

@@ -163,9 +163,11 @@ fn parse_leading_schema(bytes: &[u8]) -> Option<u64> {
         .strip_prefix(b":")?
         .trim_ascii_start();
     let (digits, after_digits) = value.split_at(value.iter().position(|b| !b.is_ascii_digit())?);
-    // In `1.5` and `1e9`, the digits are only a part of the number.
-    matches!(after_digits.trim_ascii_start().first(), Some(b',' | b'}')).then_some(())?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    match after_digits.trim_ascii_start().first() {
+        Some(b',' | b'}') => std::str::from_utf8(digits).ok()?.parse().ok(),
+        // In `1.5` and `1e9`, the digits are only a part of the number.
+        _ => None,
+    }
 }
 
 /// Writes the document durably, 0600.

@@ -174,7 +174,9 @@ fn split_quoted_words(text: &str) -> Vec<String> {
     let mut is_quoted = false;
     let is_blank = |c: char| {
         // Each quote begins or ends a quoted part.
-        is_quoted ^= c == '"';
+        if c == '"' {
+            is_quoted = !is_quoted;
+        }
         c.is_whitespace() && !is_quoted
     };
     let words = text.split(is_blank).filter(|word| !word.is_empty());

@@ -87,8 +87,8 @@ pub(crate) fn stat_entry(entry: &DirEntry) -> std::io::Result<(FileId, Metadata)
 fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
     use std::os::unix::fs::MetadataExt;
     // On other systems, programs can set this time, or it changes with the file.
-    let creation_time = cfg!(target_os = "linux").then(|| meta.created().ok());
-    let creation_time = creation_time.flatten();
+    let is_fixed = cfg!(target_os = "linux");
+    let creation_time = if is_fixed { meta.created().ok() } else { None };
     Ok(FileId {
         volume: None,
         ino: meta.ino(),

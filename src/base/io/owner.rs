@@ -46,11 +46,12 @@ fn lock_folder_creation() -> MutexGuard<'static, ()> {
 pub(crate) fn inherit_owner(created: &File, path: &Path) {
     if is_root() {
         let _guard = lock_folder_creation();
-        set_owner_of_parent(created, path);
+        inherit_owner_locked(created, path);
     }
 }
 
-fn set_owner_of_parent(created: &File, path: &Path) {
+/// Same as [`inherit_owner`], for a caller that runs as root and holds the lock.
+fn inherit_owner_locked(created: &File, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
@@ -74,7 +75,7 @@ pub(crate) fn create_folder_with_owner(
     }
     let _guard = lock_folder_creation();
     create()?;
-    set_folder_owner(path);
+    inherit_folder_owner_locked(path);
     Ok(())
 }
 
@@ -82,20 +83,21 @@ pub(crate) fn create_folder_with_owner(
 pub(crate) fn inherit_folder_owner(path: &Path) {
     if is_root() {
         let _guard = lock_folder_creation();
-        set_folder_owner(path);
+        inherit_folder_owner_locked(path);
     }
 }
 
-fn set_folder_owner(path: &Path) {
+/// Same as [`inherit_folder_owner`], for a caller that runs as root and holds the lock.
+fn inherit_folder_owner_locked(path: &Path) {
     #[cfg(unix)]
     {
         use rustix::fs::{Mode, OFlags, open};
 
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder =
+        let created =
             super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
-        if let Ok(folder) = folder {
-            set_owner_of_parent(&folder.into(), path);
+        if let Ok(created) = created {
+            inherit_owner_locked(&created.into(), path);
         }
     }
     #[cfg(not(unix))]

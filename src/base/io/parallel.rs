@@ -151,16 +151,16 @@ impl<'a> Queue<'a> {
     fn start(scope: &'a Scope<'a, '_>, threads: usize, max_in_flight: usize) -> Option<Self> {
         let (jobs, job_receiver) = sync_channel::<(Work<'a>, SyncSender<()>)>(max_in_flight);
         let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(max_in_flight);
-        let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
+        let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).ok();
 
-        let has_consumer = spawn(Box::new(move || {
+        spawn(Box::new(move || {
             for (done, consume) in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
                 if done.recv().is_err() || !consume() {
                     return;
                 }
             }
-        }));
+        }))?;
 
         let job_receiver = Arc::new(Mutex::new(job_receiver));
         let worker = || {
@@ -176,8 +176,8 @@ impl<'a> Queue<'a> {
             }
         };
 
-        let workers = (0..threads).take_while(|_| spawn(Box::new(worker())));
-        (has_consumer && workers.count() > 0).then_some(Self { jobs, order })
+        let workers = (0..threads).map_while(|_| spawn(Box::new(worker())));
+        (workers.count() > 0).then_some(Self { jobs, order })
     }
 
     fn submit(&self, work: Work<'a>, consume: Consume<'a>) -> Result<(), ConsumerFailed> {

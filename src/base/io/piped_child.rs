@@ -141,9 +141,8 @@ impl PipedChild {
     /// Waits for the child to end and returns its status and standard error. Discards unread output. Ends the child if
     /// the user interrupts this process or the limit passes.
     pub fn finish(mut self) -> ChildEnd {
-        let mut discarded = [0; 8192];
         // A child that writes into a full pipe would never end.
-        while matches!(self.read(&mut discarded), Ok(1..)) {}
+        let _ = io::copy(&mut self, &mut io::sink());
 
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
@@ -177,12 +176,13 @@ impl PipedChild {
     }
 
     fn detect_folder_change(&mut self) -> bool {
-        self.written_folder
-            .as_mut()
-            .is_some_and(|(folder, last_activity)| {
-                let activity = tree::read_activity(folder);
-                std::mem::replace(last_activity, activity) != activity
-            })
+        let Some((folder, last_activity)) = &mut self.written_folder else {
+            return false;
+        };
+        let activity = tree::read_activity(folder);
+        let has_changed = activity != *last_activity;
+        *last_activity = activity;
+        has_changed
     }
 
     fn is_failing_to_start(&self) -> bool {

@@ -73,23 +73,16 @@ impl RetentionPolicy {
             }
         }
 
-        // A period is identified by its first day.
-        let first_day_of_week: fn(NaiveDate) -> NaiveDate = |date| {
-            let monday = date.week(Weekday::Mon).checked_first_day();
-            monday.unwrap_or(date)
-        };
-        let periods = [
-            ("daily", self.daily, (|date| date) as fn(_) -> _),
+        // The last value returns the first day of a period, which identifies the period.
+        let period_rules: [(_, _, fn(NaiveDate) -> NaiveDate); 3] = [
+            ("daily", self.daily, |date| date),
             ("weekly", self.weekly, first_day_of_week),
-            ("monthly", self.monthly, |date| {
-                date.with_day(1).unwrap_or_default()
-            }),
+            ("monthly", self.monthly, first_day_of_month),
         ];
-
-        for (rule, mut remaining_periods, first_day) in periods {
+        for (rule, mut remaining_periods, first_day_of_period) in period_rules {
             let mut last_period = None;
             for (item_rules, item) in rule_names.iter_mut().zip(items) {
-                let period = Some(first_day(item.date));
+                let period = Some(first_day_of_period(item.date));
                 // The newest item of a period comes first, and its other items are skipped.
                 if last_period == period {
                     continue;
@@ -106,6 +99,15 @@ impl RetentionPolicy {
 
         rule_names
     }
+}
+
+fn first_day_of_week(date: NaiveDate) -> NaiveDate {
+    let monday = date.week(Weekday::Mon).checked_first_day();
+    monday.unwrap_or(date)
+}
+
+fn first_day_of_month(date: NaiveDate) -> NaiveDate {
+    date.with_day(1).unwrap_or_default()
 }
 
 #[cfg(test)]

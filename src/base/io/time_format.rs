@@ -162,9 +162,9 @@ fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
     };
 
     let mut parts = clock_text.split(':');
-    // An hour of more than two digits is no hour.
-    let hour = parse_number(parts.next()?)
-        .filter(|_| clock_text.find(':').unwrap_or(clock_text.len()) <= 2)?;
+    // A number of more than two digits is no hour.
+    let hour_text = parts.next().filter(|text| text.len() <= 2)?;
+    let hour = parse_number(hour_text)?;
 
     // `Some(None)` if the text ends, `None` if the next part is malformed.
     let mut next_two_digits = || match parts.next() {

@@ -152,9 +152,11 @@ impl TimeReader<'_> {
             return self.period_on(date, None);
         }
 
-        let WallTime { day, time } = time_format::parse_wall_time(time_text)?;
         // The text after the first word must not name another day.
-        self.period_on(date, Some(time?)).filter(|_| day.is_none())
+        let WallTime { day: None, time } = time_format::parse_wall_time(time_text)? else {
+            return None;
+        };
+        self.period_on(date, Some(time?))
     }
 
     fn parse_wall_time(&self, text: &str) -> Option<TimePeriod> {
@@ -196,8 +198,9 @@ impl TimeReader<'_> {
             TimeDirection::Back => today.checked_sub_days(Days::new(days)),
         });
         dates.find_map(|date| {
-            let period = self.period_on(date, time).filter(|_| is_wanted(date))?;
-            self.is_in_direction(&period).then_some(period)
+            let period = self.period_on(date, time)?;
+            let is_found = is_wanted(date) && self.is_in_direction(&period);
+            is_found.then_some(period)
         })
     }
 

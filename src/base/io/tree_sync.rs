@@ -56,9 +56,12 @@ pub fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool 
 
         let mut synced = std::collections::BTreeSet::new();
         paths.into_iter().all(|path| {
+            let Ok(meta) = path.metadata() else {
+                return false;
+            };
             // One call is enough for all paths on a file system.
-            let device = path.metadata().map(|meta| meta.dev());
-            device.is_ok_and(|device| !synced.insert(device) || sync(path).unwrap_or(false))
+            let is_first_path = synced.insert(meta.dev());
+            !is_first_path || sync(path).unwrap_or(false)
         })
     }
     #[cfg(not(target_os = "linux"))]
