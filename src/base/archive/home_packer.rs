@@ -152,22 +152,19 @@ impl CaptureTarget for HomePacker<'_, '_> {
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
 
-        // If Codex moved the file to a name that is archived already or still pending, it must not be archived twice.
         let name = &opened.name;
         let is_moved = *name != planned.path;
+        // Codex moved the file to a name that is archived already, or will be. It must not be archived twice.
         if is_moved && (self.pending.contains(name.as_path()) || self.writer.contains(name)) {
             return Ok(None);
         }
 
-        let entry = FileEntry {
-            // A file that was cut keeps changing, so it must not count as unchanged in the next
-            // backup.
-            stamp: if size == meta.len() {
-                InodeStamp::of(&meta).discard_if_ambiguous(self.started_at)
-            } else {
-                InodeStamp::default()
-            },
-            ..scan::entry_from_metadata(name.clone(), &meta)
+        let mut entry = scan::entry_from_metadata(name.clone(), &meta);
+        entry.stamp = if size == meta.len() {
+            entry.stamp.discard_if_ambiguous(self.started_at)
+        } else {
+            // A file that was cut keeps changing, so it must not count as unchanged in the next backup.
+            InodeStamp::default()
         };
 
         self.write_entry(&entry, size, &mut opened.file)

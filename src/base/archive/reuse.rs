@@ -99,6 +99,7 @@ impl<'a> PreviousArchive<'a> {
             }
         }
 
+        // Zero stays for a name without a file.
         let mut file_numbers = Vec::with_capacity(manifest.files.len());
         for (id, file_number) in manifest.files.name_ids().zip(1..) {
             if file_numbers.len() <= id.index() {
@@ -149,11 +150,12 @@ impl<'a> PreviousArchive<'a> {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
                 let file_indices = location.file_index..location.file_index + count;
-                for (offset, archived) in manifest.files.range(file_indices).enumerate() {
+                for (live_index, archived) in manifest.files.range(file_indices).enumerate() {
                     digests.push(archived.digest?);
-                    files
-                        .get(offset)
-                        .filter(|live| self.is_unchanged(&archived, live))?;
+                    let live = files.get(live_index)?;
+                    if !self.is_unchanged(&archived, &live) {
+                        return None;
+                    }
                 }
 
                 Some(ReusableFiles {
@@ -217,10 +219,12 @@ impl<'a> PreviousArchive<'a> {
 
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.name_table().find(name.as_path())?;
+        // A number is the position plus one, and zero is no number.
         let file_index = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
         let is_at_or_before = |start: &FileLocation| start.file_index <= file_index;
-        let starts_before = self.starts.partition_point(is_at_or_before);
-        let start = self.starts.get(starts_before.checked_sub(1)?)?;
+        // The file is in the last member that starts at or before it.
+        let start_count = self.starts.partition_point(is_at_or_before);
+        let start = self.starts.get(start_count.checked_sub(1)?)?;
         Some(FileLocation {
             file_index,
             member_index: start.member_index,
@@ -256,10 +260,8 @@ impl<'a> PreviousArchive<'a> {
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
 
         if previous.is_checked && !previous.member.digest.is_of(&bytes) {
-            return Err(ArchiveError::damaged(
-                self.path(),
-                "a member does not match its digest",
-            ));
+            let detail = "a member does not match its digest";
+            return Err(ArchiveError::damaged(self.path(), detail));
         }
 
         Ok(bytes)

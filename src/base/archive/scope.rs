@@ -97,14 +97,15 @@ impl HomeSubset {
         let mut last_folder = PathBuf::new();
 
         for name in names.iter() {
-            let folders = || name.as_path().ancestors().skip(1);
-            // Names of one folder are usually adjacent, so its parents are added once.
-            if folders().next() == Some(&last_folder) {
+            let folder = name.as_path().parent().unwrap_or(Path::new(""));
+            // Names of one folder are usually adjacent, so the folder and its parents are added once.
+            if folder == last_folder {
                 continue;
             }
 
-            parents.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
-            last_folder = folders().next().unwrap_or(Path::new("")).to_path_buf();
+            let folders = folder.ancestors();
+            parents.extend(folders.filter_map(|folder| EntryName::from_path(folder).ok()));
+            last_folder = folder.to_path_buf();
         }
 
         Self { names, parents }

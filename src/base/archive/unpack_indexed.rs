@@ -127,9 +127,8 @@ impl OrderedChecks<'_> {
         digest_so_far: DigestBytes,
     ) -> Result<(), ContentError> {
         if self.hashed_bytes == 0 {
-            self.file_hasher = entry
-                .digest
-                .map_or_else(ContentHasher::default, |d| d.hasher());
+            let hasher = entry.digest.map(|digest| digest.hasher());
+            self.file_hasher = hasher.unwrap_or_default();
         }
 
         // A digest runs from the start of a file, so chunks are hashed in order, although threads unpack them in any

@@ -91,17 +91,14 @@ impl<'a> Checklist<'a> {
             *voids.entry(name).or_default() += 1;
         }
 
+        let links = manifest.links.iter().map(|l| (&l.path, &l.target));
         Self {
             is_python,
             files: &manifest.files,
             // By name: a program that packed the files again may have changed their order.
             unread_files: manifest.files.name_ids().zip(0..).collect(),
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
-            links: manifest
-                .links
-                .iter()
-                .map(|l| (&l.path, &l.target))
-                .collect(),
+            links: links.collect(),
             voids,
             was_manifest_read: false,
         }
@@ -115,16 +112,20 @@ impl<'a> Checklist<'a> {
         let refuse = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
 
         match &entry.kind {
-            RawKind::File if self.take_void(&entry.name) => Ok(None),
-            RawKind::File if self.is_manifest_name(&entry.name) && !self.was_manifest_read => {
-                self.was_manifest_read = true;
-                Ok(None)
+            RawKind::File => {
+                if self.take_void(&entry.name) {
+                    return Ok(None);
+                }
+                if self.is_manifest_name(&entry.name) && !self.was_manifest_read {
+                    self.was_manifest_read = true;
+                    return Ok(None);
+                }
+                match self.take_file(&entry.name) {
+                    Some(file) if file.size == entry.size => Ok(Some(file)),
+                    Some(_) => refuse("its size differs from the manifest"),
+                    None => refuse("not in the manifest, or twice in the archive"),
+                }
             }
-            RawKind::File => match self.take_file(&entry.name) {
-                Some(file) if file.size == entry.size => Ok(Some(file)),
-                Some(_) => refuse("its size differs from the manifest"),
-                None => refuse("not in the manifest, or twice in the archive"),
-            },
             RawKind::Folder if self.folders.remove(&entry.name) || self.is_python => Ok(None),
             RawKind::Folder => refuse("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {

@@ -62,10 +62,8 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
         return DatabaseFacts::default();
     };
 
-    let largest_ids = rollouts
-        .iter()
-        .take(MAX_LARGEST)
-        .filter_map(|rollout| rollout.id.as_ref());
+    let largest = rollouts.iter().take(MAX_LARGEST);
+    let largest_ids = largest.filter_map(|rollout| rollout.id.as_ref());
     let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
     let facts_from_rows =

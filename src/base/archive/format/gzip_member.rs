@@ -156,7 +156,7 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     match memchr::memmem::find(packed, &trailer) {
         // The stream ends with the checksum of other bytes.
         None => false,
-        first if first == packed.len().checked_sub(trailer.len()) => true,
+        Some(start) if start + trailer.len() == packed.len() => true,
         Some(_) => decodes_as_one_stream(packed),
     }
 }

@@ -157,10 +157,8 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
     let (offset, packed_bytes) = (footer.offset, footer.len);
     let end = offset.checked_add(packed_bytes);
     if end.and_then(|end| end.checked_add(footer_len)) != Some(file_bytes) {
-        return Err(ArchiveError::damaged(
-            path,
-            "the footer does not fit the size of the file",
-        ));
+        let detail = "the footer does not fit the size of the file";
+        return Err(ArchiveError::damaged(path, detail));
     }
 
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
@@ -186,19 +184,18 @@ fn read_from_members(
             parse_manifest(path, &mut entry, packed_bytes)?
         }
         _ => {
-            return Err(ContentError::damaged(
-                "no manifest at the position in the footer",
-            ));
+            let detail = "no manifest at the position in the footer";
+            return Err(ContentError::damaged(detail));
         }
     };
 
     // Reads to the end, where the gzip CRC is, and where no other data may be.
-    let mut rest = tar.into_inner().take(max_manifest_bytes(packed_bytes));
+    let mut after_manifest = tar.into_inner().take(max_manifest_bytes(packed_bytes));
     let mut buffer = [0; 4096];
     loop {
-        match rest.read(&mut buffer) {
+        match after_manifest.read(&mut buffer) {
             // `read` returns 0 at the limit as well, so 0 means the end of the data only before the limit.
-            Ok(0) if rest.limit() > 0 => return Ok(manifest),
+            Ok(0) if after_manifest.limit() > 0 => return Ok(manifest),
             Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
                 return Err(ContentError::damaged("unexpected data after the manifest"));

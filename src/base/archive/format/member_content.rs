@@ -120,10 +120,8 @@ pub(crate) fn unexpected_entry_error(name: &EntryName) -> ContentError {
 
 /// Returns the error of a file whose content differs from its digest in the manifest.
 pub(crate) fn wrong_digest_error(file: &FileEntry) -> ContentError {
-    ContentError::damaged(format!(
-        "the content of {} does not match its digest",
-        file.path
-    ))
+    let path = &file.path;
+    ContentError::damaged(format!("the content of {path} does not match its digest"))
 }
 
 fn hidden_data_error(file: &FileEntry) -> ContentError {
@@ -135,9 +133,8 @@ fn check_end_of_member(bytes: &[u8], last_entry_end: u64) -> Result<(), ContentE
     if last_entry_end == bytes.len() as u64 {
         Ok(())
     } else {
-        Err(ContentError::damaged(
-            "unexpected data after the entries of a member",
-        ))
+        let detail = "unexpected data after the entries of a member";
+        Err(ContentError::damaged(detail))
     }
 }
 

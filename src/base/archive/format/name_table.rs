@@ -134,11 +134,12 @@ impl NameTableInner {
     /// Decodes the name at `offset` of `text` into `name`, which has to hold the preceding name. Returns the
     /// offset of the next name.
     fn decode_next(&self, offset: usize, name: &mut Vec<u8>) -> usize {
-        let suffix = offset + 4;
-        let end = suffix + read_len(&self.text, offset + 2);
+        // The suffix follows two lengths of two bytes each.
+        let suffix_start = offset + 4;
+        let suffix_end = suffix_start + read_len(&self.text, offset + 2);
         name.truncate(read_len(&self.text, offset));
-        name.extend_from_slice(&self.text[suffix..end]);
-        end
+        name.extend_from_slice(&self.text[suffix_start..suffix_end]);
+        suffix_end
     }
 }
 

@@ -61,9 +61,13 @@ pub fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     Ok(())
 }
 
-/// Checks names against each other: no duplicates, no names of Codex that differ only in case, no file that is also a
-/// folder, no entry below a link, no link out of the home, and no link in place of a file of Codex. Other names may
-/// differ in case only, because a case-sensitive disk can have them; see [`check_case_collisions`].
+/// Checks names against each other.
+///
+/// - A name occurs once. Names of Codex do not differ in letter case only. Other names may, because a case-sensitive
+///   disk can have them; see [`check_case_collisions`].
+/// - No entry is below a file or link.
+/// - No link leads out of the home.
+/// - No link and no folder is in place of a file of Codex.
 ///
 /// # Errors
 /// Names the first entry that breaks a rule.
@@ -76,6 +80,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let mut ancestors = AncestorLookup::new(&files_and_links);
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
+        // `entry_names` returns the files, then the links, then the folders.
         let is_top_level_file = index < files.len() && path == top;
         let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
 
@@ -194,6 +199,7 @@ impl<'a> AncestorLookup<'a> {
         if self.last_folder != folder {
             let both = self.last_folder.components().zip(folder.components());
             let shared_len = both.take_while(|(a, b)| a == b).count();
+            // An ancestor within the shared part is an ancestor of this path as well.
             self.ancestor_len = self
                 .ancestor_len
                 .filter(|len| *len <= shared_len)

@@ -260,19 +260,19 @@ impl PendingExtensions {
     }
 }
 
-/// Splits an extended header, records of the form `LENGTH KEY=VALUE\n`, into keys and values. Returns `None`
-/// if it is malformed.
-fn parse_pax_records(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+/// Splits an extended header into keys and values. It has records of the form `LENGTH KEY=VALUE\n`, of which `LENGTH`
+/// counts all bytes. Returns `None` if it is malformed.
+fn parse_pax_records(mut unread: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
-    while !rest.is_empty() {
-        let space = rest.iter().position(|byte| *byte == b' ')?;
-        let length: usize = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
+    while !unread.is_empty() {
+        let space = unread.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&unread[..space]).ok()?.parse().ok()?;
         // Not the parser of the tar crate: it fails if a name or an extended attribute has a line break.
-        let record = rest.get(space + 1..length)?.strip_suffix(b"\n")?;
-        let equals = record.iter().position(|byte| *byte == b'=')?;
+        let key_and_value = unread.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = key_and_value.iter().position(|byte| *byte == b'=')?;
 
-        records.push((&record[..equals], &record[equals + 1..]));
-        rest = &rest[length..];
+        records.push((&key_and_value[..equals], &key_and_value[equals + 1..]));
+        unread = &unread[length..];
     }
     Some(records)
 }
