@@ -32,7 +32,8 @@ pub(super) trait CaptureTarget {
         Ok(false)
     }
 
-    /// Captures the stable prefix of an open file. Returns a reason if the file was not captured.
+    /// Captures the stable prefix of an open file. Returns a reason if that failed. Does nothing, and returns `None`,
+    /// for a file that Codex moved to a name that is captured separately.
     fn add_opened_file(
         &mut self,
         planned: &FileEntry,

@@ -134,7 +134,8 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns the members that hold the first files of `files`, the list of the home. Returns `None` if the first
-    /// file or another file in the same member has changed, or if [`ReuseOptions::rehash`] is set.
+    /// file has to be read, because no member of the previous archive can replace it, or because
+    /// [`ReuseOptions::rehash`] is set.
     pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;

@@ -248,9 +248,8 @@ impl HomeWalk<'_> {
         self.add_tree(&target, relative);
     }
 
-    /// Returns true if the scope captures `relative`. Otherwise, adds a path that a rule excludes to the excluded
-    /// paths, and a login that must not be archived to the skipped paths. A folder is added once for all of its
-    /// content.
+    /// Returns true if the scope captures `relative`. Otherwise, records the path as excluded if a rule leaves it out,
+    /// or as skipped if it is a login that must not be archived. A folder is recorded once for all of its content.
     fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;

@@ -49,13 +49,15 @@ fn is_append_only(planned: &FileEntry) -> bool {
 
 /// Waits until the size of a file differs from `planned`, or the file was not written for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
-    let idle_time = || {
+    let remaining_wait = || {
         let meta = source.metadata().ok()?;
-        let idle = meta.modified().ok()?.elapsed().ok()?;
-        (meta.len() == planned.size).then_some(idle)
+        let idle_time = meta.modified().ok()?.elapsed().ok()?;
+        if meta.len() != planned.size {
+            return None;
+        }
+        PARTIAL_LINE_TIMEOUT.checked_sub(idle_time)
     };
-    while let Some(remaining) = idle_time().and_then(|idle| PARTIAL_LINE_TIMEOUT.checked_sub(idle))
-    {
+    while let Some(remaining) = remaining_wait() {
         std::thread::sleep(remaining.min(Duration::from_millis(10)));
     }
 }

@@ -70,7 +70,8 @@ impl<'a> TreeWriter<'a> {
         }
 
         let path = self.root.join(folder);
-        if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        if !is_folder {
             tree::remove(&path)?;
             atomic::create_unsynced_folder(&path)?;
         }
@@ -332,12 +333,15 @@ pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Re
 /// the next capture replaces a tree that a crash left.
 fn write_new_file(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
     let mut file = atomic::create_private(path)?;
-    let written = io::copy(content, &mut file).at("write", path);
+    let write_result = io::copy(content, &mut file).at("write", path);
     // Closed first: Windows sets the time of the last write again when a written file is closed.
     drop(file);
-    written
-        .and_then(|written| set_attributes(path, entry.mode, entry.mtime).map(|()| written))
-        .inspect_err(|_| {
-            let _ = sharing::remove_file(path);
-        })
+    let result = write_result.and_then(|written| {
+        set_attributes(path, entry.mode, entry.mtime)?;
+        Ok(written)
+    });
+    if result.is_err() {
+        let _ = sharing::remove_file(path);
+    }
+    result
 }

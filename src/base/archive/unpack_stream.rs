@@ -158,14 +158,17 @@ impl<'a> Checklist<'a> {
     }
 
     /// Returns the remaining entry with the lowest path, which the archive lacks. Ignores folders of the Python tool.
-    fn find_missing(self) -> Option<EntryName> {
+    fn find_missing(mut self) -> Option<EntryName> {
+        if self.is_python {
+            self.folders.clear();
+        }
+
         let files = self.unread_files.into_values();
         let files = files.filter_map(|index| self.files.name_at(index));
-        let folders = self.folders.into_iter().filter(|_| !self.is_python);
         let voids = self.voids.into_iter();
         let unread_voids = voids.filter(|(_, remaining)| *remaining > 0);
 
-        let others = folders.chain(self.links.into_keys());
+        let others = self.folders.into_iter().chain(self.links.into_keys());
         let others = others.chain(unread_voids.map(|(name, _)| name));
         files.chain(others.cloned()).min()
     }

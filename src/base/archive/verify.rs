@@ -56,17 +56,12 @@ pub fn verify(
     };
 
     match verify_into(path, tmp, progress, &mut report) {
-        Ok(()) => Ok(report),
-        Err(ArchiveError::Io(e)) if e.path == path => {
-            report.unread = Some(e);
-            Ok(report)
-        }
-        Err(e) if e.is_environmental() => Err(e),
-        Err(e) => {
-            report.problems.push(e.to_string());
-            Ok(report)
-        }
+        Ok(()) => {}
+        Err(ArchiveError::Io(e)) if e.path == path => report.unread = Some(e),
+        Err(e) if e.is_environmental() => return Err(e),
+        Err(e) => report.problems.push(e.to_string()),
     }
+    Ok(report)
 }
 
 fn verify_into(

@@ -53,9 +53,9 @@ pub fn check_system_clock(folder: &Path, now: DateTime<Utc>) -> Result<(), Clock
 /// Returns the ages of `items`, which are in the order of their creation, the newest first. An age below
 /// `limit` deletes nothing and need not be exact.
 ///
-/// The age of an item is the lesser of the ages by its recorded time and by its mtime, and at most the sum of the
-/// plausible intervals between the items. So no item becomes old because one of the two clocks was years ahead for a
-/// while.
+/// The age of an item counts from the later of its recorded time and its mtime. It is at most the sum of the plausible
+/// intervals between now, the newer items and the item. So no item becomes old because one of the two clocks was years
+/// ahead for a while.
 ///
 /// # Errors
 /// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item

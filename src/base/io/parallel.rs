@@ -111,7 +111,8 @@ pub fn run_ordered_on<J: Send, R: Send, P, E: Send>(
         let submit = |job: J| {
             let Some(queue) = &queue else {
                 // Without threads the job runs at once, on the thread of `produce`.
-                return try_consume(work(job)).then_some(()).ok_or(ConsumerFailed);
+                let goes_on = try_consume(work(job));
+                return if goes_on { Ok(()) } else { Err(ConsumerFailed) };
             };
 
             let result = Arc::new(Mutex::new(None));

@@ -28,9 +28,9 @@ impl From<FileInUse> for io::Error {
 fn is_in_use(error: &io::Error) -> bool {
     /// The codes `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
     const IN_USE: [i32; 2] = [32, 33];
-    let code = error.raw_os_error().filter(|_| cfg!(windows));
+    let code = error.raw_os_error();
     let typed_error = error.get_ref().and_then(|e| e.downcast_ref::<FileInUse>());
-    typed_error.is_some() || code.is_some_and(|code| IN_USE.contains(&code))
+    typed_error.is_some() || cfg!(windows) && code.is_some_and(|code| IN_USE.contains(&code))
 }
 
 /// Returns true if a rename or a removal may succeed later. Windows reports a target that another

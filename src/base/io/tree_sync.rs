@@ -113,7 +113,9 @@ fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     for entry in WalkDir::new(folder).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).at("list", folder)?;
         let is_new = |meta: Metadata| meta.is_file() && is_new_file(&meta);
-        new_files += usize::from(entry.metadata().is_ok_and(is_new));
+        if entry.metadata().is_ok_and(is_new) {
+            new_files += 1;
+        }
         if new_files > MAX_SINGLE_SYNCS {
             return Ok(true);
         }

@@ -63,19 +63,12 @@ pub fn staging_folder_in(folder: &Path) -> PathBuf {
 /// # Errors
 /// The folder cannot be examined.
 pub fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+
     match folder.symlink_metadata() {
         Ok(meta) => Ok(meta.is_dir()),
-        Err(e)
-            if matches!(
-                e.kind(),
-                // A parent that the user cannot enter cannot have had a staging folder of the user either.
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(false)
-        }
+        // A parent that the user cannot enter cannot have had a staging folder of the user either.
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(false),
         Err(e) => Err(e).at("inspect", folder),
     }
 }

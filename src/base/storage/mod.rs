@@ -43,12 +43,8 @@ pub fn measure_home(
     walk.add_folder(home, counts_all);
 
     if let Some(folder) = database_folder.filter(|folder| !folder.starts_with(home)) {
-        walk.add_folder(folder, |kind| {
-            matches!(
-                kind,
-                HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar
-            )
-        });
+        use HomeEntryKind::{Database, DatabaseSidecar};
+        walk.add_folder(folder, |kind| matches!(kind, Database | DatabaseSidecar));
     }
 
     let shrink_gain = shrink::estimate_gain(&walk.rollouts, now);

@@ -66,7 +66,8 @@ pub(crate) fn read_small_files(
 
         // `matches_manifest` has checked the size, and `index_check` limits it to the size of a member.
         let file_bytes = content.read_all(file.size)?.unwrap_or_default();
-        if !file.digest.is_some_and(|digest| digest.is_of(&file_bytes)) {
+        let is_intact = file.digest.is_some_and(|digest| digest.is_of(&file_bytes));
+        if !is_intact {
             return Err(wrong_digest_error(&file));
         }
 

@@ -77,10 +77,11 @@ impl NameTableInner {
         let hash = self.hash(bytes);
         let mut name = Vec::with_capacity(bytes.len() + 64);
         let is_name = |&(stored_hash, id): &(u32, NameId)| {
-            stored_hash == hash && {
-                self.decode(id.index(), &mut name);
-                name == bytes
+            if stored_hash != hash {
+                return false;
             }
+            self.decode(id.index(), &mut name);
+            name == bytes
         };
         let (_, id) = self.ids_by_hash.find(to_table_hash(hash), is_name)?;
         Some(*id)

@@ -51,8 +51,11 @@ impl SettingsFile {
     /// The text is not TOML.
     pub fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
         // Most users have no `config.toml`, so most starts of the program need no parser.
-        let empty = text.is_empty().then(|| Ok(DocumentMut::new()));
-        match empty.unwrap_or_else(|| text.parse()) {
+        if text.is_empty() {
+            let document = DocumentMut::new();
+            return Ok(Self { path, document });
+        }
+        match text.parse::<DocumentMut>() {
             Ok(document) => Ok(Self { path, document }),
             Err(error) => Err(SettingsError::Syntax {
                 path,
