@@ -96,6 +96,7 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
 /// Removes the escapes that colour a text (SGR), and those that erase the rest of a line after a coloured text. Other
 /// escapes stay: some move the cursor in place of blanks.
 pub fn without_colors(text: &str) -> Cow<'_, str> {
+    let is_parameter = |c: char| c.is_ascii_digit() || ";:".contains(c);
     let mut plain = String::new();
     // The end of the last escape that was removed.
     let mut removed_end = 0;
@@ -103,8 +104,8 @@ pub fn without_colors(text: &str) -> Cow<'_, str> {
         let Some(parameters) = text[start..].strip_prefix("\x1b[") else {
             continue;
         };
-        let end = parameters.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c));
-        if let Some(after_escape) = end.strip_prefix(['m', 'K']) {
+        let after_parameters = parameters.trim_start_matches(is_parameter);
+        if let Some(after_escape) = after_parameters.strip_prefix(['m', 'K']) {
             plain.push_str(&text[removed_end..start]);
             removed_end = text.len() - after_escape.len();
         }

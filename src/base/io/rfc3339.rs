@@ -54,8 +54,8 @@ fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
         return None;
     }
 
-    let digits = |bytes: &[u8]| {
-        bytes.iter().try_fold(0u32, |n, b| {
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0u32, |n, b| {
             b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0'))
         })
     };
@@ -65,17 +65,17 @@ fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
         None => 0,
         Some((b'.', decimals)) if (1..=9).contains(&decimals.len()) => {
             let missing_digits = 9 - u32::try_from(decimals.len()).ok()?;
-            digits(decimals)? * 10u32.pow(missing_digits)
+            number(decimals)? * 10u32.pow(missing_digits)
         }
         Some(_) => return None,
     };
 
-    let year = i32::try_from(digits(&head[..4])?).ok()?;
-    NaiveDate::from_ymd_opt(year, digits(&head[5..7])?, digits(&head[8..10])?)?
+    let year = i32::try_from(number(&head[..4])?).ok()?;
+    NaiveDate::from_ymd_opt(year, number(&head[5..7])?, number(&head[8..10])?)?
         .and_hms_nano_opt(
-            digits(&head[11..13])?,
-            digits(&head[14..16])?,
-            digits(&head[17..19])?,
+            number(&head[11..13])?,
+            number(&head[14..16])?,
+            number(&head[17..19])?,
             nanos,
         )
         .map(|at| at.and_utc())

@@ -85,7 +85,7 @@ impl Step {
 
         let (old_path, new_path) = match direction {
             Direction::Forward => (aside, self.staged.clone()),
-            // An undo runs the moves in reverse order.
+            // An undo runs the moves in reverse order, so the new entry is the outgoing one.
             Direction::Back => (self.staged.clone(), aside),
         };
 
