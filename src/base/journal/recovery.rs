@@ -264,10 +264,9 @@ impl Transaction {
             }
         }
         if !changed.is_empty() {
-            let (home, folder) = (home.clone(), self.folder().to_path_buf());
             return Err(RecoveryObstacle::Unrecognized {
-                home,
-                folder,
+                home: home.clone(),
+                folder: self.folder().to_path_buf(),
                 changed,
             }
             .into());
