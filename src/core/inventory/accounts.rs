@@ -19,7 +19,8 @@ pub fn list_accounts(
     let live_account = live.map(|login| file.entry(&login.identity).identity.clone());
     let profiles = manager_home.join("profiles");
     let to_account = |entry: AccountEntry| {
-        let own_live = live.filter(|_| live_account.as_ref() == Some(&entry.identity));
+        let is_live = live_account.as_ref() == Some(&entry.identity);
+        let own_live = if is_live { live } else { None };
         let profile_name = entry.profile.as_ref();
         let has_profile_login =
             profile_name.is_some_and(|name| profiles.join(name).join(AUTH_JSON).is_file());
@@ -33,7 +34,7 @@ pub fn list_accounts(
         };
         Account {
             login,
-            current: own_live.is_some(),
+            current: is_live,
             entry,
         }
     };

@@ -75,16 +75,15 @@ pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Opti
     };
 
     let with_suffix = |path: &PathBuf| atomic::with_suffix(path, names::ARCHIVE_SUFFIX);
-    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
+    let mut candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
 
+    let denotes_file = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
+    if file.is_some() || !denotes_file {
+        return file;
+    }
     // A folder or pipe with an archive's name is returned as well, so that opening it gives the precise error.
-    let find_other_entry = || {
-        let denotes_file = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
-        candidates.clone().find(|p| denotes_file && p.exists())
-    };
-
-    file.or_else(find_other_entry)
+    candidates.find(|p| p.exists())
 }
 
 #[cfg(test)]

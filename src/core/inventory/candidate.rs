@@ -108,10 +108,10 @@ impl RetentionCandidate {
             class: ArchiveClass::of(metadata),
             home,
             // Archives of older versions do not record their machine, so they count as archives of this machine.
-            machine: metadata
-                .machine
-                .clone()
-                .filter(|_| metadata.is_from_other_machine(machine)),
+            machine: match &metadata.machine {
+                Some(id) if metadata.is_from_other_machine(machine) => Some(id.clone()),
+                _ => None,
+            },
             excludes: metadata.excludes,
             lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,

@@ -12,9 +12,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and
-/// mtime of its files are the same, unless the last read failed for a reason that may have passed. `read_known` runs
-/// while the folder is listed.
+/// Lists all archives and sidecars below `backups`, ordered by path. Reuses a record of `read_known` if size and mtime
+/// of its files are the same. Reads the files again if the last read failed for a reason that may have passed.
+/// `read_known` runs while the folder is listed.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
@@ -34,15 +34,13 @@ pub(crate) fn list_all(
     // Sorted like `pairs`, so one pass finds the record of each pair. `inventory.json` is written in this order, so
     // sorting moves little.
     known_records.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut known_records = known_records.into_iter();
+    let mut known_records = known_records.into_iter().peekable();
 
     let mut records = Vec::with_capacity(pairs.len());
     for (relative, pair) in pairs {
         let mut last_up_to_path = None;
-        while let Some(next) = known_records.as_slice().first()
-            && next.path <= relative
-        {
-            last_up_to_path = known_records.next();
+        while let Some(record) = known_records.next_if(|next| next.path <= relative) {
+            last_up_to_path = Some(record);
         }
         let known_record = last_up_to_path.filter(|record| record.path == relative);
 
@@ -70,9 +68,8 @@ pub(crate) fn list_all(
 /// Returns true if `record` is of these files, and has no problem that may have passed.
 fn is_current(record: &ArchiveRecord, pair: &FilePair) -> bool {
     let problem = record.listed_problem.as_ref();
-    record.archive == pair.archive
-        && record.sidecar == pair.sidecar
-        && !problem.is_some_and(ArchiveProblem::is_transient)
+    let may_have_passed = problem.is_some_and(ArchiveProblem::is_transient);
+    record.archive == pair.archive && record.sidecar == pair.sidecar && !may_have_passed
 }
 
 /// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
@@ -150,9 +147,10 @@ pub fn read_file_stamp(path: &Path) -> Option<FileStamp> {
 /// Reads a pair: the sidecar if it is good, else the archive itself.
 fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
-    let sidecar_path = names::sidecar_path(&archive_path).filter(|_| pair.sidecar.is_some());
-    let read_sidecar =
-        sidecar_path.map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
+    let read_sidecar = match names::sidecar_path(&archive_path) {
+        Some(sidecar_path) if pair.sidecar.is_some() => sidecar::read(&sidecar_path),
+        _ => Err(SidecarProblem::Missing),
+    };
 
     let (metadata, listed_problem) = match &pair.archive {
         None => evaluate_lone_sidecar(read_sidecar),

@@ -52,11 +52,8 @@ pub fn find_leftovers(
 ) -> Vec<PathBuf> {
     let mut leftovers = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
     let sync_backups = manager_home.join(DEFAULT_SYNC_BACKUPS);
-    let unfinished_backups = sync_backups.join(backup::UNFINISHED_FOLDER);
-    leftovers.extend(staging::find_stale(
-        &unfinished_backups,
-        staging::STAGING_PREFIX,
-    ));
+    let unfinished = sync_backups.join(backup::UNFINISHED_FOLDER);
+    leftovers.extend(staging::find_stale(&unfinished, staging::STAGING_PREFIX));
     for folder in list_temp_folders(manager_home).iter().chain(other_folders) {
         leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
     }

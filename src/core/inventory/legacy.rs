@@ -246,16 +246,19 @@ pub fn write_login_archive(
 fn read_unchanged_login(
     record: &LegacyRecord,
 ) -> Result<Option<(AuthSnapshot, Identity)>, IoError> {
-    let content = read_content(Path::new(&record.source_path))?;
-    let snapshot = content
-        .bytes
-        .and_then(|bytes| AuthSnapshot::parse(bytes).ok());
+    let LegacyContent { sha256, bytes, .. } = read_content(Path::new(&record.source_path))?;
+    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
     let email = record.metadata.email.as_deref().map(Email::new);
-    Ok(snapshot.and_then(|snapshot| {
-        let identity = snapshot.login.as_ref()?.identity.clone();
-        (content.sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
-            .then_some((snapshot, identity))
-    }))
+
+    if sha256 == record.sha256
+        && let Some(snapshot) = snapshot
+        && let Some(login) = &snapshot.login
+        && Some(&login.identity.email) == email.as_ref()
+    {
+        let identity = login.identity.clone();
+        return Ok(Some((snapshot, identity)));
+    }
+    Ok(None)
 }
 
 /// Returns the manifest of an archive that holds only the login of `record`.
@@ -285,8 +288,8 @@ fn parse_login_account(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
     Ok(login.identity)
 }
 
-/// Reads a legacy file. The record has no archive name yet; [`merge_records`] sets it. Returns `None` if the
-/// name of the file is not that of a legacy file.
+/// Reads a legacy file. The record has no archive name yet; [`merge_records`] sets it. Returns `None` if the file does
+/// not have a legacy name.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -296,9 +299,10 @@ pub fn read_record(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Option<LegacyRecord>, IoError> {
-    let Some((filename, legacy_name)) =
-        file_name_str(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
-    else {
+    let Some(filename) = file_name_str(path) else {
+        return Ok(None);
+    };
+    let Some(legacy_name) = LegacyName::parse(filename) else {
         return Ok(None);
     };
 
@@ -365,8 +369,8 @@ pub struct LegacyMerge {
 /// Merges `records` into the inventory. An unchanged file keeps its record, so a second run changes
 /// nothing.
 ///
-/// A known file keeps its archive name if the name fits the account and the start of the session. Any other record gets
-/// a name that no other legacy record has and for which `is_taken` returns false.
+/// A known file keeps its archive name if the name fits the account and the start of the session. Any other file gets a
+/// new name. No other legacy record has this name, and `is_taken` returns false for it.
 pub fn merge_records(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
@@ -381,11 +385,9 @@ pub fn merge_records(
         .collect();
 
     // Compared in lower case, because some file systems ignore case.
-    let mut used_names: HashSet<String> = inventory
-        .legacy
-        .iter()
-        .map(|record| record.archive_name.to_lowercase())
-        .collect();
+    let known_records = inventory.legacy.iter();
+    let known_names = known_records.map(|record| record.archive_name.to_lowercase());
+    let mut used_names: HashSet<String> = known_names.collect();
 
     for mut record in records {
         let known_position = positions.get(&record.source_path).copied();

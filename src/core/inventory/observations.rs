@@ -41,11 +41,8 @@ pub struct ObservationSpan {
 impl ObservationsFile {
     /// Returns the course of each window over time.
     pub fn build_window_histories(&self) -> Vec<WindowHistory> {
-        reset_history::build_window_histories(
-            self.spans
-                .iter()
-                .map(|span| (&span.observation, span.until)),
-        )
+        let spans = self.spans.iter();
+        reset_history::build_window_histories(spans.map(|span| (&span.observation, span.until)))
     }
 
     /// Adds a span. If its predecessor has the same figures, the predecessor is extended instead; a span with other

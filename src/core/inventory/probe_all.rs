@@ -103,7 +103,9 @@ pub fn load_targets(
 
     // The live login may belong to no profile.
     let is_live = |target: &ProbeTarget| target.place == ProbeLocation::Live;
-    if let Some(live) = live.filter(|_| !targets.iter().any(is_live)) {
+    if let Some(live) = live
+        && !targets.iter().any(is_live)
+    {
         targets.push(new_target(None, live, ProbeLocation::Live));
     }
 

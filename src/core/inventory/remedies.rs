@@ -6,9 +6,8 @@ use crate::codex::{Identity, Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
-/// Returns the command that makes a saved login live in `codex_home`: `use` for the profile of the account that was live
-/// there last, else for the newest usable login in a profile, else `restore` for the newest usable archive with a login.
-/// `None` without a usable login.
+/// Returns the command that makes a saved login live in `codex_home`; `None` without a usable login. Prefers the
+/// account that was live there last, then the newest usable login in a profile, then the newest usable archive.
 pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));

@@ -162,10 +162,9 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     }
 }
 
-/// Returns the archives that must be read completely before the plan is applied. A group has the archives of one
-/// account, class, home, machine and completeness. For each group that loses an archive and keeps no verified archive,
-/// this is the newest kept archive that counts towards rules. If some kept archives have conversations, only these
-/// count.
+/// Returns the archives that must be read completely before the plan is applied: of each group that loses an archive
+/// and keeps no verified one, the newest kept archive that counts towards rules. If one of these has conversations,
+/// archives without conversations are ignored. The groups are those of [`group_candidates`].
 pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();
@@ -237,8 +236,8 @@ fn group_key(archive: &RetentionCandidate) -> (ArchiveClass, &String, &Option<St
     )
 }
 
-/// Returns for each of these archives of a group, ordered from the newest, the rules or the other reason that keep it,
-/// or `None`. All of them count towards rules.
+/// Returns the reason to keep each archive, in the order of `group`; `None` for an archive that nothing keeps. `group`
+/// has the archives of one group that count towards rules, from the newest.
 fn find_reasons_to_keep(
     group: &[&RetentionCandidate],
     policy: &RetentionPolicy,

@@ -39,8 +39,10 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives that are now
-/// `in_trash`, and for archives that an undo moved back. `renamed` has their names in the trash and in `backups/`.
+/// Like [`refresh`], after archives were moved into or out of the trash. Keeps their results of `verify`.
+///
+/// `in_trash` has the names of the archives in the trash. `renamed` has the archives that were moved back, each with
+/// its name in the trash and its new name.
 pub fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
@@ -50,11 +52,12 @@ pub fn refresh_with_trash(
         let mut known_records = inventory.archives.clone();
         // An undo may give an archive another name than it had in the trash.
         for (trash_name, new_name) in renamed {
-            let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
-            known_records.extend(record.map(|record| ArchiveRecord {
-                path: new_name.clone(),
-                ..record.clone()
-            }));
+            if let Some(record) = inventory.trashed.iter().find(|r| r.path == *trash_name) {
+                known_records.push(ArchiveRecord {
+                    path: new_name.clone(),
+                    ..record.clone()
+                });
+            }
         }
 
         for record in &inventory.trashed {
@@ -267,10 +270,13 @@ pub fn find_newest_usable(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the accepted archives of `home` on the machine with the id `machine`, in the order of `latest`, `latest~1`:
-/// full archives with conversations, then other full archives, then archives of other modes, each from the newest.
-/// Leaves out safety backups and single logins, which may hold few files. Includes archives of other machines if only
-/// these have conversations. If no archive is of `home`, which may have been moved, returns archives of other homes.
+/// Returns the accepted archives in the order of `latest`, `latest~1`: full archives with conversations, then other
+/// full archives, then archives of other modes, each from the newest. Leaves out safety backups and single logins,
+/// which may hold few files.
+///
+/// If the best archive is of `home` on the machine with the id `machine`, returns only archives of that home and
+/// machine. Otherwise, returns the archives of this path from all machines. If there are none, returns all archives,
+/// because the home may have been moved.
 pub fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -282,24 +288,23 @@ pub fn list_latest_first<'r>(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    let prefers_own = has_own_conversations(&archives, home, machine);
+    let prefers_machine = has_own_conversations(&archives, home, machine);
     archives.sort_by_cached_key(|r| {
-        std::cmp::Reverse(restore_preference(r, home, machine, prefers_own))
+        std::cmp::Reverse(restore_preference(r, home, machine, prefers_machine))
     });
 
-    // Archives of the home come first, so the first archive shows whether the home has archives.
-    let preferred = archives.first().map(|r| &r.metadata);
-    if preferred.is_some_and(|metadata| metadata.is_of_home(home, machine)) {
+    // Archives of this path come first, so the best archive shows whether the path has archives.
+    let best = archives.first().map(|r| &r.metadata);
+    if best.is_some_and(|best| best.is_of_home(home, machine)) {
         archives.retain(|r| r.metadata.is_of_home(home, machine));
-    } else if preferred.is_some_and(|metadata| metadata.is_of_path(home)) {
+    } else if best.is_some_and(|best| best.is_of_path(home)) {
         archives.retain(|r| r.metadata.is_of_path(home));
     }
     archives
 }
 
-/// Returns the accepted archive that a restore prefers: an archive of `home` on the machine with the id `machine`, else
-/// of another home, else a single login. Takes the newest full archive, else the newest archive of another mode. Leaves
-/// out safety backups, which are restored only by name.
+/// Returns the accepted archive that is best for a restore by `RestorePreference`: archives of `home` come first,
+/// single logins last. Leaves out safety backups, which are restored only by name. `machine` is the id of this machine.
 pub fn find_preferred<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -308,17 +313,19 @@ pub fn find_preferred<'r>(
 ) -> Option<&'r ArchiveRecord> {
     let is_accepted = |r: &&ArchiveRecord| !r.metadata.is_safety() && accepts(r);
     let archives: Vec<_> = records.iter().filter(is_accepted).collect();
-    let prefers_own = has_own_conversations(&archives, home, machine);
+    let prefers_machine = has_own_conversations(&archives, home, machine);
     let archives = archives.into_iter();
-    archives.max_by_key(|r| restore_preference(r, home, machine, prefers_own))
+    archives.max_by_key(|r| restore_preference(r, home, machine, prefers_machine))
 }
 
-/// Returns true if the best archive of `home` from this machine may have conversations.
+/// Returns true if the best archive of `home` from this machine may have conversations. If not, as on a new machine,
+/// the archives of all machines count alike.
 fn has_own_conversations(archives: &[&ArchiveRecord], home: &Path, machine: Option<&str>) -> bool {
     let own_archives = archives
         .iter()
         .filter(|r| r.metadata.is_of_home(home, machine) && !r.metadata.is_single_login());
-    let best = own_archives.max_by_key(|r| restore_preference(r, home, machine, true));
+    let prefers_machine = true;
+    let best = own_archives.max_by_key(|r| restore_preference(r, home, machine, prefers_machine));
     best.is_some_and(|r| !r.metadata.has_no_conversations())
 }
 
@@ -339,14 +346,13 @@ fn restore_preference(
     record: &ArchiveRecord,
     home: &Path,
     machine: Option<&str>,
-    prefers_own: bool,
+    prefers_machine: bool,
 ) -> RestorePreference {
     let metadata = &record.metadata;
     RestorePreference {
         is_more_than_login: !metadata.is_single_login(),
         is_of_home_path: metadata.is_of_path(home),
-        // Archives of this machine come first, unless its best one has no conversations, as on a new machine.
-        is_of_preferred_machine: !prefers_own || !metadata.is_from_other_machine(machine),
+        is_of_preferred_machine: !prefers_machine || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
         is_full_with_conversations: metadata.is_full() && !metadata.has_no_conversations(),
         is_full: metadata.is_full(),
@@ -378,7 +384,8 @@ pub fn find_last_with_conversations<'a>(
     let is_wanted = |metadata: &Metadata, machine: Option<&str>| {
         is_of_home_and_mode(metadata, home, machine, mode) && !metadata.has_no_conversations()
     };
-    // On a new machine, only the archives that the old machine made may have conversations.
+    // On a new machine, only the archives that the old machine made may have conversations. Each archive is compared
+    // with its own machine, so all machines match.
     let of_any_machine = || find_newest_usable(records, |m| is_wanted(m, m.machine.as_deref()));
 
     find_newest_usable(records, |metadata| is_wanted(metadata, machine))

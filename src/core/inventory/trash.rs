@@ -174,7 +174,9 @@ pub fn read_trash(manager_home: &Path) -> Result<TrashContent, IoError> {
         for (name, _) in tree::list_if_exists(&batch)? {
             if let Some((_, meta)) = file_id::stat(&batch.join(&name))? {
                 trash.bytes += meta.len();
-                trash.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
+                if names::is_archive_name(&name.to_string_lossy()) {
+                    trash.archives += 1;
+                }
             }
         }
         trash.batches.push(batch);
@@ -269,9 +271,8 @@ fn find_newest_batch(manager_home: &Path) -> Result<Option<PathBuf>, IoError> {
 fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list(batch).at("list", batch)?.into_iter();
     let file_names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(file_names
-        .filter(|name| names::is_archive_name(name))
-        .collect())
+    let is_archive = |name: &String| names::is_archive_name(name);
+    Ok(file_names.filter(is_archive).collect())
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use crate::accounts::{LoginOwner, Profile};
 use crate::archive::Metadata;
 use crate::codex::Identity;
-use crate::inventory::records::implies_quota_end;
-use crate::inventory::records::{ArchiveRecord, InventoryFile};
+use crate::inventory::records::{ArchiveRecord, InventoryFile, implies_quota_end};
 use crate::io::{Document, Timestamp};
 use crate::quota::{AccountEntry, LoginState, Observation, QuotaSource, legacy};
 use serde::{Deserialize, Serialize};
@@ -44,8 +43,8 @@ impl CooldownFile {
         entry
     }
 
-    /// Returns the entry of `identity`. Prefers an entry with ids if `identity` has ids, else an entry with only an
-    /// email. Without such an entry, returns the only other entry of the account; `None` if there are several.
+    /// Returns the entry of `identity`: one with ids if `identity` has ids, or one with only an email if it has none.
+    /// Without such an entry, returns the only other entry of the account; `None` if there are several.
     pub fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.find_position(identity).map(|i| &self.accounts[i])
     }
@@ -58,14 +57,10 @@ impl CooldownFile {
             return Some(i);
         }
 
-        let mut same_account = self
-            .accounts
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| e.identity.is_same(identity));
-
+        let is_same = |i: &usize| self.accounts[*i].identity.is_same(identity);
+        let mut same_account = (0..self.accounts.len()).filter(is_same);
         match (same_account.next(), same_account.next()) {
-            (Some((i, _)), None) => Some(i),
+            (Some(only), None) => Some(only),
             _ => None,
         }
     }

@@ -145,9 +145,7 @@ fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String
     let mut warnings = Vec::new();
 
     match Profiles::of(manager_home).list() {
-        Ok(profiles) => profiles
-            .iter()
-            .for_each(|profile| file.record_profile(profile)),
+        Ok(profiles) => profiles.iter().for_each(|p| file.record_profile(p)),
         Err(e) => warnings.push(format!("the profiles cannot be read and were ignored: {e}")),
     }
 

@@ -113,15 +113,19 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
     // Read again, because Codex may have renewed the login meanwhile.
     let auth = or_unreadable(read_auth());
     check_account_of_text(text.as_ref(), config.store, &auth)?;
-    let login = auth.login().filter(|_| config.store.may_read_auth_json());
     let mut report = StatusReport {
-        identity: login.map(|login| login.identity.clone()),
-        plan: login.and_then(|login| login.plan.clone()),
-        login: login.map_or(LoginState::Unknown, |_| LoginState::Ok),
-        freshness: login.map(|login| login.freshness),
+        store: config.store,
         notes: collect_notes(&config, inquiry.env),
-        ..StatusReport::new(None, config.store)
+        ..StatusReport::default()
     };
+    if config.store.may_read_auth_json()
+        && let Some(login) = auth.login()
+    {
+        report.identity = Some(login.identity.clone());
+        report.plan.clone_from(&login.plan);
+        report.login = LoginState::Ok;
+        report.freshness = Some(login.freshness);
+    }
 
     match answer {
         Ok(Some(answer)) => merge_answer(&mut report, answer, now, zone),
@@ -164,13 +168,17 @@ pub fn report_from_text(
         });
     }
 
-    let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
+    let mut report = StatusReport {
+        identity: Some(account.clone()),
+        store: CredentialStore::read(home),
+        ..StatusReport::default()
+    };
     merge_status_text(&mut report, text, zone.at(&now));
     add_stored_figures(&mut report, inquiry.known, &now);
     Ok(report)
 }
 
-/// Adds an observation that still holds, banked resets and the plan from `cooldown.json`, if the sources lack them.
+/// Adds figures from `cooldown.json` that the report lacks: an observation that still holds, banked resets, the plan.
 fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &DateTime<Utc>) {
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
@@ -188,10 +196,10 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
     }
 }
 
-/// Records a report: a fresh observation, the plan and the availability of the login in `cooldown.json` of
-/// `manager_home`, and the windows in the history of the account. A stored observation is not recorded again. Records
-/// nothing if the report has no account. `used_at` is the time of the last use of the account, according to its
-/// conversations. Returns warnings to print.
+/// Records a report in `cooldown.json` of `manager_home`: a fresh observation, the plan, the availability of the login.
+/// Records fresh windows also in the history of the account. Records nothing if the report has no account.
+///
+/// `used_at` is the time of the last use of the account, according to its conversations. Returns warnings to print.
 ///
 /// # Errors
 /// A document cannot be read or written, or is of a newer version.
@@ -206,7 +214,10 @@ pub fn record_report(
         return Ok(Vec::new());
     };
 
-    let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
+    let fresh = match &report.observation {
+        Some(observation) if report.is_fresh => Some(observation),
+        _ => None,
+    };
     if let Some(observation) = fresh.filter(|observation| !observation.windows.is_empty()) {
         atomic::create_private_folder(manager_home)?;
         let span = ObservationSpan {
@@ -253,10 +264,10 @@ pub fn record_report(
 /// Returns true if the profile of the account knows a newer login than the probed login of `report`.
 fn has_newer_login(manager_home: &Path, account: &Identity, report: &StatusReport) -> bool {
     let profile = Profiles::of(manager_home).find(account).ok().flatten();
-    let newest = profile.map(|profile| profile.newest());
-    newest
-        .zip(report.freshness)
-        .is_some_and(|(newest, probed)| newest.is_newer_than(&probed))
+    match (profile, report.freshness) {
+        (Some(profile), Some(probed)) => profile.newest().is_newer_than(&probed),
+        _ => false,
+    }
 }
 
 fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
@@ -316,10 +327,8 @@ pub fn find_obstacle(
 }
 
 fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
-    store.always_reads_auth_json()
-        && auth
-            .login()
-            .is_some_and(|login| login.identity.kind.is_billed_by_use())
+    let login = auth.login();
+    store.always_reads_auth_json() && login.is_some_and(|l| l.identity.kind.is_billed_by_use())
 }
 
 /// The longest wait for a running Codex to renew a login that is due, before another Codex is
@@ -367,7 +376,7 @@ fn probe_when_renewed<R>(
     let profiles = Profiles::of(inquiry.manager_home);
     let find_owner = |auth| profiles.find_owner_of_copy(&auth, home, &inquiry.now);
     let owner_home = read_auth().ok().and_then(find_owner);
-    if let Some(owner_home) = owner_home.filter(|_| uses_auth_json) {
+    if uses_auth_json && let Some(owner_home) = owner_home {
         return Err(StatusProblem::OwnedElsewhere(owner_home));
     }
 
@@ -413,8 +422,8 @@ fn check_account_of_text(
     }
 
     let text_email = text.and_then(|text| text.email.as_ref()).map(Email::new);
-    let login = auth.login().filter(|_| store.always_reads_auth_json());
-    if let (Some(text_email), Some(login)) = (text_email, login)
+    if store.always_reads_auth_json()
+        && let (Some(text_email), Some(login)) = (text_email, auth.login())
         && !login.identity.kind.hides_account()
         && text_email != login.identity.email
     {

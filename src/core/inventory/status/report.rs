@@ -26,15 +26,6 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Creates a report without any figure.
-    pub(super) fn new(identity: Option<Identity>, store: CredentialStore) -> Self {
-        Self {
-            identity,
-            store,
-            ..Self::default()
-        }
-    }
-
     /// Returns true if the windows are fresh, or the login is an API key, which has none.
     pub fn is_complete(&self) -> bool {
         self.is_fresh || self.is_api_key()

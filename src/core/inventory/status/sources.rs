@@ -151,8 +151,8 @@ pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now
     });
 }
 
-/// Returns the stored observation of the account if it still holds. It holds until the weekly window resets, without a
-/// weekly window until all other windows have reset, and always while a spend cap applies.
+/// Returns the stored observation of the account if it still holds: until its weekly window resets or, without a weekly
+/// window, until all its windows have reset. While a spend cap applies, it always holds.
 pub(super) fn find_valid_observation(
     cooldown: &CooldownFile,
     identity: Option<&Identity>,
@@ -168,18 +168,19 @@ pub(super) fn find_valid_observation(
     (has_future_reset || is_capped).then(|| observation.clone())
 }
 
-/// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh observation, or from
-/// a stored one of the same window. Otherwise the percentage is 0, so that no exhaustion is invented.
+/// Replaces the weekly reset by `reset_at`, which the user gave. Keeps the used percentage of a fresh observation, or
+/// of a stored one with the same reset. Otherwise the percentage is 0, so that no exhaustion is invented.
 pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let is_given_reset = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
-    let same_window =
-        weekly.filter(|window| report.is_fresh || window.resets_at.is_some_and(is_given_reset));
-    let used_percent = same_window.map_or(0.0, |window| window.used_percent);
+    let keeps_percent =
+        |window: &&Window| report.is_fresh || window.resets_at.is_some_and(is_given_reset);
+    let used_percent = weekly.filter(keeps_percent).map_or(0.0, |w| w.used_percent);
 
-    let fresh_observation = report.observation.take().filter(|_| report.is_fresh);
-    let new_observation = || Observation::new(QuotaSource::Manual, now, Vec::new());
-    let mut observation = fresh_observation.unwrap_or_else(new_observation);
+    let mut observation = match report.observation.take() {
+        Some(observation) if report.is_fresh => observation,
+        _ => Observation::new(QuotaSource::Manual, now, Vec::new()),
+    };
 
     (observation.source, observation.observed_at) = (QuotaSource::Manual, now);
     observation.windows.retain(|window| !window.is_weekly());
