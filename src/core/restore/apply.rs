@@ -182,14 +182,15 @@ pub fn count_restored(
 ) -> (u64, u64) {
     let restores_login = login == AuthOutcome::Restored;
     let is_restored = |path: &Path| {
-        restored.contains(path) || restores_login && kind_of(path) == HomeEntryKind::Auth
+        restored.contains(path) || (restores_login && kind_of(path) == HomeEntryKind::Auth)
     };
 
     let files = archive.contents().files.iter();
     let restored_files = files.filter(|file| is_restored(file.path.as_path()));
+    let login_count = u64::from(restores_login);
 
     (
-        restored.len() as u64 + u64::from(restores_login),
+        restored.len() as u64 + login_count,
         restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
     )
 }

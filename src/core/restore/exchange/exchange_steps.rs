@@ -117,10 +117,8 @@ fn plan_entry_steps(
 
     // Until the login is exchanged, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
-    let ordered = top_names
-        .iter()
-        .filter(|name| **name != login)
-        .chain(top_names.get(&login));
+    let other_names = top_names.iter().filter(|name| **name != login);
+    let ordered = other_names.chain(top_names.get(&login));
 
     for name in ordered {
         let (live, staged) = (root.live.join(name), root.staged.join(name));

@@ -63,7 +63,8 @@ pub(crate) fn check_continued_lines(
 }
 
 fn rollout_id(name: &EntryName) -> Option<String> {
-    parse_rollout_name(name.as_path()).and_then(|_| parse_rollout_id(name.as_path()))
+    parse_rollout_name(name.as_path())?;
+    parse_rollout_id(name.as_path())
 }
 
 /// The last position in a rollout from which another one continues.
@@ -73,13 +74,14 @@ struct LastCut {
     continued_by: PathBuf,
 }
 
-/// Returns the last cut of each rollout in `bases` that at least one of `rollouts` continues, by the id of the base.
-/// `bases` has the paths by the same id.
+/// Returns the last cut in each of `bases` that at least one of `rollouts` continues. The keys of both maps are the ids
+/// of the bases.
 fn find_last_cuts(
     rollouts: Vec<PathBuf>,
     bases: &HashMap<String, PathBuf>,
 ) -> BTreeMap<String, LastCut> {
     let mut cuts: BTreeMap<String, LastCut> = BTreeMap::new();
+    // Unknown if the id of a base has no time.
     let oldest_base_ms = bases.keys().map(|id| uuid_time_ms(id)).min().flatten();
     for path in rollouts {
         if !may_continue(&path, oldest_base_ms) {

@@ -89,7 +89,7 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
-    // `path` is `relative` below the home.
+    // The home is as many levels above `path` as `relative` has components.
     let home = path.ancestors().nth(relative.components().count());
     home.and_then(|home| read_stored_target(home, relative))
         .is_some_and(|target| link_problem(relative, &target).is_none())

@@ -45,9 +45,10 @@ pub fn find_newest_state_database(files: &FileList) -> Option<FileEntry> {
 
 /// Returns the version of a state database; `None` for other files.
 fn parse_state_version(path: &Path) -> Option<u64> {
-    is_database_path(path)
-        .then(|| home::parse_state_version(path))
-        .flatten()
+    if !is_database_path(path) {
+        return None;
+    }
+    home::parse_state_version(path)
 }
 
 #[cfg(test)]

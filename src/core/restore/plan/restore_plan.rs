@@ -152,8 +152,8 @@ impl RestorePlan {
         }
     }
 
-    /// Plans the removal of other live files of the restored rollouts. A rollout has another path if Codex has
-    /// archived, unarchived or compressed it since the backup, and must not exist twice.
+    /// Plans the removal of live files that are other files of the written rollouts. Codex has archived, unarchived or
+    /// compressed such a rollout since the backup, and a rollout must not exist twice.
     fn plan_removal_of_other_rollout_files(&mut self, live_names: &NameSet) {
         let rollout_name = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
 
@@ -165,7 +165,8 @@ impl RestorePlan {
             .filter_map(|name| Some(hashes.hash_one(rollout_name(&name)?)))
             .collect();
 
-        // The live files that the plan does not write, by the rollout that it probably writes to another path.
+        // The live files that the plan does not write, by the name of the rollout. A written rollout has the same hash,
+        // and so probably the same name.
         let mut candidates: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
             if let Some(rollout) = rollout_name(&name)
@@ -183,7 +184,7 @@ impl RestorePlan {
         for name in self.writes.iter() {
             let rollout = rollout_name(&name);
             let other_files = rollout.and_then(|rollout| candidates.remove(&rollout));
-            self.removed.extend(other_files.into_iter().flatten());
+            self.removed.extend(other_files.unwrap_or_default());
         }
     }
 

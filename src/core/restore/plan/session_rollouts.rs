@@ -95,7 +95,9 @@ pub(super) fn begins_with(
     file: &FileEntry,
     archive: &ArchiveReader,
 ) -> Result<bool, RestoreError> {
-    if let (Some(digest), true) = (file.digest, rollout::is_plain(file.path.as_path())) {
+    if let Some(digest) = file.digest
+        && rollout::is_plain(file.path.as_path())
+    {
         let text = rollout::open_plain(path);
         let hashed = text.and_then(|text| digest.hasher().hash(&mut text.take(file.size)));
         return Ok(hashed.is_ok_and(|hashed| hashed == (digest, file.size)));

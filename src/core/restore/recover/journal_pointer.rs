@@ -111,8 +111,9 @@ pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf
 
 /// Returns the marker of a staging folder; `None` if no restore of this manager home created the folder.
 pub(crate) fn read_marker(manager_home: &Path, folder: &Path) -> Option<String> {
-    let (named_folder, marker) = read_pointer(&pointer_path(manager_home, folder))?;
-    marker.filter(|_| named_folder == folder)
+    let pointer = read_pointer(&pointer_path(manager_home, folder));
+    let (_, marker) = pointer.filter(|(named_folder, _)| named_folder == folder)?;
+    marker
 }
 
 fn pointer_path(manager_home: &Path, folder: &Path) -> PathBuf {

@@ -97,8 +97,8 @@ impl LoginGuard<'_> {
         self.save_to_profile(outgoing, &old_auth, &old_login)
     }
 
-    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless
-    /// `incoming_state` has the same bytes, and returns `None`.
+    /// Returns the login at `path`; `None` if there is no recognized login. Copies any other content into quarantine,
+    /// unless `incoming_state` has the same bytes.
     fn read_or_quarantine(
         &self,
         path: &Path,

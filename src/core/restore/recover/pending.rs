@@ -30,9 +30,8 @@ pub fn find_candidate_folders(
 
 /// Returns true if another process is restoring `codex_home`.
 pub fn is_in_progress(codex_home: &Path) -> bool {
-    restore_staging_folders(codex_home)
-        .iter()
-        .any(|folder| journal::is_in_progress(folder))
+    let folders = restore_staging_folders(codex_home);
+    folders.iter().any(|folder| journal::is_in_progress(folder))
 }
 
 /// Returns the two staging folders in which a restore of this home can have its journal.
@@ -48,9 +47,8 @@ fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
 pub fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     let staging_folders = restore_staging_folders(codex_home).into_iter();
     let staging_folders = staging_folders.chain([journal::staging_folder_in(codex_home)]);
-    staging_folders
-        .flat_map(|folder| journal::list_kept_folders(&folder))
-        .collect()
+    let kept_folders = staging_folders.flat_map(|folder| journal::list_kept_folders(&folder));
+    kept_folders.collect()
 }
 
 /// A restore that was interrupted, and the result of recovering it.

@@ -66,9 +66,10 @@ pub(crate) fn stage_login(
     staged_login.was_live = save_live_login(request, home, &live_state, notes)?;
 
     // The login of the archive keeps its time. One of the profile gets the current time.
-    let is_archived = decision.choice == LoginChoice::Archive;
-    let archived_login = stage.login.as_ref().filter(|_| is_archived);
-    let mtime_ns = archived_login.map(|login| login.mtime_ns);
+    let mtime_ns = match &stage.login {
+        Some(login) if decision.choice == LoginChoice::Archive => Some(login.mtime_ns),
+        _ => None,
+    };
     write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
 
     staged_login.went_live = Some(snapshot);
@@ -102,9 +103,9 @@ pub fn preview_login(
     // The archive is in a snapshot that is not downloaded, so its login cannot be read. A restore to another folder
     // takes the archived login anyway. A restore of the home compares the login with others, so the choice is unknown.
     if !request.archive.path().is_file() {
-        let outcome = AuthOutcome::Restored;
+        preview.outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
-        return Ok(is_elsewhere.then_some(LoginPreview { outcome, ..preview }));
+        return Ok(is_elsewhere.then_some(preview));
     }
 
     let archived = SecretBytes::new(read_archived(request.archive, HomeEntryKind::Auth)?);

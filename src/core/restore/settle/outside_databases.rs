@@ -32,7 +32,10 @@ pub(crate) struct OutsideDatabases {
 impl OutsideDatabases {
     /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` as long as the staging folder does not exist.
     pub(crate) fn live_and_staging_folder(&self) -> Option<(&Path, PathBuf)> {
-        let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
+        if !self.is_staged {
+            return None;
+        }
+        let folder = self.sqlite_home.as_deref()?;
         Some((folder, journal::staging_folder_within(folder)))
     }
 
@@ -53,9 +56,9 @@ impl OutsideDatabases {
     }
 }
 
-/// Moves the staged databases to the folder in which Codex will look for them: the folder outside of the home that the
-/// settings or the environment name, else the home. For `--to`, that is always the target folder, and `sqlite_home` is
-/// removed from the restored config.toml.
+/// Moves the staged databases to the folder in which Codex will look for them: a folder outside of the home, if the
+/// settings or the environment name one, or the home. For `--to`, keeps them in the target folder, and removes
+/// `sqlite_home` from the restored config.toml.
 ///
 /// # Errors
 /// The home does not use the outside folder yet and the request does not allow it, another home uses the folder, or its
@@ -136,8 +139,8 @@ fn keep_databases_inside(
     Ok(())
 }
 
-/// Fails unless the live home uses `folder` already, by its config.toml or by the environment, or the request allows
-/// any folder. So the settings in an archive cannot choose a folder to write to.
+/// Prevents the settings in an archive from choosing a folder to write to: fails if neither the live config.toml nor
+/// the environment names `folder`. A request may allow any folder.
 fn check_home_uses_folder(
     folder: &Path,
     home: &Path,
@@ -169,9 +172,7 @@ fn check_space(
         return Ok(());
     }
 
-    let files = databases
-        .iter()
-        .filter_map(|(_, path)| path.metadata().ok());
+    let files = databases.iter().filter_map(|(_, p)| p.metadata().ok());
     let needed_bytes = files.map(|meta| meta.len()).sum();
     Ok(space::require_free_space(nearest_folder, needed_bytes)?)
 }

@@ -173,11 +173,12 @@ impl SafetyBackup<'_> {
         let equal_rollouts = self.stage.equal_rollouts.clone();
         let source = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
 
+        let is_partial = self.plan.partial;
         let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
-            source: source.as_ref().filter(|_| !self.plan.partial),
+            source: if is_partial { None } else { source.as_ref() },
         };
 
         capture::capture(scope, &options, metadata, progress)

@@ -36,7 +36,8 @@ pub(crate) fn stage_unchanged(
         match link_into_stage(work) {
             // A file of another user may allow neither reads nor links. It can stay in place.
             Err(e) if e.is_access_denied() && changes_home_only => ExchangeMode::SingleFiles,
-            linked => linked.map(|()| work.mode)?,
+            Err(e) => return Err(e.into()),
+            Ok(()) => work.mode,
         }
     };
 

@@ -56,7 +56,7 @@ pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 fn unescape_octal(mut escaped: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(escaped.len());
     while let [first, rest @ ..] = escaped {
-        let digits = rest.get(..3).filter(|_| *first == b'\\');
+        let digits = escaped.strip_prefix(b"\\").and_then(|s| s.get(..3));
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
         let decoded = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         plain.push(decoded.unwrap_or(*first));

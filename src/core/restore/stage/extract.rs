@@ -95,7 +95,8 @@ impl Sink for ExtractSink<'_> {
         events::trace!("unpacked {}", staged.display());
         // Legacy login files are the user's own and keep their modes.
         let is_private = kind_of(entry.path.as_path()) == HomeEntryKind::AccountSessions;
-        let mode = entry.mode & if is_private { 0o600 } else { 0o777 };
+        let allowed_mode = if is_private { 0o600 } else { 0o777 };
+        let mode = entry.mode & allowed_mode;
         Ok(set_attributes(&staged, mode, entry.mtime)?)
     }
 }

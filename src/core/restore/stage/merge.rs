@@ -152,9 +152,10 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         }
 
         // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
-        if !std::mem::replace(&mut is_terminated, line.is_terminated) {
+        if !is_terminated {
             staged_file.write_all(b"\n").at("write", staged)?;
         }
+        is_terminated = line.is_terminated;
 
         has_added = true;
         let start = SeekFrom::Start(line.start);
