@@ -23,7 +23,8 @@ impl Profiles {
         let (owner_home, original) = read_other_live_login(&profile, home)?;
         let is_copy = original.fingerprint() == copy.fingerprint();
         let is_older = original.freshness().is_newer_than(&copy.freshness());
-        (is_copy || is_older && login.is_renewal_due(now)).then(|| owner_home.to_path_buf())
+        let may_be_copy = is_copy || (is_older && login.is_renewal_due(now));
+        may_be_copy.then(|| owner_home.to_path_buf())
     }
 }
 

@@ -167,15 +167,15 @@ impl Profile {
 
     /// Returns the login, unless `auth.json` holds a login of another account.
     pub fn login(&self) -> Option<&Login> {
-        self.auth.login().filter(|_| self.other_account().is_none())
+        self.snapshot()?.login.as_ref()
     }
 
-    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no
-    /// login.
+    /// Returns the content of a valid `auth.json`, which may have no login, unless it holds a login of another account.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
-        self.auth
-            .snapshot()
-            .filter(|_| self.other_account().is_none())
+        if self.other_account().is_some() {
+            return None;
+        }
+        self.auth.snapshot()
     }
 
     /// Returns true if Codex renews the login of the account, so that only one home may use it.
@@ -222,14 +222,13 @@ impl Profile {
     /// Returns the freshness of the newest login of this account: observed before, or live in `home` or in the recorded
     /// Codex home. Codex may have renewed a live login since the last save.
     pub(crate) fn newest_with_live(&self, home: &Path) -> Freshness {
-        let live = self.live_logins(home).map(|(_, freshness)| freshness);
-        live.fold(self.newest(), |newest, live| {
+        let mut newest = self.newest();
+        for (_, live) in self.live_logins(home) {
             if live.is_newer_than(&newest) {
-                live
-            } else {
-                newest
+                newest = live;
             }
-        })
+        }
+        newest
     }
 
     /// Returns those of `home` and the recorded Codex home in which this account is signed in, each with the freshness
@@ -252,8 +251,10 @@ impl Profile {
     /// Returns the recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
     /// disk. The login may be live there. A readable home without a login is not returned.
     pub fn unreadable_home(&self) -> Option<&Path> {
-        let is_live = self.file.owner == LoginOwner::Live;
-        let home = self.file.live_home.as_deref().filter(|_| is_live)?;
+        if self.file.owner != LoginOwner::Live {
+            return None;
+        }
+        let home = self.file.live_home.as_deref()?;
         let is_readable = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
         (!is_readable).then_some(home)
     }
@@ -449,10 +450,8 @@ impl Profiles {
         let entries = tree::list_if_exists(&self.folder)?.into_iter();
         let names = entries.filter_map(|(name, _)| name.into_string().ok());
         let is_profile = |name: &String| !name.starts_with('.') && self.folder.join(name).is_dir();
-        names
-            .filter(is_profile)
-            .map(|name| self.read(name))
-            .collect()
+        let profiles = names.filter(is_profile);
+        profiles.map(|name| self.read(name)).collect()
     }
 
     /// Returns the name of an account for people: its profile, if that can be read, else its identity.

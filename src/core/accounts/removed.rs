@@ -166,8 +166,10 @@ impl Profiles {
 
         // The account may have been removed more than once. The combined record of all these removals shows whether the
         // login of this one is outdated, or was moved to another machine.
-        let identity = removed.identity().filter(|_| removed.damaged.is_none());
-        let record = identity.and_then(|account| self.read_removed_record(account));
+        let record = match removed.identity() {
+            Some(account) if removed.damaged.is_none() => self.read_removed_record(account),
+            _ => None,
+        };
         let is_stale = record.as_ref().is_some_and(|record| {
             let is_older = |login: &Login| record.newest.is_newer_than(&login.freshness);
             removed.login().is_some_and(is_older)
@@ -326,11 +328,10 @@ impl Profiles {
     /// No folder belongs to `name`, or an I/O error.
     pub fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
-        let mut folders: Vec<_> = self
-            .find_named(&profiles, name)
-            .map(|p| self.folder.join(&p.name))
-            .into_iter()
-            .collect();
+        let mut folders = Vec::new();
+        if let Ok(profile) = self.find_named(&profiles, name) {
+            folders.push(self.folder.join(&profile.name));
+        }
 
         let trashed = self.list_trash()?.into_iter();
         let of_name = trashed.filter(|profile| profile.name.to_lowercase() == name.to_lowercase());

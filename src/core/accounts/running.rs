@@ -70,8 +70,10 @@ impl AccountHistory {
 
         // Before the last switch only the previous account is known, back to the switch before it.
         let earlier_switch = switch.before.map(|time| time.to_utc());
-        let was_previous = started_before(switched_at) && earlier_switch.is_none_or(started_after);
-        switch.previous.as_ref().filter(|_| was_previous)
+        if started_before(switched_at) && earlier_switch.is_none_or(started_after) {
+            return switch.previous.as_ref();
+        }
+        None
     }
 }
 

@@ -260,13 +260,14 @@ fn record_after_save(
         record.moved_with = None;
     }
 
-    // The older of the two logins is spent from now on.
+    // The older of two different logins is spent from now on.
     let spent = match outcome {
+        _ if has_same_login => None,
         SaveOutcome::Updated => old_login.map(|(snapshot, _)| snapshot.fingerprint()),
         SaveOutcome::KeptNewer => Some(fingerprint),
         SaveOutcome::Created | SaveOutcome::Unchanged => None,
     };
-    if let Some(spent) = spent.filter(|_| !has_same_login) {
+    if let Some(spent) = spent {
         record.mark_superseded(spent);
     }
 

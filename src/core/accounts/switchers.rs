@@ -73,18 +73,19 @@ impl Switcher {
     /// # Errors
     /// A list of the switcher cannot be read. An unreadable login is an [`AuthFile::Unreadable`].
     pub fn read_logins(self, folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
+        let no_subdir = None;
         let mut logins = match self {
             Self::CodexAuth => read_codex_auth(folder)?,
             Self::CcSwitch => read_cc_switch(folder)?,
             Self::Caam => {
-                let mut caam_logins = read_folders(&folder.join("vault/codex"), None)?;
+                let mut caam_logins = read_folders(&folder.join("vault/codex"), no_subdir)?;
                 // Names with `_` are copies that caam makes by itself.
                 caam_logins.retain(|login| !login.name.starts_with('_'));
                 let profiles = folder.join("profiles/codex");
                 caam_logins.extend(read_folders(&profiles, Some("codex_home"))?);
                 caam_logins
             }
-            Self::CodexSwitch => read_folders(&folder.join("profiles"), None)?,
+            Self::CodexSwitch => read_folders(&folder.join("profiles"), no_subdir)?,
         };
 
         logins.sort_by(|a, b| a.name.cmp(&b.name));
@@ -141,12 +142,9 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     for (name, _) in tree::list_if_exists(folder)? {
         let file_name = name.to_string_lossy();
         if let Some(file_stem) = file_name.strip_suffix(".auth.json") {
+            let login_name = names_by_stem.get(file_stem).copied().unwrap_or_default();
             logins.push(SwitcherLogin {
-                name: names_by_stem
-                    .get(file_stem)
-                    .copied()
-                    .unwrap_or_default()
-                    .to_owned(),
+                name: login_name.to_owned(),
                 auth: read_auth(&folder.join(&name)),
                 path: folder.join(&name),
                 home: None,

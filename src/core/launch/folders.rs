@@ -69,11 +69,11 @@ fn find_nearest_setting<'a, T>(
 
     // A path with `..` is not compared as given: `Path::strip_prefix` would take `a` for a folder above `a/..`.
     let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
-    let given = Some(folder.to_path_buf()).filter(|_| !has_parent_dir);
+    let given = (!has_parent_dir).then(|| folder.to_path_buf());
     // The folder counts under its given and its real path, and the nearer setting wins.
     let folder_paths = [given, folder.canonical().ok()];
-    // The number of folders between a setting and the folder. At the same distance, the setting above the given path
-    // wins, which is the first one.
+    // The number of folders between a setting and the nearer path, and the position of that path. At the same distance,
+    // the given path wins, because it is the first.
     let distance_from = |setting: &Path| {
         let folder_paths = folder_paths.iter().flatten().enumerate();
         let distances = folder_paths.filter_map(|(position, folder)| {

@@ -192,12 +192,13 @@ fn plan_in_real_home(
     // A renewal of a copied login would sign out the home that owns the login.
     let (profiles, now) = (Profiles::of(request.manager_home), request.now.to_utc());
     let owner_of_copy = profiles.find_owner_of_copy(live, request.codex_home, &now);
-    if let Some(home) = owner_of_copy.filter(|_| switch.is_current) {
+    let is_current = switch.is_current;
+    if is_current && let Some(home) = owner_of_copy {
         let profile = plan.profile.clone();
         return Err(SwitchError::LiveElsewhere { profile, home }.into());
     }
 
-    plan.switch = (!switch.is_current).then_some(switch);
+    plan.switch = (!is_current).then_some(switch);
     check_storage(request, plan.switch.is_some())?;
     plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);
     Ok(())

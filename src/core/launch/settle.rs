@@ -34,9 +34,10 @@ impl LaunchEnd {
         let Some(last_check) = self.last_check else {
             return true;
         };
-        time.is_some_and(|time| {
-            let time_before_check = last_check.duration_since(time);
-            time_before_check.map_or(true, |time_before_check| time_before_check <= CLOCK_TICK)
+        time.is_some_and(|time| match last_check.duration_since(time) {
+            Ok(time_before_check) => time_before_check <= CLOCK_TICK,
+            // The time is later than the check.
+            Err(_) => true,
         })
     }
 }

@@ -116,8 +116,10 @@ impl<'a> IdleLogin<'a> {
 /// Returns the Codex processes that may be renewing the login of `codex_home`.
 fn find_possible_renewers(codex_home: &Path) -> Vec<Holder> {
     let mut holders = find_codex(codex_home);
-    let daemon =
-        daemon::find(codex_home).filter(|_| !find_busy_conversations(codex_home).is_empty());
-    holders.extend(daemon.map(|daemon| Holder::from_daemon_pid(daemon.pid)));
+    if let Some(daemon) = daemon::find(codex_home)
+        && !find_busy_conversations(codex_home).is_empty()
+    {
+        holders.push(Holder::from_daemon_pid(daemon.pid));
+    }
     holders
 }
