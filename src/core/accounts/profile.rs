@@ -115,9 +115,7 @@ impl PendingMove {
         let from_inode = |(_, ino)| FileId::from_inode(ino);
         let recorded = self.id.or_else(|| self.inode.map(from_inode));
         let current = file_id::stat(path).ok().flatten();
-        current
-            .zip(recorded)
-            .is_some_and(|((current_id, _), recorded)| recorded.is_same(current_id))
+        matches!((current, recorded), (Some((id, _)), Some(recorded)) if recorded.is_same(id))
     }
 }
 

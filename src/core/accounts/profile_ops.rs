@@ -426,8 +426,10 @@ impl Profiles {
 
     /// Locks the profiles; `None` if the folder of profiles does not exist, because then there is nothing to lock.
     pub(super) fn lock_if_folder_exists(&self) -> Result<Option<FileLock>, IoError> {
-        let exists = self.folder.is_dir();
-        exists.then(|| FileLock::acquire(&self.lock)).transpose()
+        if !self.folder.is_dir() {
+            return Ok(None);
+        }
+        FileLock::acquire(&self.lock).map(Some)
     }
 
     /// Like [`Profiles::lock_if_folder_exists`]; `None` in a dry run, which must not create a lock file.

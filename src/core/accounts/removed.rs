@@ -390,7 +390,7 @@ fn find_usable_login<'a>(removed: &'a Profile, record: &ProfileFile) -> Option<&
     (snapshot.login.is_some() && !is_moved && !is_spent).then_some(snapshot)
 }
 
-/// Returns the former profile name of a folder in the trash.
+/// Returns the former profile name of a folder in the trash, which is named `NAME-STAMP` or `NAME-STAMP-NUMBER`.
 fn parse_trashed_name(folder: &str) -> Option<&str> {
     const STAMP_BYTES: usize = "20261120T120000000000Z".len();
     folder.rmatch_indices('-').find_map(|(at, _)| {

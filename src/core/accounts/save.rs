@@ -339,9 +339,8 @@ pub(crate) fn predict_save_outcome(
 pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list_if_exists(history)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names
-        .filter(|name| name.strip_suffix(".json").is_some())
-        .collect())
+    let is_login = |name: &String| name.strip_suffix(".json").is_some();
+    Ok(names.filter(is_login).collect())
 }
 
 /// Adds a login to `history/`, unless it is already there, and removes the oldest of the other logins so that

@@ -76,8 +76,10 @@ fn is_current(record: &ArchiveRecord, pair: &FilePair) -> bool {
 /// the sidecar was rewritten, unless the new sidecar describes another archive.
 fn reuse_verify_result(known: ArchiveRecord, read_record: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&known.metadata, &read_record.metadata].map(Metadata::archive_digest);
-    let is_other_archive = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
-    known.verified.filter(|_| !is_other_archive)
+    match digests {
+        [Some(a), Some(b)] if a.contradicts(&b) => None,
+        _ => known.verified,
+    }
 }
 
 /// The stamps of an archive and its sidecar; either file may be missing.

@@ -208,12 +208,13 @@ pub fn write_login_archive(
         stamp: InodeStamp::default(),
     };
 
+    let (previous, name_table) = (None, Arc::default());
     let packed = pack::pack(
         archive_file,
         path,
         Compression::Default,
-        None,
-        &Arc::default(),
+        previous,
+        &name_table,
         |writer| {
             let added = writer.add_file(entry, &mut snapshot.bytes.expose())?;
             added.at("read", &record.source_path)?;

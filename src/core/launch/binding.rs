@@ -218,8 +218,8 @@ const USAGE_TAIL_BYTES: u64 = 1 << 20;
 /// Reads the newest token counts of a running launch. Reads only the last MiB, because a rollout may be
 /// large. Moves `start_offset` there, so the result must not be recorded.
 pub fn fill_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
-    let length = Path::new(&conversation.rollout_path).metadata();
-    let length = length.map_or(0, |meta| meta.len());
+    let metadata = Path::new(&conversation.rollout_path).metadata();
+    let length = metadata.map_or(0, |meta| meta.len());
     let start = length.saturating_sub(USAGE_TAIL_BYTES);
     conversation.start_offset = conversation.start_offset.max(start);
     fill_usage(conversation, since);

@@ -141,9 +141,8 @@ fn plan_with_program(
 
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
-    let is_live = live
-        .login()
-        .is_some_and(|login| login.identity.is_same(request.account));
+    let live_login = live.login();
+    let is_live = live_login.is_some_and(|login| login.identity.is_same(request.account));
     // The live account stays in the real home, because a login must not have two owners.
     let is_isolated = request.isolated && !is_live;
 
@@ -262,12 +261,14 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
 
-    let (isolation, switch_report) = match plan.isolated_home {
-        Some(_) => (Some(isolate_login(&request)?), None),
+    let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
+    if plan.isolated_home.is_some() {
+        let (login, locks) = isolate_login(&request)?;
+        (isolated, account_locks) = (Some(login), Some(locks));
+    } else {
         // Applied even if the account was live already, because the plan was made without locks.
-        None => (None, Some(switch_login(&request)?)),
-    };
-    let (isolated, account_locks) = isolation.unzip();
+        switch_report = Some(switch_login(&request)?);
+    }
     let fingerprint = match &isolated {
         Some(login) => login.fingerprint.clone(),
         None => read_live_fingerprint(request.codex_home)?,
@@ -372,9 +373,8 @@ fn new_record(
     let given_root = arguments.working_root();
     let working_root = given_root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
 
-    let resumed_id = request
-        .session_id
-        .or_else(|| arguments.resumed_conversation());
+    let given_id = request.session_id;
+    let resumed_id = given_id.or_else(|| arguments.resumed_conversation());
     let resumed =
         resumed_id.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
     let given_args = request.args.iter();

@@ -32,9 +32,8 @@ impl StatusReport {
     }
 
     pub fn is_api_key(&self) -> bool {
-        self.identity
-            .as_ref()
-            .is_some_and(|who| who.kind.is_billed_by_use())
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|account| account.kind.is_billed_by_use())
     }
 
     /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if the

@@ -485,7 +485,10 @@ impl StagedLogin {
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
 fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     atomic::write(path, bytes)?;
-    mtime_ns.map_or(Ok(()), |mtime_ns| set_attributes(path, 0o600, mtime_ns))
+    match mtime_ns {
+        Some(mtime_ns) => set_attributes(path, 0o600, mtime_ns),
+        None => Ok(()),
+    }
 }
 
 /// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there

@@ -265,9 +265,8 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
     };
 
     let staged_entries = tree::list(&staged).at("list", &staged)?.into_iter();
-    let replaced_names = staged_entries
-        .map(|(name, _)| name)
-        .filter(|name| live.join(name).exists());
+    let staged_names = staged_entries.map(|(name, _)| name);
+    let replaced_names = staged_names.filter(|name| live.join(name).exists());
     let removed_names = outside.removed_paths.iter().filter_map(|p| p.file_name());
     Ok(replaced_names
         .chain(removed_names.map(OsString::from))
