@@ -94,8 +94,8 @@ impl Profiles {
         })
     }
 
-    /// Returns the profile with the owner that the next lock on its account will record: if no Codex runs on the
-    /// isolated home with the login, the profile is the owner. Changes no file, and not the login in `profile`.
+    /// Returns the profile with the owner that the next lock on its account will record. A login in an isolated home on
+    /// which no Codex runs returns to the profile. Changes no file, and not the login in `profile`.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
         let is_unused_isolated_home = |home: &Path| {
             is_beneath(home, &self.folder.join(ISOLATED)) && find_codex_using(home).is_empty()
@@ -154,8 +154,8 @@ impl Profiles {
     }
 
     /// Moves the login of `account` from its profile into its isolated home, or joins the launches that already run
-    /// there. Hold `_lock`, the lock on the account, until Codex has started: from then on, the running Codex marks the
-    /// home as used, also after this process has ended.
+    /// there. The caller holds `_lock`, the lock on the account, until Codex has started. From then on, the running
+    /// Codex shows that the home is in use, even if this process has ended.
     ///
     /// # Errors
     /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the

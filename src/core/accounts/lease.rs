@@ -328,8 +328,8 @@ impl Profiles {
         Ok(())
     }
 
-    /// Returns the bytes of the login in the profile `saved` if that copy is the owner and the newest; `None` if the
-    /// profile has no login.
+    /// Returns the bytes of the login in the profile `saved`; `None` if it has no login. Fails if that copy is not the
+    /// owner, or not the newest.
     pub(super) fn read_owner_login(
         &self,
         saved: &Profile,
@@ -413,8 +413,8 @@ fn wait_until_codex_ends(
     }
 }
 
-/// Returns the file name for an account: a hash of its ids, which stay the same when the email changes, or of the email
-/// if the account has no ids.
+/// Returns the file name for an account: a hash of its ids, which stay the same when the email changes. Without ids, it
+/// is a hash of the email.
 pub(super) fn account_key(account: &Identity) -> String {
     let mut hashed = account.join_ids();
     if hashed == "\n" {

@@ -229,8 +229,8 @@ impl Profile {
         newest
     }
 
-    /// Returns those of `home` and the recorded Codex home in which this account is signed in, each with the freshness
-    /// of its login.
+    /// Checks `home` and the recorded Codex home. Returns those in which this account is signed in, each with the
+    /// freshness of its login.
     fn live_logins<'a>(&'a self, home: &'a Path) -> impl Iterator<Item = (&'a Path, Freshness)> {
         let homes = [Some(home), self.file.live_home.as_deref()];
         homes.into_iter().flatten().filter_map(|home| {

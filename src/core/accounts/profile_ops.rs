@@ -94,17 +94,17 @@ pub fn derive_default_name(
     // Each character follows an `x`, because `encode_label` encodes a dot or a hyphen at the beginning.
     let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
     let allowed_chars = identity.email.as_str().chars().filter(is_allowed);
-    let email: String = allowed_chars
-        .skip_while(|c| matches!(c, '.' | '-'))
-        .collect();
+    let email_chars = allowed_chars.skip_while(|c| matches!(c, '.' | '-'));
+    let email: String = email_chars.collect();
 
     let local_part = email.split('@').next().unwrap_or_default().to_owned();
     let numbered = (2..).map(|number| format!("{email}-{number}"));
     let names = [local_part, email.clone()].into_iter().chain(numbered);
 
+    let own_profile = None;
     let is_free = |name: &String| {
         find_name_problem(name).is_none()
-            && check_name_free(profiles, name, None).is_ok()
+            && check_name_free(profiles, name, own_profile).is_ok()
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
 
@@ -144,11 +144,10 @@ pub fn plan_save(
         return Err(ProfileError::Moved(moved.name.clone()));
     }
 
+    let old_name = old_profile.map(|p| p.name.clone());
     Ok(SavePlan {
         profile: name.to_owned(),
-        renamed_from: old_profile
-            .map(|p| p.name.clone())
-            .filter(|old| old != name),
+        renamed_from: old_name.filter(|old| old != name),
         outcome,
         takes_back,
     })
@@ -332,8 +331,8 @@ impl Profiles {
             .collect()
     }
 
-    /// Replaces the login of a profile by the login in its history whose file name begins with `name_start`, or by the
-    /// newest if `name_start` is `None`. The replaced login goes to the history. The newest freshness stays recorded.
+    /// Replaces the login of a profile by one of its history: the login whose file name begins with `name_start`, or
+    /// the newest login. The replaced login goes to the history. The newest freshness stays recorded.
     ///
     /// # Errors
     /// No profile or login has the name, the account is signed in, its login was moved to another machine, or an I/O

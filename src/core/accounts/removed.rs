@@ -162,7 +162,8 @@ impl Profiles {
                     && !is_login_newer(&removed, newer_profile),
             });
         }
-        check_name_free(&profiles, &name, None)?;
+        let own_profile = None;
+        check_name_free(&profiles, &name, own_profile)?;
 
         // The account may have been removed more than once. The combined record of all these removals shows whether the
         // login of this one is outdated, or was moved to another machine.

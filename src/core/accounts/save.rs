@@ -373,10 +373,8 @@ pub(super) fn add_to_history_folder(
         let login = auth.as_ref().and_then(AuthFile::login);
         login.map(|l| l.freshness).unwrap_or_default()
     };
-    let mut names_by_age: Vec<_> = names
-        .into_iter()
-        .map(|name| (read_freshness(&name), name))
-        .collect();
+    let names_with_age = names.into_iter().map(|name| (read_freshness(&name), name));
+    let mut names_by_age: Vec<_> = names_with_age.collect();
     names_by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
 
     for (_, name) in names_by_age.iter().take(surplus) {

@@ -42,8 +42,8 @@ pub fn list_accounts(
 }
 
 /// Opens the profiles of the accounts whose login counts as available, except the live account. An account becomes
-/// expired if a newer login than that in its profile was observed, and archived or unknown if its profile has no login.
-/// Returns true if a state changed.
+/// expired if a newer login than that in its profile was observed. If its profile has no login, it becomes archived or
+/// unknown. Returns true if a state changed.
 pub fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
@@ -78,7 +78,8 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
 }
 
 /// Returns the availability of an account's login. A login that is recorded as expired or moved is available only if
-/// the live login was renewed after that record, or is newer than the refused login.
+/// the live login was renewed after that record. An expired one is also available if the live login is newer than the
+/// refused login.
 fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
     let is_newer = |login: &Login| entry.is_newer_than_refused(&login.freshness);
     match entry.login {

@@ -14,7 +14,7 @@ pub fn file_name(path: &Path) -> String {
 }
 
 /// Returns the kind of an archive for lists: its mode, or "safety" for an archive that `restore` made. Adds "(partial)"
-/// to an archive of a single login, or of only the files that a restore changed, and "(--exclude)" to a backup that left
+/// to a single login and to a backup of only the files that a restore changed, and "(--exclude)" to a backup that left
 /// files out.
 pub fn format_kind(metadata: &Metadata) -> String {
     match metadata.mode.name() {

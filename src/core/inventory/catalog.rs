@@ -136,8 +136,8 @@ fn read_entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
 /// Returns `path` relative to `backups`, with `/` on every system.
 pub fn relative_name(backups: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(backups).unwrap_or(path);
-    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-    parts.join("/")
+    let components: Vec<_> = relative.iter().map(|name| name.to_string_lossy()).collect();
+    components.join("/")
 }
 
 /// Returns size and mtime of a regular file; `None` for anything else.

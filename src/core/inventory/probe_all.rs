@@ -106,7 +106,8 @@ pub fn load_targets(
     if let Some(live) = live
         && !targets.iter().any(is_live)
     {
-        targets.push(new_target(None, live, ProbeLocation::Live));
+        let no_profile = None;
+        targets.push(new_target(no_profile, live, ProbeLocation::Live));
     }
 
     // The sort is stable, so the profiles stay in the order of their names.

@@ -69,8 +69,8 @@ pub fn find_account_position<'a>(
     }
 }
 
-/// Formats an account for a list of choices: `PROFILE (EMAIL)`, or without a profile the email, with the workspace if
-/// other accounts have the same email.
+/// Formats an account for a list of choices: `PROFILE (EMAIL)`. Without a profile: `EMAIL`, or `EMAIL (workspace ID)`
+/// if other accounts have the same email.
 fn format_choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
     let same_email = accounts

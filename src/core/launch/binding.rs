@@ -137,9 +137,9 @@ pub(crate) fn find_conversations_created_until(
     conversations
 }
 
-/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator
-/// is the account of the launch or unknown. The user may have signed in to another account while Codex ran, or before
-/// Codex read the login.
+/// Returns the id of the account that created the rollout at `path`, if it is not the account of the launch: the
+/// workspace account id or, without it, the user id. `None` if the creator is unknown. The user may have signed in to
+/// another account while Codex ran, or before Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = read_meta(path)?;
     if may_be_by_account(&meta, record) {

@@ -41,13 +41,13 @@ pub fn is_absolute(folder: &str) -> bool {
 pub fn expand_home(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     let folder = Path::new(folder);
     match folder.strip_prefix("~") {
-        Ok(rest) => Some(home_dir?.join(rest)),
+        Ok(below_home) => Some(home_dir?.join(below_home)),
         Err(_) => folder.is_absolute().then(|| folder.to_path_buf()),
     }
 }
 
-/// Returns the path of the current folder as the shell names it (`PWD`), if that is the folder
-/// `current_dir`; else `current_dir`. The kernel only knows the path without symbolic links.
+/// Returns the path of the current folder as the shell names it (`PWD`), if that path leads to `current_dir`. Otherwise
+/// returns `current_dir`, because the kernel only knows the path without symbolic links.
 pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
         let real = pwd.canonical().ok();

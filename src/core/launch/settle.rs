@@ -138,8 +138,8 @@ fn has_grown_late(conversation: &BoundConversation, end: LaunchEnd) -> bool {
     })
 }
 
-/// Binds the conversation that was created during the launch if only this launch can have created it, else records the
-/// reason.
+/// Binds the conversation that was created during the launch, if only this launch can have created it. Otherwise
+/// records the reason.
 fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &OtherLaunches<'_>) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;

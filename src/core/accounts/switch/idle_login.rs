@@ -98,8 +98,8 @@ impl<'a> IdleLogin<'a> {
         self.is_renewal_due && !find_codex(self.codex_home).is_empty()
     }
 
-    /// Replaces the login by one rename. Restores the old login and returns false if a Codex was started
-    /// in that moment, which may have read the old login and whose renewal would then be lost.
+    /// Replaces the login by one rename. If a Codex that was started in that moment may renew the old login, restores
+    /// the old login and returns false, because the renewed login would be lost.
     pub(super) fn replace_with(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
         let path = self.codex_home.join(AUTH_JSON);
         atomic::write(&path, new.bytes.expose())?;

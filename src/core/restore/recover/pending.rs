@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Returns the staging folders of restores that may have been interrupted: those of `codex_home`, and those that a
-/// pointer names, with the path of the pointer.
+/// pointer names. Each folder has the path of its pointer, if there is one.
 pub fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,

@@ -116,8 +116,9 @@ impl<'a> HardLinker<'a> {
         };
 
         // If the archive has an entry at this path, it is staged already. Of two folders, the contents are merged.
-        let staged_meta = staged.symlink_metadata();
-        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && live_meta.is_dir())) {
+        if let Ok(staged_meta) = staged.symlink_metadata()
+            && !(staged_meta.is_dir() && live_meta.is_dir())
+        {
             return self.check_no_loss(live, relative);
         }
 

@@ -148,7 +148,7 @@ fn read_archived(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
+/// If a login is restored, locks the accounts of the live login and of the archived login. Then takes Codex's lock, if
 /// the home exists.
 fn lock_accounts_and_login(
     request: &RestoreRequest<'_>,

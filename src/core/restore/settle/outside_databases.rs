@@ -86,7 +86,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let databases = stage.database_files(plan).into_iter();
     let databases: Vec<_> = databases
         .filter(|(_, path)| database::may_be_sqlite(path))
-        // If Codex used databases outside of the archived home, it did not use those in it.
+        // A Codex that used databases outside of the archived home did not use the databases in the home.
         .filter(|(name, _)| !were_outside || name.is_manager_name())
         .collect();
     if databases.is_empty() {
