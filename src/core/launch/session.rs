@@ -278,9 +278,8 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
     let mut command = build_codex_command(&request, &program, isolated_home);
     command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
-    let dropped_variables = login_variables()
-        .filter(|name| request.env.get(name).is_some())
-        .collect();
+    let is_set = |name: &&'static str| request.env.get(name).is_some();
+    let dropped_variables = login_variables().filter(is_set).collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
 
     Ok(Launch {

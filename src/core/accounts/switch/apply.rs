@@ -191,7 +191,8 @@ fn record_switch(
 
     let from = idle.plan.from.as_ref();
     // Replacing a login by a newer one of the same account is no switch.
-    if !from.is_some_and(|from| from.is_same(request.to)) {
+    let is_same_account = from.is_some_and(|from| from.is_same(request.to));
+    if !is_same_account {
         record_last_switch(request, from)?;
     }
     Ok(())

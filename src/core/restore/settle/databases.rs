@@ -90,7 +90,7 @@ pub(crate) fn adapt_databases(
 
     adapter.update_live_rows()?;
     reinstated_rows::stage_archived_names(adapter.work)?;
-    adapter.delete_projections()?;
+    adapter.delete_stale_projections()?;
 
     Ok(adapter.outside)
 }
@@ -164,7 +164,7 @@ impl DatabaseAdapter<'_, '_> {
     /// a partial restore, deletes the projections that do not fit the remaining rollouts.
     fn adapt_staged_projections(&self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         if self.work.plan.merge {
-            let kept = &self.merged.kept_rollouts;
+            let kept = &self.merged.kept_rollout_ids;
             self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
         }
 
@@ -375,10 +375,10 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Removes stale projections from the live projection databases: those of rollouts that the restore removes, or
-    /// replaces by content that does not continue them. A projection database of the archive needs no change, because
-    /// it was captured before the archive's rollouts.
-    fn delete_projections(&mut self) -> Result<(), RestoreError> {
+    /// Removes projections from the live projection databases if the restore removes the rollout, or replaces it by
+    /// content that does not continue it. A projection database of the archive needs no change, because it was captured
+    /// before the archive's rollouts.
+    fn delete_stale_projections(&mut self) -> Result<(), RestoreError> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }

@@ -142,9 +142,8 @@ pub fn preview_login(
 fn read_archived(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Vec<u8>, RestoreError> {
     let mut bytes = Vec::new();
     let file = file_extract::extract_to_temp_file(archive, kind)?;
-    file.take(MAX_LOGIN_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .at("read", archive.path())?;
+    let mut limited = file.take(MAX_LOGIN_BYTES as u64);
+    limited.read_to_end(&mut bytes).at("read", archive.path())?;
     Ok(bytes)
 }
 
@@ -172,14 +171,15 @@ fn lock_accounts_and_login(
 
     // The accounts are locked first, as in a switch: the same order everywhere prevents deadlocks, and Codex waits for
     // the shortest time.
-    let lock = home.exists().then(|| {
-        let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
-        lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
-    });
+    let mut lock = None;
+    if home.exists() {
+        let acquired = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
+        lock = Some(acquired.map_err(|e| e.into_io_error("Codex did not release it in time"))?);
+    }
 
     Ok(StagedLogin {
         _account_locks: Some(account_locks),
-        _lock: lock.transpose()?,
+        _lock: lock,
         ..StagedLogin::default()
     })
 }

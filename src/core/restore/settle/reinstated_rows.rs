@@ -72,7 +72,8 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
 
     let index_name = Path::new(session_index::FILE_NAME);
     // Sorted, because a set has another order in each run.
-    let ids = BTreeSet::from_iter(conversations_to_reinstate(plan, stage));
+    let ids = conversations_to_reinstate(plan, stage).into_iter();
+    let ids: BTreeSet<_> = ids.collect();
     if ids.is_empty() || plan.writes.contains(index_name) {
         return Ok(());
     }

@@ -23,14 +23,14 @@ pub(crate) struct MergeResult {
     /// The rollouts whose live file stays.
     pub(crate) kept_files: RolloutIndex,
     /// The ids of the rollouts in `kept_files`.
-    pub(crate) kept_rollouts: HashSet<String>,
+    pub(crate) kept_rollout_ids: HashSet<String>,
 }
 
 impl MergeResult {
     fn keep(&mut self, rollout: &RolloutName, live_name: &EntryName) {
         let id = rollout.id().unwrap_or(&rollout.name);
         let rollout_id = rollout.rollout_id().unwrap_or(id);
-        self.kept_rollouts.insert(rollout_id.to_owned());
+        self.kept_rollout_ids.insert(rollout_id.to_owned());
         self.kept_files.insert(id, live_name);
     }
 }
