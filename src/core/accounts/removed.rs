@@ -81,9 +81,10 @@ impl Profiles {
         let deleted_file = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted_file = deleted_file.and_then(DocumentState::good);
         let mut deleted_records = deleted_file.unwrap_or_default().accounts;
-        let deleted_record = deleted_records.remove(&account_key(identity));
-        // An empty stamp sorts before the stamps of folders.
-        records.extend(deleted_record.map(|record| (String::new(), record)));
+        if let Some(record) = deleted_records.remove(&account_key(identity)) {
+            // An empty stamp sorts before the stamps of folders.
+            records.push((String::new(), record));
+        }
 
         // The last record wins: by the newest login; if equal, by the latest removal; if equal, a moved login.
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;

@@ -74,12 +74,11 @@ impl NoticeState {
     /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end
     /// counts as new.
     pub fn is_unseen(&self, notice: &DesktopNotice) -> bool {
-        notice.subjects.iter().any(|(subject, end)| {
-            let shown_end = self.shown.get(subject);
-            shown_end.is_none_or(|shown_end| match (shown_end, end) {
-                (Some(shown_end), Some(end)) => (*end - shown_end).abs() > SAME_WINDOW,
-                _ => false,
-            })
+        let mut subjects = notice.subjects.iter();
+        subjects.any(|(subject, end)| match (self.shown.get(subject), end) {
+            (None, _) => true,
+            (Some(Some(shown_end)), Some(end)) => (*end - shown_end).abs() > SAME_WINDOW,
+            (Some(_), _) => false,
         })
     }
 

@@ -223,9 +223,8 @@ pub fn note_verified_locked(
     inventory.archives = catalog::list_all(&backups, || known_records)?;
     for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
-        let is_verified_file =
-            |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
-        let Some(record) = inventory.archives.iter_mut().find(is_verified_file) else {
+        let mut records = inventory.archives.iter_mut();
+        let Some(record) = records.find(|r| r.path == path && r.archive == finding.stamp) else {
             continue;
         };
 

@@ -109,7 +109,8 @@ fn describe_contradicting_account(
             agree(home.user_id.as_ref(), live.user_id.as_ref()),
         ];
         let ids_differ = id_comparisons.contains(&Some(false));
-        if ids_differ || (id_comparisons == [None, None] && home.email != live.email) {
+        let has_no_comparison = id_comparisons == [None, None];
+        if ids_differ || (has_no_comparison && home.email != live.email) {
             return Some(describe_account(live));
         }
     }

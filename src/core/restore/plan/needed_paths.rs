@@ -25,8 +25,9 @@ pub fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathBuf> {
     }
 
     if has_conversation {
-        let database = find_newest_state_database(files);
-        paths.extend(database.map(|file| file.path.as_path().to_path_buf()));
+        if let Some(database) = find_newest_state_database(files) {
+            paths.push(database.path.as_path().to_path_buf());
+        }
         paths.push(session_index::FILE_NAME.into());
     }
 

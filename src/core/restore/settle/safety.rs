@@ -197,10 +197,10 @@ impl SafetyBackup<'_> {
         let damaged = self.split_damaged(&mut unsaved, unreadable);
         // An unreadable login is kept in quarantine, not in an archive.
         unsaved.retain(|note| {
+            let is_login = note.path == Path::new(home::AUTH_JSON);
             let mut outside_paths = self.replaced_outside.iter();
-            note.path != Path::new(home::AUTH_JSON)
-                && (outside_paths.any(|path| path.starts_with(&note.path))
-                    || self.would_be_lost(&note.path))
+            let has_outside = outside_paths.any(|path| path.starts_with(&note.path));
+            !is_login && (has_outside || self.would_be_lost(&note.path))
         });
 
         if !unsaved.is_empty() {
