@@ -80,8 +80,8 @@ impl ProfileFile {
             self.superseded.push(fingerprint);
         }
         let count = self.superseded.len();
-        self.superseded
-            .drain(..count.saturating_sub(MAX_SUPERSEDED_FINGERPRINTS));
+        let surplus = count.saturating_sub(MAX_SUPERSEDED_FINGERPRINTS);
+        self.superseded.drain(..surplus);
     }
 
     /// Adds superseded fingerprints that another machine recorded for the same account.

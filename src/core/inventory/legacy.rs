@@ -423,9 +423,8 @@ pub fn merge_records(
         merged.records.push(record);
     }
 
-    inventory
-        .legacy
-        .sort_by(|a, b| a.source_path.cmp(&b.source_path));
+    let all_records = &mut inventory.legacy;
+    all_records.sort_by(|a, b| a.source_path.cmp(&b.source_path));
     merged
 }
 
