@@ -163,8 +163,9 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 }
 
 /// Returns the archives that must be read completely before the plan is applied: of each group that loses an archive
-/// and keeps no verified one, the newest kept archive that counts towards rules. If one of these has conversations,
-/// archives without conversations are ignored. The groups are those of [`group_candidates`].
+/// and keeps no verified one, the newest kept archive that counts towards rules. If a kept archive that counts has
+/// conversations, archives without conversations are ignored. A group has one account, class, home, machine and
+/// completeness.
 pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();
