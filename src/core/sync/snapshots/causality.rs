@@ -55,8 +55,8 @@ impl Knowledge {
         unmerged.insert(version);
     }
 
-    /// Records that the version of a file in a publication was merged. Its machine had the knowledge `known`, so all
-    /// versions of the file in `known` count as merged.
+    /// Records that the version of a file in a publication was merged. The publishing machine had the knowledge
+    /// `known`, so all versions of the file in `known` count as merged.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(unmerged) = self.unmerged.get_mut(key) {
             unmerged.retain(|version| !known.knows(key, version));

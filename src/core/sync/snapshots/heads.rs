@@ -12,22 +12,25 @@ pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 impl ForkedReplicas {
     /// Finds the replicas with several of the `heads`; `listed` are all snapshots of the store.
     pub(super) fn find(heads: &[RemoteSnapshot], listed: &[RemoteSnapshot]) -> Self {
-        let forked_heads = heads.iter().filter(|head| {
-            let mut heads_of_replica = heads.iter().filter(|other| other.replica == head.replica);
-            heads_of_replica.nth(1).is_some()
-        });
-        let last_common_numbers = forked_heads.map(|head| {
-            let is_of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == head.replica;
+        let mut last_common_numbers = BTreeMap::new();
+        for RemoteSnapshot { replica, .. } in heads {
+            let is_of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == *replica;
+            let heads_of_replica: Vec<_> = heads.iter().filter(is_of_replica).collect();
+            if heads_of_replica.len() == 1 {
+                continue;
+            }
+
             let is_common = |snapshot: &&RemoteSnapshot| {
-                let mut heads_of_replica = heads.iter().filter(is_of_replica);
-                heads_of_replica.all(|head| is_based_on(head, &snapshot.id, listed))
+                heads_of_replica
+                    .iter()
+                    .all(|head| is_based_on(head, &snapshot.id, listed))
             };
             let common_snapshots = listed.iter().filter(is_of_replica).filter(is_common);
             let last_common = common_snapshots.map(|snapshot| snapshot.number).max();
             // Publications are numbered from 1.
-            (head.replica.clone(), last_common.unwrap_or(0))
-        });
-        Self(last_common_numbers.collect())
+            last_common_numbers.insert(replica.clone(), last_common.unwrap_or(0));
+        }
+        Self(last_common_numbers)
     }
 
     /// Returns true if two machines may have published different versions under the id `version`.
@@ -52,25 +55,25 @@ pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
         publications.push(snapshot);
     }
 
-    let heads = by_replica.into_values().flat_map(|publications| {
+    let mut heads = Vec::new();
+    for publications in by_replica.values() {
         let newest_number = publications.iter().map(|snapshot| snapshot.number).max();
-        let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
+        let is_newest = |snapshot: &RemoteSnapshot| Some(snapshot.number) == newest_number;
         let has_successor =
             |snapshot: &RemoteSnapshot| publications.iter().any(|next| follows(next, snapshot));
         // A snapshot that the store does not list yet may follow this one.
         let may_have_successor = |snapshot: &RemoteSnapshot| {
-            let mut newest_snapshots = publications.iter().filter(is_newest);
+            let mut newest_snapshots = publications.iter().filter(|next| is_newest(next));
             newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
 
-        let is_head = |snapshot: &&&RemoteSnapshot| {
-            is_newest(snapshot) || !has_successor(snapshot) && !may_have_successor(snapshot)
-        };
-
-        let heads = publications.iter().filter(is_head).copied().cloned();
-        heads.collect::<Vec<_>>()
-    });
-    heads.collect()
+        for &snapshot in publications {
+            if is_newest(snapshot) || !has_successor(snapshot) && !may_have_successor(snapshot) {
+                heads.push(snapshot.clone());
+            }
+        }
+    }
+    heads
 }
 
 fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {

@@ -98,7 +98,7 @@ impl<R: Remote> Join<'_, R> {
         let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
         let other_knows_own = self.knows(other_knowledge, key, &own.version);
         match (is_known, other_knows_own) {
-            // Two contents have one version id: the caller ignores the order of equal contents.
+            // Two contents have one version id. If the contents are equal, the caller ignores the order.
             _ if own.version == file.version => VersionOrder::Concurrent,
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,

@@ -64,7 +64,7 @@ pub struct Join<'r, R> {
     pub was_copied: bool,
 }
 
-/// Returns the settings for a run: its staged tree in the folder `staging` stands in for the cloud folder.
+/// Returns the settings for a run, with the staged tree below `staging` as the cloud folder.
 fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
     let cloud = staging.join(HOME);
     // No operation in the tree follows a link.
@@ -143,14 +143,13 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(join)
     }
 
-    /// Finds this machine's newest snapshot. Sets `was_copied` if this machine did not publish it: another machine has
-    /// a copy of this disk, or this disk was restored from a copy.
+    /// Finds this machine's newest snapshot, and records it if a killed run published it. Sets `was_copied` if another
+    /// machine has a copy of this disk, or if this disk was restored from a copy.
     fn resume_from_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let is_own = |head: &&RemoteSnapshot| head.replica == self.position.replica;
         let own_heads: Vec<_> = heads.iter().filter(is_own).collect();
-        let last = self.position.snapshot.clone();
-        let is_last =
-            |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
+        let last_id = self.position.snapshot.clone().unwrap_or_default();
+        let is_last = |head: &RemoteSnapshot| is_same_id(&head.id, &last_id);
 
         // A killed run of this machine published the newest snapshot and could not record it.
         if let [head] = *own_heads
@@ -189,8 +188,8 @@ impl<'r, R: Remote> Join<'r, R> {
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
         let next = self.replica.read_own_manifest(NEXT_FILE)?;
-        let own_manifests = [next, Some(self.published_manifest.clone())];
-        let own_manifests = own_manifests.into_iter().flatten();
+        // The killed run may have renamed `NEXT_FILE` to `PUBLISHED_FILE` already.
+        let own_manifests = next.into_iter().chain([self.published_manifest.clone()]);
         let candidates: Vec<_> = own_manifests
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
             .collect();
@@ -233,7 +232,8 @@ impl<'r, R: Remote> Join<'r, R> {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
-    /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
+    /// Queues the other `heads` with their manifests, except those that were joined completely. Forgets the joined
+    /// snapshots that are no longer among these heads.
     fn queue_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
         let is_other = |head: &RemoteSnapshot| Some(head) != self.own_head.as_ref();
         let others: Vec<_> = heads.into_iter().filter(is_other).collect();
@@ -282,8 +282,9 @@ impl<'r, R: Remote> Join<'r, R> {
 
             if is_complete {
                 self.position.joined.insert(other.head.id.clone());
+            } else {
+                has_undecided = true;
             }
-            has_undecided |= !is_complete;
 
             for (key, deletion) in other.manifest.deleted {
                 self.pending_deletions.entry(key).or_insert(deletion);
@@ -352,14 +353,12 @@ impl<'r, R: Remote> Join<'r, R> {
     /// Places this machine's published version of a file again.
     fn place_own_version_again(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
         let files = self.outgoing.get(key).map(|file| file.files.clone());
-        let mut missing_files = files.unwrap_or_default();
-        let mut placed_paths = Vec::new();
-        for (path, entry) in &missing_files {
-            if self.place_local(path, entry, state)?.is_some() {
-                placed_paths.push(path.clone());
+        let mut missing_files = BTreeMap::new();
+        for (path, entry) in files.unwrap_or_default() {
+            if self.place_local(&path, &entry, state)?.is_none() {
+                missing_files.insert(path, entry);
             }
         }
-        missing_files.retain(|path, _| !placed_paths.contains(path));
         self.fetch_own_versions(missing_files)?;
         Ok(())
     }
@@ -435,13 +434,13 @@ impl<'r, R: Remote> Join<'r, R> {
         let files = self.list_staged_versions(state)?;
 
         // A deletion ends when the file is back or a machine cancels it.
-        let pending_deletions = state.deleted.iter().chain(&self.pending_deletions);
+        let known_deletions = state.deleted.iter().chain(&self.pending_deletions);
         let is_pending = |(key, deletion): &(&String, &Deletion)| {
             !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
         };
 
         let mut deleted = BTreeMap::new();
-        for (key, deletion) in pending_deletions.filter(is_pending) {
+        for (key, deletion) in known_deletions.filter(is_pending) {
             deleted
                 .entry(key.clone())
                 .or_insert_with(|| deletion.clone());
@@ -470,14 +469,15 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew
-    /// is accepted: it begins with the listed content, and readers truncate it to the listed size.
+    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that only
+    /// grew is accepted, because readers truncate it to the listed size.
     fn find_rewritten_file(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full_path = self.tree.path_of(path);
-            let is_unchanged = Stat::read(&full_path)? == Some(entry.stat());
-            let begins_equal = || contents::raw_begins_with(&full_path, entry.size, &entry.digest);
-            if !is_unchanged && !begins_equal().unwrap_or_default() {
+            let has_listed_content = Stat::read(&full_path)? == Some(entry.stat())
+                || contents::raw_begins_with(&full_path, entry.size, &entry.digest)
+                    .unwrap_or_default();
+            if !has_listed_content {
                 return Ok(Some(path.to_owned()));
             }
         }
@@ -506,12 +506,12 @@ fn is_synced(
         return false;
     }
 
-    // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
+    // Versions in conflict can have equal sizes and mtimes, so their digests are compared if both are known.
     let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let entry = incoming_files.get(&last.remote.path);
-    let entry = entry.filter(|entry| is_text && entry.stat() == last.remote.stat);
-    entry.is_none_or(|entry| {
-        last.text_digest()
-            .is_none_or(|digest| digest == entry.digest)
-    })
+    match (incoming_files.get(&last.remote.path), last.text_digest()) {
+        (Some(entry), Some(digest)) if is_text && entry.stat() == last.remote.stat => {
+            digest == entry.digest
+        }
+        _ => true,
+    }
 }

@@ -66,14 +66,15 @@ impl<R: Remote> Join<'_, R> {
         path: &str,
         stat: Stat,
     ) -> Option<Sha256Digest> {
-        let last = last.filter(|l| l.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
-        if let Some(digest) = last.and_then(SyncedFile::text_digest) {
-            return Some(digest);
+        if let Some(last) = last
+            && last.remote.matches(path, stat)
+            && !path.ends_with(rollout::ZST)
+        {
+            // Without a digest, size and mtime prove nothing: two merges of lines can have the same.
+            return last.text_digest();
         }
-        // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can
-        // have the same.
         let own_entry = self.outgoing.get(key)?.files.get(path)?;
-        (own_entry.stat() == stat && last.is_none()).then_some(own_entry.digest)
+        (own_entry.stat() == stat).then_some(own_entry.digest)
     }
 
     /// Returns all staged files with their versions. A file that changed since the last publication gets

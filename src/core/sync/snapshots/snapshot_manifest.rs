@@ -114,16 +114,13 @@ impl SnapshotManifest {
             machine: self.machine.clone(),
         };
 
-        let files = self.files.values();
-        let files = files.flat_map(|file| {
-            file.files
-                .iter()
-                .map(move |(path, entry)| (path, entry, file))
-        });
-        let mut files: Vec<_> = files.collect();
-        files.sort_by_key(|(_, entry, _)| entry.mtime_ns);
-        let file_lines = files.into_iter().map(|(path, entry, file)| {
-            SnapshotLine::File(path.clone(), entry.clone(), file.version.clone())
+        let mut entries = Vec::new();
+        for FileVersions { files, version } in self.files.values() {
+            entries.extend(files.iter().map(|(path, entry)| (path, entry, version)));
+        }
+        entries.sort_by_key(|(_, entry, _)| entry.mtime_ns);
+        let file_lines = entries.into_iter().map(|(path, entry, version)| {
+            SnapshotLine::File(path.clone(), entry.clone(), version.clone())
         });
 
         let deletion_lines = self.deleted.iter().map(|(key, deletion)| {

@@ -68,18 +68,18 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting_machines.is_empty()
     }
 
-    /// Moves waiting machines into the round. A machine keeps waiting if a machine before it has another version of a
-    /// file that it changed.
+    /// Moves waiting machines into the round. A machine keeps waiting if its changes collide with those of a machine
+    /// before it.
     fn fill_round(&mut self, state: &SyncState) {
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
-        let incoming = self.waiting_machines.iter();
-        let incoming: Vec<_> = incoming
+        let waiting = self.waiting_machines.iter();
+        let changes: Vec<_> = waiting
             .map(|other| self.find_incoming(state, other))
             .collect();
 
         let waiting = std::mem::take(&mut self.waiting_machines).into_iter();
-        let waiting_with_changes = waiting.zip(incoming);
+        let waiting_with_changes = waiting.zip(changes);
         for (other, mut incoming) in order_newest_first(waiting_with_changes.collect()) {
             let collides = |file: &IncomingFile| {
                 let chosen_version = chosen_versions.get(&file.key);
@@ -93,7 +93,7 @@ impl<R: Remote> Join<'_, R> {
                 continue;
             }
 
-            // Another machine of the round has these files in the same version.
+            // Drops the files that another machine of the round has in the same version.
             incoming.retain(|file| !chosen_versions.contains_key(&file.key));
             let versions = incoming
                 .iter()
@@ -133,8 +133,8 @@ impl<R: Remote> Join<'_, R> {
             }
         }
 
-        // A file that no machine has published counts as new: it was synced through a folder before. Both names are
-        // tried, because the key comes from one of them and they may differ in letter case.
+        // Forgets files that no machine has published: they were synced through a folder before, and count as new. The
+        // remote path is tried too, because the key may differ from it in letter case.
         state.files.retain(|key, last| {
             self.outgoing.contains_key(key)
                 || self.outgoing.contains_key(&state_key(&last.remote.path))
@@ -157,8 +157,8 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<BTreeMap<String, Stat>, IoError> {
         let mut reused_stats = BTreeMap::new();
         for (key, files) in self.tree.reuse_kept(&self.kept_tree)? {
+            let is_incoming = incoming_keys.contains(&*key);
             let published = self.outgoing.get(&key);
-            let published = published.filter(|_| !incoming_keys.contains(&*key));
             let synced_text = state.files.get(&key).and_then(|last| last.contents);
 
             for (path, stat) in files {
@@ -169,7 +169,7 @@ impl<R: Remote> Join<'_, R> {
                         && synced_text == entry.text_digest(&path)
                 });
 
-                if is_published {
+                if is_published && !is_incoming {
                     reused_stats.insert(path, stat);
                 } else {
                     self.tree.remove(&path)?;
@@ -197,21 +197,25 @@ impl<R: Remote> Join<'_, R> {
                     .is_some_and(|text| Some(text) == entry.text_digest(path))
         };
 
-        let synced_stat = last.filter(is_synced).map(|last| last.local.stat);
-        let last_path = last.map(|last| &*last.local.path);
+        let synced = last.filter(is_synced).map(|last| &last.local);
         // The home may have the content at the published path although the last sync had the file at another path.
-        let published_path = Some(path).filter(|path| last_path != Some(path));
+        let local_paths = match last {
+            Some(last) if last.local.path != path => vec![&*last.local.path, path],
+            _ => vec![path],
+        };
 
         let is_compressed = |path: &str| path.ends_with(rollout::ZST);
-        for local_path in last_path.into_iter().chain(published_path) {
+        for local_path in local_paths {
             let source = self.config.file_path(Side::Local, local_path);
             let placed = match (is_compressed(local_path), is_compressed(path)) {
                 (true, false) => self.tree.place_expanded(&source, path, entry)?,
                 // A plain file cannot be compressed to the published bytes again.
                 (false, true) => None,
                 _ => {
-                    let trusted = synced_stat.filter(|_| last_path == Some(local_path));
-                    self.tree.place_from_home(&source, trusted, path, entry)?
+                    let synced_file = synced.filter(|file| file.path == local_path);
+                    let trusted_stat = synced_file.map(|file| file.stat);
+                    self.tree
+                        .place_from_home(&source, trusted_stat, path, entry)?
                 }
             };
             if placed.is_some() {
@@ -259,12 +263,14 @@ impl<R: Remote> Join<'_, R> {
             let published_entry = versions.and_then(|versions| versions.files.get(path));
             published_entry.is_some_and(|published| published.digest == entry.digest)
         };
-        let (mut published_files, mut lost_files): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (published_files, mut lost_files): (BTreeMap<_, _>, BTreeMap<_, _>) =
             missing_files.into_iter().partition(is_published);
         // A file differs from its entry if the user rewrote it while a killed run published it.
         let differences = self.fetch_matching(head, &self.published_manifest, &published_files)?;
-        for path in differences.keys() {
-            lost_files.extend(published_files.remove_entry(path));
+        for (path, entry) in published_files {
+            if differences.contains_key(&path) {
+                lost_files.insert(path, entry);
+            }
         }
         Ok(lost_files)
     }
@@ -280,10 +286,11 @@ impl<R: Remote> Join<'_, R> {
         wanted_files: &BTreeMap<String, ManifestEntry>,
     ) -> Result<(), R::Error> {
         let differences = self.fetch_matching(snapshot, manifest, wanted_files)?;
-        let machine = snapshot.machine.clone();
-        differences.into_values().next().map_or(Ok(()), |detail| {
-            Err(RemoteError::Damaged { machine, detail }.into())
-        })
+        if let Some(detail) = differences.into_values().next() {
+            let machine = snapshot.machine.clone();
+            return Err(RemoteError::Damaged { machine, detail }.into());
+        }
+        Ok(())
     }
 
     /// Places the files `wanted_files` of a snapshot that match its `manifest`. Returns the difference for each of the
@@ -352,8 +359,9 @@ impl<R: Remote> Join<'_, R> {
         // The result of the sync is compared with these sizes and times.
         for file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in file.files.keys() {
-                let stat = Stat::read(&self.tree.path_of(path))?;
-                file.placed.extend(stat.map(|stat| (path.clone(), stat)));
+                if let Some(stat) = Stat::read(&self.tree.path_of(path))? {
+                    file.placed.insert(path.clone(), stat);
+                }
             }
         }
 
@@ -401,8 +409,8 @@ impl<R: Remote> Join<'_, R> {
             // The planner deletes only a file with the digest of the deletion, so the deletion gets the digest of this
             // machine's version. The other machine knew this version, even if it deleted a later one.
             for file in incoming.iter().filter(|file| file.version.is_none()) {
-                let last = state.files.get(&file.key).and_then(SyncedFile::text_digest);
-                if let (Some(deletion), Some(digest)) = (deleted.get_mut(&file.key), last) {
+                let own_digest = state.files.get(&file.key).and_then(SyncedFile::text_digest);
+                if let (Some(deletion), Some(digest)) = (deleted.get_mut(&file.key), own_digest) {
                     deletion.digest = digest.to_string();
                 }
             }

@@ -83,7 +83,7 @@ impl StagedTree {
         if has_content && self.place(source, to, stat)? {
             return Ok(Some(stat));
         }
-        // The file may have grown since.
+        // The file may have grown since its content was that of `entry`.
         if stat.size > entry.size && self.copy_beginning(source, to, entry)? {
             return Ok(Some(entry.stat()));
         }
@@ -180,15 +180,13 @@ impl StagedTree {
     pub(super) fn reuse_kept(&self, kept_folder: &Path) -> Result<StagedFiles, IoError> {
         tree::remove(&self.home_path())?;
         match sharing::rename(kept_folder, &self.home_path()) {
+            Ok(()) => self.list_files(),
             // This is the first run, or a plan, which holds no lock, has moved the folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 atomic::create_unsynced_folder(&self.home_path())?;
                 Ok(StagedFiles::new())
             }
-            moved => {
-                moved.at("move", kept_folder)?;
-                self.list_files()
-            }
+            Err(e) => Err(e).at("move", kept_folder),
         }
     }
 
