@@ -42,7 +42,7 @@ pub(super) fn attest_unlisted(
         return Ok(());
     }
 
-    // In a fixed order, so that the run after an interrupted one continues where that stopped.
+    // In a fixed order, so that a run continues where an interrupted run stopped.
     unattested.sort();
     for key in unattested {
         let Some(last) = state.files.get_mut(&key) else {

@@ -30,15 +30,19 @@ const COPY_THREADS: usize = 16;
 /// Returns the steps at the beginning of `steps` that form one batch: each copies a single file to a new path. Empty if
 /// the first step does anything else.
 pub(super) fn select_next_batch(steps: &[SyncStep]) -> &[SyncStep] {
-    let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
     let max_files = (limits::max_open_files() / 2).clamp(MAX_SMALL_BATCH_FILES, MAX_BATCH_FILES);
-    let candidates = steps.iter().take(max_files).enumerate();
-    let batch = candidates.take_while(|(index, step)| {
+    let mut bytes = 0_u64;
+    let mut len = 0;
+    for step in steps.iter().take(max_files) {
         bytes = bytes.saturating_add(step.bytes);
-        as_copy_to_new_path(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
-    });
-    &steps[..batch.count()]
+        let is_full = len > 0 && bytes > MAX_BATCH_BYTES;
+        if is_full || as_copy_to_new_path(step).is_none() {
+            break;
+        }
+        len += 1;
+    }
+    &steps[..len]
 }
 
 fn as_copy_to_new_path(step: &SyncStep) -> Option<&CopyOp> {

@@ -84,8 +84,7 @@ impl Copier<'_> {
         })
     }
 
-    /// Copies a file to a temp file beside `target`, with the mtime of the plan. The mode is that of the file that the
-    /// copy replaces, else that of the source; see [`copy_mode`]. The temp file is not durable yet.
+    /// Copies a file to a temp file beside `target`, with the mtime of the plan. The temp file is not durable yet.
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
         let source = self.require_unchanged(&copy.from)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
@@ -143,9 +142,10 @@ impl Copier<'_> {
         let is_exact = !keeps_target_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
         let is_conversation = rollouts::key(&copy.to.path).is_some();
         let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_conversation;
-        may_link
-            .then(|| TempFile::link_beside(source, target).ok())
-            .flatten()
+        if !may_link {
+            return None;
+        }
+        TempFile::link_beside(source, target).ok()
     }
 
     /// Copies all bytes of `from`, and adds them to the progress. Returns their digest and their number.

@@ -129,17 +129,14 @@ impl ApplyRun<'_> {
         }
 
         match atomic::rename_to_free(&source, &target) {
+            Ok(()) => Ok(atomic::sync_folder(atomic::parent_of(&source))?),
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
                 self.move_across_disks(from, to.clone(), target)
             }
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(changed_file_failure(&target))
             }
-            renamed => {
-                renamed?;
-                atomic::sync_folder(atomic::parent_of(&source))?;
-                Ok(())
-            }
+            Err(e) => Err(e.into()),
         }
     }
 

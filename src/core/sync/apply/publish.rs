@@ -79,7 +79,9 @@ pub(super) fn publish_manifest(
     }
 
     // With gaps, the next runs still need to know that missing files were not deleted.
-    if let Some(marker) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+    if let Some(marker) = &state.restore_marker
+        && !state.has_gaps
+    {
         restore_marker::clear_marker(&request.replica.folder, marker)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
@@ -105,23 +107,22 @@ fn record_findings(
     for (key, last) in &plan.records.recorded_equal {
         // A running Codex may have changed the file since it was read: a plan without steps does not require that
         // Codex is closed.
-        if !last.is_unchanged(request.config)? {
-            continue;
+        if last.is_unchanged(request.config)? {
+            let replaced_digest = None;
+            state.record_synced(key, last.clone(), replaced_digest);
         }
-        state.record_synced(key, last.clone(), None);
     }
 
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
-        let unfinished = [
-            &plan.notices.waiting,
-            &plan.notices.skipped,
-            &report.skipped,
-        ];
-        let is_unfinished =
-            !plan.conflicts.is_empty() || unfinished.iter().any(|list| !list.is_empty());
-        state.has_gaps &= is_unfinished;
+        let is_finished = plan.conflicts.is_empty()
+            && plan.notices.waiting.is_empty()
+            && plan.notices.skipped.is_empty()
+            && report.skipped.is_empty();
+        if is_finished {
+            state.has_gaps = false;
+        }
     }
 
     for key in &plan.records.forgotten {

@@ -97,15 +97,15 @@ impl ApplyRun<'_> {
             return Ok(());
         };
 
-        let recorded_contents = || {
-            let last = self.state.files.get(&step.key)?;
-            // The recorded digest is valid only while one side still has the file of the last sync.
-            let is_valid = last.local.stat == local.stat || last.remote.stat == remote.stat;
-            last.contents.filter(|_| is_valid)
+        // The recorded digest is valid only while one side still has the file of the last sync.
+        let is_valid =
+            |last: &&SyncedFile| last.local.stat == local.stat || last.remote.stat == remote.stat;
+        let valid_record = self.state.files.get(&step.key).filter(is_valid);
+        let contents = match self.placed_files.first() {
+            // All files that a step writes have one text, or the text is unknown.
+            Some(placed) => placed.text,
+            None => valid_record.and_then(|last| last.contents),
         };
-        // All files that a step writes have one text, or the text is unknown.
-        let first_placed = self.placed_files.first();
-        let contents = first_placed.map_or_else(recorded_contents, |placed| placed.text);
 
         let record = SyncedFile {
             local,
@@ -178,11 +178,12 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_affected = is_file_moved || change != ContentChange::Unchanged;
-    let id = rollouts::id(&step.key).filter(|_| is_affected)?;
+    if !is_file_moved && change == ContentChange::Unchanged {
+        return None;
+    }
 
     Some(IndexUpdate {
-        id,
+        id: rollouts::id(&step.key)?,
         path: path.clone(),
         change,
     })

@@ -19,8 +19,8 @@ pub(super) enum NewFolders {
     Unsynced,
 }
 
-/// Makes it possible to rename a file to a target: creates the folders above it, durable on return, and removes an
-/// empty folder at its path. Returns the full path.
+/// Creates the folders above a target, durable on return, and removes a folder without files at its path. Returns the
+/// full path.
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,

@@ -123,7 +123,8 @@ impl FolderReader<'_> {
             }
         };
 
-        let problem = self.apply_records_or_find_problem(key, &mut version, kind, None)?;
+        let last_synced = None;
+        let problem = self.apply_records_or_find_problem(key, &mut version, kind, last_synced)?;
         let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
 
         files.client_copies.push(ClientCopy {
@@ -272,9 +273,7 @@ impl FolderReader<'_> {
         Ok(false)
     }
 
-    /// Returns true if each version that other machines attest equals one of the `files` or is a prefix of it. Of a
-    /// compressed version, a manifest has only the digest of the compressed bytes. So it is recognized only if it is
-    /// the version of the last sync, of which the state knows the text digest.
+    /// Returns true if each version that other machines attest equals one of the `files` or is a prefix of it.
     fn have_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
         let any_begins_with = |len, digest| {
             for file in files {
@@ -286,17 +285,17 @@ impl FolderReader<'_> {
         };
 
         let last = self.records.last_synced(key);
-        let last_if_compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
+        let last_compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
         for version in self.records.manifests.listed_entries(key) {
-            let last_text = last_if_compressed
-                .filter(|last| last.remote.stat.size == version.size)
-                .and_then(|last| last.contents);
-            let is_contained = any_begins_with(version.size, version.digest)?
-                || match last_text {
-                    Some(text) => any_begins_with(text.len, text.digest)?,
-                    None => false,
-                };
-
+            let mut is_contained = any_begins_with(version.size, version.digest)?;
+            // A manifest has no text digest of a compressed version. The state has that of the last sync.
+            if let Some(last) = last_compressed
+                && !is_contained
+                && last.remote.stat.size == version.size
+                && let Some(text) = last.contents
+            {
+                is_contained = any_begins_with(text.len, text.digest)?;
+            }
             if !is_contained {
                 return Ok(false);
             }
@@ -326,9 +325,10 @@ impl FolderReader<'_> {
 
         // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may
         // still be on its way.
-        let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
+        let is_truncated =
+            kind == FileKind::Plain && !self.is_resolving && remote.is_truncated_copy_of(local)?;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";
-        Ok((may_be_truncated && remote.is_truncated_copy_of(local)?).then_some(why))
+        Ok(is_truncated.then_some(why))
     }
 }

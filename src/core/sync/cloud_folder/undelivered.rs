@@ -98,7 +98,7 @@ impl FolderReader<'_> {
         for (listed_key, listed) in manifests.files() {
             let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
-            // Skips groups that have only companions. A group of placeholders has a notice of its own.
+            // Skips groups that have only companions, and groups of placeholders, which have a notice of their own.
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }
@@ -110,8 +110,7 @@ impl FolderReader<'_> {
                 last: state.files.get(key),
             };
 
-            let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
-            let versions = file.select_newer_undeleted(listed, lost_digest.copied());
+            let versions = file.select_newer_undeleted(listed, lost_deletions);
             if !versions.is_empty() {
                 let file = file.to_undelivered_file(&versions, latest_date);
                 undelivered.insert(listed_key.to_owned(), file);
@@ -127,8 +126,9 @@ impl FolderReader<'_> {
         let is_synced = self.scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
         let date = rollouts::parse_date(path);
+        let is_before_latest = |(day, latest): (String, &str)| day.as_str() < latest;
         let is_of_earlier_day = self.config.scope.session_mode == SessionMode::LastDateOnly
-            && date.is_some_and(|day| Some(&*day) < latest_date);
+            && date.zip(latest_date).is_some_and(is_before_latest);
         let is_in_cloud = || self.config.cloud.join(path).symlink_metadata().is_ok();
         is_synced && !is_of_earlier_day && !is_in_cloud()
     }
@@ -166,12 +166,12 @@ struct FileOnSides<'a> {
 }
 
 impl FileOnSides<'_> {
-    /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletion` is the digest of the
-    /// last text if this plan publishes the deletion of the file.
+    /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletions` are those of
+    /// [`FolderReader::find_undelivered`].
     fn select_newer_undeleted<'i>(
         &self,
         listed: &'i [ListedVersion],
-        lost_deletion: Option<Sha256Digest>,
+        lost_deletions: &BTreeMap<String, Sha256Digest>,
     ) -> Vec<&'i ListedVersion> {
         let mut newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
@@ -191,7 +191,11 @@ impl FileOnSides<'_> {
         if !newer.is_empty() {
             let records = self.reader.records;
             let mut deleted_digests = records.deleted_versions(self.key);
-            deleted_digests.extend(lost_deletion);
+            if self.group.is_none()
+                && let Some(digest) = lost_deletions.get(self.key)
+            {
+                deleted_digests.push(*digest);
+            }
             newer.retain(|version| {
                 let mut digests = deleted_digests.iter();
                 !digests.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
@@ -289,8 +293,8 @@ impl FileOnSides<'_> {
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<&'i ListedVersion>> {
         // Ignores new remote files, because they may be the beginning of a listed version that is being delivered.
-        let known_files = self.files();
-        let known_files = known_files.filter(|(side, file)| !self.is_new_remote(*side, file));
+        let files = self.files();
+        let known_files = files.filter(|(side, file)| !self.is_new_remote(*side, file));
         let (compressed, plain): (Vec<_>, Vec<_>) =
             known_files.partition(|(_, file)| file.path.ends_with(ZST));
 
