@@ -131,13 +131,10 @@ impl ApplyRun<'_> {
             jobs.push((*copy, target));
         }
 
-        let shared_copier = self.copier;
-        Ok(run_in_threads(
-            jobs,
-            |(copy, target): (&CopyOp, Result<PathBuf, StepFailure>)| {
-                shared_copier.stage(copy, target?)
-            },
-        ))
+        let copier = self.copier;
+        Ok(run_in_threads(jobs, |(copy, target)| {
+            copier.stage(copy, target?)
+        }))
     }
 
     /// Renames a durable copy to its target. The name is durable once the folder is synced.

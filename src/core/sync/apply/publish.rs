@@ -147,10 +147,8 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
-    for folder in manager_folder::list_folders(&request.config.cloud)
-        .iter()
-        .chain(&local_folders)
-    {
+    let cloud_folders = manager_folder::list_folders(&request.config.cloud);
+    for folder in cloud_folders.iter().chain(&local_folders) {
         atomic::remove_stale_temps(folder);
     }
 }

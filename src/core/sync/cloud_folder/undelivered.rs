@@ -50,11 +50,8 @@ impl UndeliveredVersion {
             let counts = counts.into_iter().filter(|(count, _)| *count > 0);
             let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
 
-            let verb = if conversations.len() + files.len() == 1 {
-                "has"
-            } else {
-                "have"
-            };
+            let is_one = conversations.len() + files.len() == 1;
+            let verb = if is_one { "has" } else { "have" };
             format!(
                 "{machine} has {} that {verb} not arrived yet",
                 counts.join(" and ")

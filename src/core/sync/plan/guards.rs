@@ -76,8 +76,8 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
 /// Fails if the cloud folder is probably not mounted or not downloaded: it lacks this machine's manifest and a known
 /// file, or more than a quarter of the known files and more than [`ALLOWED_MISSING`]. With `--refill`, never fails.
 ///
-/// Files that neither side has any more are published as deleted. With `--refill`, or if there are too many of them
-/// without `--delete-many`, drops these deletions from `missing`.
+/// Drops the deletions of lost files from `missing`, so that they are not published, with `--refill`, or if they are
+/// too many and `--delete-many` is not given.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -168,11 +168,12 @@ pub(super) fn hold_back_mass_deletions(
 /// Drops the steps for which `find_reason` returns a reason, each with a notice.
 fn hold_back(plan: &mut SyncPlan, find_reason: impl Fn(&SyncStep) -> Option<String>) {
     let mut notices = Vec::new();
-    plan.steps.retain(|step| {
-        let why = find_reason(step);
-        let is_kept = why.is_none();
-        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
-        is_kept
+    plan.steps.retain(|step| match find_reason(step) {
+        None => true,
+        Some(why) => {
+            notices.push(NoticeList::Skipped.notice(&step.path, why));
+            false
+        }
     });
     plan.notices.extend(notices);
 }
@@ -223,10 +224,10 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
 /// first line of `unread_id` names the base, but was not read; another notice has the reason.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
     let why = format!("is not deleted until {path}, which may continue it, can be read");
-    let is_newer = |id: &str| uuid_time_ms(id).is_some() && id > unread_id;
+    let may_be_older = |id: &str| uuid_time_ms(id).is_none() || id <= unread_id;
     hold_back(plan, |step| {
         let id = rollouts::rollout_id(&step.key);
-        let may_be_base = rollouts::is_key(&step.key) && !id.as_deref().is_some_and(is_newer);
+        let may_be_base = rollouts::is_key(&step.key) && id.as_deref().is_none_or(may_be_older);
         (step.is_deletion() && may_be_base).then(|| why.clone())
     });
 }
@@ -243,8 +244,8 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 /// Adds notices about files that are not downloaded, and about undelivered versions unless the file has another notice.
 /// Adds to each waiting notice the machine that has the newest version.
 ///
-/// Offers `--accept-unlisted` only if at least one unlisted file waits of which no current manifest lists a newer
-/// version. With a newer version on its way, the option could use an older one.
+/// Offers `--accept-unlisted` only if an unlisted file waits and no current manifest lists a newer version of it. If a
+/// newer version is on its way, the option could use an older one.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,
@@ -285,7 +286,8 @@ pub(super) fn report_incomplete(
                 );
                 notices.notes.push((version.path, why));
             }
-            missing => notices.undelivered.extend(missing),
+            Some(version) => notices.undelivered.push(version),
+            None => {}
         }
     }
     notices.undelivered.sort();

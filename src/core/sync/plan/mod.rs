@@ -70,14 +70,10 @@ const CHUNKS_AHEAD: usize = 8;
 /// # Errors
 /// See [`PlanError`].
 pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
+    let config = request.config;
     let sides = scan_sides(request)?;
-    let groups = group_files(request.config, &sides.state, sides.local, sides.remote);
-    let records = Records::read(
-        request.config,
-        request.replica,
-        sides.state,
-        sides.manifests,
-    )?;
+    let groups = group_files(config, &sides.state, sides.local, sides.remote);
+    let records = Records::read(config, request.replica, sides.state, sides.manifests)?;
 
     let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
@@ -110,7 +106,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.learned_resolutions = resolutions::list_newer(own, remote);
 
     let copies = reader.compare_conflict_copies(&plan.steps);
-    if request.config.remote == SyncRemote::Vault {
+    if config.remote == SyncRemote::Vault {
         let drop_records = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
         plan.records.learned_resolutions.extend(drop_records);
     }
@@ -133,11 +129,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     // After steps were held back, because only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
-    guards::drop_blocked_steps(
-        &mut plan,
-        &obstacles,
-        request.config.remote.describe_place(),
-    );
+    guards::drop_blocked_steps(&mut plan, &obstacles, config.remote.describe_place());
 
     plan.sort_for_output();
     Ok((plan, records.state))

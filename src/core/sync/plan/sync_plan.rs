@@ -112,8 +112,9 @@ impl SyncPlan {
             FileOutcome::Unchanged => {}
             FileOutcome::Equal(record) => {
                 self.unchanged += 1;
-                let record = record.map(|record| (key.to_owned(), record));
-                self.records.recorded_equal.extend(record);
+                if let Some(record) = record {
+                    self.records.recorded_equal.push((key.to_owned(), record));
+                }
             }
             FileOutcome::Step(step) => self.steps.push(step),
             FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),

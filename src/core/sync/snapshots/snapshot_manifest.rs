@@ -32,13 +32,9 @@ pub(super) struct FileVersions {
 impl FileVersions {
     /// Returns true if both have the same contents at the same paths, whatever their versions.
     pub(super) fn has_same_files(&self, other: &Self) -> bool {
-        let digests = |file: &Self| {
-            let files = file.files.iter();
-            files
-                .map(|(path, entry)| (path.clone(), entry.digest))
-                .collect::<Vec<_>>()
-        };
-        digests(self) == digests(other)
+        let own = self.files.iter().map(|(path, entry)| (path, entry.digest));
+        let others = other.files.iter().map(|(path, entry)| (path, entry.digest));
+        own.eq(others)
     }
 
     /// Returns true if one of these files is the remote file of the last sync.

@@ -95,10 +95,9 @@ impl<R: Remote> Join<'_, R> {
 
             // Drops the files that another machine of the round has in the same version.
             incoming.retain(|file| !chosen_versions.contains_key(&file.key));
-            let versions = incoming
-                .iter()
-                .map(|file| (file.key.clone(), file.version.clone()));
-            chosen_versions.extend(versions);
+            for file in &incoming {
+                chosen_versions.insert(file.key.clone(), file.version.clone());
+            }
             self.round.push((other, incoming));
         }
     }
@@ -212,10 +211,9 @@ impl<R: Remote> Join<'_, R> {
                 // A plain file cannot be compressed to the published bytes again.
                 (false, true) => None,
                 _ => {
-                    let synced_file = synced.filter(|file| file.path == local_path);
-                    let trusted_stat = synced_file.map(|file| file.stat);
-                    self.tree
-                        .place_from_home(&source, trusted_stat, path, entry)?
+                    let synced_here = synced.filter(|file| file.path == local_path);
+                    let trusted = synced_here.map(|file| file.stat);
+                    self.tree.place_from_home(&source, trusted, path, entry)?
                 }
             };
             if placed.is_some() {

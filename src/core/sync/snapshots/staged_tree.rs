@@ -38,9 +38,8 @@ impl StagedTree {
             return Err(RemoteError::OtherDisk(config.local.clone()));
         }
 
-        let tree = Self {
-            root: root.to_path_buf(),
-        };
+        let root = root.to_path_buf();
+        let tree = Self { root };
         atomic::create_unsynced_folder(&tree.home_path())?;
         Ok(tree)
     }

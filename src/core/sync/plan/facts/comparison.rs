@@ -26,8 +26,11 @@ impl<'a> FactReader<'a> {
     ) -> Result<ComparedFile<'a>, IoError> {
         let last = self.records.last_synced(key);
         let deletions = self.records.pending_deletions(key);
-        // A step that creates the remote file cancels them.
-        let cancelled = deletions.filter(|_| remote.is_none());
+        let cancelled_deletions = match remote {
+            Some(_) => Vec::new(),
+            // A step that creates the remote file cancels them.
+            None => deletions.map(|deletion| deletion.id.clone()).collect(),
+        };
 
         let mut file = ComparedFile {
             facts: FileFacts {
@@ -45,7 +48,7 @@ impl<'a> FactReader<'a> {
             },
             rules: self.rules_for(&path, kind),
             remote_kind: self.config.remote,
-            cancelled_deletions: cancelled.map(|deletion| deletion.id.clone()).collect(),
+            cancelled_deletions,
             is_backed_up: self.config.backup.before_overwrite,
             contents: last.and_then(|last| last.contents),
             logins: Vec::new(),
@@ -156,7 +159,7 @@ impl<'a> FactReader<'a> {
     fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
         let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
         let have_both_changed = is_changed(file.facts.local) && is_changed(file.facts.remote);
-        let Some(local) = file.local.as_ref().filter(|_| have_both_changed) else {
+        let (Some(local), true) = (&file.local, have_both_changed) else {
             return Ok(false);
         };
 

@@ -133,8 +133,10 @@ impl<'a> FactReader<'a> {
         for conflict in conflicts {
             let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));
             if let (Some(id), Some(local), Some(remote)) = (id, &conflict.local, &conflict.remote) {
-                let sides = self.find_needed_sides(&id, local, remote);
-                conflict.needed_side = sides.first().copied().filter(|_| sides.len() == 1);
+                conflict.needed_side = match self.find_needed_sides(&id, local, remote)[..] {
+                    [side] => Some(side),
+                    _ => None,
+                };
             }
         }
     }

@@ -112,9 +112,9 @@ impl<'a> FactReader<'a> {
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
-            let folder =
+            let old_folder =
                 last.map(|last| rollouts::parent_folder(&last.file_on(version.seen.side).path));
-            let is_in_old_folder = folder == Some(rollouts::parent_folder(path));
+            let is_in_old_folder = old_folder == Some(rollouts::parent_folder(path));
             (path.ends_with(ZST), is_in_old_folder, path.clone())
         });
 
@@ -150,9 +150,9 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<FileVersion>, IoError> {
         for copy in copies {
             let version = copy.version;
-            let relation_to = |main_version: Option<&FileVersion>| {
-                let compared = main_version.map(|main_version| main_version.compare_to(&version));
-                Ok::<_, IoError>(compared.transpose()?.map(|compared| compared.relation))
+            let relation_to = |main_version: Option<&FileVersion>| match main_version {
+                None => Ok::<_, IoError>(None),
+                Some(main_version) => Ok(Some(main_version.compare_to(&version)?.relation)),
             };
             let to_local = relation_to(local)?;
             let to_remote = relation_to(remote.as_ref())?;

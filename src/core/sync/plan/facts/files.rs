@@ -32,12 +32,12 @@ impl<'a> FactReader<'a> {
     ) -> Vec<(&'a str, &'a FileGroup)> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
-        // The notice about placeholders names these files.
-        let groups = groups.filter(|(_, group)| group.only_placeholder().is_none());
+        // Files that exist only as placeholders have a notice of their own.
+        let downloaded = groups.filter(|(_, group)| group.only_placeholder().is_none());
 
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, a companion in the state stays synced.
-        let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
+        let (mut planned, outside): (Vec<_>, Vec<_>) = downloaded.partition(|(key, group)| {
             group.files().any(|file| !file.companion)
                 || (syncs_all_days && self.records.last_synced(key).is_some())
         });
@@ -75,9 +75,8 @@ impl<'a> FactReader<'a> {
             let root = self.config.root(side);
             files.iter().map(move |file| root.join(&file.path))
         });
-        paths
-            .filter_map(|path| rollouts::read_parent_id(&path))
-            .collect()
+        let parent_ids = paths.filter_map(|path| rollouts::read_parent_id(&path));
+        parent_ids.collect()
     }
 
     /// Reads the files of one group. If one of them cannot be read, returns a plan that skips the group.
@@ -93,7 +92,7 @@ impl<'a> FactReader<'a> {
         let Err(error) = &reading else {
             return reading;
         };
-        // Without the manifests no decision is reliable.
+        // Without a file that is not synced, such as a manifest, no decision is reliable.
         let Some(path) = self.find_path_of_unreadable_file(group, error) else {
             return reading;
         };
@@ -126,7 +125,8 @@ impl<'a> FactReader<'a> {
         // and time, and a file has to follow the rest of its thread into or out of the archive.
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
         if is_unchanged && kind != FileKind::Lines && !self.must_follow_thread(key, group) {
-            return settled(FileOutcome::Equal(None).into());
+            let new_record = None;
+            return settled(FileOutcome::Equal(new_record).into());
         }
         if group.is_blocked {
             return settled(FilePlan::default());
@@ -212,8 +212,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the plan if the files count as equal by size and time, so that they are not read. `None` except on a
-    /// first sync with `compare = "mtime"`.
+    /// Returns the plan if the files count as equal by size and time, so that they are not read. Only a first sync with
+    /// `compare = "mtime"` may decide so.
     fn plan_if_equal_by_stat(
         &self,
         key: &str,
@@ -339,6 +339,7 @@ impl<'a> FactReader<'a> {
             })
         };
         let local_target = target_lacking_lines(Side::Local, local_first_line);
+        // The remote file gets all lines.
         let remote_target = target_lacking_lines(Side::Remote, 0);
         let targets: Vec<_> = local_target.into_iter().chain(remote_target).collect();
 

@@ -102,9 +102,8 @@ impl FactReader<'_> {
             let paths = local_files.iter().filter_map(|file| file.relative.to_str());
             let paths = paths.map(|path| path.replace('\\', "/"));
             let excluded_paths = paths.filter(|path| self.scope.is_excluded(path));
-            excluded_paths
-                .filter_map(|path| rollouts::key(&path))
-                .collect()
+            let keys = excluded_paths.filter_map(|path| rollouts::key(&path));
+            keys.collect()
         });
         excluded_keys.contains(key)
     }

@@ -44,7 +44,8 @@ impl FactReader<'_> {
         for (slash, _) in path.match_indices('/') {
             let parent = path[..slash].to_owned();
             let cached_result = usable_folders.entry((*side, parent.clone()));
-            if !*cached_result.or_insert_with(|| self.is_usable_folder(*side, &parent)) {
+            let is_usable = cached_result.or_insert_with(|| self.is_usable_folder(*side, &parent));
+            if !*is_usable {
                 return Some(Obstacle::NotAFolder(parent));
             }
         }

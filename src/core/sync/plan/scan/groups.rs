@@ -74,7 +74,7 @@ pub(crate) fn group_files(
 
 /// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
 /// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
-/// other mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
+/// other mode, or without date folders.
 fn mark_older_days_as_companions(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
@@ -195,11 +195,9 @@ fn block_linked_groups(
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
     // By key, because the paths of the two sides can differ in Unicode form.
-    let index_by_key: HashMap<String, usize> = links
-        .iter()
-        .enumerate()
-        .map(|(index, link)| (state_key(&link.path), index))
-        .collect();
+    let indexed_links = links.iter().enumerate();
+    let with_keys = indexed_links.map(|(index, link)| (state_key(&link.path), index));
+    let index_by_key: HashMap<String, usize> = with_keys.collect();
 
     let mut blocked_files = vec![0_usize; links.len()];
     for group in groups.values_mut() {

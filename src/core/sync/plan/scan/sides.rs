@@ -121,8 +121,11 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     too_large.chain(placeholders).chain(left_out).collect()
 }
 
-/// Returns the warning about a damaged state. Without any readable line of the state, missing files cannot reveal an
-/// unmounted cloud folder. Then fails if the folder contains no manifest, except with `--refill`.
+/// Returns the warning about a damaged state.
+///
+/// # Errors
+/// No line of the state is readable, and the cloud folder contains no manifest. It may be unmounted, and without a
+/// state no missing file would reveal that. With `--refill`, this is no error.
 fn check_damage(
     request: &PlanRequest<'_>,
     state: &SyncState,
@@ -138,7 +141,8 @@ fn check_damage(
         return Err(PlanError::NoManifest(cloud.clone()));
     }
 
-    let state_file = request.replica.with_run_folder(None).state_file();
+    let no_run_folder = None;
+    let state_file = request.replica.with_run_folder(no_run_folder).state_file();
     let why = format!(
         "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
          the next run keeps the damaged file as .damaged"

@@ -35,8 +35,8 @@ pub(crate) fn recheck_stats(
         }
     }
 
-    state.file.needs_rewrite |= !changed_keys.is_empty();
     for key in changed_keys {
+        state.file.needs_rewrite = true;
         if let Some(last) = state.files.get_mut(&key) {
             last.remote.stat.mtime_ns = Stat::NEVER;
         }

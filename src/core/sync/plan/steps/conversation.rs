@@ -20,6 +20,8 @@ use crate::sync::sides::{ObservedFile, Side, SidePath, Stat};
 const MOVED: &str = "its conversation was archived, unarchived or moved";
 /// Reason for a conflict copy of a second file of the conversation.
 const DIVERGED_COPY: &str = "was continued differently in a second file";
+/// Reason for the removal of a second file of the conversation.
+const DUPLICATE: &str = "a second file of one conversation";
 /// Reason for a conflict copy of the version that both sides had at the last sync.
 const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
 
@@ -213,9 +215,11 @@ impl<'a> ConversationDraft<'a> {
         }));
 
         // A file at the same path is replaced by the copy.
-        let former_file = former_file.filter(|former_file| former_file.path != path);
-        self.ops
-            .extend(former_file.map(|former_file| Op::Remove(former_file.clone())));
+        if let Some(former_file) = former_file
+            && former_file.path != path
+        {
+            self.ops.push(Op::Remove(former_file.clone()));
+        }
         Placement::written(path)
     }
 
@@ -283,10 +287,7 @@ impl<'a> ConversationDraft<'a> {
             Some(Side::Local) => (SyncAction::MoveLocal, MOVED),
             Some(Side::Remote) => (SyncAction::MoveCloud, MOVED),
             None if self.count_new_copies() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
-            None => (
-                SyncAction::RemoveDuplicate,
-                "a second file of one conversation",
-            ),
+            None => (SyncAction::RemoveDuplicate, DUPLICATE),
         };
         (action, why.to_owned())
     }

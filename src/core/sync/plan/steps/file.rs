@@ -49,12 +49,13 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             plan_copy(file, from, replaced_version.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
-            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
-            // `history.max_bytes`.
             let merge = file.merge.as_ref();
-            let merge = merge.and_then(|merge| plan_merge(file, merge));
-            merge
-                .unwrap_or_else(|| FileOutcome::record_equal(file.last, local, remote, None).into())
+            let merge_plan = merge.and_then(|merge| plan_merge(file, merge));
+            merge_plan.unwrap_or_else(|| {
+                // The sides differ only by the lines that Codex dropped because of `history.max_bytes`.
+                let common_contents = None;
+                FileOutcome::record_equal(file.last, local, remote, common_contents).into()
+            })
         }
         (FileDecision::Skip, ..) => {
             let why = "differs, and equal_mtime_action is skip";
@@ -110,7 +111,10 @@ fn plan_copy(
     replaced_version: Option<&FileVersion>,
     why: CopyReason,
 ) -> FilePlan {
-    let replaced_plain_version = replaced_version.filter(|_| file.facts.kind == FileKind::Plain);
+    let replaced_plain_version = match file.facts.kind {
+        FileKind::Plain => replaced_version,
+        FileKind::Rollout | FileKind::Lines => None,
+    };
     // A replaced file keeps its own spelling of the name.
     let path = &replaced_version.unwrap_or(from).seen.path;
     let source_side = from.seen.side;
@@ -124,11 +128,15 @@ fn plan_copy(
         published_records.clone_from(&file.cancelled_deletions);
         // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
         // because other machines consider the version with the earlier mtime to be older.
-        if let Some(remote) = replaced_plain_version.filter(|_| why != CopyReason::OlderCloud) {
+        if let Some(remote) = replaced_plain_version
+            && why != CopyReason::OlderCloud
+        {
             mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
         }
     }
 
+    let action = SyncAction::for_copy(source_side);
+    let reason = why.describe(source_side, file.remote_kind);
     let outcome = FileOutcome::Step(SyncStep {
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
@@ -141,12 +149,7 @@ fn plan_copy(
         })],
         state_update: StateUpdate::Synced { local, remote },
         conflict: describe_policy_conflict(file, why, source_side),
-        ..SyncStep::new(
-            file.key,
-            &file.path,
-            SyncAction::for_copy(source_side),
-            &why.describe(source_side, file.remote_kind),
-        )
+        ..SyncStep::new(file.key, &file.path, action, &reason)
     });
 
     FilePlan {
