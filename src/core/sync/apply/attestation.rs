@@ -77,15 +77,15 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
     });
 }
 
-/// Returns the entries of `files` to publish, without those of
-/// - files that are missing in the cloud folder, if this machine has no record of the file and no machine deleted it.
-///   Other machines would wait for such a file forever. The ledger has such an entry if both sides lost the file, or if
-///   a run was killed before it recorded the upload and the user then deleted the file. The entries of deleted files
-///   stay, because they identify older versions;
-/// - versions of conversations that are longer than the synced or the deleted text. These versions became conflict
-///   copies, Codex rewrote them, or a machine that did not have them brought the deleted conversation back.
+/// Returns the entries of `files` to publish. Leaves out
+/// - files that the cloud folder lacks, without a record of this machine or a deletion of any machine. Other machines
+///   would wait for them forever. Both sides lost such a file, or a run was killed before it recorded the upload and
+///   the user then deleted the file;
+/// - versions of conversations that are longer than the synced or the deleted text. They became conflict copies, Codex
+///   rewrote them, or a machine that did not have them brought the deleted conversation back.
 ///
-/// The ledger keeps all entries, because a cloud client may bring a file back.
+/// Entries of deleted files stay, because they identify older versions. The ledger keeps all entries, because a cloud
+/// client may bring a file back.
 pub(super) fn select_published_entries(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,

@@ -71,6 +71,7 @@ impl FolderReader<'_> {
 
         let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
+            // A clone, because the check compares the version with all files of the group.
             let mut version = files.remote[index].clone();
             let problem = self.apply_records_or_find_problem(key, &mut version, kind, last)?;
             if let Some(why) = problem
@@ -236,9 +237,8 @@ impl FolderReader<'_> {
     }
 
     /// Returns true if the local file has all content of an incomplete remote file, so that the sync need not wait for
-    /// the rest. A remote file that is a prefix of the local one may be the beginning of a newer version that is being
-    /// delivered. So a prefix counts only if each version that other machines attest is in the local file or in another
-    /// remote file: then a client restored an earlier version.
+    /// the rest. A prefix of the local file can also be the beginning of a newer version that is being delivered. So it
+    /// counts only if the local file and the other remote files have all versions that other machines attest.
     fn has_only_local_content(
         &self,
         key: &str,

@@ -237,7 +237,7 @@ impl FileOnSides<'_> {
         UndeliveredFile { missing, is_former }
     }
 
-    /// Returns the newest of the versions that manifests of this age list, with the machines that list it.
+    /// Returns the newest of the versions listed in manifests of this age, with the machines that list it.
     fn select_newest<'i>(
         &'i self,
         versions: &[&'i ListedVersion],
@@ -251,9 +251,10 @@ impl FileOnSides<'_> {
             (size, version.entry.mtime_ns)
         };
 
-        let listed = versions.iter();
-        let listed = listed.map(|version| (*version, manifests.machines_that_list(version, age)));
-        let listed = listed.filter(|(_, machines)| !machines.is_empty());
+        let versions = versions.iter();
+        let with_machines =
+            versions.map(|version| (*version, manifests.machines_that_list(version, age)));
+        let listed = with_machines.filter(|(_, machines)| !machines.is_empty());
         listed.max_by_key(|(version, _)| sort_key(version))
     }
 
@@ -328,6 +329,7 @@ impl FileOnSides<'_> {
         let files = || self.group.into_iter().flat_map(FileGroup::files);
         let longest = files().map(|file| file.stat.size).max();
         let latest = files().map(|file| file.stat.mtime_ns).max();
+        // `None`, without files, is less than any `Some`.
         Some(version.size) > longest && Some(version.mtime_ns) > latest
     }
 
@@ -345,6 +347,7 @@ impl FileOnSides<'_> {
             .files()
             .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
 
+        // `None`, without any time, is less than `Some`.
         Some(version.mtime_ns) > times.chain(last_time).max()
             && last_digest != Some(version.digest)
             && !replaced_digests.contains(&version.digest)

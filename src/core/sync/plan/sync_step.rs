@@ -251,10 +251,8 @@ impl SyncStep {
 
     /// Returns true if the step copies a deletion to the other side.
     pub(crate) fn is_deletion(&self) -> bool {
-        matches!(
-            self.action,
-            SyncAction::DeleteLocal | SyncAction::DeleteCloud
-        )
+        let action = self.action;
+        matches!(action, SyncAction::DeleteLocal | SyncAction::DeleteCloud)
     }
 
     /// Returns the size in bytes of the files that the step removes.

@@ -93,8 +93,7 @@ fn trace_lineage<'s>(
     })
 }
 
-/// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches
-/// `number`.
+/// Returns true if the lineage of `from` breaks off above `number`, at a snapshot with a base that is not listed.
 fn has_gap_above(from: &RemoteSnapshot, number: u64, listed: &[RemoteSnapshot]) -> bool {
     let last = trace_lineage(from, listed).last().unwrap_or(from);
     last.number > number && last.base.is_some()

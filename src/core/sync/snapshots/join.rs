@@ -200,8 +200,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(candidates.into_iter().find(|known| *known == stored))
     }
 
-    /// Gives this machine a new replica id. Each version of this machine gets a new version id if a copy of its disk
-    /// may have published another version under the old one.
+    /// Gives this machine a new replica id. Also gives its versions a new version id, if a copy of its disk may have
+    /// published other versions under the old ids.
     fn rename_ambiguous_versions(
         &mut self,
         heads: &[RemoteSnapshot],

@@ -150,6 +150,7 @@ impl<R: Remote> Join<'_, R> {
                 }
 
                 self.outgoing.insert(key.clone(), file.clone());
+                // If this run is killed too, the next run recognizes the version.
                 self.taken_versions.files.insert(key.clone(), vec![file]);
                 self.taken_versions.placed.insert(key.clone());
             }

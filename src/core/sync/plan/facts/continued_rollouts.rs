@@ -20,11 +20,12 @@ impl<'a> FactReader<'a> {
                 remote_files.map(|file| self.config.file_path(Side::Remote, &file.path));
 
             let groups = self.groups.iter();
-            let groups =
+            let on_both_sides =
                 groups.filter(|(_, group)| !group.local.is_empty() && !group.remote.is_empty());
-            let ids = groups.filter_map(|(key, _)| rollouts::rollout_id(key));
+            let ids = on_both_sides.filter_map(|(key, _)| rollouts::rollout_id(key));
             let ids: HashSet<_> = ids.collect();
-            ContinuedRollouts::read(&self.config.local, remote_paths, |id| ids.contains(id))
+            let is_on_both_sides = |id: &str| ids.contains(id);
+            ContinuedRollouts::read(&self.config.local, remote_paths, is_on_both_sides)
         })
     }
 
@@ -53,7 +54,9 @@ impl<'a> FactReader<'a> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
         deletions.retain(|step| rollouts::is_key(&step.key));
-        deletions.first()?;
+        if deletions.is_empty() {
+            return None;
+        }
 
         let placeholders = self.groups.values().flat_map(|group| &group.placeholders);
         let undelivered_paths = plan.notices.undelivered.iter().map(|file| &file.path);

@@ -59,8 +59,8 @@ impl<'a> FactReader<'a> {
                 // The decision comes later, so a conflict copy of each version is prepared. The step stores only the
                 // copy of the losing version.
                 for version in [local, remote] {
-                    let loser = self.new_conflict_copy(&fold, version)?;
-                    fold.facts.losing_copies.extend(loser);
+                    let copy = self.new_conflict_copy(&fold, version)?;
+                    fold.facts.losing_copies.extend(copy);
                 }
                 let (local, remote) = (&local.full_path, &remote.full_path);
                 fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
@@ -232,10 +232,13 @@ impl<'a> FactReader<'a> {
         local: &Path,
         remote: &Path,
     ) -> Result<Option<ConflictingVersions>, IoError> {
+        let Some(id) = rollouts::id(key) else {
+            return Ok(None);
+        };
         let home = &self.config.local;
         let place = self.config.remote.describe_place();
-        let read = |id: String| ConflictingVersions::compare(home, &id, local, remote, place);
-        rollouts::id(key).map(read).transpose().at("read", local)
+        let versions = ConflictingVersions::compare(home, &id, local, remote, place);
+        Ok(Some(versions.at("read", local)?))
     }
 }
 

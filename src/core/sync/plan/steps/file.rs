@@ -52,7 +52,7 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             let merge = file.merge.as_ref();
             let merge_plan = merge.and_then(|merge| plan_merge(file, merge));
             merge_plan.unwrap_or_else(|| {
-                // The sides differ only by the lines that Codex dropped because of `history.max_bytes`.
+                // No side lacks lines: the sides differ only by those that Codex dropped for `history.max_bytes`.
                 let common_contents = None;
                 FileOutcome::record_equal(file.last, local, remote, common_contents).into()
             })
