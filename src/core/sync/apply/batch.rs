@@ -147,9 +147,9 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Makes the names of the files durable. A large batch needs one call per file system. If that call fails, or the
-    /// batch is small, syncs the folder of each file. Also syncs the folders above it up to the root: they may be new.
-    /// If a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
+    /// Makes the names of the files durable: those of a large batch by one call per file system. For a small batch, or
+    /// if that call fails, syncs the folder of each file and the folders above it up to the root, which may be new. If
+    /// a folder cannot be synced, its files become failures. An error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [NameResult],
@@ -215,20 +215,22 @@ fn sync_each_copy(copies: Vec<StageResult>) -> Vec<StageResult> {
     })
 }
 
-/// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
+/// Runs `work` for each job, in up to [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
 fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
+    let threads = COPY_THREADS.min(jobs.len());
+    let max_in_flight = jobs.len();
     let mut results = Vec::with_capacity(jobs.len());
     let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
-        COPY_THREADS.min(jobs.len()),
-        jobs.len(),
+        threads,
+        max_in_flight,
         work,
         |result| {
             results.push(result);
             Ok(())
         },
-        |threads| {
+        |submitter| {
             // The consumer never fails.
-            let _ = jobs.into_iter().try_for_each(|job| threads.submit(job));
+            let _ = jobs.into_iter().try_for_each(|job| submitter.submit(job));
             Ok(())
         },
     );

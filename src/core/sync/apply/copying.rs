@@ -96,12 +96,12 @@ impl Copier<'_> {
         };
 
         // A linked file is read too, because the manifest needs its digest.
-        let (digest, size) = if is_linked {
+        let copied = if is_linked {
             self.copy_bytes(&mut reader, &mut io::sink())
         } else {
             self.copy_bytes(&mut reader, temp.file())
-        }
-        .at("copy", &source)?;
+        };
+        let (digest, size) = copied.at("copy", &source)?;
 
         // If a writer changed the file while it was read, the copy may be a mix of two versions.
         self.require_unchanged(&copy.from)?;
@@ -116,7 +116,8 @@ impl Copier<'_> {
 
         if !is_linked {
             // A replaced file keeps the mode that its user gave it.
-            let mode_source = copy.replaced_stat.map_or(&source, |_| &target);
+            let replaces_file = copy.replaced_stat.is_some();
+            let mode_source = if replaces_file { &target } else { &source };
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
         }
 

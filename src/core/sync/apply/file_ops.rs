@@ -172,9 +172,9 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Returns the mtime of the merged files: that of the newest version, or one step later if a merged file would have the
-/// size and mtime of the file that it replaces. The clock is not used, because two machines that merge the same
-/// versions have to write the same file.
+/// Returns the mtime of the merged files: the mtime of the newest version. If a merged file would then have the size
+/// and mtime of the file that it replaces, returns a later mtime. The clock is not used, because two machines that
+/// merge the same versions have to write the same file.
 fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
     let times = op.versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
     let mtime_ns = times.max().unwrap_or(0);

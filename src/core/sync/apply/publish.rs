@@ -54,7 +54,7 @@ pub(super) fn publish_deletions(
 
 /// Records the findings of the plan in the state, compacts the ledger, publishes this machine's manifest and removes
 /// leftover temp files. `state_before` is the state at the beginning of the run. The state is durable before the
-/// manifest: a manifest that the state does not know would look like that of a clone.
+/// manifest: a manifest that the state does not know would look like the manifest of a clone.
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,

@@ -30,8 +30,8 @@ pub(super) fn prepare_target(
     Ok(clear_target_path(config, to))
 }
 
-/// Creates the folders above a target. Fails if one of them is a file or a link, except for the links at the top level
-/// of the home that sync follows, or if the cloud folder is no longer mounted.
+/// Creates the folders above a target. Fails if the cloud folder is no longer mounted, or if a file or a link is in the
+/// place of a folder. Sync follows some links at the top level of the home: these count as folders.
 pub(super) fn create_folders_above(
     config: &SyncConfig,
     plan: &SyncPlan,

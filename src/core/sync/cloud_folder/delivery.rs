@@ -107,6 +107,7 @@ impl FolderReader<'_> {
             .is_some_and(|original| self.config.root(Side::Remote).join(original).exists())
     }
 
+    /// Adds a client's copy, with the reason to wait for it, if any. If the copy cannot be read, adds a notice instead.
     fn add_client_copy(
         &self,
         files: &mut DeliveredFiles,
@@ -304,8 +305,7 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version,
-    /// and it is empty or cut off within a line. `None` if neither is true. `is_first_sync` is true if no sync has
-    /// recorded the file.
+    /// and it is empty or cut off within a line. `is_first_sync` is true if no sync has recorded the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,

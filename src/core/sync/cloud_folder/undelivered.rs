@@ -76,8 +76,8 @@ pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl FolderReader<'_> {
     /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
-    /// the sync is limited to one day. `lost_deletions` are the deletions that this plan publishes of files that
-    /// neither side has: the digests of their last texts, by key.
+    /// the sync is limited to one day. `lost_deletions` has the files that neither side has and whose deletion this
+    /// plan publishes: the digests of their last texts, by key.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -163,7 +163,7 @@ struct FileOnSides<'a> {
 }
 
 impl FileOnSides<'_> {
-    /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletions` are those of
+    /// Returns the listed versions that are newer than both sides and not deleted. For `lost_deletions` see
     /// [`FolderReader::find_undelivered`].
     fn select_newer_undeleted<'i>(
         &self,

@@ -132,9 +132,9 @@ fn deletion_limit(known_files: usize) -> usize {
     (known_files / 10).clamp(floor, MAX_DELETION_LIMIT)
 }
 
-/// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with
-/// `--delete-many`: the user more likely lost a folder. Deletions that were published before are neither counted nor
-/// dropped. `known_files` is the number of files of the last sync.
+/// Drops all steps that delete files if there are more than [`deletion_limit`], unless `--delete-many` is given: the
+/// user more likely lost a folder. Ignores deletions that were published before. `known_files` is the number of files
+/// of the last sync.
 pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
     known_files: usize,
@@ -220,8 +220,8 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of all rollouts that may be the base of the rollout `unread_id`: those that are not newer. The
-/// first line of `unread_id` names the base, but was not read; another notice has the reason.
+/// Drops the deletions of the rollouts that are not certainly newer than the rollout `unread_id`. Each of them may be
+/// its base: the first line of `unread_id`, which names the base, was not read.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
     let why = format!("is not deleted until {path}, which may continue it, can be read");
     let may_be_older = |id: &str| uuid_time_ms(id).is_none() || id <= unread_id;
@@ -261,7 +261,7 @@ pub(super) fn report_incomplete(
             notices.may_accept_unlisted = true;
         }
 
-        // Without a newer version of another machine, the one of this machine is the newest.
+        // If no other machine has a newer version, the version of this machine is the newest.
         let is_local = |group: &FileGroup| !group.local.is_empty();
         let machine = match newer_file {
             Some(file) => file.missing.as_ref().map(|version| &*version.machine),

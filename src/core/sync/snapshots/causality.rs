@@ -28,7 +28,7 @@ impl Knowledge {
         let newest_seen = self.seen.get(replica);
         let is_seen = newest_seen.is_some_and(|newest| newest >= number);
         let unmerged = self.unmerged.get(key);
-        is_seen && !unmerged.is_some_and(|unmerged| unmerged.contains(version))
+        is_seen && unmerged.is_none_or(|unmerged| !unmerged.contains(version))
     }
 
     /// Adds the knowledge of another machine. The caller merges the versions in its publication, or records them as

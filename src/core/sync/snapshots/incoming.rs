@@ -72,8 +72,7 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge
-    /// `other_knowledge`. If each of the two machines decided for the version of the other one at the same time, the
-    /// ids of the versions decide: all machines then choose the same version.
+    /// `other_knowledge`.
     fn determine_causal_order(
         &self,
         state: &SyncState,
@@ -100,6 +99,7 @@ impl<R: Remote> Join<'_, R> {
         match (is_known, other_knows_own) {
             // Two contents have one version id. If the contents are equal, the caller ignores the order.
             _ if own.version == file.version => VersionOrder::Concurrent,
+            // Each machine decided for the version of the other one. The greater id wins on all machines.
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,

@@ -122,8 +122,7 @@ impl SnapshotManifest {
         let deletion_lines = self.deleted.iter().map(|(key, deletion)| {
             SnapshotLine::Deleted(key.clone(), deletion.digest.clone(), deletion.id.clone())
         });
-        let resolution_lines = self.resolved.iter().cloned();
-        let resolution_lines = resolution_lines.map(SnapshotLine::Resolved);
+        let resolution_lines = self.resolved.iter().cloned().map(SnapshotLine::Resolved);
         let unmerged_lines = self.knowledge.unmerged.iter().flat_map(|(key, versions)| {
             let versions = versions.iter();
             versions.map(|version| SnapshotLine::Unmerged(key.clone(), version.clone()))

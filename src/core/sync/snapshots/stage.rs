@@ -74,9 +74,8 @@ impl<R: Remote> Join<'_, R> {
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
         let waiting = self.waiting_machines.iter();
-        let changes: Vec<_> = waiting
-            .map(|other| self.find_incoming(state, other))
-            .collect();
+        let changes = waiting.map(|other| self.find_incoming(state, other));
+        let changes: Vec<_> = changes.collect();
 
         let waiting = std::mem::take(&mut self.waiting_machines).into_iter();
         let waiting_with_changes = waiting.zip(changes);

@@ -82,7 +82,7 @@ impl StagedTree {
         if has_content && self.place(source, to, stat)? {
             return Ok(Some(stat));
         }
-        // The file may have grown since its content was that of `entry`.
+        // The file may have grown, so its beginning may be the content of `entry`.
         if stat.size > entry.size && self.copy_beginning(source, to, entry)? {
             return Ok(Some(entry.stat()));
         }
@@ -130,8 +130,8 @@ impl StagedTree {
         Ok(true)
     }
 
-    /// Places the text of the compressed rollout `source`, if that is the content of the plain file `entry`. Otherwise
-    /// returns `None`. The file takes space until the end of the run, but the repository has to send nothing.
+    /// Places the text of the compressed rollout `source`; `None` if the text is not the content of `entry`. The file
+    /// takes space until the end of the run, but the repository has to send nothing.
     pub(super) fn place_expanded(
         &self,
         source: &Path,

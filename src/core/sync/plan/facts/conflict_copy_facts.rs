@@ -116,8 +116,8 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the file with the text that the conversation has after the steps, and the index of the step that
-    /// downloads it. `None` if the conversation was never synced and is not downloaded now, or if it is replaced in
-    /// another way.
+    /// downloads the file, if a step does. `None` if the conversation was never synced and is not downloaded now, or if
+    /// it is replaced in another way.
     fn find_conversation(
         &self,
         copy: &ConflictCopy,

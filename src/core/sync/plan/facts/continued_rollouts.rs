@@ -76,8 +76,8 @@ impl<'a> FactReader<'a> {
         unread_rollouts.max().map(|(id, path)| (id, path.clone()))
     }
 
-    /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout
-    /// continues, each with the key of the step.
+    /// Returns the conflicts that take the place of steps, each with the key of the step. Such a step would replace
+    /// lines of a rollout that another rollout continues.
     pub(crate) fn find_continued_conflicts(&self, steps: &[SyncStep]) -> Vec<(String, Conflict)> {
         let replacing_steps = steps.iter().filter(|step| step.replaces_lines);
         let conflicts = replacing_steps

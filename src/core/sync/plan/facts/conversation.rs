@@ -188,8 +188,9 @@ impl<'a> FactReader<'a> {
         self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
     }
 
-    /// Returns the conflict copy to create for a version; `None` if the version has a conflict copy or the user decided
-    /// to drop it. While `sync resolve` decides about this conversation, neither prevents a new conflict copy.
+    /// Returns the conflict copy to create for a version; `None` if the step creates it already, if the version has
+    /// one, or if the user decided to drop the version. While `sync resolve` decides about this conversation, only the
+    /// first of these reasons counts.
     fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,

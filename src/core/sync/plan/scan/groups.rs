@@ -187,8 +187,8 @@ fn select_blocking_links(
 }
 
 /// Blocks the groups at or below each link: a write to such a path would follow the link, and the files of the other
-/// side would count as deleted. Returns one notice for each link: as skipped if it blocks a group, otherwise as
-/// excluded (local) or in a note (remote). `remote_place` describes the place of the remote in messages.
+/// side would count as deleted. Returns one notice for each link. `remote_place` describes the place of the remote in
+/// messages.
 fn block_linked_groups(
     remote_place: &str,
     links: Vec<UnfollowedLink>,

@@ -44,8 +44,8 @@ pub(crate) fn recheck_stats(
 }
 
 /// Returns true if a manifest suggests a change of a remote file, and the file has another content than at the last
-/// sync. A compressed file counts as unchanged: the digest of its text says nothing about its bytes. So does a file
-/// whose content the last sync did not read, because equal size and time were proof enough then.
+/// sync. A compressed file counts as unchanged: the digest of its text says nothing about its bytes. A file without a
+/// recorded digest also counts as unchanged: equal size and time were proof enough for the last sync.
 fn has_changed(
     state: &SyncState,
     key: &str,

@@ -116,15 +116,15 @@ impl<'a> ChosenVersion<'a> {
     }
 }
 
-/// Returns the folder that the conversation should be in; without a file in the cloud folder, that of `from`.
+/// Returns the folder that the conversation should be in. Without a file in the cloud folder, this is the folder of
+/// `from`.
 fn choose_common_folder<'a>(file: &'a ComparedFile<'_>, from: &'a FileVersion) -> &'a str {
     let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
     match (&file.local, &file.conversation.canonical_remote) {
         (Some(local), Some(remote)) => {
-            let last = file
-                .last
-                .map(|last| rollouts::parent_folder(&last.local.path));
-            choose_folder(folder_of(&local.seen), folder_of(remote), last)
+            let last_path = file.last.map(|last| &*last.local.path);
+            let last_folder = last_path.map(rollouts::parent_folder);
+            choose_folder(folder_of(&local.seen), folder_of(remote), last_folder)
         }
         (None, Some(remote)) => folder_of(remote),
         (_, None) => folder_of(&from.seen),
@@ -278,7 +278,7 @@ impl<'a> ConversationDraft<'a> {
             }
         }
 
-        // Without a copy, the other ops give the reason: a rename, else conflict copies, else duplicates.
+        // Without a copy, the first of these ops gives the reason: a rename, a conflict copy, a removed duplicate.
         let renamed_side = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
