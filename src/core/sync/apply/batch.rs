@@ -99,10 +99,13 @@ impl ApplyRun<'_> {
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.request.check_interrupt());
         for ((index, step), named_file) in (first_index..).zip(steps).zip(named_files) {
-            let recorded = named_file.and_then(|NamedFile { placed, .. }| {
-                self.placed_files = vec![placed];
-                self.record_step(step, report)
-            });
+            let recorded = match named_file {
+                Ok(NamedFile { placed, .. }) => {
+                    self.placed_files = vec![placed];
+                    self.record_step(step, report)
+                }
+                Err(failure) => Err(failure),
+            };
             report.add_result(index, step, recorded)?;
         }
         outcome

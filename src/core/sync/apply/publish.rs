@@ -143,10 +143,8 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
         atomic::remove_stale_temps(atomic::parent_of(temp));
     }
 
-    let local_folders = [
-        request.replica.folder.clone(),
-        request.replica.conflict_copies(),
-    ];
+    let replica = request.replica;
+    let local_folders = [replica.folder.clone(), replica.conflict_copies()];
     let cloud_folders = manager_folder::list_folders(&request.config.cloud);
     for folder in cloud_folders.iter().chain(&local_folders) {
         atomic::remove_stale_temps(folder);

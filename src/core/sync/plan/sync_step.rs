@@ -135,10 +135,8 @@ impl Placement {
 
     /// Creates the placement of a file that the step leaves in place or renames to `path`.
     pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
-        Self {
-            path,
-            stat: Some(seen.stat),
-        }
+        let stat = Some(seen.stat);
+        Self { path, stat }
     }
 }
 

@@ -92,7 +92,8 @@ impl<'a> FactReader<'a> {
             _ => None,
         })?;
 
-        // The replaced file may have another name than the copy: compressed, or archived.
+        // Finds a replaced file that other rollouts continue. Its name may differ from the name of the copy: it may be
+        // compressed or archived.
         let side = copy.to.side;
         let targets = step.ops.iter().flat_map(Op::targets);
         let old_files = targets.filter(|file| file.side == side);

@@ -103,17 +103,20 @@ impl<'a> FactReader<'a> {
     /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
     /// file that is not synced.
     fn find_path_of_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
-        let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
-        let mut roots = roots.iter();
-        let below_root = roots.find_map(|root| error.path.strip_prefix(root).ok());
+        let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
+        if error.path.starts_with(manager_folder) {
+            return None;
+        }
+
+        let mut sides = [Side::Local, Side::Remote].into_iter();
+        let below_root =
+            sides.find_map(|side| error.path.strip_prefix(self.config.root(side)).ok());
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
         let linked = || group.local.iter().find(is_link_target);
         let relative_path = below_root.or_else(|| linked().map(|file| Path::new(&file.path)))?;
-        let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
-        let is_synced = !error.path.starts_with(manager_folder);
-        is_synced.then(|| relative_path.to_string_lossy().replace('\\', "/"))
+        Some(relative_path.to_string_lossy().replace('\\', "/"))
     }
 
     fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {

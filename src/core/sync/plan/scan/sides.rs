@@ -147,9 +147,8 @@ fn check_damage(
         "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
          the next run keeps the damaged file as .damaged"
     );
-    Ok(Some(
-        NoticeList::Warning.notice(state_file.to_string_lossy(), why),
-    ))
+    let notice = NoticeList::Warning.notice(state_file.to_string_lossy(), why);
+    Ok(Some(notice))
 }
 
 /// Returns the note that the home was restored from an archive, if that keeps deletions from being copied.
