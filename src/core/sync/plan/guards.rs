@@ -181,8 +181,8 @@ fn hold_back(plan: &mut SyncPlan, find_reason: impl Fn(&SyncStep) -> Option<Stri
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
 /// A file that another step removes does not block. `remote_place` describes the place of the remote in messages.
 pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, remote_place: &str) {
-    let removed_files = plan.steps.iter().flat_map(|step| &step.ops);
-    let removed_files: HashSet<(Side, String)> = removed_files
+    let ops = plan.steps.iter().flat_map(|step| &step.ops);
+    let removed_files: HashSet<(Side, String)> = ops
         .filter_map(|op| match op {
             Op::Remove(seen) => Some((seen.side, seen.path.clone())),
             _ => None,
@@ -255,8 +255,8 @@ pub(super) fn report_incomplete(
     let notices = &mut plan.notices;
 
     for (path, why) in &mut notices.waiting {
-        let newer_file = undelivered.get(&manifest::folded_key(path));
-        let newer_file = newer_file.filter(|file| !file.is_former);
+        let undelivered_file = undelivered.get(&manifest::folded_key(path));
+        let newer_file = undelivered_file.filter(|file| !file.is_former);
         if newer_file.is_none() && notices.unlisted.contains(path) {
             notices.may_accept_unlisted = true;
         }

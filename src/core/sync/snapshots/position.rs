@@ -114,6 +114,7 @@ impl Replica {
         machine_id: &str,
         listed: &[RemoteSnapshot],
     ) -> Result<Vec<RemoteSnapshot>, DocumentError> {
+        // The id of a new position is not used, because such a position has seen no snapshot.
         let position = self.read_position(config, String::new)?;
         if position.knowledge.seen.is_empty() {
             return Ok(Vec::new());

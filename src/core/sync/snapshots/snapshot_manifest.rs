@@ -110,7 +110,7 @@ impl SnapshotManifest {
             machine: self.machine.clone(),
         };
 
-        let mut entries = Vec::new();
+        let mut entries: Vec<(&String, &ManifestEntry, &VersionId)> = Vec::new();
         for FileVersions { files, version } in self.files.values() {
             entries.extend(files.iter().map(|(path, entry)| (path, entry, version)));
         }

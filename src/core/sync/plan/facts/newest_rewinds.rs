@@ -27,11 +27,11 @@ pub(super) fn find_newest_rewinds(
             continue;
         }
         let last = state.files.get(key);
-        let last = last.map(|last| rollouts::parent_folder(&last.local.path));
+        let last_folder = last.map(|last| rollouts::parent_folder(&last.local.path));
         let folders = [&group.local, &group.remote]
             .map(|files| Some(rollouts::parent_folder(&files.first()?.path)));
         let folder = match folders {
-            [Some(local), Some(remote)] => Some(choose_folder(local, remote, last)),
+            [Some(local), Some(remote)] => Some(choose_folder(local, remote, last_folder)),
             [local, remote] => local.or(remote),
         };
 
