@@ -47,9 +47,8 @@ pub fn render(
         Scheduler::Launchd => vec![launchd::render_plist(definition, context)],
         Scheduler::Windows => vec![windows::render_task(definition)],
     };
-    let files = file_paths(definition.options.job, context)?
-        .into_iter()
-        .zip(texts);
+    let paths = file_paths(definition.options.job, context)?;
+    let files = paths.into_iter().zip(texts);
     Ok(files.map(|(path, text)| JobFile { path, text }).collect())
 }
 

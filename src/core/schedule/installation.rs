@@ -126,11 +126,12 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
 
     let planned_files = JobDefinition::new(options.clone(), context)
         .and_then(|definition| plan_install(&definition, context));
+    let would_keep_files =
+        planned_files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep));
     Ok(Some(InstalledJob {
         // The user may have edited the marker line, so that it names another job, or a path that cannot be
         // represented. Both mean that the job is out of date.
-        is_current: options.job == job
-            && planned_files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
+        is_current: options.job == job && would_keep_files,
         options,
         is_enabled: match context.scheduler {
             Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),

@@ -66,8 +66,8 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Returns the age in seconds from which a run replaces the last archive even if Codex has not changed. With
-    /// `if_codex_changed`, a job that runs more often than daily makes such an archive about once a day.
+    /// Returns the age in seconds at which the last archive is too old, even if Codex has not changed. With
+    /// `if_codex_changed`, a job that runs more often than daily replaces an old archive about once a day.
     fn archive_age_seconds(&self) -> u32 {
         let interval = match self.when {
             Trigger::Every(secs) => secs,
@@ -119,10 +119,8 @@ impl JobDefinition {
 
         // A Windows task cannot set variables, so its command names the homes.
         let environment = if context.scheduler == Scheduler::Windows {
-            let homes = [text(&context.codex_home)?, text(&context.manager_home)?];
-            for (flag, home) in ["--codex-home", "--manager-home"].into_iter().zip(homes) {
-                command.extend([flag.into(), home]);
-            }
+            command.extend(["--codex-home".into(), text(&context.codex_home)?]);
+            command.extend(["--manager-home".into(), text(&context.manager_home)?]);
             Vec::new()
         } else {
             list_variables(&options, context)?
