@@ -102,13 +102,7 @@ impl VaultError {
 
     /// Returns true if the storage accepts new snapshots but removes none.
     pub fn is_append_only(&self) -> bool {
-        matches!(
-            self,
-            Self::Restic {
-                fault: Fault::AppendOnly,
-                ..
-            }
-        )
+        matches!(self, Self::Restic { fault, .. } if *fault == Fault::AppendOnly)
     }
 
     /// Returns true if the error proves that the snapshot or the repository is damaged.

@@ -147,16 +147,10 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
             || line.contains(RETRY_TEXT)
     };
 
-    let fatal_line = lines.iter().position(|line| line.starts_with("Fatal:"));
-    let message = fatal_line.map(|index| lines[index].as_str()).or_else(|| {
-        let mut messages = lines.iter().map(String::as_str);
-        messages.find(|line| !is_advice(line))
-    });
-
-    let reason = message
-        .unwrap_or("no message")
-        .trim_start_matches("Fatal: ");
-    redact_message(reason)
+    let fatal_line = lines.iter().find(|line| line.starts_with("Fatal:"));
+    let message = fatal_line.or_else(|| lines.iter().find(|line| !is_advice(line)));
+    let reason = message.map_or("no message", String::as_str);
+    redact_message(reason.trim_start_matches("Fatal: "))
 }
 
 /// Returns true if the storage has refused to delete a snapshot. restic 0.14 would retry for 40 seconds.
@@ -187,9 +181,8 @@ pub(crate) fn extract_last_retry_reason(stderr: &str) -> Option<String> {
 fn extract_message(line: &str) -> String {
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = json.as_ref().and_then(|json| {
-        let message = json
-            .get("message")
-            .or_else(|| json.pointer("/error/message"));
+        let message = json.get("message");
+        let message = message.or_else(|| json.pointer("/error/message"));
         message.and_then(serde_json::Value::as_str)
     });
     message.unwrap_or(line).trim().to_owned()

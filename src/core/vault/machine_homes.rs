@@ -186,13 +186,12 @@ impl MachineRefresh<'_> {
         tree_sync::sync_file_systems([self.folder]);
 
         let wanted_files = wanted_files.into_iter();
+        let digests = wanted_files.map(|(path, entry)| (path, entry.digest));
         let record = MachineRecord {
             machine: snapshot.published.machine.clone(),
             snapshot: snapshot.published.id.clone(),
             published_at: snapshot.time,
-            files: wanted_files
-                .map(|(path, entry)| (path, entry.digest))
-                .collect(),
+            files: digests.collect(),
         };
         Ok(document::write(&record_path(self.folder), &record)?)
     }
@@ -208,9 +207,8 @@ impl MachineRefresh<'_> {
         let files = manifest.files().filter(|(path, _)| {
             rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
         });
-        Ok(files
-            .map(|(path, entry)| (path.to_owned(), entry.clone()))
-            .collect())
+        let files = files.map(|(path, entry)| (path.to_owned(), entry.clone()));
+        Ok(files.collect())
     }
 
     /// Fetches the wanted files that the folder lacks or that `record` lists with another digest, checks their digests,
@@ -303,9 +301,8 @@ fn select_wanted_files(manifest: &ManifestFiles, local_times: &RolloutTimes) -> 
         path == session_index::FILE_NAME || local_times.get(&id) != remote_times.get(&id)
     };
     let wanted_files = manifest.iter().filter(|(path, _)| is_wanted(path));
-    wanted_files
-        .map(|(path, entry)| (path.clone(), entry.clone()))
-        .collect()
+    let wanted_files = wanted_files.map(|(path, entry)| (path.clone(), entry.clone()));
+    wanted_files.collect()
 }
 
 #[cfg(test)]

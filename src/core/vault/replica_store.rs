@@ -81,9 +81,10 @@ impl ReplicaStore {
                 });
             }
 
-            let published = replica_tags::parse_tags(listed.id.clone(), listed.tags());
             let time = listed.time;
-            snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
+            if let Some(published) = replica_tags::parse_tags(listed.id.clone(), listed.tags()) {
+                snapshots.push(ReplicaSnapshot { time, published });
+            }
         }
 
         Ok(snapshots)
@@ -96,10 +97,13 @@ impl ReplicaStore {
     pub fn read_manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, VaultError> {
         let id = &*snapshot.id;
         let path = format!("/{MANIFEST}");
-        let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
-        let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
+        let mut args = vec!["dump"];
+        if !self.locks_next_read.take() {
+            args.push("--no-lock");
+        }
+        args.extend([id, &path]);
 
-        let parsed = self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
+        let parsed = self.restic.stream(&args, |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = SnapshotManifest::parse(&mut limited, &snapshot.machine);
             // Without a reader of the rest, restic would fail, and its error would hide the one in `result`.
@@ -146,8 +150,10 @@ impl ReplicaStore {
         progress: &dyn Progress,
     ) -> Result<String, VaultError> {
         let tags = replica_tags::format_tags(snapshot);
-        let options = parent.into_iter().flat_map(|parent| ["--parent", parent]);
-        let options: Vec<_> = options.collect();
+        let options = match parent {
+            Some(parent) => vec!["--parent", parent],
+            None => Vec::new(),
+        };
         let machine = &snapshot.machine;
         Ok(run_backup(&self.restic, tree, machine, &tags, &options, progress)?.id)
     }
@@ -180,9 +186,8 @@ impl ReplicaStore {
 pub fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for snapshot in snapshots {
-        let newest_so_far = newest
-            .entry(&snapshot.published.replica)
-            .or_insert(snapshot);
+        let entry = newest.entry(&snapshot.published.replica);
+        let newest_so_far = entry.or_insert(snapshot);
         if snapshot.sort_key() >= newest_so_far.sort_key() {
             *newest_so_far = snapshot;
         }

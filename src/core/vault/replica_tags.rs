@@ -32,8 +32,9 @@ pub(super) fn format_tags(snapshot: &RemoteSnapshot) -> Vec<String> {
         ("base", snapshot.base.as_deref()),
     ];
     for (key, value) in values {
-        let encoded = value.map(|value| utf8_percent_encode(value, RESERVED));
-        tags.extend(encoded.map(|value| format!("{key}={value}")));
+        if let Some(value) = value {
+            tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
+        }
     }
     tags
 }

@@ -115,7 +115,8 @@ impl Restic {
             return Err(self.end_error(&end));
         }
 
-        let Some((version_text, version)) = read.ok().and_then(|_| parse_version(&output)) else {
+        let output = if read.is_ok() { &*output } else { "" };
+        let Some((version_text, version)) = parse_version(output) else {
             return Err(VaultError::NotRestic(self.program.clone()));
         };
         if version < OLDEST_VERSION {
@@ -191,16 +192,22 @@ impl Restic {
         let takes_no_lock = ["init", "unlock"].map(OsStr::new).contains(&subcommand)
             || command.get_args().any(|arg| arg == "--no-lock");
         let is_backup = subcommand == "backup";
+        let note_and_input = if takes_no_lock {
+            None
+        } else {
+            ProcessNote::create(&self.vault_folder, is_backup)
+        };
         // The locked file of the note is the standard input of restic; see `ProcessNote`.
-        let created = (!takes_no_lock).then(|| ProcessNote::create(&self.vault_folder, is_backup));
-        let (mut note, input) = created.flatten().unzip();
+        let (mut note, input) = note_and_input.unzip();
 
         let input = input.map_or_else(Stdio::null, Stdio::from);
         let child = match self.spawn(command, input) {
             Ok(child) => child,
             Err(e) => {
                 // A process that did not start leaves no lock.
-                note.into_iter().for_each(ProcessNote::remove);
+                if let Some(note) = note {
+                    note.remove();
+                }
                 return Err(e);
             }
         };

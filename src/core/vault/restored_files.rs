@@ -28,23 +28,24 @@ pub(super) fn restore_files<'a>(
     wanted_paths: &BTreeSet<&'a str>,
     folder: &Path,
 ) -> Result<(), VaultError> {
-    let patterns: Vec<_> = find_cover(all_paths, wanted_paths)
-        .into_iter()
-        .map(|path| escape_pattern(&format!("/{root}/{path}")))
-        .collect();
+    let cover = find_cover(all_paths, wanted_paths).into_iter();
+    let patterns = cover.map(|path| escape_pattern(&format!("/{root}/{path}")));
+    let patterns: Vec<_> = patterns.collect();
 
     let mut remaining = &patterns[..];
     while !remaining.is_empty() {
         const SEPARATORS: usize = 2;
-        let mut bytes = 0;
-        let fits = |pattern: &&String| {
+        let (mut bytes, mut fitting_count) = (0, 0_usize);
+        for pattern in remaining {
             bytes += pattern.len() + "--include".len() + SEPARATORS;
-            bytes <= MAX_PATTERN_BYTES
-        };
+            if bytes > MAX_PATTERN_BYTES {
+                break;
+            }
+            fitting_count += 1;
+        }
 
         // At least one pattern, even if it alone is too long.
-        let count = remaining.iter().take_while(fits).count().max(1);
-        let (batch, others) = remaining.split_at(count);
+        let (batch, others) = remaining.split_at(fitting_count.max(1));
 
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
@@ -64,9 +65,12 @@ fn find_cover<'a>(
 ) -> BTreeSet<&'a str> {
     let mut unwanted_counts: HashMap<&str, usize> = HashMap::new();
     for path in all_paths {
+        let is_wanted = wanted_paths.contains(path);
         for folder in folders_above(path) {
-            let count = unwanted_counts.entry(folder).or_default();
-            *count += usize::from(!wanted_paths.contains(path));
+            let unwanted_count = unwanted_counts.entry(folder).or_default();
+            if !is_wanted {
+                *unwanted_count += 1;
+            }
         }
     }
 

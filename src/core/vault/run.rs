@@ -81,8 +81,9 @@ impl Restic {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
             // The command only reads the storage, so the disk of `folder` is full.
             _ if Fault::from_message(&end.stderr) == Some(Fault::NoSpace) => {
-                let disk_full = io::Error::from(io::ErrorKind::StorageFull);
-                Err(disk_full).at("write to", folder)?
+                let disk_full = Err(io::Error::from(io::ErrorKind::StorageFull));
+                let failed = disk_full.at("write to", folder);
+                failed.map_err(VaultError::from)
             }
             _ => Err(self.end_error(&end)),
         }
@@ -217,7 +218,8 @@ impl Restic {
             };
 
             let lock = serde_json::from_slice::<RepositoryLock>(&json);
-            if !lock.is_ok_and(|lock| lock.allows_unlock(&self.vault_folder)) {
+            let may_unlock = lock.is_ok_and(|lock| lock.allows_unlock(&self.vault_folder));
+            if !may_unlock {
                 return Ok(());
             }
         }

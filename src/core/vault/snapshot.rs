@@ -83,14 +83,13 @@ impl Snapshot {
 pub fn list_snapshots(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
     let listed = list_tagged(restic, &[])?.into_iter();
     let of_homes = listed.filter(|listed| !replica_tags::are_sync_tags(listed.tags()));
-    Ok(of_homes
-        .map(|listed| Snapshot {
-            tags: SnapshotTags::from_tags(listed.tags()),
-            id: listed.id,
-            time: listed.time,
-            host: listed.hostname,
-        })
-        .collect())
+    let to_snapshot = |listed: ListedSnapshot| Snapshot {
+        tags: SnapshotTags::from_tags(listed.tags()),
+        id: listed.id,
+        time: listed.time,
+        host: listed.hostname,
+    };
+    Ok(of_homes.map(to_snapshot).collect())
 }
 
 /// Lists the snapshots that the options `filter_options` of `restic snapshots` choose, oldest first.
@@ -111,11 +110,12 @@ pub(super) fn list_tagged(
 /// # Errors
 /// No snapshot or several snapshots match.
 pub fn find_by_id<'a>(snapshots: &'a [Snapshot], prefix: &str) -> Result<&'a Snapshot, VaultError> {
-    let mut matching = snapshots.iter().filter(|s| s.id.starts_with(prefix));
-    match (matching.next(), matching.count()) {
-        (Some(snapshot), 0) if !prefix.is_empty() => Ok(snapshot),
-        (Some(_), others @ 1..) => Err(VaultError::Ambiguous(prefix.to_owned(), others + 1)),
-        _ => Err(VaultError::NoSnapshot(prefix.to_owned())),
+    let matching = snapshots.iter().filter(|s| s.id.starts_with(prefix));
+    let matching: Vec<_> = matching.collect();
+    match *matching {
+        [snapshot] if !prefix.is_empty() => Ok(snapshot),
+        [] | [_] => Err(VaultError::NoSnapshot(prefix.to_owned())),
+        _ => Err(VaultError::Ambiguous(prefix.to_owned(), matching.len())),
     }
 }
 

@@ -42,9 +42,8 @@ fn state_path(manager_home: &Path) -> PathBuf {
 /// # Errors
 /// The document cannot be read, or is of a newer version.
 pub fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
-    Ok(document::read(&state_path(manager_home))?
-        .good()
-        .unwrap_or_default())
+    let state = document::read::<VaultState>(&state_path(manager_home))?;
+    Ok(state.good().unwrap_or_default())
 }
 
 /// Returns the id of this machine. Creates the id if there is none yet, also without a vault.
@@ -56,10 +55,11 @@ pub fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
         return Ok(id);
     }
     create_vault_folder(manager_home)?;
-    // If another process has stored an id in the meantime, that id counts.
     let mut id = random_id();
-    update(manager_home, |state| {
-        id.clone_from(state.machine.get_or_insert_with(|| id.clone()));
+    update(manager_home, |state| match &state.machine {
+        // Another process has stored an id in the meantime.
+        Some(stored_id) => id.clone_from(stored_id),
+        None => state.machine = Some(id.clone()),
     })?;
     Ok(id)
 }

@@ -57,9 +57,10 @@ impl SnapshotTags {
 
         let mut tags = vec![PROGRAM_TAG.to_owned()];
         for (key, value) in values {
-            let encoded = value.map(|value| utf8_percent_encode(value, RESERVED).to_string());
-            let given = encoded.filter(|value| !value.is_empty());
-            tags.extend(given.map(|value| format!("{key}={value}")));
+            let value = value.unwrap_or_default();
+            if !value.is_empty() {
+                tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
+            }
         }
         tags
     }

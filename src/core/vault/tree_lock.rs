@@ -77,8 +77,9 @@ impl TreeLock {
 /// A file cannot be removed. The next command tries again.
 pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     let errors = staging::remove_stale(&staging_parent(manager_home));
-    // The first error stands for all.
-    errors.into_iter().next().map_or(Ok(()), Err)?;
+    if let Some(first_error) = errors.into_iter().next() {
+        return Err(first_error);
+    }
 
     let folder = vault_folder(manager_home);
     if find_removable_paths(&folder).is_empty() {
@@ -93,9 +94,8 @@ pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     }
 
     // A backup may have ended in the meantime.
-    find_removable_paths(&folder)
-        .iter()
-        .try_for_each(|path| tree::remove(path))
+    let mut paths = find_removable_paths(&folder).into_iter();
+    paths.try_for_each(|path| tree::remove(&path))
 }
 
 fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
@@ -113,6 +113,8 @@ fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
 
     let mut paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
     let import = folder.join(IMPORT_FOLDER);
-    paths.extend(import.symlink_metadata().is_ok().then_some(import));
+    if import.symlink_metadata().is_ok() {
+        paths.push(import);
+    }
     paths
 }
