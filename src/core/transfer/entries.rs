@@ -61,7 +61,8 @@ pub(super) fn read_manifest<R: Read>(
 ) -> Result<(ExportManifest, String), PackageError> {
     let foreign = |reason: String| Err(PackageError::Foreign(reason));
 
-    let mut entry = match read_entry(entries, MANIFEST_ENTRY, None) {
+    let any_size = None;
+    let mut entry = match read_entry(entries, MANIFEST_ENTRY, any_size) {
         Err(PackageError::Damaged(_)) => {
             return foreign(format!("it does not begin with {MANIFEST_ENTRY}"));
         }

@@ -86,14 +86,8 @@ impl ExportPlan {
 }
 
 fn entry_name(path: &Path) -> Result<EntryName, TransferError> {
-    EntryName::from_path(path).map_err(|reason| {
-        IoError {
-            action: "export",
-            path: path.to_path_buf(),
-            source: io::Error::other(reason),
-        }
-        .into()
-    })
+    let name = EntryName::from_path(path).map_err(io::Error::other);
+    Ok(name.at("export", path)?)
 }
 
 /// Plans an export without writing anything. `progress` counts the bytes of archives, which are read to compute their

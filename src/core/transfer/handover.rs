@@ -143,8 +143,9 @@ fn rename_export(
     export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
+    let finish = || record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
     let Err(PublishError { error, file }) = file.try_publish(&pending_move.file) else {
-        return record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
+        return finish();
     };
 
     // Without a file in the error, the rename happened, but may not be durable, so the move stays pending.
@@ -154,9 +155,7 @@ fn rename_export(
 
     match determine_outcome(pending_move) {
         // A network file system renamed the file, but reported a failure because its reply was lost.
-        MoveOutcome::Moved(_) => {
-            record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true)
-        }
+        MoveOutcome::Moved(_) => finish(),
         MoveOutcome::Returned => {
             return_logins(profiles, profiles_before, file)?;
             match error.source.kind() {
@@ -256,17 +255,15 @@ pub enum MoveOutcome {
 pub fn finish_interrupted(
     profiles: &Profiles,
 ) -> Result<Vec<(String, MoveOutcome)>, TransferError> {
-    let is_pending = |profile: &Profile| profile.file.moving.is_some();
-    if !profiles.list()?.iter().any(is_pending) {
+    let has_pending_moves = profiles.list()?.iter().any(|p| p.file.moving.is_some());
+    if !has_pending_moves {
         return Ok(Vec::new());
     }
 
     // A running export holds this lock. So once the lock is acquired, all pending moves are of killed exports.
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let pending_profiles: Vec<_> = profiles.list()?.into_iter().filter(is_pending).collect();
-
-    let mut outcomes = Vec::new();
-    for profile in &pending_profiles {
+    let (mut outcomes, mut failed_exports) = (Vec::new(), Vec::new());
+    for profile in profiles.list()? {
         let Some(pending_move) = &profile.file.moving else {
             continue;
         };
@@ -279,6 +276,7 @@ pub fn finish_interrupted(
             MoveOutcome::Returned => {
                 record.owner = LoginOwner::Profile;
                 record.moved_with = None;
+                failed_exports.push(pending_move.unfinished.clone());
             }
             MoveOutcome::Unknown(_) => {}
         }
@@ -287,15 +285,13 @@ pub fn finish_interrupted(
         if !matches!(outcome, MoveOutcome::Unknown(_)) {
             profiles.write_record(&profile.name, &record)?;
         }
-        outcomes.push((profile.name.clone(), outcome));
+        outcomes.push((profile.name, outcome));
     }
 
-    // The unfinished exports are removed last. A profile whose move is still pending gets its login back only while the
-    // unfinished export exists.
-    for (profile, (_, outcome)) in pending_profiles.iter().zip(&outcomes) {
-        if let (MoveOutcome::Returned, Some(pending_move)) = (outcome, &profile.file.moving) {
-            tree::remove(&pending_move.unfinished)?;
-        }
+    // The failed exports are removed last. A profile whose move is still pending gets its login back only while the
+    // failed export exists.
+    for export in failed_exports {
+        tree::remove(&export)?;
     }
 
     Ok(outcomes)

@@ -151,7 +151,8 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
 
 fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferError> {
     let meta = path.metadata();
-    if !meta.is_ok_and(|meta| meta.is_file() && meta.len() == file.size) {
+    let has_same_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == file.size);
+    if !has_same_size {
         return Ok(false);
     }
     let mut open_file = file_open::open(path).at("open", path)?;

@@ -163,7 +163,7 @@ impl LocalAccount {
     }
 
     /// Returns the name of the removed profile if it has the newest login of the account, and `outcome` would create a
-    /// profile without it.
+    /// profile without that login.
     fn find_newest_in_trash(
         &self,
         account: &Identity,
@@ -307,13 +307,15 @@ fn take_free_name(
 ) -> String {
     let mut name = wanted.to_owned();
     let mut number = 1;
-    while check_not_anothers_email(local_profiles, &name, account).is_err()
-        || !used_names.insert(name.to_lowercase())
-    {
+    loop {
+        let is_allowed = check_not_anothers_email(local_profiles, &name, account).is_ok();
+        if is_allowed && !used_names.contains(&name.to_lowercase()) {
+            used_names.insert(name.to_lowercase());
+            return name;
+        }
         number += 1;
         name = format!("{wanted}-{number}");
     }
-    name
 }
 
 /// Imports one profile as planned. The caller holds the lock on the account. Returns the effect on the live login.

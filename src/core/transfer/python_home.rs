@@ -107,7 +107,8 @@ pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBu
 /// `folder` is no home of a Python codex-manager, is or contains the manager home, or cannot be read.
 pub fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
     check_source(folder, target.manager_home)?;
-    let records = catalog::list_all(&store::backups_folder(folder), Vec::new)?;
+    let no_known_records = Vec::new();
+    let records = catalog::list_all(&store::backups_folder(folder), || no_known_records)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
 
     if records.is_empty() && cooldown.accounts.is_empty() {
@@ -150,11 +151,10 @@ fn has_own_document(folder: &Path) -> bool {
 }
 
 fn has_document<T: Document>(path: &Path) -> bool {
-    let result = document::read::<T>(path);
-    matches!(
-        result,
-        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
-    )
+    match document::read::<T>(path) {
+        Ok(state) => matches!(state, DocumentState::Good(_)),
+        Err(e) => matches!(e, DocumentError::Newer { .. }),
+    }
 }
 
 fn read_cooldown(
@@ -163,7 +163,7 @@ fn read_cooldown(
 ) -> Result<(CooldownFile, Vec<String>), IoError> {
     let path = folder.join(cooldown::FILE_NAME);
     let Some(bytes) = file_open::read_if_exists(&path)? else {
-        return Ok(Default::default());
+        return Ok((CooldownFile::default(), Vec::new()));
     };
     let parsed = python::parse_python_cooldown(&bytes, folder, &target.now, target.zone);
     Ok(parsed.unwrap_or_else(|| {
@@ -220,13 +220,16 @@ fn find_copy_name(
 ) -> Result<(String, ArchiveOutcome), String> {
     let source_pair = archive_and_sidecar_paths(source, &record.path);
     // The file of a pair that is compared: the archive, or the sidecar if the record has no archive.
-    let main_index = usize::from(record.archive.is_none());
+    let main_index = match record.archive {
+        Some(_) => 0,
+        None => 1,
+    };
 
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
     // without a sidecar is no error.
-    for (i, path) in source_pair.iter().enumerate() {
+    for (index, path) in source_pair.iter().enumerate() {
         if let Err(e) = file_open::open(path)
-            && (i == main_index || e.kind() != ErrorKind::NotFound)
+            && (index == main_index || e.kind() != ErrorKind::NotFound)
         {
             return Err(e.to_string());
         }

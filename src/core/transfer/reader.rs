@@ -303,8 +303,9 @@ fn assign_logins(
             return Err(profile_error("has no login"));
         };
 
-        let is_of_account = |identity: &Identity| identity.is_same(&login.identity);
-        if !profile.file.identity.as_ref().is_some_and(is_of_account) {
+        let identity = profile.file.identity.as_ref();
+        let is_of_account = identity.is_some_and(|identity| identity.is_same(&login.identity));
+        if !is_of_account {
             if login.identity.kind.is_renewable() {
                 return Err(profile_error("has the login of another account"));
             }
