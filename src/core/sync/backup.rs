@@ -167,7 +167,8 @@ pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError
         let kind = entry.file_type().at("inspect", entry.path())?;
         let is_zip = name.to_lowercase().ends_with(".zip");
         // A snapshot is a folder, or a file whose name ends with `.zip`.
-        if name.starts_with('.') || kind.is_symlink() || kind.is_dir() == is_zip {
+        let is_other_kind = kind.is_dir() == is_zip;
+        if name.starts_with('.') || kind.is_symlink() || is_other_kind {
             continue;
         }
 
@@ -279,10 +280,11 @@ pub(crate) fn prune_snapshots(
     let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
 
     let mut removed = Vec::new();
-    for (index, (own, keep_reasons)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
+    for (index, (own, keep_reason)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
         // The newest snapshot is needed to undo the last run.
-        let is_needed = index == 0 || Some(&*own.snapshot.name) == just_created;
-        if keep_reasons.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
+        let is_newest = index == 0;
+        let is_needed = is_newest || Some(&*own.snapshot.name) == just_created;
+        if keep_reason.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
             removed.push(own.snapshot.name);
         }
     }

@@ -53,10 +53,8 @@ pub struct Branch {
 
 /// Returns the name of the record of the branch that ends with the rollout of this key.
 pub(crate) fn record_name(key: &str) -> String {
-    format!(
-        "{}{RECORD_SUFFIX}",
-        conflict_copies::conversation_label(key)
-    )
+    let label = conflict_copies::conversation_label(key);
+    format!("{label}{RECORD_SUFFIX}")
 }
 
 /// Returns the records that this machine has once it has applied the plan. Leaves out the record of a branch while its
@@ -69,8 +67,8 @@ pub fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
     let published = plan.records.published_records.values().flatten();
     let learned = plan.records.learned_resolutions.iter().chain(published);
     let records = learned.chain(&state.resolutions);
-    let is_shown = |record: &&String| !names_in_conflict.iter().any(|n| record.starts_with(&**n));
-    records.filter(is_shown).cloned().collect()
+    let in_conflict = |record: &String| names_in_conflict.iter().any(|n| record.starts_with(&**n));
+    records.filter(|r| !in_conflict(r)).cloned().collect()
 }
 
 /// Returns the conflicts of the [undecided](find_undecided) branches.
@@ -109,10 +107,8 @@ fn read_branches(
         Some(format!("{label}{RECORD_SUFFIX}"))
     });
     let names: BTreeSet<_> = names.collect();
-    let selected = names.into_iter().filter(|name| is_wanted(name));
-    selected
-        .filter_map(|name| Branch::read(home, name))
-        .collect()
+    let wanted = names.into_iter().filter(|name| is_wanted(name));
+    wanted.filter_map(|name| Branch::read(home, name)).collect()
 }
 
 impl Branch {
@@ -137,7 +133,10 @@ impl Branch {
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));
 
         let path = path_in_home(home, &file)?;
-        versions.has_hidden_messages().then(|| Self {
+        if !versions.has_hidden_messages() {
+            return None;
+        }
+        Some(Self {
             record,
             file,
             shown,
@@ -214,9 +213,8 @@ impl Branch {
         let (name, line) = self.build_continuation().at("continue", &self.file)?;
         let target = self.shown.with_file_name(name);
         let path = path_in_home(home, &target);
-        let update = path
-            .as_deref()
-            .and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
+        let path = path.as_deref();
+        let update = path.and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
         // Before the file is written, so that Codex's index is completed even after a kill.
         PendingIndexUpdates::new(replica).record(update.as_slice())?;
 
@@ -224,7 +222,7 @@ impl Branch {
         temp.file().write_all(&line).at("write", &target)?;
         // The file exists if an earlier run was killed before it recorded the decision.
         let _ = temp.publish(&target)?;
-        Ok(path.as_deref().and_then(rollouts::key))
+        Ok(path.and_then(rollouts::key))
     }
 
     /// Returns the file name and the text of the rollout that continues this branch. Two machines with the same

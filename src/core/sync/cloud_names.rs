@@ -98,10 +98,8 @@ fn is_scratch_name(name: &str) -> bool {
         }
         Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
         _ => {
-            SYSTEM_NAMES.contains(&name)
-                || [".partial", ".crdownload", ".filepart", ".part"]
-                    .iter()
-                    .any(|suffix| name.ends_with(suffix))
+            let suffixes = [".partial", ".crdownload", ".filepart", ".part"];
+            SYSTEM_NAMES.contains(&name) || suffixes.iter().any(|suffix| name.ends_with(suffix))
         }
     }
 }
@@ -134,12 +132,11 @@ fn is_nextcloud_download(name: &str) -> bool {
 /// Returns the name of the file that a placeholder of this name stands for: `.NAME.icloud` of iCloud Drive before macOS
 /// 14, virtual files of Nextcloud and ownCloud. `None` for other names.
 pub(crate) fn placeholder_target(name: &str) -> Option<String> {
-    if let Some(target) = name
-        .strip_prefix('.')
-        .and_then(|rest| rest.strip_suffix(".icloud"))
-    {
+    let hidden_name = name.strip_prefix('.');
+    if let Some(target) = hidden_name.and_then(|name| name.strip_suffix(".icloud")) {
         // `._.NAME.icloud` is the companion file of a placeholder.
-        return (!target.is_empty() && !target.starts_with("_.")).then(|| target.to_owned());
+        let is_placeholder = !target.is_empty() && !target.starts_with("_.");
+        return is_placeholder.then(|| target.to_owned());
     }
     [".nextcloud", ".owncloud"]
         .iter()
@@ -181,16 +178,17 @@ fn match_line_file(name: &str) -> Option<&'static str> {
 fn is_copy_of_line_file(name: &str, stem: &str) -> bool {
     let suffix = name.strip_prefix(stem).unwrap_or_default();
     let has_mark_at_end = suffix.starts_with(".jsonl.conflict")
-        || suffix.starts_with(".jsonl.") && is_conflict_copy(name);
+        || (suffix.starts_with(".jsonl.") && is_conflict_copy(name));
     let mark_before_extension = suffix.strip_suffix(".jsonl").unwrap_or_default();
     has_mark_at_end || mark_before_extension.starts_with([' ', '(', '-', '_', '.', '['])
 }
 
-/// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
-/// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
-/// files like that too, so a match alone proves nothing.
+/// Guesses the path of the original from the name of a copy: `NAME (1).EXT`, `NAME 2.EXT`, `NAME-COMPUTER.EXT`, and
+/// `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name files like that too, so a match
+/// alone proves nothing.
 pub(crate) fn guess_original(path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    // The extension has its dot, or is empty.
     let (stem, extension) = match name.rfind('.') {
         Some(dot) if dot > 0 => name.split_at(dot),
         _ => (name, ""),
@@ -221,9 +219,8 @@ fn strip_number(stem: &str) -> Option<&str> {
 
 fn strip_computer(stem: &str) -> Option<&str> {
     let is_computer_byte = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-    let mut splits = stem
-        .match_indices('-')
-        .map(|(dash, _)| (&stem[..dash], &stem[dash + 1..]));
+    let dashes = stem.match_indices('-').map(|(dash, _)| dash);
+    let mut splits = dashes.map(|dash| (&stem[..dash], &stem[dash + 1..]));
     // Names of computers have at most 15 characters; words of fewer than 4 are common in names of files.
     let split = splits.find(|(original, computer)| {
         !original.is_empty()
@@ -237,8 +234,9 @@ fn strip_computer(stem: &str) -> Option<&str> {
 /// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
 fn is_numbered_word(suffix: &str) -> bool {
     let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = suffix.len() - word.len();
     let is_word_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    (1..=2).contains(&(suffix.len() - word.len()))
+    (1..=2).contains(&digits)
         && word.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
         && word.bytes().all(is_word_byte)
 }
@@ -257,9 +255,8 @@ fn parse_client_table() -> impl Iterator<Item = Vec<&'static str>> {
 fn is_conflict_copy(name: &str) -> bool {
     // A test compiles all patterns of the table, so the regex is never `None`.
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let patterns: Vec<_> = parse_client_table()
-            .filter_map(|row| row.get(1).copied())
-            .collect();
+        let patterns = parse_client_table().filter_map(|row| row.get(1).copied());
+        let patterns: Vec<_> = patterns.collect();
         Regex::new(&format!("(?i-u){}", patterns.join("|"))).ok()
     });
     let patterns = PATTERNS.as_ref();

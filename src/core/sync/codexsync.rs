@@ -68,8 +68,8 @@ pub(super) fn import_synced_files(
     let cloud_paths: HashSet<&str> = remote.files.iter().map(|listed| &*listed.path).collect();
     for listed in &local.files {
         let Some(CodexSyncPair {
-            local: Some(local),
-            cloud: Some(cloud_file),
+            local: Some(local_stat),
+            cloud: Some(cloud_stat),
         }) = manifest.files.get(&listed.path)
         else {
             continue;
@@ -81,8 +81,8 @@ pub(super) fn import_synced_files(
         }
 
         let last = SyncedFile {
-            local: SideFile::new(&listed.path, *local),
-            remote: SideFile::new(&listed.path, *cloud_file),
+            local: SideFile::new(&listed.path, *local_stat),
+            remote: SideFile::new(&listed.path, *cloud_stat),
             // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };

@@ -143,16 +143,17 @@ fn format_name(label: &str, digest: &Sha256Digest) -> String {
 }
 
 /// Returns the part of the file name of a conflict copy that identifies the conversation: the name of the rollout
-/// without `.jsonl`. If that has no id, adds a digest of the path, because files of the same name in two folders are
-/// two conversations.
+/// without `.jsonl`. If the name has no id, adds a digest of the path, because files of the same name in two folders
+/// are two conversations.
 pub(crate) fn conversation_label(key: &str) -> String {
     let file = rollouts::file_name(key);
     let stem = file.strip_suffix(".jsonl").unwrap_or(file);
     if rollouts::id(key).is_some() {
         return stem.to_owned();
     }
-    let mut prefix_lengths = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
-    let prefix_length = prefix_lengths.find(|prefix_length| stem.is_char_boundary(*prefix_length));
+    // The longest prefix that fits and does not end within a character.
+    let mut lengths = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
+    let prefix_length = lengths.find(|length| stem.is_char_boundary(*length));
     let short_stem = &stem[..prefix_length.unwrap_or_default()];
     let path_digest = Sha256Digest::of(key.as_bytes()).to_string();
     format!("{short_stem}-{}", &path_digest[..PATH_DIGEST_CHARS])
@@ -207,12 +208,15 @@ impl ConflictCopies {
 
     /// Adds the file at `path` if its name is that of a conflict copy.
     fn add_file(&mut self, side: Side, path: &Path) -> Result<(), IoError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         // Some cloud clients, such as iCloud Drive, replace a file that is not downloaded by a placeholder with another
         // name.
-        let target = cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
+        let target = match side {
+            Side::Local => None,
+            Side::Remote => cloud_names::placeholder_target(&file_name),
+        };
         let is_client_placeholder = target.is_some();
-        let name = target.unwrap_or_else(|| name.into_owned());
+        let name = target.unwrap_or_else(|| file_name.into_owned());
 
         // Anyone can write into the cloud folder, and another name could lead out of the folder.
         if !is_copy_name(&name) {
@@ -228,7 +232,7 @@ impl ConflictCopies {
             remote: None,
             is_placeholder: false,
         });
-        if is_client_placeholder || side == Side::Remote && scan::is_placeholder(path) {
+        if is_client_placeholder || (side == Side::Remote && scan::is_placeholder(path)) {
             copy.is_placeholder = true;
         } else {
             *side.select(&mut copy.local, &mut copy.remote) = Some(stat);

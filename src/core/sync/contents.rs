@@ -80,8 +80,8 @@ impl Ends {
     }
 }
 
-fn count_trailing_zeros(tail: &[u8]) -> usize {
-    tail.iter().rev().take_while(|b| **b == 0).count()
+fn count_trailing_zeros(bytes: &[u8]) -> usize {
+    bytes.iter().rev().take_while(|b| **b == 0).count()
 }
 
 /// Returns the reason why a file looks incomplete, as a clause; `None` if the file looks complete or is empty.
@@ -145,10 +145,7 @@ pub(crate) fn is_zero_filled(
         return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero_run(&mut file, 1)?));
     }
 
-    let text_len = head
-        .iter()
-        .rposition(|b| *b != 0)
-        .map_or(0, |last| last + 1);
+    let text_len = head.len() - count_trailing_zeros(&head);
     // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text_len].contains(&0);
     Ok(is_text && (zeros >= MANY_ZEROS || zeros * 2 >= tail.len()))

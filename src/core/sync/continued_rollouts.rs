@@ -34,9 +34,8 @@ impl ContinuedRollouts {
         is_on_both_sides: impl Fn(&str) -> bool,
     ) -> Self {
         let (local_files, _) = files::find_readable(home);
-        let local = local_files
-            .iter()
-            .map(|file| (Side::Local, file.path(home)));
+        let local_paths = local_files.iter().map(|file| file.path(home));
+        let local = local_paths.map(|path| (Side::Local, path));
         let remote = remote_paths.into_iter().map(|path| (Side::Remote, path));
 
         let mut continued = Self::default();
@@ -79,8 +78,10 @@ impl ContinuedRollouts {
         let ends = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
         let ends: Vec<_> = ends.collect();
         // The comparison reads both files, and most rollouts have no offset to check.
-        let comparison = ends.first().and_then(|_| compare_texts(local, remote).ok());
-        let Some((_, common_len)) = comparison else {
+        if ends.is_empty() {
+            return Vec::new();
+        }
+        let Ok((_, common_len)) = compare_texts(local, remote) else {
             return Vec::new();
         };
 

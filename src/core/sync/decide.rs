@@ -171,7 +171,7 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     // newer one, because the user may have removed text.
     let longer_wins = facts.kind != FileKind::Plain || is_first_sync;
     let longer = facts.relation.and_then(Side::of_extending);
-    if let Some(side) = longer.filter(|_| longer_wins) {
+    if longer_wins && let Some(side) = longer {
         let reason = if facts.is_rewritten {
             CopyReason::Rewritten
         } else {

@@ -32,10 +32,8 @@ impl FileGroup {
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &ListedFile> {
-        self.local
-            .iter()
-            .chain(&self.remote)
-            .chain(&self.client_copies)
+        let both_sides = self.local.iter().chain(&self.remote);
+        both_sides.chain(&self.client_copies)
     }
 
     pub(crate) fn has_placeholder(&self) -> bool {

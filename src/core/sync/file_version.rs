@@ -41,9 +41,10 @@ impl FileVersion {
         compare_texts(first, second).map_err(|source| {
             // The error has no path. Reading the second file again shows which of the two files failed.
             let is_second = contents::read_text_digest(second).is_err();
+            let path = if is_second { second } else { first };
             IoError {
                 action: "read",
-                path: if is_second { second } else { first }.to_path_buf(),
+                path: path.to_path_buf(),
                 source,
             }
         })

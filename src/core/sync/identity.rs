@@ -55,7 +55,8 @@ pub fn rename_if_cloned(
 
     let published_digests = &state.own.published;
     let is_own = digest.is_some_and(|digest| published_digests.contains(&digest));
-    // A state without published manifests cannot tell whose manifest this is, so it counts as its own.
+    // Without published digests, the state cannot tell which machine wrote the manifest. Then the manifest counts as
+    // this machine's own.
     if is_own || published_digests.is_empty() {
         return Ok(None);
     }

@@ -147,10 +147,8 @@ impl CodexIndex<'_> {
         updates: &[IndexUpdate],
     ) -> Result<(), IndexUpdateError> {
         let databases = find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX);
-        let projections: Vec<_> = databases
-            .iter()
-            .map(|path| Projections::read_beside(path))
-            .collect();
+        let projections = databases.iter().map(|path| Projections::read_beside(path));
+        let projections: Vec<_> = projections.collect();
         // Most new rollouts have no projection, and then no database of Codex is opened for a change.
         let is_projected = |id: &str| projections.iter().any(|p| p.projected_offset(id).is_some());
         let rewritten = filter_rewritten(updates).filter(|update| {

@@ -186,9 +186,8 @@ impl RemoteManifests {
         &'m self,
         key: &str,
     ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
-        self.listed_versions(key)
-            .iter()
-            .map(|version| &version.entry)
+        let versions = self.listed_versions(key).iter();
+        versions.map(|version| &version.entry)
     }
 
     /// Returns the names of the machines that list `version` in manifests of this age.
@@ -198,12 +197,13 @@ impl RemoteManifests {
         age: ManifestAge,
     ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
-        let is_former_end = |end| self.former_ends.contains(&end);
-        let is_former = |source: &ManifestSource| source.end_digest.is_some_and(is_former_end);
-        sources
-            .filter(|source| is_former(source) == (age == ManifestAge::Former))
-            .filter_map(|source| source.machine.as_deref())
-            .collect()
+        let age_of = |source: &ManifestSource| match source.end_digest {
+            Some(end) if self.former_ends.contains(&end) => ManifestAge::Former,
+            _ => ManifestAge::Current,
+        };
+        let sources = sources.filter(|source| age_of(source) == age);
+        let machines = sources.filter_map(|source| source.machine.as_deref());
+        machines.collect()
     }
 
     /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
@@ -215,9 +215,8 @@ impl RemoteManifests {
 
     /// Returns all files that other machines list, with their keys.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[ListedVersion])> {
-        self.files
-            .iter()
-            .map(|(key, versions)| (&**key, &**versions))
+        let files = self.files.iter();
+        files.map(|(key, versions)| (&**key, &**versions))
     }
 
     /// Returns the deletions of a file that other machines request and that none of them has cancelled.

@@ -166,7 +166,8 @@ impl EncodedManifest {
 pub(crate) fn is_remainder_of(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
     let first_zero = torn.iter().position(|byte| *byte == 0);
-    let mut lines = torn[..first_zero.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let text = &torn[..first_zero.unwrap_or(torn.len())];
+    let mut lines = text.split(|byte| *byte == b'\n');
     let torn_line = lines.next_back().unwrap_or_default();
     let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
     let begins_known_line = || known.iter().any(|line| line.starts_with(torn_line));
@@ -180,9 +181,10 @@ pub(crate) fn encode(
     state: &SyncState,
 ) -> io::Result<EncodedManifest> {
     let former = &state.own.former;
+    let last_former = &former[former.len().saturating_sub(MAX_FORMER)..];
     let header = ManifestHeader {
         machine: machine.to_owned(),
-        former: former[former.len().saturating_sub(MAX_FORMER)..].to_vec(),
+        former: last_former.to_vec(),
     };
 
     let file_lines = files

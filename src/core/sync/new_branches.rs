@@ -78,10 +78,11 @@ fn record_own_rewinds(
 ) -> Vec<String> {
     let mut records = Vec::new();
     for (id, KeyedRollout { key, .. }) in local {
-        let previous = local.range(..id.clone()).next_back();
-        // A rollout without a sync and without a record began on this machine, where the user knew the one before.
-        let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
-        let Some((previous_id, previous)) = previous.filter(|_| began_here) else {
+        // Only a rollout without a sync and without a record began on this machine, where the user knew the one before.
+        if state.files.contains_key(key) || knowledge.has_records(id) {
+            continue;
+        }
+        let Some((previous_id, previous)) = local.range(..id.clone()).next_back() else {
             continue;
         };
 
@@ -106,22 +107,21 @@ fn find_new_branches(
     let ids = local.keys().chain(downloads.keys());
     // The records of a newer rollout arrive before the rollout, so the ids in `knowledge` count too.
     let ids: BTreeSet<&OrderedRolloutId> = ids.chain(knowledge.ids()).collect();
-    let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
-        return Vec::new();
+    let newest = match ids.last() {
+        Some(newest) if ids.len() > 1 => *newest,
+        _ => return Vec::new(),
     };
 
     // Of the local branches, only the shown one and diverged ones can be new. An earlier sync has recorded the others.
     let shown_rollout = local.last_key_value();
-    let diverged_rollouts = local
-        .iter()
-        .filter(|(id, _)| changed.diverged_ids.contains(*id));
+    let diverged_ids = &changed.diverged_ids;
+    let diverged_rollouts = local.iter().filter(|(id, _)| diverged_ids.contains(*id));
     let local_ends = shown_rollout.into_iter().chain(diverged_rollouts);
     let local_ends = local_ends.filter(|(id, _)| !downloads.contains_key(*id));
 
     // In a diverged rollout, a line number does not tell which lines the user knew.
-    let has_diverged = |id: &OrderedRolloutId| {
-        changed.diverged_ids.contains(id) || knowledge.has_diverged(id, &ids)
-    };
+    let has_diverged =
+        |id: &OrderedRolloutId| diverged_ids.contains(id) || knowledge.has_diverged(id, &ids);
     let was_unknown = |id: &OrderedRolloutId, path: &Path| {
         let last_ordinal = read_last_ordinal(path);
         last_ordinal.is_some_and(|last| knowledge.knows(newest, (id, last), &ids) == Some(false))
@@ -140,13 +140,16 @@ fn find_changed_threads(
 ) -> BTreeMap<String, ChangedThread> {
     let mut threads: BTreeMap<String, ChangedThread> = BTreeMap::new();
     for step in &plan.steps {
-        let is_synced = matches!(step.state_update, StateUpdate::Synced { .. });
-        let Some(ids) = rollouts::ids(&step.key).filter(|_| is_synced) else {
+        let (StateUpdate::Synced { .. }, Some(ids)) =
+            (&step.state_update, rollouts::ids(&step.key))
+        else {
             continue;
         };
 
-        let download_source = find_copy_source(step, Side::Remote);
-        let download_source = download_source.filter(|_| step.change != ContentChange::Unchanged);
+        let download_source = match step.change {
+            ContentChange::Unchanged => None,
+            _ => find_copy_source(step, Side::Remote),
+        };
         let is_uploaded = find_copy_source(step, Side::Local).is_some();
         if download_source.is_none() && !is_uploaded {
             continue;

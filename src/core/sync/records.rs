@@ -59,9 +59,8 @@ impl Records {
 
     /// Returns the versions of a file that other machines or this one attest.
     pub(crate) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
-        self.manifests
-            .listed_entries(key)
-            .chain(self.own_versions(key))
+        let listed_entries = self.manifests.listed_entries(key);
+        listed_entries.chain(self.own_versions(key))
     }
 
     /// Returns the resolutions of this machine, and those of the other machines.
@@ -126,7 +125,6 @@ fn group_by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> V
 }
 
 fn find_versions<'v>(versions: &'v VersionsByKey, key: &str) -> &'v [ManifestEntry] {
-    versions
-        .get(&manifest::fold_name(key))
-        .map_or(&[], Vec::as_slice)
+    let versions_of_key = versions.get(&manifest::fold_name(key));
+    versions_of_key.map_or(&[], Vec::as_slice)
 }

@@ -64,10 +64,10 @@ impl Resolution {
             records.remove(&record);
         }
 
-        match self.drop_number {
-            0 => {}
-            1 => drop(records.insert(name.to_owned())),
-            number => drop(records.insert(format!("{name}+{number}"))),
+        if self.drop_number == 1 {
+            records.insert(name.to_owned());
+        } else if self.drop_number >= 2 {
+            records.insert(format!("{name}+{}", self.drop_number));
         }
         if self.keep_number > 0 {
             records.insert(format!("{name}-{}", self.keep_number));
@@ -150,23 +150,21 @@ pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
 
 /// Returns the name of the version that a record is about, or the whole record if it is of another kind.
 fn version_of(record: &str) -> &str {
-    let split_record = record.rfind(['+', '-']).map(|sign| record.split_at(sign));
-    split_record
-        .filter(|(name, suffix)| {
-            // Without the sign.
-            let digits = &suffix[1..];
-            conflict_copies::is_copy_name(name) && digits.bytes().all(|b| b.is_ascii_digit())
-        })
-        .map_or(record, |(name, _)| name)
+    let has_only_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    match record.rsplit_once(['+', '-']) {
+        Some((name, number)) if conflict_copies::is_copy_name(name) && has_only_digits(number) => {
+            name
+        }
+        _ => record,
+    }
 }
 
 /// Returns the records about a version.
 fn records_about<'a>(records: &'a BTreeSet<String>, name: &str) -> impl Iterator<Item = &'a str> {
     let from_name = records.range::<str, _>((Bound::Included(name), Bound::Unbounded));
     let with_prefix = from_name.take_while(move |record| record.starts_with(name));
-    with_prefix
-        .map(String::as_str)
-        .filter(move |record| version_of(record) == name)
+    let records = with_prefix.map(String::as_str);
+    records.filter(move |record| version_of(record) == name)
 }
 
 #[cfg(test)]

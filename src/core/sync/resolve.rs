@@ -23,9 +23,9 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open, sharing};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::{array, fs};
 
 /// The version that the user keeps of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -133,7 +133,7 @@ impl<'a> DecidedCopy<'a> {
             return Vec::new();
         }
 
-        let refuse_both = |error: ConflictCopyError| array::from_fn(|_| Some(error.to_string()));
+        let refuse_both = |e: ConflictCopyError| [Some(e.to_string()), Some(e.to_string())];
         let [replacement_refusal, separation_refusal] = match &self.current_path {
             None => refuse_both(self.no_conversation_error()),
             Some(_) if self.copy.local.is_none() => refuse_both(self.not_downloaded_error()),
@@ -193,9 +193,9 @@ impl<'a> DecidedCopy<'a> {
         })
     }
 
-    /// Creates a snapshot with the version that the decision drops, under the path to which `sync restore` restores it:
-    /// that of the conversation. Returns the name of the snapshot, or `None` if nothing is dropped or its file is
-    /// missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
+    /// Creates a snapshot with the version that the decision drops. Its path in the snapshot is that of the
+    /// conversation, to which `sync restore` restores it. Returns the name of the snapshot; `None` if nothing is
+    /// dropped or its file is missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
     pub fn back_up_dropped(
         &self,
         choice: KeepChoice,
@@ -323,7 +323,8 @@ impl<'a> DecidedCopy<'a> {
 
         let target = home.join(uncompressed_path);
         let mut file = file_open::open(copy).at("open", copy)?;
-        stage(copy, &[], &mut file, &target)?.replace(&target)?;
+        let no_first_line: &[u8] = &[];
+        stage(copy, no_first_line, &mut file, &target)?.replace(&target)?;
 
         if uncompressed_path != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;

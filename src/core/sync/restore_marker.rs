@@ -58,7 +58,8 @@ pub(super) fn read_marker(folder: &Path) -> Result<Option<String>, IoError> {
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.
 pub(super) fn clear_marker(folder: &Path, marker: &str) -> Result<(), IoError> {
     let path = folder.join(MARKER_FILE);
-    if !file_open::read(&path).is_ok_and(|text| text == marker.as_bytes()) {
+    let is_same_marker = file_open::read(&path).is_ok_and(|text| text == marker.as_bytes());
+    if !is_same_marker {
         return Ok(());
     }
     sharing::remove_file(&path).at("remove", &path)?;

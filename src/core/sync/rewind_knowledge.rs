@@ -22,10 +22,8 @@ type KnownRollout = (String, u64);
 pub(super) struct RewindKnowledge(BTreeMap<OrderedRolloutId, Vec<KnownRollout>>);
 
 fn end_of_id(id: &str) -> &str {
-    id.len()
-        .checked_sub(ID_DIGITS)
-        .and_then(|start| id.get(start..))
-        .unwrap_or(id)
+    let start = id.len().saturating_sub(ID_DIGITS);
+    id.get(start..).unwrap_or(id)
 }
 
 /// Returns the record of this fact: when the rollout with this key began, the user knew the lines of the rollout
@@ -68,8 +66,8 @@ impl RewindKnowledge {
     }
 
     /// Returns true if the user ever decided a conflict about versions of the rollout, so that a line number does not
-    /// identify a line. The record of such a decision has the digits of a digest where the records of this module have
-    /// those of one of the `rollouts`, which are all rollouts of the thread.
+    /// identify a line. The record of such a decision has the digits of a digest in the place of the id of a rollout.
+    /// `rollouts` are all rollouts of the thread.
     pub(super) fn has_diverged(
         &self,
         id: &OrderedRolloutId,
@@ -95,7 +93,7 @@ impl RewindKnowledge {
         rollouts: &BTreeSet<&OrderedRolloutId>,
     ) -> Option<bool> {
         let (mut pending_ids, mut visited_ids) = (vec![id], HashSet::new());
-        let mut answer = Some(false);
+        let mut answer_if_not_found = Some(false);
         while let Some(known) = pending_ids.pop() {
             if !visited_ids.insert(known) {
                 continue;
@@ -104,7 +102,7 @@ impl RewindKnowledge {
             // A missing record leaves the answer open, because an earlier version of this program wrote none. But a
             // rollout that began before `other` cannot have known it, and the first rollout is no rewind.
             if !self.has_records(known) && known > other && Some(&known) != rollouts.first() {
-                answer = None;
+                answer_if_not_found = None;
             }
 
             for (known_end, known_ordinal) in self.0.get(known).into_iter().flatten() {
@@ -115,7 +113,7 @@ impl RewindKnowledge {
             }
         }
 
-        answer
+        answer_if_not_found
     }
 }
 

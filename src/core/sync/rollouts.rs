@@ -142,11 +142,10 @@ pub(crate) fn is_archive_folder(folder: &str) -> bool {
 
 /// Returns the folder in which Codex stores a rollout of this name that is not archived.
 pub(crate) fn dated_folder(name: &str) -> String {
-    let date = parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM));
-    date.map_or_else(
-        || SESSIONS.to_owned(),
-        |date| join(SESSIONS, &date.replace('-', "/")),
-    )
+    match parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM)) {
+        Some(date) => join(SESSIONS, &date.replace('-', "/")),
+        None => SESSIONS.to_owned(),
+    }
 }
 
 /// Returns the path of a name in a folder; an empty folder is the root of a side.
@@ -170,14 +169,15 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     let mut parts = rest.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
     let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+    let is_date =
+        |year: &str, month: &str, day: &str| digits(year, 4) && digits(month, 2) && digits(day, 2);
 
     let is_day = |text: &str| {
-        let mut fields = text.split('-');
-        // Year, month and day.
-        let is_date = [4, 2, 2]
-            .into_iter()
-            .all(|n| fields.next().is_some_and(|field| digits(field, n)));
-        is_date && fields.next().is_none()
+        let mut fields = text.splitn(3, '-');
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some(year), Some(month), Some(day)) => is_date(year, month, day),
+            _ => false,
+        }
     };
 
     if is_day(first) && second.is_some() {
@@ -185,8 +185,8 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     }
 
     let (month, day) = (second?, third?);
-    let is_date = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
-    is_date.then(|| format!("{first}-{month}-{day}"))
+    let is_date_folder = is_date(first, month, day) && parts.next().is_some();
+    is_date_folder.then(|| format!("{first}-{month}-{day}"))
 }
 
 /// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if it has
@@ -205,15 +205,16 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 }
 
 /// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
-/// two machines that decide the same create the same conversation. Its time is up to 4 seconds later than that of the
-/// original id, because lists and commands show only the times of ids. For an id without a time, the time is that in
-/// `name`, the file name of the original conversation.
+/// two machines that decide the same create the same conversation. Lists and commands show only the times of ids, so
+/// the time of the new id is up to 4.1 seconds later than that of the original id. If the original id has no time, the
+/// time in `name` counts, the file name of the original conversation.
 pub(crate) fn derive_conversation_id(
     original_id: &str,
     name: &str,
     contents: &Sha256Digest,
 ) -> String {
     let created = rollout::uuid_time_ms(original_id).or_else(|| parse_time_ms(name));
+    // Three hex digits give a delay of 1 to 4096 milliseconds.
     let delay = 1 + u64::from_str_radix(&contents.to_string()[..3], 16).unwrap_or(0);
     derive_id(created.unwrap_or(0).unsigned_abs() + delay, contents)
 }

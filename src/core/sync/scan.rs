@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 /// Returns true if the file at `path` exists only as a placeholder, under its own name or under a client's.
 pub fn is_placeholder(path: &Path) -> bool {
-    let meta = path.symlink_metadata();
-    meta.as_ref().is_ok_and(is_dataless)
-        || meta.is_err() && cloud_names::possible_placeholders(path).any(|path| path.exists())
+    match path.symlink_metadata() {
+        Ok(meta) => is_dataless(&meta),
+        Err(_) => cloud_names::possible_placeholders(path).any(|path| path.exists()),
+    }
 }
 
 /// Returns true if the file's content is not on this machine, so that opening the file would download it.
@@ -135,7 +136,9 @@ impl SideWalk<'_> {
     fn start_at(&mut self, start: &str) -> Result<(), IoError> {
         let mut path = self.root.to_path_buf();
         let slashes = start.match_indices('/').map(|(slash, _)| slash);
-        for end in slashes.chain([start.len()]).filter(|end| *end > 0) {
+        // The ends of `a`, `a/b` and `a/b/c` in `a/b/c`. An empty `start` has none.
+        let path_ends = slashes.chain([start.len()]).filter(|end| *end > 0);
+        for end in path_ends {
             let relative = &start[..end];
             path = self.root.join(relative);
             match fs::symlink_metadata(&path) {
@@ -262,9 +265,8 @@ impl SideWalk<'_> {
     /// temp files of this program.
     fn scan_beside_roots(&mut self, starts: &[&str]) -> Result<(), IoError> {
         let folders = starts.iter().filter(|start| !start.is_empty());
-        let folders: BTreeSet<&str> = folders
-            .map(|start| rollouts::parent_folder(start))
-            .collect();
+        let folders = folders.map(|start| rollouts::parent_folder(start));
+        let folders: BTreeSet<&str> = folders.collect();
 
         for relative in folders {
             // A link on the way is not followed, so nothing beside that root is listed.
@@ -377,9 +379,10 @@ impl SideWalk<'_> {
     /// only files of the user are reported: most other files stay local, and listing them would hide the rest.
     fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
         if self.side == Side::Local {
-            let is_of_user = kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent;
-            let find_reason = || scope::never_synced_reason(synced_path);
-            return is_of_user.then(find_reason).flatten();
+            return match kind_of(Path::new(synced_path)) {
+                HomeEntryKind::UserContent => scope::never_synced_reason(synced_path),
+                _ => None,
+            };
         }
         let why = self.scope.exclusion_reason(synced_path)?;
         let is_never_synced = scope::never_synced_reason(synced_path).is_some();

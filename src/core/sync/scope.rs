@@ -28,14 +28,10 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
         return Some("the id of an installation is never synced");
     }
 
-    let is_database = |name: &str| {
-        [".sqlite", ".sqlite3", ".db"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    };
-    let is_sidecar = home::SIDECAR_SUFFIXES
-        .iter()
-        .any(|end| name.strip_suffix(end).is_some_and(is_database));
+    let database_ends = [".sqlite", ".sqlite3", ".db"];
+    let is_database = |name: &str| database_ends.iter().any(|end| name.ends_with(end));
+    let mut sidecar_ends = home::SIDECAR_SUFFIXES.iter();
+    let is_sidecar = sidecar_ends.any(|end| name.strip_suffix(end).is_some_and(is_database));
     if is_database(name) || is_sidecar {
         return Some("a database is never synced");
     }
@@ -88,11 +84,13 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
 
-    // A folder of databases or locks is recognized by the files inside.
-    let path_inside = format!("{root}/x");
     let is_folder = !root.contains('.');
-    let why_inside = || never_synced_reason(&path_inside).filter(|_| is_folder);
-    match never_synced_reason(&root).or_else(why_inside) {
+    let refusal = match never_synced_reason(&root) {
+        // A folder of databases or locks is recognized by the files inside.
+        None if is_folder => never_synced_reason(&format!("{root}/x")),
+        why => why,
+    };
+    match refusal {
         Some(why) => Err(format!("must not contain {entry:?}: {why}")),
         None => Ok(Some(root)),
     }
@@ -157,15 +155,18 @@ pub fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
         }
 
         let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
-        let entries = sides
-            .iter()
-            .filter_map(|side| side.join(folder).read_dir().ok());
+        let folders = sides.iter().map(|side| side.join(folder));
+        let entries = folders.filter_map(|folder| folder.read_dir().ok());
         let existing_names = entries
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
-        let codex_names = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
-        let mut names = existing_names.chain(codex_names.map(|known| (*known).to_owned()));
+        let codex_names = match folder {
+            "" => LINKABLE_NAMES,
+            _ => &[],
+        };
+        let codex_names = codex_names.iter().map(|known| (*known).to_owned());
+        let mut names = existing_names.chain(codex_names);
         names.find(|other| other != name && other.to_lowercase() == name.to_lowercase())
     };
 
@@ -219,14 +220,11 @@ impl Scope {
             }
         }
 
-        let contains_conversations = |root: &String| {
-            [home::SESSIONS, home::ARCHIVED_SESSIONS]
-                .iter()
-                .any(|folder| is_at_or_below(root, folder))
-        };
+        let session_folders = [home::SESSIONS, home::ARCHIVED_SESSIONS];
+        let has_sessions = |root: &String| session_folders.iter().any(|f| is_at_or_below(root, f));
 
         Ok(Self {
-            has_conversations: config.scope.roots.iter().any(contains_conversations),
+            has_conversations: config.scope.roots.iter().any(has_sessions),
             roots: config.scope.roots.clone(),
             exclude: paths.build().map_err(|e| e.to_string())?,
             exclude_folders: folders.build().map_err(|e| e.to_string())?,
@@ -254,15 +252,13 @@ impl Scope {
 
     /// Returns why a file below a root is not synced; `None` if it may be. Ignores `exclude_globs`.
     pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
-        let is_named_root = |path: &str| {
-            self.roots
-                .iter()
-                .any(|root| root.eq_ignore_ascii_case(path))
-        };
-        never_synced_reason(path).or_else(|| {
-            (names_programs_to_run(path) && !is_named_root(path))
-                .then_some("it can run commands; it is synced only if include_roots names it")
-        })
+        if let Some(why) = never_synced_reason(path) {
+            return Some(why);
+        }
+        let is_named_root = || self.roots.iter().any(|r| r.eq_ignore_ascii_case(path));
+        let can_run_commands = names_programs_to_run(path) && !is_named_root();
+        can_run_commands
+            .then_some("it can run commands; it is synced only if include_roots names it")
     }
 
     pub(crate) fn classify(&self, path: &str) -> ScopeMatch {

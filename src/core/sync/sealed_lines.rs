@@ -80,10 +80,9 @@ pub(super) fn parse<H: Document, L: DeserializeOwned>(
             continue;
         }
 
-        let end = serde_json::from_slice::<EndLine>(text).ok();
-        let end = end.map(|line| line.end);
         // Nothing may follow the end line.
-        if let Some(end) = end.filter(|end| *end == hasher.digest())
+        if let Ok(EndLine { end }) = serde_json::from_slice(text)
+            && end == hasher.digest()
             && from.fill_buf()?.is_empty()
         {
             return Ok(SealedLines::Complete { header, end });

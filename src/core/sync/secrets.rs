@@ -85,24 +85,28 @@ const KEY_EXTENSIONS: &[&str] = &[
 pub(super) fn strip_copy_marks(name: &str) -> &str {
     let mut name = name;
     loop {
-        let without_digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let shorter = COPY_SUFFIXES
-            .iter()
-            .find_map(|suffix| name.strip_suffix(suffix))
-            .or_else(|| {
-                let before_parenthesis = name.strip_suffix(')')?;
-                Some(before_parenthesis.rsplit_once(" (")?.0)
-            })
-            .or_else(|| {
-                let stem = without_digits.strip_suffix(['.', '-', '_', ' '])?;
-                (without_digits.len() < name.len()).then_some(stem)
-            });
-
-        match shorter {
+        match strip_copy_mark(name) {
             Some(shorter) if !shorter.is_empty() => name = shorter,
             _ => return name,
         }
     }
+}
+
+/// Strips one suffix of a copy, such as `.bak`, ` (1)` or `-2`.
+fn strip_copy_mark(name: &str) -> Option<&str> {
+    let mut suffixes = COPY_SUFFIXES.iter();
+    if let Some(stem) = suffixes.find_map(|suffix| name.strip_suffix(suffix)) {
+        return Some(stem);
+    }
+    let before_parenthesis = name.strip_suffix(')');
+    if let Some((stem, _)) = before_parenthesis.and_then(|name| name.rsplit_once(" (")) {
+        return Some(stem);
+    }
+    let without_digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if without_digits == name {
+        return None;
+    }
+    without_digits.strip_suffix(['.', '-', '_', ' '])
 }
 
 /// Returns the reason if a file is never synced because its name is that of a login or key; otherwise `None`. `path` is
@@ -202,11 +206,12 @@ fn find_secret_in_windows(mut from: impl Read, window: u64) -> io::Result<Option
         let overlap = bytes.len();
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
 
-        // A token at the end of the window may continue in the next one, which therefore starts at the
-        // preceding word.
-        let next_start = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
-        let word_start = bytes[next_start..].iter().position(u8::is_ascii_whitespace);
-        let next_start = next_start + word_start.unwrap_or(0);
+        // A token at the end of the window may continue in the next one. So the next window begins with the last bytes
+        // of this one, from the first white space among them on.
+        let last_bytes_start = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
+        let mut last_bytes = bytes[last_bytes_start..].iter();
+        let white_space = last_bytes.position(u8::is_ascii_whitespace);
+        let next_start = last_bytes_start + white_space.unwrap_or(0);
         let next_bytes = bytes[next_start..].to_vec();
 
         // A window without new bytes was searched before, unless it is the first one.
@@ -290,11 +295,11 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(UTF8_BOM).unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-    if first_line.starts_with(b"-----BEGIN ")
-        && memmem::find(first_line, b"PRIVATE KEY-----").is_some()
-        || first_line.starts_with(b"AGE-SECRET-KEY-")
-        || first_line.starts_with(b"age-encryption.org/")
-    {
+    let is_private_key = first_line.starts_with(b"-----BEGIN ")
+        && memmem::find(first_line, b"PRIVATE KEY-----").is_some();
+    let is_age_file = first_line.starts_with(b"AGE-SECRET-KEY-")
+        || first_line.starts_with(b"age-encryption.org/");
+    if is_private_key || is_age_file {
         return Some("a key");
     }
 

@@ -101,10 +101,8 @@ impl Stat {
 }
 
 pub(super) fn is_absent(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(e.kind(), NotFound | NotADirectory)
 }
 
 /// Sets the modification time in nanoseconds since 1970.
@@ -123,7 +121,7 @@ pub(super) fn set_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(mode) = mode {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
+        let mode = fs::Permissions::from_mode((mode & 0o755) | 0o600);
         crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
     }
     #[cfg(not(unix))]

@@ -66,8 +66,9 @@ pub(crate) fn back_up_files(
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
         Some((file, why)) => {
-            let source = io::Error::other(why);
-            Err(source).at("keep", config.root(file.side()).join(file.path))?
+            let path = config.root(file.side()).join(file.path);
+            let failed = Err(io::Error::other(why)).at("keep", path);
+            failed.map_err(BackupError::from)
         }
     }
 }

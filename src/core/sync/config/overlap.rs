@@ -72,9 +72,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
 
     // If `sessions` is a link into the cloud folder, or to a parent of it, both sides would be the same
     // files.
-    let pairs_of_roots = roots
-        .iter()
-        .flat_map(|root| [(root, &cloud), (&cloud, root)]);
+    let pairs_of_roots = roots.iter().flat_map(|r| [(r, &cloud), (&cloud, r)]);
 
     let mut pairs = pairs.into_iter().chain(pairs_of_roots);
     let overlapping_pair = pairs.find(|(inner, outer)| inner.is_in(outer));
@@ -82,9 +80,10 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     // The backup folder and the manager home may be in the home, if sync copies nothing in them.
     let find_folder_in_home = || {
         [&backups, &manager].into_iter().find_map(|inner| {
-            let outer_root = roots.iter().find(|root| inner.is_in(root));
-            let home_if_synced = || is_synced_folder(config, inner, &home).then_some(&home);
-            Some((inner, outer_root.or_else(home_if_synced)?))
+            if let Some(root) = roots.iter().find(|root| inner.is_in(root)) {
+                return Some((inner, root));
+            }
+            is_synced_folder(config, inner, &home).then_some((inner, &home))
         })
     };
 
@@ -139,11 +138,12 @@ const MAX_TESTED_DEPTH: usize = 12;
 /// only one: `bk/*` excludes the files directly in `bk`.
 fn syncs_any_file_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
-    (0..MAX_TESTED_DEPTH).any(|_| {
+    for _ in 0..MAX_TESTED_DEPTH {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();
-        let syncs_file =
-            files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
+        if files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced) {
+            return true;
+        }
         folder.push_str("/any-folder");
-        syncs_file
-    })
+    }
+    false
 }

@@ -127,15 +127,17 @@ fn parse_path_rules(
 ) -> Result<Vec<PathRule>, SettingsError> {
     let rules: Vec<PathRule> = values.structure("paths.map").unwrap_or_default();
     let trim_slashes = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
-    for (i, rule) in rules.iter().enumerate() {
+    for (index, rule) in rules.iter().enumerate() {
         let to = trim_slashes(&rule.to);
         let matches_target = |other: &&PathRule| {
             let from = trim_slashes(&other.from);
-            let rest = to.strip_prefix(&*from).filter(|_| !from.is_empty());
-            rest.is_some_and(|rest| rest.starts_with(['/', '\\']))
+            match to.strip_prefix(&*from) {
+                Some(subpath) if !from.is_empty() => subpath.starts_with(['/', '\\']),
+                _ => false,
+            }
         };
         // A later rule may match the target: it maps the folder again in the same run.
-        if let Some(other) = rules[..=i].iter().find(matches_target) {
+        if let Some(other) = rules[..=index].iter().find(matches_target) {
             let why = format!(
                 "{:?} is below {:?}, so each sync would map it again",
                 rule.to, other.from
@@ -258,19 +260,21 @@ fn parse_include_roots(
 fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
 
-    // The setting has a list of names for each system; a system without a list has no such names.
-    let background_names: Option<BTreeMap<String, Vec<String>>> =
+    let names_by_system: Option<BTreeMap<String, Vec<String>>> =
         values.structure("process_detection.background_process_names");
-    let background_names = background_names
-        .map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
+    let background = match names_by_system {
+        None => ShutdownSettings::default().names.background,
+        // A system without a list has no such names.
+        Some(mut names_by_system) => {
+            let names = names_by_system.remove(std::env::consts::OS);
+            normalize_program_names(&names.unwrap_or_default())
+        }
+    };
 
     ShutdownSettings {
         names: ProgramNames {
             codex: normalize_program_names(&values.texts("process_detection.process_names")),
-            background: background_names.map_or_else(
-                || ShutdownSettings::default().names.background,
-                |names| normalize_program_names(&names),
-            ),
+            background,
         },
         grace_period: seconds("process_detection.grace_period_seconds"),
         may_terminate: values.flag("process_detection.allow_terminate_if_running"),

@@ -37,11 +37,11 @@ pub fn plan(
     let needs_local_files = is_vault && from.is_none() && target.is_none();
     let (snapshot, list) = choose_snapshot(&config.backup.folder, from, needs_local_files)?;
 
-    let target = target.unwrap_or(if has_only_cloud_files(list.as_ref()) && !is_vault {
-        Side::Remote
-    } else {
-        Side::Local
-    });
+    let target = match target {
+        Some(target) => target,
+        None if has_only_cloud_files(list.as_ref()) && !is_vault => Side::Remote,
+        None => Side::Local,
+    };
     if target == Side::Remote {
         check_cloud_identity(config, replica)?;
     }
@@ -102,8 +102,9 @@ fn choose_snapshot(
 }
 
 fn has_only_cloud_files(list: Option<&SnapshotList>) -> bool {
-    let files = list.map_or(&[][..], |list| &list.files);
-    !files.is_empty() && files.iter().all(|file| file.side() == Side::Remote)
+    list.is_some_and(|SnapshotList { files, .. }| {
+        !files.is_empty() && files.iter().all(|file| file.side() == Side::Remote)
+    })
 }
 
 /// Returns the snapshot `name`; if it is `None`, all snapshots, the newest first.
@@ -176,9 +177,8 @@ fn find_reason_to_skip(
 }
 
 fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
-    let has_only_names = Path::new(path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let mut parts = Path::new(path).components();
+    let has_only_names = parts.all(|part| matches!(part, Component::Normal(_)));
     // On other systems, `\` is an ordinary character in file names.
     let has_parent_part = path.split(['/', '\\']).any(|part| part == "..");
     let leads_outside = has_parent_part || (cfg!(windows) && path.contains('\\'));

@@ -100,9 +100,8 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     let parsed = if line.first() == Some(&b'[') {
         parse_file_line(state, line)
     } else {
-        serde_json::from_slice::<Value>(line)
-            .ok()
-            .and_then(|fact| parse_fact(state, &fact))
+        let fact: Option<Value> = serde_json::from_slice(line).ok();
+        fact.and_then(|fact| parse_fact(state, &fact))
     };
     parsed.is_some()
 }
@@ -146,8 +145,10 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         // Only a run that appends writes this line; a rewritten state has no line of the file.
         state.files.remove(&key);
     } else if let Some(key) = text_of("history") {
-        let former_digests = fact.get("over").map(Vec::deserialize);
-        let former_digests = former_digests.transpose().ok()?.unwrap_or_default();
+        let former_digests = match fact.get("over") {
+            Some(digests) => Vec::deserialize(digests).ok()?,
+            None => Vec::new(),
+        };
         state.replaced.insert(key, former_digests);
     } else if let (Some(path), Some(digest)) = (text_of("deleted"), text_of("digest")) {
         let deletion = match text_of("id") {

@@ -62,7 +62,8 @@ impl Replica {
             let mut line = Vec::new();
             let read = BufReader::new(file).read_until(b'\n', &mut line);
             let header = serde_json::from_slice::<StateHeader>(&line);
-            if read.is_err() || header.map_or(true, |header| header.local == local) {
+            let is_of_other_home = read.is_ok() && header.is_ok_and(|header| header.local != local);
+            if !is_of_other_home {
                 folders.push(folder);
             }
         }
@@ -145,8 +146,9 @@ impl Replica {
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line).at("read", &path)?;
-            // Text after the last newline was torn by a kill.
-            if line.pop() != Some(b'\n') {
+            let is_complete = line.pop() == Some(b'\n');
+            if !is_complete {
+                // Text after the last newline was torn by a kill.
                 state.file.needs_rewrite |= !line.is_empty();
                 return Ok(state);
             }
@@ -183,8 +185,8 @@ impl Replica {
         let state_file = self.state_file();
         let first_copy = atomic::with_suffix(&state_file, DAMAGED_SUFFIX);
         // An earlier run that was refused has copied the damaged file and left it in place.
-        let digests = [&first_copy, &state_file].map(|path| contents::read_raw_digest(path).ok());
-        if digests[0].is_some() && digests[0] == digests[1] {
+        let [copy, state] = [&first_copy, &state_file].map(|p| contents::read_raw_digest(p).ok());
+        if copy.is_some() && copy == state {
             return Ok(());
         }
         atomic::keep_copy(&state_file, DAMAGED_SUFFIX).map(drop)

@@ -58,10 +58,8 @@ impl SyncedFile {
     /// Returns true if size and mtime on both sides equal those of the last sync.
     pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
         let stat = |side, path: &str| Stat::read(&config.file_path(side, path));
-        Ok(
-            stat(Side::Local, &self.local.path)? == Some(self.local.stat)
-                && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat),
-        )
+        let is_local_same = stat(Side::Local, &self.local.path)? == Some(self.local.stat);
+        Ok(is_local_same && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat))
     }
 }
 
@@ -171,7 +169,8 @@ impl SyncState {
             let former_digests = self.replaced.entry(key.to_owned()).or_default();
             former_digests.retain(|digest| *digest != former);
             former_digests.push(former);
-            former_digests.drain(..former_digests.len().saturating_sub(MAX_REPLACED));
+            let excess = former_digests.len().saturating_sub(MAX_REPLACED);
+            former_digests.drain(..excess);
         }
 
         // The present content is no former one.
