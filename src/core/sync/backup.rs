@@ -96,7 +96,7 @@ impl SnapshotFile {
     }
 }
 
-/// Returns a number above those of all snapshots of this machine with a readable list, for its next snapshot.
+/// Returns the number of the next snapshot of this machine: above the numbers of its snapshots with a readable list.
 pub(super) fn next_snapshot_number(config: &SyncConfig) -> Result<u64, IoError> {
     let own_snapshots = list_own_snapshots(config)?.into_iter();
     Ok(own_snapshots.map(|own| own.number).max().unwrap_or(0) + 1)
@@ -233,8 +233,8 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
-/// Removes unfinished snapshots, and the snapshots of this machine that are too old or too many, except the newest one
-/// and `just_created`. Returns the names of the removed complete snapshots, the newest first. If the clock cannot be
+/// Removes unfinished snapshots, and snapshots of this machine that are too old or too many. Keeps the newest one and
+/// `just_created`. Returns the names of the removed complete snapshots, the newest first. If the clock cannot be
 /// trusted, removes no snapshot because of its age, and returns the reason for the doubt.
 ///
 /// # Errors

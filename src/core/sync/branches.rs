@@ -128,6 +128,7 @@ impl Branch {
         let (visible, hidden) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &visible, &hidden).ok()?;
 
+        // Without an end, the branch has the whole rollout.
         let ends_line = |path: &Path, end| ends_line_at(path, end).unwrap_or_default();
         let mut slices = hidden.iter();
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));
@@ -254,8 +255,8 @@ impl Branch {
     }
 }
 
-/// Returns the record that the user knew the present lines of the rollout `known_file` when the rollout of `key` began;
-/// `None` if both are the same rollout, or `known_file` has no id or no numbered line that can be read.
+/// Returns the record that the user knew the present lines of the rollout `known_file` when the rollout of `key` began.
+/// Returns `None` if both are the same rollout, or if an id or the number of the last line cannot be read.
 fn build_end_record(key: &str, known_file: &Path) -> Option<String> {
     let known_id = parse_rollout_id(known_file)?;
     let is_same_rollout = rollouts::rollout_id(key)? == known_id;

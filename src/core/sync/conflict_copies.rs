@@ -38,7 +38,7 @@ pub struct ConflictCopy {
 }
 
 impl ConflictCopy {
-    /// Returns the side from which to read the copy: this machine if it has the file, else the cloud folder.
+    /// Returns the side from which to read the copy: the cloud folder only if this machine lacks the file.
     pub(crate) fn source_side(&self) -> Side {
         if self.local.is_some() {
             Side::Local

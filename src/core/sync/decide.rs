@@ -224,8 +224,8 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     })
 }
 
-/// Returns the folder for both files of a conversation: the folder to which one side moved its file since the last
-/// sync, else the folder that is not the archive. `last` is the folder at the last sync.
+/// Returns the folder for both files of a conversation. `last` is the folder at the last sync. If only one side moved
+/// its file since then, returns the new folder. Otherwise prefers a folder that is not the archive.
 pub(crate) fn choose_folder<'a>(local: &'a str, remote: &'a str, last: Option<&str>) -> &'a str {
     match last {
         Some(folder) if folder == remote => local,

@@ -66,8 +66,8 @@ pub(crate) fn state_key(path: &str) -> String {
     }
 }
 
-/// Returns the path of a group for output: that of the first local file, else of a remote file, else of a client copy,
-/// else of a placeholder.
+/// Returns the path of a group for output: the path of the first file, in the order local files, remote files, client
+/// copies, placeholders.
 pub(crate) fn display_path(key: &str, group: &FileGroup) -> String {
     let first = group.files_and_placeholders().next();
     first.map_or_else(|| key.to_owned(), |listed_file| listed_file.path.clone())

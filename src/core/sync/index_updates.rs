@@ -140,8 +140,8 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes the projections of the rewritten rollouts. The other rollouts of a conversation keep theirs, because
-    /// Codex does not read the base of a rewind again.
+    /// Deletes the projections of the rewritten rollouts. The projections of a conversation's other rollouts stay,
+    /// because Codex does not read the base of a rewind again.
     fn delete_rewritten_projections(
         &self,
         updates: &[IndexUpdate],
@@ -223,8 +223,8 @@ impl CodexIndex<'_> {
     }
 
     /// Copies the history mode of rewritten and rewound conversations from their rollouts to their rows. Codex 0.169
-    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, whose
-    /// names have to be copied again: in the other mode, Codex reads them from another place.
+    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows. Their
+    /// names have to be copied again, because in the other mode, Codex reads names from another place.
     fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);

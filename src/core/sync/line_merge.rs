@@ -89,9 +89,9 @@ pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`; `version`
-    /// is the file of that home. A larger merge is written without the lines that are older than all lines of that
-    /// file. The rest may still be too large: Codex removes the excess.
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. `version`
+    /// is the index of that home's file. A larger merge is written without the lines that are older than all lines of
+    /// the file. It may still be too large; Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;

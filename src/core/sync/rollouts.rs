@@ -27,8 +27,8 @@ const REWIND_BYTES: usize = 1 + UUID_BYTES;
 /// Distinguishes keys of conversations from paths.
 const KEY_PREFIX: &str = "conversation:";
 
-/// Returns the `rollout-<time>-<uuid>` or `rollout-<time>-<uuid>_<uuid>` at the start of `name`, if it matches
-/// exactly.
+/// Returns the beginning of `name` that has the form `rollout-<time>-<uuid>_<uuid>` of a rewind, or the form
+/// `rollout-<time>-<uuid>`. Returns `None` if `name` begins with neither.
 pub(crate) fn parse_stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
     let rewind_stem = name.get(..STEM_BYTES + REWIND_BYTES).filter(|rewind_stem| {

@@ -375,8 +375,8 @@ impl SideWalk<'_> {
         self.list_file(class, listed_file, is_dataless(meta));
     }
 
-    /// Returns the reason to report that a file is excluded. `None` if it is excluded without a report. Of the home,
-    /// only files of the user are reported: most other files stay local, and listing them would hide the rest.
+    /// Returns the reason to report for an excluded file; `None` if the file is not reported. Of the home, only files
+    /// of the user are reported: most other files stay local, and listing them would hide the files of the user.
     fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
         if self.side == Side::Local {
             return match kind_of(Path::new(synced_path)) {

@@ -186,8 +186,8 @@ pub(super) fn find_secret_in_file(path: &Path) -> io::Result<Option<FileSecret>>
     find_secret_in_text(file, size)
 }
 
-/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key, else the first secret in its text. A
-/// content of [`MAX_PARSED_BYTES`] or more is only searched for secrets in its text.
+/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key. Otherwise returns the first secret
+/// in its text. A content of [`MAX_PARSED_BYTES`] or more is only searched for secrets in its text.
 pub(super) fn find_secret_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read_parsable(from, size)?;

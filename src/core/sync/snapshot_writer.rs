@@ -199,8 +199,8 @@ fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoErro
     temp.replace(path)
 }
 
-/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
-/// else the target, whose error ends the run.
+/// Adds a path to the error of a copy. If `source` cannot be read, adds `source`, so that the caller leaves the file
+/// out. Otherwise adds `target`, and the snapshot fails.
 fn attribute_copy_error(
     copied: io::Result<u64>,
     source: &Path,

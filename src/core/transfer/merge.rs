@@ -109,7 +109,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     })
 }
 
-/// Decides the name for each archive: its own, or one with a number if another archive has its own name.
+/// Decides under which name each archive is saved: the name in the export, with a number if another archive has it.
 fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>, TransferError> {
     // In lower case, because some file systems do not distinguish the letter case.
     let mut planned_names: BTreeSet<String> = BTreeSet::new();

@@ -368,7 +368,7 @@ pub(super) fn import_profile(
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
 
-        // The call above did nothing, because the profile did not exist yet.
+        // The first call did nothing, because the profile did not exist yet.
         profiles.merge_superseded(identity, &exported.file.superseded)?;
     } else {
         let profile = local.profile.as_ref();
@@ -424,7 +424,7 @@ fn record_without_login(
 }
 
 /// Creates the profile of an account whose exported login must not be used. The profile gets the live login if there is
-/// one. Otherwise it gets the `profile.json` of the removed profile, or else that of the export.
+/// one. Otherwise it gets the `profile.json` of the removed profile, if any, or of the export.
 fn create_without_exported_login(
     name: &str,
     exported: &ProfileFile,

@@ -90,7 +90,7 @@ pub fn default_folder(env: &Environment) -> Option<PathBuf> {
 }
 
 /// Returns the home of versions 1.x and 2.0, and the number of archives in it. Returns `None` if the folder has no
-/// archives or cannot be imported, or if the manager home already has an archive with one of their names.
+/// archives or cannot be imported, or if the manager home already has a file with the name of one of the archives.
 pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     check_source(&folder, manager_home).ok()?;
@@ -211,8 +211,8 @@ pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, Tran
     Ok(plan)
 }
 
-/// Finds the name for a copy of `record` below `backups`: the name of an archive with the same bytes, or else the first
-/// free name. An error is the reason why the record is not copied.
+/// Finds the name for a copy of `record` below `backups`: its own name, or the same name with a number. Takes the first
+/// name that is free or has the same bytes. An error is the reason why the record is not copied.
 fn find_copy_name(
     record: &ArchiveRecord,
     source: &Path,

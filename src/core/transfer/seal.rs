@@ -168,8 +168,8 @@ impl ExportInput {
         };
 
         let is_age = first_bytes.starts_with(MAGIC);
-        let mut parts = first_bytes.windows(HEAD_END.len());
-        let has_header_end = parts.any(|part| part == HEAD_END);
+        let mut windows = first_bytes.windows(HEAD_END.len());
+        let has_header_end = windows.any(|window| window == HEAD_END);
 
         if first_bytes.starts_with(b"-----BEGIN AGE") {
             return Err(foreign_error("it is armored; decrypt it with age -d first"));

@@ -184,6 +184,7 @@ impl ProgressMeter<'_> {
         self.progress
             .add_bytes(status.bytes_done.saturating_sub(self.shown_bytes));
         self.shown_bytes = self.shown_bytes.max(status.bytes_done);
-        std::mem::replace(&mut self.last, status) != status
+        let previous = std::mem::replace(&mut self.last, status);
+        previous != status
     }
 }

@@ -73,9 +73,10 @@ fn check_digests(
     let listed = contents.manifest.files.iter();
     let listed_digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
 
-    let differs = |file: &FileEntry| {
-        let digest = listed_digests.get(&file.path);
-        digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
+    let differs = |file: &FileEntry| match (listed_digests.get(&file.path), file.digest) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(listed), Some(digest)) => listed.contradicts(&digest),
     };
 
     let Some(file) = finished.manifest.files.iter().find(differs) else {

@@ -49,7 +49,7 @@ pub struct Restic {
     pub(super) lock_wait: Duration,
 }
 
-/// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
+/// Finds the program `configured`, a path or a name. Without it, finds `restic` on `PATH`.
 ///
 /// # Errors
 /// The program does not exist or is not executable.

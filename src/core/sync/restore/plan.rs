@@ -23,7 +23,7 @@ pub struct SyncRestorePlan {
 
 /// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one.
 ///
-/// - Without `target`, the side is the cloud folder if all files of the snapshot are from there, else the home.
+/// - Without `target`, the side is the home, unless all files of the snapshot are from the cloud folder.
 /// - Through the vault, the side is always the home. Without `from` and `target`, the newest snapshot with files of the
 ///   home is restored.
 /// - Of a snapshot by codexSync, or of one without files of the side, all files are restored.
