@@ -116,6 +116,7 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     for path in file_paths(job, context)? {
         if let Some(bytes) = read_job_file(&path)? {
             let options_in_file = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            // The options in the first file count.
             options.get_or_insert(options_in_file);
         }
     }

@@ -148,6 +148,7 @@ pub(crate) fn is_zero_filled(
     let text_len = head.len() - count_trailing_zeros(&head);
     // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text_len].contains(&0);
+    // In a short file, zeros in half of the tail are enough.
     Ok(is_text && (zeros >= MANY_ZEROS || zeros * 2 >= tail.len()))
 }
 

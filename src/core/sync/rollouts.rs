@@ -165,8 +165,8 @@ pub(crate) fn with_folder(folder: &str, path: &str) -> String {
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
 /// the path is not in such a folder.
 pub(crate) fn parse_date(path: &str) -> Option<String> {
-    let rest = path.strip_prefix("sessions/")?;
-    let mut parts = rest.split('/');
+    let path_in_sessions = path.strip_prefix("sessions/")?;
+    let mut parts = path_in_sessions.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
     let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
     let is_date =

@@ -273,7 +273,8 @@ impl SideWalk<'_> {
             let is_real_folder =
                 |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
             let mut ancestors = Path::new(relative).ancestors();
-            if !ancestors.all(|part| part.as_os_str().is_empty() || is_real_folder(part)) {
+            let has_no_link = ancestors.all(|p| p.as_os_str().is_empty() || is_real_folder(p));
+            if !has_no_link {
                 continue;
             }
 

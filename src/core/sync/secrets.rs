@@ -316,8 +316,8 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
 /// Returns true if the quoted `name` is a JSON key with a non-empty string as its value.
 fn has_text_value(text: &[u8], name: &[u8]) -> bool {
     memmem::find_iter(text, name).any(|index| {
-        let rest = text[index + name.len()..].trim_ascii_start();
-        let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        let after_name = text[index + name.len()..].trim_ascii_start();
+        let value = after_name.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
     })
 }

@@ -80,8 +80,8 @@ fn read_package(
     let mut entries = tar.entries()?.raw(true);
 
     let (manifest, id) = read_manifest(&mut entries)?;
-    let parts = classify_files(&manifest)?;
-    let archive_bytes = sum_archive_bytes(&parts);
+    let files = classify_files(&manifest)?;
+    let archive_bytes = sum_archive_bytes(&files);
     progress.expect_bytes(archive_bytes);
 
     if let Some(staging) = staging {
@@ -93,7 +93,7 @@ fn read_package(
         ..Package::default()
     };
     let mut logins = BTreeMap::new();
-    for (number, (part, file)) in parts.into_iter().enumerate() {
+    for (number, (part, file)) in files.into_iter().enumerate() {
         let path = file.path.as_path().to_string_lossy();
         let mut entry = read_entry(&mut entries, &path, Some(file.size))?;
 
@@ -142,8 +142,8 @@ fn mismatch_error(file: &ExportFile) -> PackageError {
 }
 
 /// Returns the total size of the archives in bytes.
-fn sum_archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
-    let archives = parts
+fn sum_archive_bytes(files: &[(ExportPart, ExportFile)]) -> u64 {
+    let archives = files
         .iter()
         .filter(|(part, _)| matches!(part, ExportPart::Archive(_)));
     archives.fold(0, |sum, (_, file)| sum.saturating_add(file.size))
@@ -188,7 +188,7 @@ fn classify_files(
     manifest: &ExportManifest,
 ) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
     let mut folded_names = HashSet::new();
-    let mut parts = Vec::new();
+    let mut classified_files = Vec::new();
     let mut memory_bytes = 0_u64;
     for file in &manifest.files {
         let damaged = |detail: &str| {
@@ -223,9 +223,9 @@ fn classify_files(
         if memory_bytes > MAX_MEMORY_BYTES {
             return damaged("files of more than 512 MiB without the archives");
         }
-        parts.push((part, file.clone()));
+        classified_files.push((part, file.clone()));
     }
-    Ok(parts)
+    Ok(classified_files)
 }
 
 /// Checks an archive against the manifest. Also copies it durably to `target`, if given.

@@ -150,9 +150,9 @@ fn find_other_forms(
 
     let mut other_forms = Vec::new();
     if plan.target == Side::Local && !targets_by_key.is_empty() {
-        files::visit_rollouts(home, &mut |entry, path, _| {
-            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-            let relative = parts.join("/");
+        files::visit_rollouts(home, &mut |entry, relative, _| {
+            let names: Vec<_> = relative.iter().map(|name| name.to_string_lossy()).collect();
+            let relative = names.join("/");
             let path = entry.path();
             let is_target = |target: &PathBuf| {
                 target.file_name() == path.file_name() && folder_of(target) == folder_of(&path)
