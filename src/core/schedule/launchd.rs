@@ -77,12 +77,9 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
 
 fn push_entry(text: &mut String, depth: usize, key: &str, value: &str) {
     let tabs = "\t".repeat(depth);
-    let _ = write!(
-        text,
-        "{tabs}<key>{}</key>\n{tabs}<string>{}</string>\n",
-        escape_xml(key),
-        escape_xml(value)
-    );
+    let (key, value) = (escape_xml(key), escape_xml(value));
+    let _ = writeln!(text, "{tabs}<key>{key}</key>");
+    let _ = writeln!(text, "{tabs}<string>{value}</string>");
 }
 
 pub(super) fn enable_commands(

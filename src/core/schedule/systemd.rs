@@ -55,11 +55,8 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     );
 
     for (variable, value) in &definition.environment {
-        let _ = writeln!(
-            service,
-            "Environment={}",
-            quote_word(&format!("{variable}={value}"))
-        );
+        let assignment = quote_word(&format!("{variable}={value}"));
+        let _ = writeln!(service, "Environment={assignment}");
     }
     let _ = writeln!(service, "ExecStart={}", format_exec_start(definition));
 

@@ -182,15 +182,16 @@ impl Branch {
     ) -> Result<(), IoError> {
         let shown_path = path_in_home(home, &self.shown);
         let shown_key = shown_path.as_deref().and_then(rollouts::key);
-        let mut continued_key = shown_key.clone();
-
-        if choice == KeepChoice::ConflictCopy {
-            continued_key = self.write_continuation(home, replica)?;
+        let continued_key = if choice == KeepChoice::ConflictCopy {
+            let new_key = self.write_continuation(home, replica)?;
             // With this record, the user can return to the branch that Codex showed.
             if let Some(key) = &shown_key {
                 resolutions::record_drop(&record_name(key), &mut state.resolutions, remote_records);
             }
-        }
+            new_key
+        } else {
+            shown_key
+        };
         resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
 
         // The decision covers the present lines: lines of a machine that does not know it yet are a new conflict.

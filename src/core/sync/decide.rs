@@ -184,9 +184,12 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         return FileDecision::Merge;
     }
 
+    // One side may be unchanged: a rollout can also be in conflict because other rollouts continue it.
+    if facts.is_decided && facts.kind == FileKind::Rollout {
+        return decide_conflict(facts, rules);
+    }
+
     match (facts.local, facts.remote) {
-        // One side may be unchanged: a rollout can also be in conflict because other rollouts continue it.
-        _ if facts.is_decided && facts.kind == FileKind::Rollout => decide_conflict(facts, rules),
         (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),
         (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {
             FileDecision::Copy(Side::Local, CopyReason::OlderCloud)

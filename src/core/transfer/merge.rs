@@ -352,9 +352,11 @@ fn import_archives(
         let staged_file = archive.and_then(|archive| archive.staged.as_deref());
         if import.outcome == ArchiveOutcome::Added
             && let Some(staged_file) = staged_file
-            && !links::publish_copy(staged_file, &target)?
         {
-            return Err(TransferError::Exists(target));
+            let is_published = links::publish_copy(staged_file, &target)?;
+            if !is_published {
+                return Err(TransferError::Exists(target));
+            }
         }
 
         let sidecar_name = names::sidecar_name(&import.archive);

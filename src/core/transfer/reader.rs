@@ -143,9 +143,8 @@ fn mismatch_error(file: &ExportFile) -> PackageError {
 
 /// Returns the total size of the archives in bytes.
 fn sum_archive_bytes(files: &[(ExportPart, ExportFile)]) -> u64 {
-    let archives = files
-        .iter()
-        .filter(|(part, _)| matches!(part, ExportPart::Archive(_)));
+    let is_archive = |part: &ExportPart| matches!(part, ExportPart::Archive(_));
+    let archives = files.iter().filter(|(part, _)| is_archive(part));
     archives.fold(0, |sum, (_, file)| sum.saturating_add(file.size))
 }
 

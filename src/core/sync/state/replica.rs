@@ -99,8 +99,8 @@ impl Replica {
         self.folder.join(CONFLICT_COPIES_FOLDER)
     }
 
-    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header,
-    /// is read as empty, with a new manifest name; [`SyncState::file`] names the damage.
+    /// Reads the state, and the marker of a restore since the last run. If the state is missing, or if its header is
+    /// damaged, returns an empty state with a new manifest name. [`SyncState::file`] names the damage.
     pub fn read(&self) -> Result<SyncState, DocumentError> {
         let mut state = self.read_state_file()?;
         state.restore_marker = restore_marker::read_marker(&self.folder)?;
