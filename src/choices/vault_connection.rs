@@ -143,12 +143,11 @@ impl ConnectionArgs {
         let url = url.ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
 
-        let password = match self.find_password(context) {
-            Some(password) => password,
-            None => {
-                let answer = context.ui.ask_secret("vault password:")?;
-                Password::Typed(answer.ok_or(VaultError::NoPassword)?)
-            }
+        let password = if let Some(password) = self.find_password(context) {
+            password
+        } else {
+            let answer = context.ui.ask_secret("vault password:")?;
+            Password::Typed(answer.ok_or(VaultError::NoPassword)?)
         };
         self.open_restic(context, url, password)
     }

@@ -73,8 +73,7 @@ impl RetentionPolicy {
             }
         }
 
-        // The last value returns the first day of a period, which identifies the period.
-        let period_rules: [(_, _, fn(NaiveDate) -> NaiveDate); 3] = [
+        let period_rules: [(_, _, FirstDayOfPeriod); 3] = [
             ("daily", self.daily, |date| date),
             ("weekly", self.weekly, first_day_of_week),
             ("monthly", self.monthly, first_day_of_month),
@@ -100,6 +99,9 @@ impl RetentionPolicy {
         rule_names
     }
 }
+
+/// Returns the first day of the period of a date, which identifies the period.
+type FirstDayOfPeriod = fn(NaiveDate) -> NaiveDate;
 
 fn first_day_of_week(date: NaiveDate) -> NaiveDate {
     let monday = date.week(Weekday::Mon).checked_first_day();

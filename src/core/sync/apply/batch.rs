@@ -134,9 +134,9 @@ impl ApplyRun<'_> {
             jobs.push((*copy, target));
         }
 
-        let copier = self.copier;
+        let file_copier = self.copier;
         Ok(run_in_threads(jobs, |(copy, target)| {
-            copier.stage(copy, target?)
+            file_copier.stage(copy, target?)
         }))
     }
 
