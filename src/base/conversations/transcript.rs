@@ -129,8 +129,8 @@ pub fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries: Vec<TranscriptEntry> = Vec::new();
-    // True from a rollback to the next entry. That entry begins another turn, even if the turn has the same number as
-    // the entries before: Codex reuses the numbers of removed turns.
+    // True from a rollback to the next entry, which begins another turn. Its number does not show that: a rollback
+    // counts the removed turns back, so the next turn gets the number of one of them.
     let mut is_after_rollback = false;
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
