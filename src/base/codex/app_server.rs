@@ -167,8 +167,8 @@ pub enum ProbeFailure {
     Interrupted,
 }
 
-/// Runs one probe. On return Codex and its process group have ended. A Codex that is still renewing the login keeps
-/// running until the renewal is complete.
+/// Runs one probe. On return Codex and its process group have ended, except a Codex that is still renewing the login:
+/// it keeps running until the renewal is complete.
 ///
 /// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the caller has to
 /// read it again.

@@ -46,8 +46,9 @@ pub struct Ranking<'a> {
 
 /// Ranks `accounts` by their state at `now`: ready accounts first, then unknown ones, then those in cooldown.
 ///
-/// Ready and unknown accounts are ordered by their login (usable, archived, unknown, none), then by the strategy.
-/// Accounts in cooldown are ordered by the end of the cooldown.
+/// Ready and unknown accounts are ordered by their login (usable, archived, unknown, none), then by the strategy, then
+/// by the least recent use. Accounts in cooldown are ordered by the end of the cooldown. Ties are broken by the login,
+/// then by more weekly quota left, then by the label.
 ///
 /// Accounts with expired or moved logins are excluded. API keys are excluded unless `include_api_key` is set or no
 /// other account is left.

@@ -80,7 +80,8 @@ impl Form {
 
 /// Writes the rollout `source` in `target_form` beside it, with the same modification time and permissions. Takes the
 /// lock of the conversation `conversation_id` in `home`. `workers` is the number of threads that compress. If
-/// `target_form` exists already and has the whole text, only removes `source`, durably.
+/// `target_form` exists already with the same text, or is the plain form with more text, only removes `source`,
+/// durably.
 ///
 /// # Errors
 /// The rollout has its old form or both forms.

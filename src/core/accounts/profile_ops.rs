@@ -78,8 +78,8 @@ pub fn find_name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the name of the account's profile. If it has none, derives the name of a new one from the email, without the
-/// characters that names cannot have. Returns the first valid and free name of these: the part before the `@`, the whole
-/// email, the email with a number. If none is valid, returns the email.
+/// characters that names cannot have. Returns the first valid and free name of these: the part before the `@`, the
+/// whole email, the email with a number. If none is valid, returns the email.
 ///
 /// # Errors
 /// Several profiles match the account.

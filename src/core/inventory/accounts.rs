@@ -77,8 +77,8 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     newest.is_some_and(|newest| live.freshness.is_newer_than(&newest))
 }
 
-/// Returns the availability of an account's login. A login that is recorded as expired or moved is available only if
-/// the live login was renewed after that record. An expired one is also available if the live login is newer than the
+/// Returns the availability of an account's login. A login that is recorded as expired or moved is available if the
+/// live login was renewed after that record. An expired one is also available if the live login is newer than the
 /// refused login.
 fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
     let is_newer = |login: &Login| entry.is_newer_than_refused(&login.freshness);

@@ -34,13 +34,15 @@ pub(crate) fn list_all(
     // Sorted like `pairs`, so one pass finds the record of each pair. `inventory.json` is written in this order, so
     // sorting moves little.
     known_records.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut known_records = known_records.into_iter().peekable();
+    let mut known_records = known_records.into_iter();
 
     let mut records = Vec::with_capacity(pairs.len());
     for (relative, pair) in pairs {
         let mut last_up_to_path = None;
-        while let Some(record) = known_records.next_if(|next| next.path <= relative) {
-            last_up_to_path = Some(record);
+        while let Some(next) = known_records.as_slice().first()
+            && next.path <= relative
+        {
+            last_up_to_path = known_records.next();
         }
         let known_record = last_up_to_path.filter(|record| record.path == relative);
 

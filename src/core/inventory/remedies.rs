@@ -7,7 +7,7 @@ use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`; `None` without a usable login. Prefers the
-/// account that was live there last, then the newest usable login in a profile, then the newest usable archive.
+/// account that was live there last, then the newest usable login in a profile, then in an archive.
 pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));

@@ -135,8 +135,8 @@ pub fn plan_retention(
     plan
 }
 
-/// Returns words that distinguish a group of archives for the user: its home if there are several homes, and its
-/// incompleteness. `archive` is any archive of the group.
+/// Returns words that distinguish a group of archives for the user, because rules count each group separately: its home
+/// if there are several homes, and its incompleteness. `archive` is any archive of the group.
 fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
     let home_suffix = if has_several_homes && !archive.home.is_empty() {
         format!(" of {}", archive.home)

@@ -41,8 +41,8 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 
 /// Like [`refresh`], after archives were moved into or out of the trash. Keeps their results of `verify`.
 ///
-/// `in_trash` has the names of the archives in the trash. `renamed` has the archives that were moved back, each with
-/// its name in the trash and its new name.
+/// `in_trash` has the names of the archives in the trash. `renamed` has the archives that were moved back under
+/// another name, each with its name in the trash and its new name.
 pub fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,

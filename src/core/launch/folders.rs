@@ -46,8 +46,8 @@ pub fn expand_home(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// Returns the path of the current folder as the shell names it (`PWD`), if that path leads to `current_dir`. Otherwise
-/// returns `current_dir`, because the kernel only knows the path without symbolic links.
+/// Returns the path of the current folder as the shell names it (`PWD`), because the kernel only knows the path without
+/// symbolic links. Returns `current_dir` if `PWD` does not lead there.
 pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
         let real = pwd.canonical().ok();

@@ -67,7 +67,8 @@ pub fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
 ///   disk can have them; see [`check_case_collisions`].
 /// - No entry is below a file or link.
 /// - No link leads out of the home.
-/// - No link and no folder is in place of a file of Codex.
+/// - No link and no folder is in place of a file of Codex that must not be one; see [`link_problem`] and
+///   [`folder_problem`].
 ///
 /// # Errors
 /// Names the first entry that breaks a rule.
