@@ -178,12 +178,12 @@ impl ListArguments {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let scope = self.scope.unwrap_or_default();
 
-        let any_project = None;
+        let named_project = None;
         let filter = ThreadFilter {
             children: ChildThreads::Omitted,
             // Two more: the caller, which is left out, and one that shows whether there is a next page.
             limit: Some(shown_count.saturating_add(limit + 2)),
-            ..to_thread_filter(scope, any_project, self.since.as_deref(), context)?
+            ..to_thread_filter(scope, named_project, self.since.as_deref(), context)?
         };
 
         let mut threads = list_threads(&filter, context)?;

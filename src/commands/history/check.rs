@@ -199,8 +199,8 @@ impl FindingList<'_> {
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
             let folder = self.format_folder(Path::new(&stale.recorded));
-            let unknown_title = None;
-            self.format_with_detail(&stale.id, unknown_title, &format!("in {folder}"))
+            let reported_title = None;
+            self.format_with_detail(&stale.id, reported_title, &format!("in {folder}"))
         });
 
         let heading = "named only in session_index.jsonl";
@@ -249,8 +249,8 @@ impl FindingList<'_> {
             let path = self.format_path(path);
             format!("\n    {}", path.replace(&id, "…"))
         });
-        let unknown_title = None;
-        let name = self.format_conversation(&duplicate.id, unknown_title);
+        let reported_title = None;
+        let name = self.format_conversation(&duplicate.id, reported_title);
         format!("{name}{}", paths.collect::<String>())
     }
 
@@ -272,8 +272,8 @@ impl FindingList<'_> {
         self.print_group(Style::Dim, heading, hidden, |conversation| {
             let label = labels.get(&conversation.account_id).cloned();
             let label = label.unwrap_or_else(|| printable(&conversation.account_id));
-            let unknown_title = None;
-            self.format_with_detail(&conversation.id, unknown_title, &label)
+            let reported_title = None;
+            self.format_with_detail(&conversation.id, reported_title, &label)
         });
     }
 

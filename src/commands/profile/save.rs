@@ -207,9 +207,9 @@ impl SaveArgs {
             None => {
                 warn_if_live_elsewhere(&plan.profile, context);
             }
-            // The file of the profile itself, which only codex-manager uses.
+            // No warning: only codex-manager uses the file of the profile itself.
             Some(_) if copy == LoginCopy::Owner => {}
-            // The profile keeps its newer login.
+            // No warning: the older login only goes to the history.
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
                 "from now on use this login only through codex-manager: a program that also uses {} \

@@ -213,7 +213,7 @@ impl<'a> ConversationList<'a> {
                 Children::read(&shown.map(|entry| &*entry.id).collect(), self.context)?
             }
             ChildRows::Counted if self.count > BATCH_ROWS => Children::counted(None, self.context)?,
-            // The children of a short list are counted below.
+            // For `Counted`, the children of a short list are counted below.
             ChildRows::Counted | ChildRows::Omitted => Children::default(),
         };
 

@@ -157,8 +157,8 @@ impl TrashArgs {
         }
 
         let would_be_text = would_be(self.dry_run);
-        let freed_bytes = items.iter();
-        let freed_bytes = freed_bytes.map(|item| item.before_bytes - item.after_bytes);
+        let freed = |item: &TrashItem| item.before_bytes - item.after_bytes;
+        let freed_bytes = items.iter().map(freed);
         let conversations = pluralize(moved_count, "conversation");
         ui.prose(format_args!(
             "{conversations} {would_be_text}moved to the trash, {}",

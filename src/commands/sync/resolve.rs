@@ -432,8 +432,8 @@ impl SyncContext<'_> {
         Ok(outcome)
     }
 
-    /// Records that the new conflict copies are kept. If this process is killed, an earlier decision to drop an equal
-    /// version would otherwise drop them.
+    /// Records that the new conflict copies are kept. If this process is killed, an earlier decision of any machine to
+    /// drop an equal version would otherwise drop them.
     fn keep_new_copies(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());

@@ -74,7 +74,8 @@ impl RowKey {
         }
     }
 
-    /// Returns the shown name, or `key` if it is missing or empty. Control characters are removed.
+    /// Returns the shown name, or `key` if it is missing or empty. Characters that steer a terminal are
+    /// replaced.
     pub(super) fn label(&self) -> String {
         let shown = self.shown_name().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
