@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read as _, Seek as _};
 
 /// Sets the fixes of conversations that `history repair` cannot repair, or that have a shortened rollout. The fix is
-/// the command that restores the conversation from the newest archive with its turns. Leaves out shortened rollouts
-/// whose losses the user accepted. Skips archives that cannot be read.
+/// the command that restores the conversation from the newest archive with its turns; without such an archive, the fix
+/// stays as it is. If the user accepted the losses of a conversation, the fix `history repair` of its shortened rollout
+/// stays too. Skips archives that cannot be read.
 pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     let accepted_ids = read_accepted_ids(context);
     let needs_archive = |c: &UnreadableConversation| needs_archive(c, &accepted_ids);
