@@ -239,7 +239,8 @@ impl FolderReader<'_> {
 
     /// Returns true if the local file has all content of an incomplete remote file, so that the sync need not wait for
     /// the rest. A prefix of the local file can also be the beginning of a newer version that is being delivered. So it
-    /// counts only if the local file and the other remote files have all versions that other machines attest.
+    /// counts only if the local file and the other remote files have all versions that other machines attest: then a
+    /// client restored an earlier version.
     fn has_only_local_content(
         &self,
         key: &str,

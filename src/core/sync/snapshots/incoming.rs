@@ -99,7 +99,8 @@ impl<R: Remote> Join<'_, R> {
         match (is_known, other_knows_own) {
             // Two contents have one version id. If the contents are equal, the caller ignores the order.
             _ if own.version == file.version => VersionOrder::Concurrent,
-            // Each machine decided for the version of the other one. The greater id wins on all machines.
+            // Each machine decided for the version of the other one. On all machines, the version with the greater number
+            // wins, and with equal numbers that of the greater replica id.
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,

@@ -33,11 +33,11 @@ impl<'a> FactReader<'a> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
         // Files that exist only as placeholders have a notice of their own.
-        let downloaded = groups.filter(|(_, group)| group.only_placeholder().is_none());
+        let candidates = groups.filter(|(_, group)| group.only_placeholder().is_none());
 
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, a companion in the state stays synced.
-        let (mut planned, outside): (Vec<_>, Vec<_>) = downloaded.partition(|(key, group)| {
+        let (mut planned, outside): (Vec<_>, Vec<_>) = candidates.partition(|(key, group)| {
             group.files().any(|file| !file.companion)
                 || (syncs_all_days && self.records.last_synced(key).is_some())
         });
