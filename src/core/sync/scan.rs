@@ -273,8 +273,8 @@ impl SideWalk<'_> {
             let is_real_folder =
                 |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
             let mut ancestors = Path::new(relative).ancestors();
-            let has_no_link = ancestors.all(|p| p.as_os_str().is_empty() || is_real_folder(p));
-            if !has_no_link {
+            let are_all_real = ancestors.all(|p| p.as_os_str().is_empty() || is_real_folder(p));
+            if !are_all_real {
                 continue;
             }
 

@@ -207,7 +207,7 @@ fn find_secret_in_windows(mut from: impl Read, window: u64) -> io::Result<Option
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
 
         // A token at the end of the window may continue in the next one. So the next window begins with the last bytes
-        // of this one, from the first white space among them on.
+        // of this one, from the first white space among them on if there is one, so that no word is cut.
         let last_bytes_start = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
         let mut last_bytes = bytes[last_bytes_start..].iter();
         let white_space = last_bytes.position(u8::is_ascii_whitespace);
