@@ -68,9 +68,10 @@ impl HomeScan {
         // A top-level entry with a path below it is a folder. An empty folder is not listed.
         for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
             let is_nested = name.as_path().components().count() > 1;
-            match tops.get_mut(name.top()) {
-                Some(is_folder) => *is_folder |= is_nested,
-                None => drop(tops.insert(name.top().to_owned(), is_nested)),
+            if let Some(is_folder) = tops.get_mut(name.top()) {
+                *is_folder |= is_nested;
+            } else {
+                tops.insert(name.top().to_owned(), is_nested);
             }
         }
 

@@ -151,14 +151,14 @@ impl StatusReader {
             return Ok(());
         }
 
-        let is_remark = if limit.is_window() {
-            // "data not available yet", "refreshing…".
-            !field.has_part_of_figure()
+        let may_be_figure = if limit.is_window() {
+            // False for "data not available yet" and "refreshing…".
+            field.has_part_of_figure()
         } else {
-            // Any sentence in the conversation above: "the rate limit: 5 per minute".
-            !field.value().contains('%')
+            // False for pasted text of the conversation such as "the rate limit: 5 per minute".
+            field.value().contains('%')
         };
-        if is_remark {
+        if !may_be_figure {
             return Ok(());
         }
 

@@ -88,13 +88,14 @@ impl Transaction {
             return Ok(());
         }
 
-        // After a kill between the two calls, the journal names a missing folder, which a cleanup tolerates. In the
-        // other order, a folder would stay that no journal names.
+        // The journal on disk names the folder before it exists: a cleanup tolerates a missing folder, but cannot find
+        // a folder that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
 
         folder::create_staging_folder(folder).inspect_err(|_| {
-            // The folder is missing or belongs to another transaction, which must keep it.
+            // The folder is missing or belongs to another transaction, so this transaction must not remove it. The
+            // journal on disk names it until the next write.
             self.journal.folders.pop();
         })?;
 

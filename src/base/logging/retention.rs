@@ -80,12 +80,13 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip_path)?;
 
-    if temp.publish(&zip_path)?.is_ok() {
+    let is_published = temp.publish(&zip_path)?.is_ok();
+    if is_published {
         return tree::remove(&path);
     }
 
-    // The log got new lines after its compression, or the removal above was interrupted. The next run compresses it
-    // under a new number.
+    // `zip_path` exists already: the log got new lines after its compression, or the removal above was interrupted. The
+    // next run compresses the log under a new number.
     let number = location.next_free_number(log.date);
     let free_path = location.path(LogName { number, ..log });
     atomic::rename(&path, &free_path)

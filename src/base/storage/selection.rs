@@ -73,10 +73,12 @@ impl ResolvedNames {
         let mut resolved = Self::default();
         for name in names {
             let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+            // `fits` compares a title with `name`: `find_named` tries equality first, then the beginning.
             let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
                 rows.get(id).is_some_and(|row| row.titles().any(fits))
             };
             let matching = thread_choice::find_named(&ids, name, ToString::to_string, has_title);
+            // A conversation may have several rollouts with the same id.
             let matching: HashSet<_> = matching.into_iter().collect();
             match matching.len() {
                 0 => resolved.unknown.push(name.clone()),

@@ -125,8 +125,8 @@ pub fn for_each_entry<R: Read>(stream: R, visit: &mut EntryVisitor<'_>) -> Resul
     Ok(tar.into_inner())
 }
 
-/// Reads the header of the only entry in `bytes`, a member with the header of a large file. The content of the file is
-/// in other members.
+/// Reads the header of one entry. `bytes` has the extension headers and the header of the entry, and nothing else: any
+/// content is in other members.
 pub(crate) fn read_single_header(bytes: &[u8]) -> Result<RawEntry, ContentError> {
     let mut tar = tar::Archive::new(bytes);
     let mut pending = PendingExtensions::default();
@@ -136,12 +136,12 @@ pub(crate) fn read_single_header(bytes: &[u8]) -> Result<RawEntry, ContentError>
             continue;
         }
 
-        let head = pending.into_entry(&entry)?;
-        // The member has to end with the header.
-        if entry.raw_file_position() == bytes.len() as u64 {
-            return Ok(head);
+        let header = pending.into_entry(&entry)?;
+        if entry.raw_file_position() != bytes.len() as u64 {
+            // Other bytes follow the header.
+            break;
         }
-        break;
+        return Ok(header);
     }
 
     let detail = "a member does not hold exactly one header";

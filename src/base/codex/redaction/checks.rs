@@ -445,11 +445,18 @@ impl<'a> NamedValue<'a> {
 
     /// Returns true if a value without quotes is an identifier in code.
     fn is_name_in_code(&self, token: &[u8], next_byte: Option<u8>) -> bool {
+        let is_call = next_byte == Some(b'(');
+
         // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
         let value = self.value;
         let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
+
+        // Without blanks around the operator, only a call or a field is code.
+        if self.is_tight && !is_field {
+            return is_call;
+        }
 
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let token_continues = next_byte.is_some_and(|b| !is_end(b));
@@ -465,10 +472,7 @@ impl<'a> NamedValue<'a> {
             _ => false,
         };
 
-        let is_call = next_byte == Some(b'(');
-        // Without blanks around the operator, only a field is code.
-        let may_be_code = is_field || !self.is_tight;
-        is_call || (may_be_code && (token_continues || has_access_mark || is_type_annotation))
+        is_call || token_continues || has_access_mark || is_type_annotation
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.

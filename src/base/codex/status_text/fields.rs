@@ -216,8 +216,10 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         return None;
     }
 
+    // The words that are left at the end are the name.
     let mut name: Vec<_> = text.split_whitespace().collect();
-    let take_last_word = |name: &mut Vec<&str>, word: &str| {
+    // Returns true if `word` was the last word.
+    let remove_if_last = |name: &mut Vec<&str>, word: &str| {
         let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
         if is_last {
             name.pop();
@@ -225,13 +227,13 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         is_last
     };
 
-    if !take_last_word(&mut name, "limit") {
+    if !remove_if_last(&mut name, "limit") {
         return None;
     }
 
-    let is_usage = take_last_word(&mut name, "usage");
+    let is_usage = remove_if_last(&mut name, "usage");
     let mut minutes = None;
-    // The length may have two words: `5 hour`.
+    // The last word, or the last two, may name the length of the window: `5h`, `5 hour`.
     for word_count in 1..=name.len().min(2) {
         let start = name.len() - word_count;
         minutes = parse_window_minutes(&name[start..].concat());
@@ -240,7 +242,7 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
             break;
         }
     }
-    let is_secondary = is_usage && minutes.is_none() && take_last_word(&mut name, "secondary");
+    let is_secondary = is_usage && minutes.is_none() && remove_if_last(&mut name, "secondary");
 
     Some(LimitLabel {
         name,

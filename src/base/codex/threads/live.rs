@@ -41,8 +41,8 @@ pub fn rebase_rollout_paths(
 /// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Other conversations are
 /// skipped, because Codex does not list them by the name in their row. Returns the number of changed rows.
 ///
-/// `is_given` gets the id, the name, and the row's title, first message and preview. It returns false for a name that
-/// the user did not choose, which is skipped, too.
+/// `is_given` gets the id, the name, and the texts of the row: title, first message, preview. A name for which it
+/// returns false was not given by the user, and is skipped.
 pub fn set_names(
     database: &Path,
     names: &[(String, String)],
@@ -64,8 +64,8 @@ pub fn set_names(
             let row = select.query_row([id, name], |row| {
                 Ok([row.get(0)?, row.get(1)?, row.get(2)?])
             });
-            let row: Option<[String; 3]> = row.optional()?;
-            if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
+            let texts: Option<[String; 3]> = row.optional()?;
+            if texts.is_some_and(|texts| is_given(id, name, texts.each_ref().map(String::as_str))) {
                 let update = "UPDATE threads SET name=?2 WHERE id=?1";
                 changed_count += transaction.execute(update, [id, name])?;
             }

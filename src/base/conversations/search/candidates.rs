@@ -116,25 +116,26 @@ impl CandidateFinder<'_> {
         })
     }
 
-    /// Returns the conversations that have enough terms, in the order of their numbers.
+    /// Returns the conversations that have all required terms, in the order of their numbers.
     fn join_lists(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
         let mut bits_and_best: HashMap<i64, (u64, TextId)> = HashMap::new();
+        // The bits of the required terms.
         let mut required_bits = 0;
 
         for (term_index, (list, wanted)) in lists.iter().zip(self.wanted_terms).enumerate() {
             let bit = RankedCandidate::term_bit(term_index);
-            // If not all terms are needed, only plain words may be missing.
+            // Plain words are required only if all terms are.
             if needs_all || !wanted.term.is_plain {
                 required_bits |= bit;
             }
 
-            // If all terms are needed, only conversations with the first term can be candidates.
-            let may_add = term_index == 0 || !needs_all;
+            // If all terms are required, a conversation without the first one cannot be a candidate.
+            let adds_conversations = term_index == 0 || !needs_all;
             for posting in list {
                 if let Some((bits, _)) = bits_and_best.get_mut(&posting.conversation) {
                     *bits |= bit;
-                } else if may_add {
+                } else if adds_conversations {
                     bits_and_best.insert(posting.conversation, (bit, posting.best_text));
                 }
             }

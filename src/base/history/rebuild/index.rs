@@ -123,8 +123,8 @@ fn find_name_to_keep(conversation: &RebuildConversation) -> Option<(&str, &Rfc33
     Some((name, conversation.updated.as_ref()?))
 }
 
-/// Returns the name given by the user. A name in the index that equals the id, the title, or the first line of the
-/// title or of the first message was derived by a rebuild.
+/// Returns the name given by the user: the name in the row, or without one the name in the index. A name in the index
+/// counts as unset if a rebuild derived it; see [`is_given_name`].
 fn find_given_name(
     conversation: &RebuildConversation,
     index: &ThreadNameIndex,
@@ -144,9 +144,9 @@ fn find_given_name(
         [Some(&*row.title), first_message].into_iter().flatten()
     });
 
-    let is_given =
-        !conversation.is_index_derived && is_given_name(&name, &conversation.id, own_texts);
-    Ok(is_given.then_some(name))
+    let is_derived =
+        conversation.is_index_derived || !is_given_name(&name, &conversation.id, own_texts);
+    Ok((!is_derived).then_some(name))
 }
 
 /// A line of the new index. The order of the fields is the order of the lines: newest first, equal times by
