@@ -117,10 +117,10 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
     Ok(ends.tail.last() == Some(&b'\n'))
 }
 
-/// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download: the file
-/// consists of zeros, or is a text that ends in zeros. Compressed and binary files may end in zeros.
-///
-/// A line never has a zero byte, so one zero byte in the searched part of a file of lines is enough.
+/// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download:
+/// - any file: both ends are only zeros;
+/// - plain lines: the searched part has a zero byte, because a line never has one;
+/// - any other text: it ends in many zeros. Binary and compressed files may end in zeros.
 pub(crate) fn is_zero_filled(
     path: &Path,
     format: ContentFormat,
@@ -142,7 +142,8 @@ pub(crate) fn is_zero_filled(
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero_run(&mut file, 1)?));
+        let has_zero_at_ends = zeros > 0 || head.contains(&0);
+        return Ok(has_zero_at_ends || (is_whole && has_zero_run(&mut file, 1)?));
     }
 
     let text_len = head.len() - count_trailing_zeros(&head);

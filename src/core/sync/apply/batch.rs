@@ -223,20 +223,16 @@ fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) 
     let threads = COPY_THREADS.min(jobs.len());
     let max_in_flight = jobs.len();
     let mut results = Vec::with_capacity(jobs.len());
-    let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
-        threads,
-        max_in_flight,
-        work,
-        |result| {
-            results.push(result);
-            Ok(())
-        },
-        |submitter| {
-            // The consumer never fails.
-            let _ = jobs.into_iter().try_for_each(|job| submitter.submit(job));
-            Ok(())
-        },
-    );
+    let collect = |result| -> Result<(), Infallible> {
+        results.push(result);
+        Ok(())
+    };
+    let submit_all = |submitter: &parallel::Submitter<'_, J>| {
+        // `submit` fails only if `collect` has failed, and `collect` never fails.
+        let _ = jobs.into_iter().try_for_each(|job| submitter.submit(job));
+        Ok(())
+    };
+    let Ok(()) = parallel::run_ordered_on(threads, max_in_flight, work, collect, submit_all);
     results
 }
 

@@ -274,14 +274,15 @@ impl FileOnSides<'_> {
     /// Returns true if a new file may be this version of a conversation: it has at least the listed size, or is
     /// compressed, so that its text length is unknown. New files are not read before their steps are planned.
     fn may_be_arriving(&self, version: &ListedVersion) -> bool {
+        if !rollouts::is_key(self.key) {
+            return false;
+        }
+
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
-        let new_files = self
-            .files()
-            .filter(|(side, file)| self.is_new_remote(*side, file));
-        let mut new_files = new_files.map(|(_, file)| file).chain(copies);
-        rollouts::is_key(self.key)
-            && new_files
-                .any(|file| file.path.ends_with(ZST) || file.stat.size >= version.entry.size)
+        let files = self.files();
+        let new_remote = files.filter(|(side, file)| self.is_new_remote(*side, file));
+        let mut new_files = new_remote.map(|(_, file)| file).chain(copies);
+        new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.entry.size)
     }
 
     /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that

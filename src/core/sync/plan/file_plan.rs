@@ -18,9 +18,9 @@ pub(crate) struct FilePlan {
 
 #[derive(Debug, Default)]
 pub(crate) enum FileOutcome {
-    /// The file stays unchanged on both sides.
+    /// The plan changes the file on neither side, and does not count it as equal.
     #[default]
-    Unchanged,
+    LeftAsIs,
     /// Both sides have the same version. Contains the record for the state, unless the state has an equal record.
     Equal(Option<SyncedFile>),
     Step(SyncStep),

@@ -109,7 +109,7 @@ pub struct PlanRecords {
 impl SyncPlan {
     pub(super) fn add_file_plan(&mut self, key: &str, file_plan: FilePlan) {
         match file_plan.outcome {
-            FileOutcome::Unchanged => {}
+            FileOutcome::LeftAsIs => {}
             FileOutcome::Equal(record) => {
                 self.unchanged += 1;
                 if let Some(record) = record {

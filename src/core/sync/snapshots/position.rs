@@ -105,17 +105,19 @@ impl Replica {
         Ok(file.and_then(|file| SnapshotManifest::parse(file, "this machine").ok()))
     }
 
-    /// Returns the newest snapshots of another machine that this machine has not joined completely: they appeared after
-    /// its last sync, or a version in them waits for a decision. Returns an empty list if this machine has never joined
-    /// a snapshot. `machine_id` is the id of the other machine's replica, and `listed` has all snapshots of the store.
+    /// Returns the newest snapshots of another machine, without those that this machine has joined completely. A
+    /// returned snapshot appeared after the last sync of this machine, or has a version that waits for a decision.
+    /// Returns an empty list if this machine has never joined a snapshot. `machine_id` is the id of the other machine's
+    /// replica, and `listed` has all snapshots of the store.
     pub fn find_unjoined(
         &self,
         config: &SyncConfig,
         machine_id: &str,
         listed: &[RemoteSnapshot],
     ) -> Result<Vec<RemoteSnapshot>, DocumentError> {
-        // The id of a new position is not used, because such a position has seen no snapshot.
-        let position = self.read_position(config, String::new)?;
+        // Only a new position gets this id, and a new position has seen no snapshot.
+        let unused_id = String::new;
+        let position = self.read_position(config, unused_id)?;
         if position.knowledge.seen.is_empty() {
             return Ok(Vec::new());
         }

@@ -263,8 +263,7 @@ impl<'a> FactReader<'a> {
         match (&file.local, &file.remote) {
             (None, Some(_)) if file.facts.is_excluded => {}
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
-                let is_deleted = self.is_deleted_locally(file.last, remote)?;
-                if !is_deleted {
+                if !self.has_deleted_text(file.last, remote)? {
                     file.facts.remote = Presence::Changed;
                 }
             }
@@ -281,8 +280,9 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Returns true if the local file was deleted, and had the text that `remote` has.
-    fn is_deleted_locally(
+    /// Returns true if `remote` is known to have the last synced text of a file that is missing in the home. Returns
+    /// false if a restore may be the reason that the file is missing.
+    fn has_deleted_text(
         &self,
         last: Option<&SyncedFile>,
         remote: &FileVersion,

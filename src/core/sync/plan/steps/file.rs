@@ -83,7 +83,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     let (action, deleted, state_update, reason) = match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud, _, Some(remote)) => {
             let Some(text) = file.contents else {
-                return FileOutcome::Unchanged;
+                return FileOutcome::LeftAsIs;
             };
             let update = StateUpdate::PublishDeletion(text.digest);
             let why = "deleted on this machine, and delete_policy is propagate";
@@ -93,7 +93,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
             let why = "deleted on another machine, and delete_policy is propagate";
             (SyncAction::DeleteLocal, local, StateUpdate::Forget, why)
         }
-        _ => return FileOutcome::Unchanged,
+        _ => return FileOutcome::LeftAsIs,
     };
 
     FileOutcome::Step(SyncStep {
