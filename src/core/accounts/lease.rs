@@ -300,9 +300,11 @@ impl Profiles {
             LoginToKeep::Login(snapshot, login) => {
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
-            // There is nothing to move back, for example because the manager was killed before it wrote auth.json.
+            // There is no login to move back: auth.json is missing, for example because the manager was killed before
+            // it wrote the file, or its content is no login.
             LoginToKeep::Missing | LoginToKeep::Quarantined(_) => {
-                self.mark_profile_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
+                let is_leased = |file: &ProfileFile| file.owner == LoginOwner::Probe;
+                self.mark_profile_as_owner(account, is_leased)?;
             }
         }
 

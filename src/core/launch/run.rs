@@ -104,7 +104,7 @@ impl Launch<'_> {
         })
     }
 
-    /// Settles the record of a Codex that did not start, and returns the isolated login.
+    /// Settles the record of a Codex that did not start, and releases the isolated login.
     fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
         self.record.settled = true;
         self.record.run.ended_at = Some(now);
@@ -113,7 +113,7 @@ impl Launch<'_> {
         self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
-            // On failure the next command that locks the account returns the login.
+            // On failure the next command that locks the account moves the login back to its profile.
             let _ = isolated.release(&profiles, now);
         }
         Ok(())

@@ -110,7 +110,9 @@ impl LoginGuard<'_> {
         }
 
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if state.bytes().is_none() || state.bytes() != incoming_state.bytes() {
+        let stays_in_home = state.bytes().is_some() && state.bytes() == incoming_state.bytes();
+        // An entry without bytes may be a folder or a huge file, which is copied, too.
+        if !stays_in_home {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
 
