@@ -57,10 +57,12 @@ impl CooldownArgs {
     /// read or written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let (account_name, until) = match (&self.clear, &self.set, &self.until) {
-            (Some(account), ..) => (account, None),
-            (None, Some(account), Some(text)) => (account, Some(parse_until(text, context)?)),
-            _ => return self.show_accounts(context),
+        let (account_name, until) = if let Some(account) = &self.clear {
+            (account, None)
+        } else if let (Some(account), Some(text)) = (&self.set, &self.until) {
+            (account, Some(parse_until(text, context)?))
+        } else {
+            return self.show_accounts(context);
         };
 
         let (file, changed_identity) =

@@ -292,13 +292,13 @@ fn trash_bytes(context: &Context) -> Result<u64> {
 /// perhaps with new names. Returns false after a warning if the update failed.
 fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager_home = context.manager_home();
-    let renamed = restored.iter().filter(|r| r.archive != r.name);
-    let renamed: Vec<_> = renamed
-        .map(|r| (r.archive.clone(), r.name.clone()))
-        .collect();
+    let names = restored.iter().map(|r| (r.archive.clone(), r.name.clone()));
+    let renamed = names.filter(|(name_in_trash, new_name)| name_in_trash != new_name);
+    let renamed: Vec<_> = renamed.collect();
     let refreshed = trash::list_archive_names(manager_home)
         .map_err(DocumentError::from)
         .and_then(|in_trash| store::refresh_with_trash(manager_home, &in_trash, &renamed));
+    // Without an error, this warns of nothing and returns true.
     warn_not_recorded(&context.ui, refreshed.err())
 }
 

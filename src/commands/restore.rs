@@ -167,8 +167,9 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
         .collect();
 
     if offered.is_empty() {
-        // Fails with the reason why there is no archive to offer.
-        let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
+        // Called for its error, which says why there is no archive to offer.
+        let newest_offset = 0;
+        let _ = archive_choice::find_latest(&records, newest_offset, context, is_usable)?;
     }
 
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;

@@ -248,11 +248,11 @@ fn find_recorded_account(
     }
 
     let rollout = conversation.rollout.as_deref();
-    let Some((user_id, workspace_id)) = rollout.and_then(binding::read_creator) else {
+    let Some((user_id, account_id)) = rollout.and_then(binding::read_creator) else {
         return Ok(RecordedAccount::Unnamed);
     };
 
-    // Codex may record only the user or only the workspace, so a missing id counts as equal.
+    // Codex may record only the user id or only the account id, so a missing id counts as equal.
     let is_compatible = |known: &Option<String>, recorded: &Option<String>| {
         known.is_none() || recorded.is_none() || known == recorded
     };
@@ -265,14 +265,14 @@ fn find_recorded_account(
         .chain(live.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
-                && is_compatible(&identity.account_id, &workspace_id)
+                && is_compatible(&identity.account_id, &account_id)
                 && is_compatible(&identity.user_id, &user_id)
         });
 
     Ok(match known {
         Some(identity) => RecordedAccount::Known(identity.clone()),
         // A rollout that names its creator has at least one of the ids.
-        None => RecordedAccount::Unknown(workspace_id.or(user_id).unwrap_or_default()),
+        None => RecordedAccount::Unknown(account_id.or(user_id).unwrap_or_default()),
     })
 }
 

@@ -54,11 +54,12 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// Checks the recorded losses of this home. Returns `None` if no loss of any home was ever recorded.
+/// Reports the recorded losses of this home. Returns `None` if no check has recorded losses of any home yet.
 fn check_losses(context: &Context) -> Option<Check> {
     const ID: &str = "home.losses";
     let home = context.codex_home().display().to_string();
     let mut record = match losses::read(context.manager_home()) {
+        Ok(record) if record.checked_at.is_none() => return None,
         Ok(record) => record,
         Err(e) => {
             let check = Check::warn(ID, e.to_string());
@@ -66,7 +67,6 @@ fn check_losses(context: &Context) -> Option<Check> {
         }
     };
 
-    record.checked_at.as_ref()?;
     record.losses.retain(|loss| loss.home == home);
     if record.losses.is_empty() {
         return Some(Check::ok(ID, "no conversation lacks messages"));

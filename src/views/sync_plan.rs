@@ -505,6 +505,7 @@ pub(crate) fn undecided_files_error(plan: &SyncPlan) -> CommandError {
 }
 
 fn conflict_error(plan: &SyncPlan) -> CommandError {
+    // Only a conflict of a conversation has versions.
     let are_conversations = plan.conflicts.iter().all(|c| c.versions.is_some());
     let noun = if are_conversations {
         "conversation"

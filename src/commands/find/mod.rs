@@ -474,7 +474,8 @@ impl FindArgs {
 
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let sizes = conversations.iter().map(|c| file_size(&c.path));
-        let bar = context.ui.bar("searching", 0);
+        let not_known_yet = 0;
+        let bar = context.ui.bar("searching", not_known_yet);
         bar.expect_bytes(sizes.sum());
 
         let searched_count = conversations.len();
@@ -515,26 +516,24 @@ impl FindArgs {
         filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
-        let search = |home: &SearchedHome<'_>| {
-            let query = match matcher {
-                Matcher::Query(query) => query,
-                Matcher::Pattern(pattern) => {
-                    let (found, skipped) = self.scan_home(home, pattern, context)?;
-                    return Ok((found.result, skipped));
-                }
-            };
-
-            // The index of the archive is created among its extracted files, and `search_archive` deletes the whole
-            // folder.
-            let source = IndexSource {
-                home: home.folder,
-                database: home.database,
-                now: context.now(),
-            };
-            let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
-            let report = index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            let result = self.search_store(&store, query, home.filter)?;
-            Ok((result, report.skipped))
+        let search = |home: &SearchedHome<'_>| match matcher {
+            Matcher::Pattern(pattern) => {
+                let (found_in_archive, skipped) = self.scan_home(home, pattern, context)?;
+                Ok((found_in_archive.result, skipped))
+            }
+            Matcher::Query(query) => {
+                // The index of the archive is created among its extracted files, and `search_archive` deletes the whole
+                // folder.
+                let source = IndexSource {
+                    home: home.folder,
+                    database: home.database,
+                    now: context.now(),
+                };
+                let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
+                let report = index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
+                let result = self.search_store(&store, query, home.filter)?;
+                Ok((result, report.skipped))
+            }
         };
 
         search_archives(found, filter, context, search)?;

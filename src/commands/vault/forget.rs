@@ -114,26 +114,27 @@ fn keep_last_copies(
     let recorded = losses::read(context.manager_home())?;
     for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
-        for ids in &loss.snapshots {
-            plan.keep_one_of(ids, &reason);
+        // One snapshot of each list is enough.
+        for snapshot_ids in &loss.snapshots {
+            plan.keep_one_of(snapshot_ids, &reason);
         }
     }
 
-    // Searches the dropped snapshots first: if they have no lost message, the kept ones need not be read.
+    // Searches only the dropped snapshots: if they have no lost message, the kept ones need not be read.
     let dropped = snapshots.iter().filter(|s| is_dropped(s, plan));
     let dropped: Vec<_> = dropped.cloned().collect();
-    let (_, losses) = find_losses(restic, dropped, context)?;
-    if losses.is_empty() {
+    let (_, losses_in_dropped) = find_losses(restic, dropped, context)?;
+    if losses_in_dropped.is_empty() {
         return Ok(());
     }
 
-    // Searches all snapshots, because a kept one may have the messages too. Then no dropped one is needed.
+    // Searches all snapshots, because no dropped one is needed for a message that a kept one has, too.
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
     for loss in losses {
         let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
         for places in loss.find_needed_places(&search.places, is_snapshot) {
-            let ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
-            plan.keep_one_of(&ids, &describe_last_copy(&loss.id));
+            let snapshot_ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
+            plan.keep_one_of(&snapshot_ids, &describe_last_copy(&loss.id));
         }
     }
     Ok(())
