@@ -15,8 +15,11 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashSet};
 
-/// The number of runs of about the same size that are merged.
+/// The number of runs of about the same size that are merged into one.
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
+/// A run that has more than this many times the size of the newest one is not merged with it. Less than [`MERGED_RUNS`],
+/// because a merged run would otherwise be merged again with the next such number of runs.
+const MAX_SIZE_RATIO: i64 = 8;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WordRun {
@@ -194,24 +197,28 @@ impl<'a> RunCursor<'a> {
     }
 }
 
-/// Merges the newest [`MERGED_RUNS`] runs into one, until the oldest of them is larger than the others together.
+/// Merges the newest runs into one, while at least [`MERGED_RUNS`] of them are of about the same size.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
         let transaction = store.begin_write()?;
         let runs = store.run(list_runs)?;
-        let Some(first_merged) = runs.len().checked_sub(MERGED_RUNS) else {
-            return Ok(());
-        };
-
-        let block_count = |run: &WordRun| run.last_block - run.first_block + 1;
-        let newer_blocks: i64 = runs[first_merged + 1..].iter().map(block_count).sum();
-        if block_count(&runs[first_merged]) > newer_blocks {
+        let merged_runs = skip_larger_runs(&runs);
+        if merged_runs.len() < MERGED_RUNS {
             return Ok(());
         }
 
-        merge_into_one_run(store, &runs[first_merged..])?;
+        merge_into_one_run(store, merged_runs)?;
         store.run(|_| transaction.commit())?;
     }
+}
+
+/// Returns the runs after the last one that is much larger than the newest run. If such a large run were merged, an update
+/// of a few words would write the words of the whole index again.
+fn skip_larger_runs(runs: &[WordRun]) -> &[WordRun] {
+    let block_count = |run: &WordRun| run.last_block - run.first_block + 1;
+    let limit = runs.last().map_or(0, block_count) * MAX_SIZE_RATIO;
+    let last_larger = runs.iter().rposition(|run| block_count(run) > limit);
+    &runs[last_larger.map_or(0, |index| index + 1)..]
 }
 
 /// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
@@ -360,6 +367,35 @@ mod tests {
             }
         }
         lists
+    }
+
+    #[test]
+    fn an_update_merges_no_runs_that_are_much_larger() {
+        let with_sizes = |sizes: &[i64]| -> Vec<WordRun> {
+            let mut next_block = 1;
+            let to_run = |(id, blocks): (i64, &i64)| {
+                let first_block = next_block;
+                next_block += blocks;
+                let last_block = next_block - 1;
+                WordRun {
+                    id,
+                    first_block,
+                    last_block,
+                }
+            };
+            (1..).zip(sizes).map(to_run).collect()
+        };
+        for (sizes, merged_count) in [
+            (&[][..], 0),
+            (&[1], 1),
+            (&[900, 800, 1, 8, 1], 3),
+            (&[900, 800, 9, 1, 1], 2),
+            (&[900, 800, 1, 2, 1, 800], 6),
+            (&[16 * 900, 900, 800, 950], 3),
+        ] {
+            let runs = with_sizes(sizes);
+            assert_eq!(skip_larger_runs(&runs).len(), merged_count, "{sizes:?}");
+        }
     }
 
     /// The encoded list may become some bits longer when a text is removed from it.

@@ -263,7 +263,8 @@ impl<'a> FactReader<'a> {
         match (&file.local, &file.remote) {
             (None, Some(_)) if file.facts.is_excluded => {}
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
-                if !self.has_deleted_text(file.last, remote)? {
+                let has_deleted_text = self.has_deleted_text(file.last, remote)?;
+                if !has_deleted_text {
                     file.facts.remote = Presence::Changed;
                 }
             }
