@@ -56,7 +56,7 @@ pub(crate) struct ResumeArgs {
 enum RecordedAccount {
     /// An account with a profile, or the live one.
     Known(Identity),
-    /// An account without a profile: its workspace id, or its user id if the rollout has no workspace id.
+    /// An account without a profile: its account id, or its user id if the rollout has no account id.
     Unknown(String),
     /// Neither a launch nor the rollout names an account.
     Unnamed,

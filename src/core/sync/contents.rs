@@ -119,7 +119,8 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 
 /// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download:
 /// - any file: both ends are only zeros;
-/// - plain lines: the searched part has a zero byte, because a line never has one;
+/// - plain lines: a zero byte is in the first bytes, at the very end or, with [`SearchedPart::Whole`], anywhere, because
+///   a line never has one;
 /// - any other text: it ends in many zeros. Binary and compressed files may end in zeros.
 pub(crate) fn is_zero_filled(
     path: &Path,

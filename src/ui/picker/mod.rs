@@ -103,12 +103,19 @@ impl Picker<'_> {
 
         let entry_count = state.entry_count();
         let mut screen = InlineScreen::open()?;
-        // From this call on, a change of the size is an event. An earlier one would be lost if the size were read before.
+        // From the first `poll` on, a change of the size is an event. `wait_for_input` fails if the terminal is gone.
+        screen::wait_for_input(Duration::ZERO)?;
         event::poll(Duration::ZERO)?;
-        let mut area = compute_picker_area(entry_count, has_preview)?;
-        screen.reserve_lines(area.height)?;
+        let mut shown_area = Rect::default();
 
         loop {
+            // Read each time, because crossterm 0.29 loses a change of the size that comes together with a key.
+            let area = compute_picker_area(entry_count, has_preview)?;
+            if area != shown_area {
+                screen.reserve_lines(area.height)?;
+                shown_area = area;
+            }
+
             let layout = PickerLayout::new(area, &self.options, state.has_scopes(), has_preview);
             workers.request_missing(&mut state, layout.preview.is_some());
             state.set_visible_rows(layout.list.height.into());
@@ -139,10 +146,8 @@ impl Picker<'_> {
                         PickerAction::Cancel => return Ok(None),
                     }
                 }
-                Event::Resize(..) => {
-                    area = compute_picker_area(entry_count, has_preview)?;
-                    screen.reserve_lines(area.height)?;
-                }
+                // Draws everything again, because the terminal may have wrapped the lines anew.
+                Event::Resize(..) => shown_area = Rect::default(),
                 _ => {}
             }
         }

@@ -19,7 +19,7 @@ use std::collections::{BinaryHeap, HashSet};
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
 /// A run that has more than this many times the size of the newest one is not merged with it. Less than [`MERGED_RUNS`],
 /// because a merged run would otherwise be merged again with the next such number of runs.
-const MAX_SIZE_RATIO: i64 = 8;
+const MAX_SIZE_RATIO: i64 = if cfg!(test) { 2 } else { 8 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WordRun {
@@ -197,19 +197,27 @@ impl<'a> RunCursor<'a> {
     }
 }
 
-/// Merges the newest runs into one, while at least [`MERGED_RUNS`] of them are of about the same size.
+/// Merges the newest runs into one, as long as at least [`MERGED_RUNS`] runs are of about the same size.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
         let transaction = store.begin_write()?;
         let runs = store.run(list_runs)?;
-        let merged_runs = skip_larger_runs(&runs);
-        if merged_runs.len() < MERGED_RUNS {
+        let Some(merged_runs) = find_runs_to_merge(&runs) else {
             return Ok(());
-        }
+        };
 
         merge_into_one_run(store, merged_runs)?;
         store.run(|_| transaction.commit())?;
     }
+}
+
+/// Returns the newest runs if they have to be merged. Tries each run as the newest one: a commit may write several runs,
+/// and a merge may be interrupted, so a small run after many large ones must not hide them.
+fn find_runs_to_merge(runs: &[WordRun]) -> Option<&[WordRun]> {
+    (1..=runs.len()).rev().find_map(|end| {
+        let similar_count = skip_larger_runs(&runs[..end]).len();
+        (similar_count >= MERGED_RUNS).then(|| &runs[end - similar_count..])
+    })
 }
 
 /// Returns the runs after the last one that is much larger than the newest run. If such a large run were merged, an update
@@ -297,6 +305,10 @@ pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> 
     }
 
     store.run(|connection| {
+        // A search would look for each block of a run that has none.
+        let sql = "DELETE FROM run WHERE NOT EXISTS \
+            (SELECT 1 FROM block WHERE id BETWEEN first AND last)";
+        connection.execute(sql, [])?;
         connection.execute("DELETE FROM dead", [])?;
         connection.execute_batch(&rewrite_conversations_sql())?;
         transaction.commit()
@@ -387,14 +399,19 @@ mod tests {
         };
         for (sizes, merged_count) in [
             (&[][..], 0),
-            (&[1], 1),
-            (&[900, 800, 1, 8, 1], 3),
-            (&[900, 800, 9, 1, 1], 2),
+            (&[1], 0),
+            (&[900, 800, 1, 2, 1], 3),
+            (&[900, 800, 3, 1, 1], 0),
+            (&[900, 800, 1, 1], 0),
             (&[900, 800, 1, 2, 1, 800], 6),
-            (&[16 * 900, 900, 800, 950], 3),
+            (&[3 * 900, 900, 800], 0),
+            (&[3 * 900, 900, 800, 950], 3),
+            // Several runs of one commit, and an interrupted merge.
+            (&[900, 900, 900, 1], 4),
         ] {
             let runs = with_sizes(sizes);
-            assert_eq!(skip_larger_runs(&runs).len(), merged_count, "{sizes:?}");
+            let merged_runs = find_runs_to_merge(&runs).unwrap_or_default();
+            assert_eq!(merged_runs.len(), merged_count, "{sizes:?}");
         }
     }
 

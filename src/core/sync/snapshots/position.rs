@@ -106,9 +106,9 @@ impl Replica {
     }
 
     /// Returns the newest snapshots of another machine, without those that this machine has joined completely. A
-    /// returned snapshot appeared after the last sync of this machine, or has a version that waits for a decision.
-    /// Returns an empty list if this machine has never joined a snapshot. `machine_id` is the id of the other machine's
-    /// replica, and `listed` has all snapshots of the store.
+    /// returned snapshot appeared after the last sync of this machine, has a version that waits for a decision, or was
+    /// joined with other settings. Returns an empty list if this machine has never joined a snapshot. `machine_id` is
+    /// the id of the other machine's replica, and `listed` has all snapshots of the store.
     pub fn find_unjoined(
         &self,
         config: &SyncConfig,
