@@ -208,7 +208,8 @@ fn the_backend_keeps_a_connection_for_several_requests() {
 
 #[test]
 fn the_backend_stops_despite_pending_turns_delays_and_blackholes() {
-    let backend = MockBackend::start();
+    // At an address of its own, another test cannot get the port after the end of this backend.
+    let backend = MockBackend::start_at("127.0.0.2");
     let alice = backend.account("acct-alice");
     alice.set(|alice| {
         alice.hold_turns = true;

@@ -295,7 +295,12 @@ struct Shared {
 impl MockBackend {
     /// Starts on a free loopback port with [`Account::alice`] and [`Account::bob`].
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port");
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Like [`Self::start`], at this loopback address.
+    pub(crate) fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("bind a loopback port");
         let address = listener.local_addr().expect("the bound address");
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
@@ -313,7 +318,7 @@ impl MockBackend {
         backend
     }
 
-    /// Returns `http://127.0.0.1:PORT` with its port.
+    /// Returns `http://ADDRESS:PORT`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
