@@ -415,6 +415,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_run_whose_texts_are_all_erased_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = IndexStore::open(&folder.path().join("index.sqlite")).unwrap();
+        for number in [1, 2] {
+            let mut writer = RunWriter::new(&store.connection).unwrap();
+            let list: PostingList = std::iter::once(number).collect();
+            writer.push(b"word", &list.into_bytes()).unwrap();
+            writer.finish().unwrap();
+        }
+        store.execute("INSERT INTO dead VALUES(?1)", [2]).unwrap();
+        erase_deleted_texts(&store).unwrap();
+        assert_eq!(list_runs(&store.connection).unwrap().len(), 1);
+        assert_eq!(
+            read_lists(&store),
+            Lists::from([(b"word".to_vec(), vec![1])])
+        );
+    }
+
     /// The encoded list may become some bits longer when a text is removed from it.
     #[test]
     fn erasing_deleted_texts_from_full_blocks_keeps_all_other_texts() {
