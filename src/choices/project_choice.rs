@@ -9,8 +9,8 @@ use codex_manager_core::codex::ThreadFilter;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// Returns the folders that `name_or_path` denotes. A path, or the name of a subfolder of the current folder, denotes
-/// that folder. Any other name denotes all folders of conversations with this name, as in the column PROJECT.
+/// Returns the folders that `name_or_path` denotes. A path denotes one folder, and so does the name of a subfolder of
+/// the current folder. Any other name denotes all folders of conversations with this name, as in the column PROJECT.
 ///
 /// # Errors
 /// No project has this name, or Codex's list cannot be read.

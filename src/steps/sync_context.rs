@@ -111,8 +111,9 @@ impl<'a> SyncContext<'a> {
         Ok(cleared?)
     }
 
-    /// Returns true if an earlier run ended before it updated Codex's index, or if recorded names waited for an index
-    /// that Codex now has. If the record cannot be read, also returns true, because the update then reports the error.
+    /// Returns true if Codex's index has to be updated: an earlier run ended before its update, or Codex now has the
+    /// index for which recorded names waited. Returns true also if the record cannot be read, because the update then
+    /// reports the error.
     pub(crate) fn has_pending_index_updates(&self) -> bool {
         let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
             return true;

@@ -126,8 +126,8 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    /// Returns the encryption that the flags name. Without a flag, a file with logins or archives gets a passphrase
-    /// that the user types. Other files are not encrypted. A dry run does not ask.
+    /// Returns the encryption that the flags name. Without a flag, asks the user for a passphrase if the file has
+    /// logins or archives, and otherwise does not encrypt. A dry run does not ask.
     ///
     /// # Errors
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.

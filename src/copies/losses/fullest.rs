@@ -57,8 +57,8 @@ impl CopyCounts {
 }
 
 /// Returns the archive with the most messages of the conversation `name_or_id`. If several have the most messages,
-/// returns the newest one. Prints the name of the archive if several archives have the conversation. Skips an archive
-/// that cannot be opened, with a warning.
+/// returns the newest one. Prints the name of the archive if several archives have the conversation. Warns of an
+/// archive that cannot be opened, and skips it.
 ///
 /// # Errors
 /// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read.

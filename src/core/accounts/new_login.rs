@@ -226,8 +226,8 @@ fn adopt_login(
 }
 
 /// Saves a new login into the profile of its account. Without a profile, creates one with the name `profile_name`. If
-/// that name is taken or invalid, uses the email of the account, and also returns the problem with `profile_name`, as
-/// the predicate of a sentence.
+/// `profile_name` is taken or invalid, the email of the account becomes the name. The problem with `profile_name` is
+/// then returned too, as the predicate of a sentence.
 pub(crate) fn save_new_login(
     profiles: &Profiles,
     profile_name: &str,

@@ -70,9 +70,9 @@ impl ContinuedRollouts {
         continuations.any(|continuation| !is_deleted(&continuation.id))
     }
 
-    /// Returns the sides that need to keep their version of the rollout `id`, because another rollout continues lines
-    /// that only this version has. With both sides, one of the continuing rollouts will not open. Returns no side if a
-    /// file cannot be read, because no step copies such a file.
+    /// Returns the sides that have to keep their version of the rollout `id`: only this version has the lines that
+    /// another rollout continues. If both sides have to keep theirs, one of the continuing rollouts will not open.
+    /// Returns no side if a file cannot be read, because no step copies such a file.
     pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
         let continuations = self.continuations(id).iter();
         let ends = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));

@@ -69,8 +69,8 @@ impl Prompts {
     }
 
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text exceeds `max_bytes`,
-    /// removes the oldest lines until four fifths of the limit or a single line remains. Returns the number of lines
-    /// that it trimmed.
+    /// removes the oldest lines until four fifths of the limit or a single line remains. Returns how many lines were
+    /// trimmed.
     pub(super) fn write(
         mut self,
         file: &mut PlannedHistoryFile,

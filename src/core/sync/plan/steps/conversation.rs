@@ -151,8 +151,8 @@ impl<'a> ConversationDraft<'a> {
         }
     }
 
-    /// Returns the records to publish before the step: versions that no machine has to wait for any more, or deletions
-    /// that an upload cancels.
+    /// Returns the records to publish before the step. They name versions for which no machine has to wait any more, or
+    /// deletions that are cancelled by an upload.
     fn list_published_records(&self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let file = self.file;
         match chosen.why {
