@@ -300,6 +300,23 @@ fn the_screen_stays_in_terminals_of_any_size() {
 }
 
 #[test]
+fn no_key_is_lost_beside_changes_of_the_size() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    for round in 0..100 {
+        let size = if round % 2 == 0 { (100, 30) } else { START };
+        // The screen is drawn for the first key while the others and the signal arrive.
+        terminal.type_keys("a");
+        terminal.resize(size.0, size.1);
+        terminal.type_keys("b");
+        terminal.wait_until(size, LIMIT, |p| p.contains("? ab "));
+        terminal.type_keys("\x15");
+        terminal.wait_until(size, LIMIT, |p| !p.contains("? ab "));
+    }
+    leave(terminal);
+}
+
+#[test]
 fn typing_finds_contents_written_after_the_last_index_update() {
     let env = home();
     let _ = env.run(["find", "parser"]).code(0);

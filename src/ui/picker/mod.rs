@@ -103,13 +103,13 @@ impl Picker<'_> {
 
         let entry_count = state.entry_count();
         let mut screen = InlineScreen::open()?;
-        // From the first `poll` on, a change of the size is an event. `wait_for_input` fails if the terminal is gone.
+        // `wait_for_input` fails if the terminal is gone. From the call of `has_event` on, a change of the size is an event.
         screen::wait_for_input(Duration::ZERO)?;
-        event::poll(Duration::ZERO)?;
+        screen::has_event()?;
         let mut shown_area = Rect::default();
 
         loop {
-            // Read each time, because crossterm 0.29 loses a change of the size that comes together with a key.
+            // Read each time, because an answer may be drawn before crossterm reports a change of the size.
             let area = compute_picker_area(entry_count, has_preview)?;
             if area != shown_area {
                 screen.reserve_lines(area.height)?;
@@ -237,7 +237,7 @@ impl Workers {
             if self.take_answers(state) {
                 return Ok(Wake::Answered);
             }
-            if event::poll(Duration::ZERO)? {
+            if screen::has_event()? {
                 return Ok(Wake::Terminal(event::read()?));
             }
 

@@ -100,6 +100,14 @@ impl Drop for InlineScreen {
     }
 }
 
+/// The time for which crossterm 0.29 looks for an event. With zero, its source of events for `use-dev-tty` finds none.
+const EVENT_TIMEOUT: Duration = Duration::from_micros(20);
+
+/// Returns true if crossterm has an event. May miss one, so call it again.
+pub(super) fn has_event() -> io::Result<bool> {
+    crossterm::event::poll(EVENT_TIMEOUT)
+}
+
 /// Waits until there is input, at most for `limit`. May return early.
 ///
 /// # Errors
