@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 COLUMNS = """id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
  source TEXT NOT NULL, model_provider TEXT NOT NULL, cwd TEXT NOT NULL, title TEXT NOT NULL, sandbox_policy TEXT NOT NULL,
@@ -86,12 +87,14 @@ def run(binary, home, manager, command):
 
 
 def run_program(*args):
-    """Returns the processor time in seconds and the memory in MB."""
+    """Returns the processor time in seconds, the memory in MB and the wall time in seconds."""
+    start = time.perf_counter()
     child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
+    wall = time.perf_counter() - start
     if os.waitstatus_to_exitcode(status) not in (0, 5, 6):
         sys.exit(f"{args}: status {status}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, wall
 
 
 def measure(*what, before=lambda: None):
@@ -104,14 +107,15 @@ def measure(*what, before=lambda: None):
 
 
 def compare_with_listing(binary, home, manager, rounds):
-    """Prints the processor time of a `find` without a match and of `find -printf`, which run in turn."""
+    """Prints the times of a `find` without a match and of `find -printf`, which run in turn."""
     listing = ["find", f"{home}/sessions", "-printf", "%p %s %T@\\n"]
     pairs = [(run(binary, home, manager, COMMANDS[0]), run_program(*listing)) for _ in range(rounds)]
-    ours, theirs = ([time * 1000 for time, _ in figures] for figures in zip(*pairs))
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    memory = max(memory for (_, memory), _ in pairs)
-    print(f"{os.path.basename(binary)}, `{COMMANDS[0]}`, {os.path.basename(home)} conversations, {rounds} rounds: "
-          f"{spread(ours, 0)} ms, {memory:.0f} MB; find -printf {spread(theirs, 0)} ms: {spread(ratios, 2)} x its time")
+    memory = max(memory for (_, memory, _), _ in pairs)
+    print(f"{os.path.basename(binary)}, `{COMMANDS[0]}`, {os.path.basename(home)} conversations, {rounds} rounds, {memory:.0f} MB")
+    for name, figure in [("CPU", 0), ("wall", 2)]:
+        ours, theirs = ([figures[figure] * 1000 for figures in column] for column in zip(*pairs))
+        ratios = [a / b for a, b in zip(ours, theirs)]
+        print(f"{name}: {spread(ours, 0)} ms; find -printf {spread(theirs, 0)} ms: {spread(ratios, 2)} x its time")
 
 
 def spread(values, digits):
@@ -120,7 +124,7 @@ def spread(values, digits):
 
 
 def show(binary, command, sizes, figures):
-    (small, _), (large, memory) = figures
+    (small, *_), (large, memory, _) = figures
     ratio = f"{large / small:.1f} ×" if small > 0.02 else "–"
     print(f"| {os.path.basename(binary)} | `{command}` | {sizes} | {small:.2f} s | {large:.2f} s | {ratio} | {memory:.0f} MB |")
 
