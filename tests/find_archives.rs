@@ -140,6 +140,31 @@ fn a_conversation_whose_file_is_gone_but_indexed_is_found_once() {
 }
 
 #[test]
+fn a_conversation_whose_file_is_gone_but_indexed_is_counted_once() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let write_numbered = |number: u32| {
+        let minutes = i64::from(number);
+        let conversation = Conversation::new(number, minutes, "A question", "The borrow checker.");
+        write(&env, &conversation)
+    };
+    let [_, _, oldest] = [1, 2, 3].map(write_numbered);
+    back_up(&mut env, "10:00");
+    let _ = env.run(["find", "borrow"]).code(0);
+    fs::remove_file(oldest).expect("remove");
+
+    for form in [&["--no-refresh"][..], &[], &["--exact"]] {
+        // With the limit 1, the index's hit for the deleted conversation is beyond the limit.
+        for limit in ["1", "20"] {
+            let args = ["find", "--archives", "--json", "borrow", "--limit", limit];
+            let document = env.run([&args[..], form].concat()).code(0).json();
+            assert_eq!(document["total"], 3, "{form:?} {limit}");
+            assert_eq!(document["conversations"], 3, "{form:?} {limit}");
+        }
+    }
+}
+
+#[test]
 fn all_rollouts_of_a_rewound_conversation_in_an_archive_are_searched() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);

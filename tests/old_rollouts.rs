@@ -51,9 +51,8 @@ fn conversations_of_2025_are_found_shown_and_exported() {
         (BARE, "apples", "There are seven."),
         (DOCUMENT, "plums", "There are nine."),
     ] {
-        for exact in [false, true] {
-            let mut args = vec!["find", question, "--json"];
-            args.extend(exact.then_some("--exact"));
+        for option in [&[][..], &["--exact"], &["--archives"]] {
+            let args = [&["find", question, "--json"], option].concat();
             let found = env.run(args).code(0).json();
             assert_eq!(found["hits"][0]["session_id"], session, "{found}");
             assert_eq!(found["hits"][0]["turn"], 1, "{found}");

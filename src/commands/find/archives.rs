@@ -5,7 +5,7 @@
 
 use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
-use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
+use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result, check_interrupt};
 use crate::views::account::printable;
@@ -18,7 +18,6 @@ use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name}
 use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::mem;
 use std::path::{Path, PathBuf};
 
 /// A Codex home, or a temporary home with the conversations of one archive.
@@ -31,21 +30,19 @@ pub(super) struct SearchedHome<'a> {
 }
 
 /// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
-/// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
-/// The index may still have a conversation whose file was deleted; the hit in the archive replaces the hit of the
-/// index. An archive or a file in it that cannot be read is left out with a warning, and makes the result partial.
+/// conversations of one archive at a time, without those of `known_ids`, which were searched on disk. A conversation
+/// that is in several archives is searched in the newest one. An archive or a file in it that cannot be read is left
+/// out with a warning, and makes the result partial.
 ///
 /// # Errors
-/// The archives or the home cannot be listed, or the user interrupts.
+/// The archives cannot be listed, or the user interrupts.
 pub(super) fn search_archives(
     found: &mut Found,
+    mut known_ids: HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
 ) -> Result<()> {
-    let mut known_ids = list_ids_on_disk(context.codex_home())?;
-    let mut indexed_hits = mem::take(&mut found.result.hits);
-    let lists_all_indexed = found.result.total == Some(indexed_hits.len());
     let records = context.archives()?;
     let home = context.codex_home();
     for record in list_numbered(&records) {
@@ -94,16 +91,6 @@ pub(super) fn search_archives(
             }
         }
     }
-
-    let result = &mut found.result;
-    let indexed_count = indexed_hits.len();
-    indexed_hits.retain(|hit| !found.archives.contains_key(&hit.conversation.session));
-    let replaced_count = indexed_count - indexed_hits.len();
-    // If the limit cut hits of the index, more conversations may be counted twice.
-    let is_countable = replaced_count == 0 || lists_all_indexed;
-    let total = if is_countable { result.total } else { None };
-    result.total = total.map(|total| total - replaced_count);
-    result.hits.append(&mut indexed_hits);
     Ok(())
 }
 

@@ -41,7 +41,7 @@ use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};
 use regex::Regex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The number of hits without `--limit`.
@@ -129,7 +129,10 @@ impl FindArgs {
         require_codex_home(context)?;
         let matcher = self.parse_matcher()?;
         let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
-        let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
+        let mut filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
+        if self.archives {
+            filter.ids_on_disk = Some(list_ids_on_disk(context.codex_home())?);
+        }
 
         let mut found = match &matcher {
             Matcher::Pattern(pattern) => self.scan(pattern, &filter, context)?,
@@ -139,8 +142,8 @@ impl FindArgs {
             }
         };
 
-        if self.archives {
-            self.add_hits_in_archives(&mut found, &matcher, &thread_filter, context)?;
+        if let Some(ids) = filter.ids_on_disk {
+            self.add_hits_in_archives(&mut found, ids, &matcher, &thread_filter, context)?;
         }
         if self.machines {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
@@ -397,7 +400,7 @@ impl FindArgs {
         warn_of_skipped_files(&report.skipped, context);
         Ok(Found {
             refreshed: report.conversations_read,
-            conversations: store.count_conversations()?,
+            conversations: filter.count_indexed(&store)?,
             // An outdated index may lack the matching conversation, so without hits the result is partial.
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,
@@ -417,7 +420,7 @@ impl FindArgs {
         })?;
         Ok(Found {
             result: self.search_store(&store, query, filter)?,
-            conversations: store.count_conversations()?,
+            conversations: filter.count_indexed(&store)?,
             ..Found::default()
         })
     }
@@ -512,6 +515,7 @@ impl FindArgs {
     fn add_hits_in_archives(
         &self,
         found: &mut Found,
+        ids_on_disk: HashSet<String>,
         matcher: &Matcher,
         filter: &ThreadFilter,
         context: &Context,
@@ -522,8 +526,7 @@ impl FindArgs {
                 Ok((found_in_archive.result, skipped))
             }
             Matcher::Query(query) => {
-                // The index of the archive is created among its extracted files, and `search_archive` deletes the whole
-                // folder.
+                // `search_archive` deletes this index together with the extracted files.
                 let source = IndexSource {
                     home: home.folder,
                     database: home.database,
@@ -536,7 +539,7 @@ impl FindArgs {
             }
         };
 
-        search_archives(found, filter, context, search)?;
+        search_archives(found, ids_on_disk, filter, context, search)?;
         if !found.archives.is_empty() {
             self.sort_and_truncate(&mut found.result.hits);
         }

@@ -3,6 +3,7 @@
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::conversations::index::usage_query::UsageConversation;
+use crate::conversations::index::{IndexError, IndexStore};
 use rusqlite::Row;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ pub struct ConversationFilter {
     filter: ThreadFilter,
     /// The ids of the rows in Codex's database that the filter selects; `None` if the filter selects everything.
     selected_ids: Option<HashSet<String>>,
+    /// The ids of the conversations on disk, in lower case. If set, the filter rejects conversations of the index whose
+    /// rollouts were deleted.
+    pub ids_on_disk: Option<HashSet<String>>,
 }
 
 impl ConversationFilter {
@@ -31,10 +35,14 @@ impl ConversationFilter {
         Ok(Self {
             filter,
             selected_ids,
+            ids_on_disk: None,
         })
     }
 
     pub fn accepts(&self, found: &FoundConversation) -> bool {
+        if self.is_deleted(&found.session, &found.path) {
+            return false;
+        }
         match &self.selected_ids {
             Some(selected) if found.listed => selected.contains(&found.session),
             Some(_) => {
@@ -45,6 +53,30 @@ impl ConversationFilter {
             }
             None => true,
         }
+    }
+
+    /// Returns the number of conversations in the index, without those that [`Self::ids_on_disk`] rejects. Ignores all
+    /// other filters.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn count_indexed(&self, store: &IndexStore) -> Result<i64, IndexError> {
+        if self.ids_on_disk.is_none() {
+            return store.count_conversations();
+        }
+
+        let sql = "SELECT session, path FROM conversation";
+        let are_on_disk: Vec<bool> = store.query_rows(sql, [], |row| {
+            let (session, path): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(!self.is_deleted(&session, Path::new(&path)))
+        })?;
+        Ok(are_on_disk.into_iter().map(i64::from).sum())
+    }
+
+    fn is_deleted(&self, session: &str, path: &Path) -> bool {
+        let ids = self.ids_on_disk.as_ref();
+        // The ids lack new conversations and those of the TypeScript version of Codex, but the index has their paths.
+        ids.is_some_and(|ids| !ids.contains(session) && !path.exists())
     }
 
     /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the
