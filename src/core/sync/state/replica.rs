@@ -146,10 +146,10 @@ impl Replica {
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line).at("read", &path)?;
-            let is_complete = line.pop() == Some(b'\n');
-            if !is_complete {
+            let last_byte = line.pop();
+            if last_byte != Some(b'\n') {
                 // Text after the last newline was torn by a kill.
-                state.file.needs_rewrite |= !line.is_empty();
+                state.file.needs_rewrite |= last_byte.is_some();
                 return Ok(state);
             }
             if !lines::parse_line(&mut state, &line) {
@@ -285,7 +285,10 @@ mod tests {
         journal.record_resolution("mark").unwrap();
         let mut options = OpenOptions::new();
         let mut file = options.append(true).open(replica.state_file()).unwrap();
-        file.write_all(b"[\"torn\",\"\",1").unwrap();
+        assert!(!replica.read().unwrap().file.needs_rewrite);
+        file.write_all(b"[").unwrap();
+        assert!(replica.read().unwrap().file.needs_rewrite);
+        file.write_all(b"\"torn\",\"\",1").unwrap();
         let read = replica.read().unwrap();
         assert!(read.file.exists);
         assert_eq!(read.files.len(), 2);
