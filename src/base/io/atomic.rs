@@ -193,9 +193,10 @@ impl TempFile {
     }
 
     /// Keeps the file under its temporary name. A cleanup by a later command removes it.
-    pub fn keep(self) {
-        // Fails only on Windows, if it refuses to change the attributes. The file is removed then.
-        let _ = self.0.keep();
+    pub fn keep(mut self) {
+        // `NamedTempFile::keep` also changes the attributes. If Windows refuses that, as below a long path, dropping
+        // the error removes the file.
+        self.0.disable_cleanup(true);
     }
 }
 
@@ -494,6 +495,19 @@ mod tests {
             );
             assert_eq!(find_stale_temps(folder.path(), None).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_temp_file_below_a_long_path_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        // Longer than the 260 characters that Windows accepts without a prefix.
+        let long = "x".repeat(100);
+        let folder = root.path().join(&long).join(&long).join(&long);
+        fs::create_dir_all(&folder).unwrap();
+        let temp = TempFile::create_in(&folder).unwrap();
+        let path = temp.path().to_path_buf();
+        temp.keep();
+        assert!(path.exists());
     }
 
     #[test]
