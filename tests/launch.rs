@@ -782,23 +782,31 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
 
     let [empty, missing] = ["empty", "missing"].map(|name| env.path(name));
     fs::write(&empty, "").unwrap();
-    for path in [env.codex_home().join("sessions"), empty, missing] {
+    let of_another = PathBuf::from(rollout.to_string_lossy().replace(&id(1), &id(2)));
+    fs::write(&of_another, conversation.text().replace(&id(1), &id(2))).unwrap();
+    let sessions = env.codex_home().join("sessions");
+    for path in [sessions, empty, missing, of_another] {
         record(&path);
         let message = "Codex's list does not name the rollout of the conversation: ";
         refuse(1, message, "codex-manager history repair");
     }
 
     record(&rollout);
-    fs::write(&rollout, [0_u8; 9000]).unwrap();
-    let message = "the rollout of the conversation is empty or damaged: ";
-    refuse(1, message, "codex-manager restore --session ");
+    let cut_first_line = conversation.text().as_bytes()[..100].to_vec();
+    let refuse_damaged = |bytes: &[u8]| {
+        fs::write(&rollout, bytes).unwrap();
+        let message = "the rollout is empty, damaged or of another conversation: ";
+        refuse(1, message, "codex-manager restore --session ");
+    };
+    refuse_damaged(&[0; 9000]);
+    refuse_damaged(&cut_first_line);
 
     fs::remove_file(&rollout).unwrap();
     let archived = Conversation {
         archived: true,
         ..conversation
     };
-    write(&env, &archived);
+    let archived_rollout = write(&env, &archived);
     let hint = format!("codex unarchive {}", id(1));
     let message = "Codex does not resume an archived conversation: ";
     for is_archived in [true, false] {
@@ -808,6 +816,9 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
     // Without a row, Codex finds the rollout in `archived_sessions`.
     assert_eq!(state(&env).execute("DELETE FROM threads", []), Ok(1));
     refuse(5, message, &hint);
+
+    fs::remove_file(archived_rollout).unwrap();
+    refuse_damaged(&cut_first_line);
 }
 
 #[test]

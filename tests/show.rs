@@ -545,7 +545,7 @@ fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
     for text in ["", "not a rollout\n"] {
         fs::write(&path, text).expect("write");
         let run = env.run(["show", "First"]).code(1);
-        let message = "the rollout of the conversation is empty or damaged: ";
+        let message = "the rollout is empty, damaged or of another conversation: ";
         assert!(run.stderr.contains(message), "{run}");
     }
     fs::remove_file(&path).expect("remove");

@@ -11,7 +11,7 @@ use crate::views::age::format_age;
 use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::rollout::{
-    find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
+    find_existing_below, find_recorded_rollout, is_rollout_of, resolve_rollout_in_home,
 };
 use codex_manager_core::history::thread_titles::title_of;
 use codex_manager_core::history::{
@@ -71,22 +71,27 @@ impl<'r> ChosenConversation<'r> {
     /// Returns the rollout.
     ///
     /// # Errors
-    /// The rollout is missing, empty or damaged.
+    /// The rollout is missing, empty, damaged or of another conversation.
     pub(crate) fn require_rollout(&self, context: &Context) -> Result<&Path> {
-        self.rollout.as_deref().ok_or_else(|| {
-            let recorded_path = self.row.map_or("", |row| &row.rollout_path);
-            let message = match find_existing_below(context.codex_home(), recorded_path) {
-                Some(path) => format!(
-                    "the rollout of the conversation is empty or damaged: {}",
-                    path.display()
-                ),
-                None => format!("the home has no rollout of the conversation: {recorded_path}"),
-            };
-            let id = printable(&self.id);
-            add_list_hints(CommandError::failed(message).hint(format!(
-                "bring it back from an archive: codex-manager restore --session {id}"
-            )))
-        })
+        let rollout = self.rollout.as_deref();
+        rollout.ok_or_else(|| self.unusable_rollout_error(context))
+    }
+
+    /// Returns the error for a missing rollout, or one that is not [of the conversation](is_rollout_of).
+    pub(crate) fn unusable_rollout_error(&self, context: &Context) -> CommandError {
+        let recorded_path = self.row.map_or("", |row| &row.rollout_path);
+        let find_recorded = || find_existing_below(context.codex_home(), recorded_path);
+        let message = match self.rollout.clone().or_else(find_recorded) {
+            Some(path) => format!(
+                "the rollout is empty, damaged or of another conversation: {}",
+                path.display()
+            ),
+            None => format!("the home has no rollout of the conversation: {recorded_path}"),
+        };
+        let id = printable(&self.id);
+        add_list_hints(CommandError::failed(message).hint(format!(
+            "bring it back from an archive: codex-manager restore --session {id}"
+        )))
     }
 }
 
@@ -299,13 +304,16 @@ fn trashed_conversation_error(text: &str, context: &Context) -> Option<CommandEr
     )))
 }
 
-/// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
+/// Returns the rollout of a conversation: at the path that Codex recorded, if it [is one of the
+/// conversation](is_rollout_of), else by its id.
 fn locate_rollout(home: &Path, id: &str, recorded_path: &str) -> Option<PathBuf> {
     let find_by_id = || {
         thread_rollouts::find_newest_rollout(home, id)
             .and_then(|path| resolve_rollout_in_home(home, &path))
     };
-    find_recorded_rollout(home, recorded_path).or_else(find_by_id)
+    find_recorded_rollout(home, recorded_path)
+        .filter(|path| is_rollout_of(path, id))
+        .or_else(find_by_id)
 }
 
 #[cfg(test)]

@@ -186,13 +186,17 @@ fn find_last_in_current_folder<'r>(
 /// Refuses a conversation that Codex cannot resume. Codex itself would fail only after the switch to the account.
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
     let home = context.codex_home();
-    let find_recorded = |row: &ThreadRow| rollout::find_resumable_rollout(home, &row.rollout_path);
+    let find_recorded =
+        |row: &ThreadRow| rollout::find_resumable_rollout(home, &row.rollout_path, &row.id);
     let recorded_rollout = conversation.row.and_then(find_recorded);
 
     let rollout = if let Some(path) = &recorded_rollout {
         path.as_path()
     } else {
         let rollout = conversation.require_rollout(context)?;
+        if !rollout::is_rollout_of(rollout, &conversation.id) {
+            return Err(conversation.unusable_rollout_error(context));
+        }
         // Codex 0.169 searches for the rollout only if its database does not list the conversation.
         if conversation.row.is_some() {
             let path = rollout.display();

@@ -3,6 +3,7 @@
 
 use super::read_head;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
+use crate::history::id::ConversationId;
 use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,21 @@ pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     paths.find_map(|path| resolve_in_session_folders(home, &path))
 }
 
-/// Returns the rollout at a path that Codex recorded, if the metadata of its conversation can be read. Unlike the other
-/// functions, also returns a file outside of the home, because Codex reads such rollouts too.
-pub fn find_resumable_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
+/// Returns the rollout at the path that Codex recorded for the conversation `id`, if [its metadata name the
+/// conversation](is_rollout_of). Unlike the other functions, also returns a file outside of the home, because Codex
+/// reads such rollouts too.
+pub fn find_resumable_rollout(home: &Path, recorded: &str, id: &str) -> Option<PathBuf> {
     let mut paths = recorded_forms(recorded).into_iter();
     let path = paths.find(|path| path.is_file())?;
     // Resolved before it is read, because files are not opened through the links of an isolated home.
     let path = resolve_in_session_folders(home, &path).unwrap_or(path);
-    matches!(read_head(&path), Ok(Some(_))).then_some(path)
+    is_rollout_of(&path, id).then_some(path)
+}
+
+/// Returns true if the metadata of the rollout at `path` can be read and name the conversation `id`. Codex 0.150 and
+/// newer fail to resume from any other rollout that a row names.
+pub fn is_rollout_of(path: &Path, id: &str) -> bool {
+    matches!(read_head(path), Ok(Some(head)) if head.id == ConversationId::of(id))
 }
 
 fn recorded_forms(recorded: &str) -> [PathBuf; 2] {
@@ -126,6 +134,29 @@ mod tests {
         fs::rename(home.join(SESSIONS), &moved).expect("a file");
         symlink(&moved, home.join(SESSIONS)).expect("a file");
         assert_eq!(found(&home, &inside), Some(inside));
+    }
+
+    #[test]
+    fn a_row_leads_to_a_resumable_rollout_only_if_the_metadata_name_its_conversation() {
+        let (_folder, home) = home();
+        let path = home.join(SESSIONS).join("rollout-1.jsonl");
+        let recorded = path.to_string_lossy();
+        let meta =
+            r#"{"timestamp":"2026-01-01T00:00:00Z","type":"session_meta","payload":{"id":"01"}}"#;
+        let cut = &meta[..meta.len() - 9];
+        // A fork may also contain the metadata of its parent.
+        let parent = meta.replace("01\"}", "02\"}");
+        for (text, expected) in [
+            (format!("{meta}\n"), true),
+            (format!("{meta}\n{parent}\n"), true),
+            (format!("{parent}\n"), false),
+            (format!("{cut}\n{parent}\n"), false),
+            (cut.to_owned(), false),
+        ] {
+            fs::write(&path, &text).expect("a file");
+            let found = find_resumable_rollout(&home, &recorded, "01");
+            assert_eq!(found.is_some(), expected, "{text}");
+        }
     }
 
     #[test]
