@@ -31,7 +31,7 @@ with open(f"{folder}/rollout-2026-10-01T06-00-00-{ident}.jsonl", "w") as rollout
         at = rng.randrange(len(whole) - 20_000)
         key = "".join(rng.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=36))
         text = whole[at:at + 20_000] + f"\nexport GITHUB_TOKEN=ghp_{key}\n"
-        content = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        content = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
         rollout.write(json.dumps({**head, "type": "response_item", "payload": content}) + "\n")
         file.write(text)
         written += len(text)
@@ -58,6 +58,12 @@ measure() {
 echo "$mb MB of text, load $(cut -d' ' -f1-3 /proc/loadavg)"
 measure 'export --no-redact' "$manager" export 01a1 --no-redact
 measure 'export' "$manager" export 01a1
-echo "  $("$manager" export 01a1 2>/dev/null | grep -c 'GITHUB_TOKEN=\[redacted\]') of $(grep -c GITHUB_TOKEN=ghp_ "$work/text") keys replaced"
+keys=$(grep -c GITHUB_TOKEN=ghp_ "$work/text")
+replaced=$("$manager" export 01a1 2>/dev/null | grep -c 'GITHUB_TOKEN=\[redacted\]') || true
+echo "  $replaced of $keys keys replaced"
+[ "$replaced" = "$keys" ]
 measure "rg, $(wc -l <"$work/forms") forms" rg --no-unicode -c -f "$work/forms" "$work/text"
-[ ! -x "$peer/bin/detect-secrets" ] || measure 'detect-secrets' "$peer/bin/detect-secrets" scan "$work/text"
+# It takes minutes for the whole text, and scans only files below its folder.
+head -c $((mb * 100000)) "$work/text" >"$work/part"
+[ ! -x "$peer/bin/detect-secrets" ] ||
+  measure 'detect-secrets, a tenth of the text' env -C "$work" "$PWD/$peer/bin/detect-secrets" scan --all-files part

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares `storage shrink` with `zstd -T2 --long=27` of the same conversations, in which images repeat at compactions,
-# and measures a first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS [ROUNDS]]]. Needs 1.5
-# times MB of free disk space.
+# and measures a first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS [ROUNDS]]]. Needs zstd,
+# Codex on PATH, and 1.5 times MB of free disk space.
 set -euo pipefail
 mb=${1:-10000} conversations=${2:-250} rounds=${3:-1}
 cd "$(dirname "$0")/.."

@@ -165,6 +165,26 @@ fn a_conversation_whose_file_is_gone_but_indexed_is_counted_once() {
 }
 
 #[test]
+fn a_conversation_on_disk_whose_file_name_lacks_its_id_is_found_once() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
+    let rollout = write(&env, &conversation);
+    back_up(&mut env, "10:00");
+    let _ = env.run(["find", "borrow"]).code(0);
+    let renamed = rollout.with_file_name("rollout-saved.jsonl");
+    fs::rename(&rollout, &renamed).expect("rename");
+    let sql = "UPDATE threads SET rollout_path=?1";
+    let path = renamed.to_str().expect("text");
+    assert_eq!(state(&env).execute(sql, [path]), Ok(1));
+
+    let args = ["find", "--archives", "--json", "borrow"];
+    let document = env.run(args).code(0).json();
+    assert_eq!(hits(&document), [(id(1), None)]);
+    assert_eq!(document["total"], 1);
+}
+
+#[test]
 fn all_rollouts_of_a_rewound_conversation_in_an_archive_are_searched() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);

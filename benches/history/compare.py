@@ -35,7 +35,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="history-bench-") as folder:
         home = f"{folder}/home"
         generate.write(home, given.mb, given.conversations, given.seed)
-        ours = [given.binary, "--codex-home", home, "--manager-home", f"{folder}/manager", "history"]
+        ours = [given.binary, "--codex-home", home, "--manager-home", f"{folder}/manager", "--yes", "history"]
         works = {
             "rebuild, all": [*ours, "rebuild", "--no-backup", "--max-threads", "0"],
             "rebuild, the 100 most recent": [*ours, "rebuild", "--no-backup"],

@@ -45,6 +45,10 @@ pub(super) fn search_archives(
 ) -> Result<()> {
     let records = context.archives()?;
     let home = context.codex_home();
+    // A rollout whose name lacks the id, such as `rollout-saved.jsonl`, is found only by the row in Codex's database.
+    let hits = found.result.hits.iter();
+    known_ids.extend(hits.map(|hit| hit.conversation.session.clone()));
+
     for record in list_numbered(&records) {
         if !record.is_usable() || !record.metadata.records_home(home) {
             continue;
