@@ -317,6 +317,48 @@ fn no_key_is_lost_beside_changes_of_the_size() {
 }
 
 #[test]
+fn pasted_line_ends_are_no_enter() {
+    let env = home();
+    let mut terminal = ask(&env, &["show"]);
+    terminal.type_keys("\x1b[200~write\rthe\tdocs\r\n\x1b[201~");
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("? write the docs "));
+    assert!(selected(&picture).contains("Write the docs"), "{picture}");
+    // Marks of pastes end with the picker, so that the shell gets none.
+    assert!(terminal.colored().contains("\x1b[?2004h"));
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert!(terminal.colored().contains("\x1b[?2004l"));
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn a_signal_ends_the_picker_after_a_part_of_an_escape_sequence() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    terminal.type_keys("\x1b[");
+    terminal.forget();
+    terminal.resize(100, 30);
+    terminal.wait_until((100, 30), LIMIT, is_drawn);
+    terminal.signal("TERM");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn the_end_of_a_long_filter_is_shown() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    terminal.type_keys(&"many words ".repeat(20));
+    terminal.type_keys("at the end");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.lines()
+            .next()
+            .is_some_and(|line| line.ends_with("many words at the end"))
+    });
+    leave(terminal);
+}
+
+#[test]
 fn typing_finds_contents_written_after_the_last_index_update() {
     let env = home();
     let _ = env.run(["find", "parser"]).code(0);

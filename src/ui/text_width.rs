@@ -40,7 +40,7 @@ pub(super) fn fitting_prefix(text: &str, width: usize) -> &str {
 }
 
 /// Returns the longest end of `text` that is at most `width` columns wide.
-fn fitting_suffix(text: &str, width: usize) -> &str {
+pub(super) fn fitting_suffix(text: &str, width: usize) -> &str {
     let mut suffix_width = 0;
     let first_excess = text.char_indices().rev().find(|(_, c)| {
         suffix_width += c.width().unwrap_or(0);

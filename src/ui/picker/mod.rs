@@ -146,6 +146,7 @@ impl Picker<'_> {
                         PickerAction::Cancel => return Ok(None),
                     }
                 }
+                Event::Paste(text) => state.paste(&text),
                 // Draws everything again, because the terminal may have wrapped the lines anew.
                 Event::Resize(..) => shown_area = Rect::default(),
                 _ => {}
@@ -232,7 +233,7 @@ impl Workers {
                 return Ok(Wake::Interrupted);
             }
 
-            // Fails if the terminal is gone, which crossterm 0.29 would try to read without end.
+            // Fails if the terminal is gone, for which crossterm 0.29 reports no event and no error.
             screen::wait_for_input(Duration::ZERO)?;
             if self.take_answers(state) {
                 return Ok(Wake::Answered);

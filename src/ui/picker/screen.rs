@@ -13,6 +13,12 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Makes the terminal mark what is pasted, so that a line end in it is not the key Enter. On Windows crossterm does not
+/// read the marks.
+const MARK_PASTES: &str = if cfg!(unix) { "\x1b[?2004h" } else { "" };
+
+const MARK_NO_PASTES: &str = if cfg!(unix) { "\x1b[?2004l" } else { "" };
+
 /// Erases everything from the line of the cursor on, and shows the cursor.
 const CLEAR: &str = "\r\x1b[J\x1b[?25h";
 
@@ -26,7 +32,7 @@ pub(crate) fn is_open() -> bool {
 /// Restores the terminal if a picker has it. May be called from any thread.
 pub(crate) fn restore_terminal() {
     if IS_OPEN.swap(false, Ordering::SeqCst) {
-        let _ = write_to_stderr(CLEAR);
+        let _ = write_to_stderr(&format!("{MARK_NO_PASTES}{CLEAR}"));
         let _ = disable_raw_mode();
     }
 }
@@ -46,9 +52,14 @@ impl InlineScreen {
         restore_on_panic();
         enable_raw_mode()?;
         IS_OPEN.store(true, Ordering::SeqCst);
-        Ok(Self {
+        // Restores the terminal if one of the next steps fails.
+        let screen = Self {
             shown: Buffer::default(),
-        })
+        };
+        #[cfg(unix)]
+        return_from_reads_at_once()?;
+        write_to_stderr(MARK_PASTES)?;
+        Ok(screen)
     }
 
     /// Erases everything and reserves `height` lines.
@@ -100,6 +111,20 @@ impl Drop for InlineScreen {
     }
 }
 
+/// Makes a read of the terminal return at once if there is no input. After a part of an escape sequence, crossterm 0.29
+/// reads again, and would ignore signals, answers and changes of the size until the next key. Needs `use-dev-tty`,
+/// because its other source of events would read without end.
+#[cfg(unix)]
+fn return_from_reads_at_once() -> io::Result<()> {
+    use rustix::termios::{OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+
+    let stdin = io::stdin();
+    let mut modes = tcgetattr(&stdin)?;
+    modes.special_codes[SpecialCodeIndex::VMIN] = 0;
+    modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+    Ok(tcsetattr(&stdin, OptionalActions::Now, &modes)?)
+}
+
 /// The time for which crossterm 0.29 looks for an event. With zero, its source of events for `use-dev-tty` finds none.
 const EVENT_TIMEOUT: Duration = Duration::from_micros(20);
 
@@ -111,7 +136,7 @@ pub(super) fn has_event() -> io::Result<bool> {
 /// Waits until there is input, at most for `limit`. May return early.
 ///
 /// # Errors
-/// The terminal is gone. crossterm 0.29 would try to read it without end.
+/// The terminal is gone. crossterm 0.29 would report neither an event nor an error.
 #[cfg(unix)]
 pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -275,6 +275,14 @@ impl PickerState {
         PickerAction::Stay
     }
 
+    /// Adds pasted text to the filter, with blanks for line ends and other control characters.
+    pub(super) fn paste(&mut self, text: &str) {
+        self.notice = None;
+        let chars = text.trim_end().chars();
+        self.query
+            .extend(chars.map(|c| if c.is_control() { ' ' } else { c }));
+    }
+
     /// Returns the filter after a key that edits it; `None` for other keys.
     fn edit_query(&self, key: KeyEvent) -> Option<String> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);

@@ -4,7 +4,7 @@ use super::layout::PickerLayout;
 use super::options::{PickerItem, PickerOptions};
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::{columns, elide_end, fitting_prefix};
+use crate::ui::text_width::{columns, elide_end, fitting_prefix, fitting_suffix};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -85,7 +85,10 @@ impl PickerView<'_> {
             } else {
                 question_end + 1
             };
-            (cursor, _) = frame.set_stringn(query_start, 0, query, width, CellStyle::new());
+            // The user types at the end, where the cursor needs a column.
+            let free_width = width.saturating_sub(usize::from(query_start) + 1);
+            let query_end = fitting_suffix(query, free_width);
+            (cursor, _) = frame.set_stringn(query_start, 0, query_end, width, CellStyle::new());
         }
 
         let count_start = width.saturating_sub(Span::raw(&*count).width());
