@@ -7,6 +7,7 @@ use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 
 /// Creates a backup of the home at this time on 20 November.
 fn back_up(env: &mut TestEnv, time: &str) {
@@ -118,14 +119,20 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
     assert_eq!(left, [".lock"]);
 }
 
-#[test]
-fn a_conversation_whose_file_is_gone_but_indexed_is_found_once() {
+/// Creates a home with a conversation that is in an archive and in the index. Returns its rollout.
+fn archive_and_index_a_conversation() -> (TestEnv, PathBuf) {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
     let conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
     let rollout = write(&env, &conversation);
     back_up(&mut env, "10:00");
     let _ = env.run(["find", "borrow"]).code(0);
+    (env, rollout)
+}
+
+#[test]
+fn a_conversation_whose_file_is_gone_but_indexed_is_found_once() {
+    let (env, rollout) = archive_and_index_a_conversation();
     fs::remove_file(rollout).expect("remove");
 
     let indexed = env.run(["find", "--json", "borrow"]).code(0).json();
@@ -166,12 +173,7 @@ fn a_conversation_whose_file_is_gone_but_indexed_is_counted_once() {
 
 #[test]
 fn a_conversation_on_disk_whose_file_name_lacks_its_id_is_found_once() {
-    let mut env = TestEnv::new();
-    save_alice_and_bob(&env);
-    let conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
-    let rollout = write(&env, &conversation);
-    back_up(&mut env, "10:00");
-    let _ = env.run(["find", "borrow"]).code(0);
+    let (env, rollout) = archive_and_index_a_conversation();
     let renamed = rollout.with_file_name("rollout-saved.jsonl");
     fs::rename(&rollout, &renamed).expect("rename");
     let sql = "UPDATE threads SET rollout_path=?1";
