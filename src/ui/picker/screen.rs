@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Makes the terminal mark what is pasted, so that a line end in it is not the key Enter. On Windows crossterm does not
-/// read the marks.
+/// read the marks. If a terminal never sends the mark of the end, crossterm keeps all further keys; a signal still ends
+/// the picker.
 const MARK_PASTES: &str = if cfg!(unix) { "\x1b[?2004h" } else { "" };
 
 const MARK_NO_PASTES: &str = if cfg!(unix) { "\x1b[?2004l" } else { "" };
@@ -125,8 +126,9 @@ fn return_from_reads_at_once() -> io::Result<()> {
     Ok(tcsetattr(&stdin, OptionalActions::Now, &modes)?)
 }
 
-/// The time for which crossterm 0.29 looks for an event. With zero, its source of events for `use-dev-tty` finds none.
-const EVENT_TIMEOUT: Duration = Duration::from_micros(20);
+/// The time for which crossterm 0.29 looks for an event. It reads the clock six times before it looks the first time, and
+/// does not look if the time has passed by then: with 20 µs it never sees a key if one reading takes 7 µs.
+const EVENT_TIMEOUT: Duration = Duration::from_micros(200);
 
 /// Returns true if crossterm has an event. May miss one, so call it again.
 pub(super) fn has_event() -> io::Result<bool> {
