@@ -29,10 +29,10 @@ pub(super) struct SearchedHome<'a> {
     pub filter: &'a ConversationFilter,
 }
 
-/// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
-/// conversations of one archive at a time, without those of `known_ids`, which were searched on disk. A conversation
-/// that is in several archives is searched in the newest one. An archive or a file in it that cannot be read is left
-/// out with a warning, and makes the result partial.
+/// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
+/// conversations of an archive. `known_ids` are the conversations that were searched on disk; they are left out. A
+/// conversation in several archives is searched in the newest one. An unreadable archive or file causes a warning and
+/// makes the result partial.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.
