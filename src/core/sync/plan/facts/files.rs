@@ -179,23 +179,22 @@ impl<'a> FactReader<'a> {
             return settled(plan);
         }
 
-        // Logins are never copied. An unreadable file does not count as a login; its copy fails later with the reason.
-        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
-        let files = versions.local.iter().chain(&versions.remote);
-        let logins = files.chain(&versions.client_copies).filter(is_login);
-        let logins = logins.map(|version| version.seen.clone()).collect();
+        if kind != FileKind::Plain
+            && let Some(notice) = notice_if_login(&versions)
+        {
+            return settled(notice.into());
+        }
 
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
         };
 
-        let mut file = if kind == FileKind::Rollout {
+        let file = if kind == FileKind::Rollout {
             self.read_conversation(key, path, files)?
         } else {
             self.read_pair(key, path, kind, files)?
         };
-        file.logins = logins;
         Ok(FileReading::Compared(Box::new(file)))
     }
 
@@ -373,4 +372,15 @@ impl<'a> FactReader<'a> {
         let config = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local))?;
         config.history_max_bytes.ok().flatten()
     }
+}
+
+/// Returns a notice if one of the files is a login under the name of a conversation, of prompts or of names. These files
+/// are not searched for secrets like plain ones, because they may quote tokens. An unreadable file does not count as a
+/// login; its copy fails later with the reason.
+fn notice_if_login(versions: &UncheckedFiles) -> Option<Notice> {
+    let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
+    let files = versions.local.iter().chain(&versions.remote);
+    let login = files.chain(&versions.client_copies).find(is_login)?;
+    let why = "is not synced: it is a login under another name";
+    Some(NoticeList::Warning.notice(&login.seen.path, why))
 }
