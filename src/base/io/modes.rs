@@ -81,7 +81,7 @@ pub fn mode_of(meta: &Metadata) -> u32 {
 
 /// Calls `set_permissions` with a mode. It is no error if the disk refuses modes. Does nothing on Windows, where a file
 /// inherits the access list of its folder.
-pub(crate) fn apply_mode(
+pub fn apply_mode(
     mode: u32,
     set_permissions: impl FnOnce(Permissions) -> io::Result<()>,
 ) -> io::Result<()> {

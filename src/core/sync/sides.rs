@@ -4,7 +4,7 @@ use super::config::SyncConfig;
 use super::scope;
 use crate::codex::rollout::Relation;
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
+use crate::io::{IoContext, IoError, OrdinaryPath, modes, modified_ns};
 use serde::Deserialize;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -116,29 +116,10 @@ pub(crate) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
 }
 
 /// Sets the permissions `mode`, except that the owner can always read and write the file, and other users can never
-/// write it. Does nothing without a mode, and on Windows.
-pub(super) fn set_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(mode) = mode {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode((mode & 0o755) | 0o600);
-        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
-    }
-    #[cfg(not(unix))]
-    let _ = (file, mode);
-    Ok(())
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
-pub(super) fn mode_of(meta: &Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Some(meta.permissions().mode())
-}
-
-#[cfg(not(unix))]
-pub(super) fn mode_of(_: &Metadata) -> Option<u32> {
-    None
+/// write it. Does nothing on Windows.
+pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    let mode = (mode & 0o755) | 0o600;
+    modes::apply_mode(mode, |permissions| file.set_permissions(permissions))
 }
 
 /// Renames a durable temp file to `target`; durable on return. `planned` is the file that may be replaced, `None` if

@@ -11,7 +11,6 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::{IoContext, IoError, Staging, document, file_open, modes};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
@@ -190,7 +189,8 @@ fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoErro
         let source = root.join(&name);
         let mut file = file_open::open(&source).at("open", &source)?;
         let meta = file.metadata().at("inspect", &source)?;
-        let options = with_mode(SimpleFileOptions::default().large_file(true), &meta);
+        let options = SimpleFileOptions::default().large_file(true);
+        let options = options.unix_permissions(modes::mode_of(&meta) & 0o777);
         let started = zip.start_file(name, options);
         started.map_err(io::Error::from).at("write", path)?;
         io::copy(&mut file, &mut zip).at("write", path)?;
@@ -211,17 +211,6 @@ fn attribute_copy_error(
         Err(e) if read_source_again().is_ok() => Err(e).at("write", target),
         copied => copied.at("copy", source),
     }
-}
-
-#[cfg(unix)]
-fn with_mode(options: SimpleFileOptions, meta: &fs::Metadata) -> SimpleFileOptions {
-    use std::os::unix::fs::PermissionsExt;
-    options.unix_permissions(meta.permissions().mode() & 0o777)
-}
-
-#[cfg(not(unix))]
-fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions {
-    options
 }
 
 #[cfg(test)]

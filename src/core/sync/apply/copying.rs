@@ -3,13 +3,13 @@
 use super::error::{StepFailure, changed_file_failure};
 use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, Progress, file_open};
+use crate::io::{IoContext, Progress, file_open, modes};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::contents::{self, TextDigest};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
 use crate::sync::rollouts;
-use crate::sync::sides::{Side, SidePath, Stat, mode_of, set_mode, set_mtime};
+use crate::sync::sides::{Side, SidePath, Stat, set_mode, set_mtime};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -193,6 +193,6 @@ fn read_compressed_text_digest(
 /// Gives `file` the permissions of the file at `mode_source`, or 0600 if that does not exist; see [`set_mode`].
 pub(super) fn copy_mode(file: &File, mode_source: &Path) -> io::Result<()> {
     // The user decides on each machine who else may read files. Some cloud folders report 0777 for all files.
-    let mode = fs::metadata(mode_source).map_or(Some(0o600), |meta| mode_of(&meta));
+    let mode = fs::metadata(mode_source).map_or(0o600, |meta| modes::mode_of(&meta));
     set_mode(file, mode)
 }

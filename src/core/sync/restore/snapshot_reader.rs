@@ -1,10 +1,10 @@
 //! Reads the files of a snapshot, a folder or a `.zip`.
 
 use super::error::SyncRestoreError;
-use crate::io::{IoContext, IoError, file_open};
+use crate::io::{IoContext, IoError, file_open, modes};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use crate::sync::scope;
-use crate::sync::sides::{Side, Stat, mode_of};
+use crate::sync::sides::{Side, Stat};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -22,18 +22,18 @@ impl SnapshotReader {
         Ok(Self::Zip(backup::open_zip(snapshot)?))
     }
 
-    /// Calls `read` with the content of a file and its mode, if known.
+    /// Calls `read` with the content of a file and its mode; 0600 if the mode is unknown.
     pub(super) fn read_with<T>(
         &mut self,
         snapshot_file: &SnapshotFile,
-        read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
+        read: impl FnOnce(&mut dyn io::Read, u32) -> io::Result<T>,
     ) -> io::Result<T> {
         let root = match self {
             Self::Zip(zip) => {
                 let mut file = zip
                     .by_name(&snapshot_file.path_in_snapshot())
                     .map_err(io::Error::other)?;
-                let mode = file.unix_mode();
+                let mode = file.unix_mode().unwrap_or(0o600);
                 return read(&mut file, mode);
             }
             Self::Folder(root) => root,
@@ -49,7 +49,7 @@ impl SnapshotReader {
         }
 
         let mut file = file_open::open_no_link(&path)?;
-        let mode = mode_of(&file.metadata()?);
+        let mode = modes::mode_of(&file.metadata()?);
         read(&mut file, mode)
     }
 }
