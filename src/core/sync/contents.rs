@@ -1,5 +1,6 @@
 //! Digests of file contents, and the detection of incomplete and zero-filled files. Memory use is constant.
 
+use super::file_kind::FileKind;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{file_open, position};
@@ -44,13 +45,6 @@ pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentFormat {
-    /// Lines of text, perhaps compressed.
-    Lines,
-    Any,
-}
-
 /// The part of a file that is searched for zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SearchedPart {
@@ -88,27 +82,25 @@ fn count_trailing_zeros(bytes: &[u8]) -> usize {
 ///
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn find_defect(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+pub(crate) fn find_defect(path: &Path, kind: FileKind) -> io::Result<Option<&'static str>> {
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
 
     let zeros = count_trailing_zeros(&tail);
-    let is_plain_lines = format == ContentFormat::Lines && !is_zstd(&head);
+    let has_lines = kind != FileKind::Plain;
+    let is_plain_lines = has_lines && !is_zstd(&head);
     if zeros >= MANY_ZEROS || zeros == tail.len() || (is_plain_lines && zeros > 0) {
         return Ok(Some("ends in zero bytes"));
     }
 
-    Ok(match format {
-        ContentFormat::Lines if is_plain_lines => {
-            (tail.last() != Some(&b'\n')).then_some("ends in the middle of a line")
-        }
-        ContentFormat::Lines => read_text_digest(path)
-            .is_err()
-            .then_some("cannot be decompressed"),
-        ContentFormat::Any => None,
-    })
+    if is_plain_lines {
+        let is_cut = tail.last() != Some(&b'\n');
+        return Ok(is_cut.then_some("ends in the middle of a line"));
+    }
+    let is_unreadable = has_lines && read_text_digest(path).is_err();
+    Ok(is_unreadable.then_some("cannot be decompressed"))
 }
 
 /// Returns true if the last byte of the file is a newline.
@@ -122,11 +114,7 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// - plain lines: a zero byte is in the first bytes, at the very end or, with [`SearchedPart::Whole`], anywhere, because
 ///   a line never has one;
 /// - any other text: it ends in many zeros. Binary and compressed files may end in zeros.
-pub(crate) fn is_zero_filled(
-    path: &Path,
-    format: ContentFormat,
-    part: SearchedPart,
-) -> io::Result<bool> {
+pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 {
@@ -138,7 +126,7 @@ pub(crate) fn is_zero_filled(
         return Ok(true);
     }
 
-    if format == ContentFormat::Lines {
+    if kind != FileKind::Plain {
         if is_zstd(&head) {
             return Ok(false);
         }
@@ -261,11 +249,11 @@ mod tests {
         }
     }
 
-    fn format(of_lines: bool) -> ContentFormat {
+    fn kind(of_lines: bool) -> FileKind {
         if of_lines {
-            ContentFormat::Lines
+            FileKind::Lines
         } else {
-            ContentFormat::Any
+            FileKind::Plain
         }
     }
 
@@ -293,7 +281,7 @@ mod tests {
             (Vec::new(), true, false),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = is_zero_filled(&path, format(of_lines), SearchedPart::Whole).unwrap();
+            let found = is_zero_filled(&path, kind(of_lines), SearchedPart::Whole).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
         }
     }
@@ -346,7 +334,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = find_defect(&path, format(of_lines)).unwrap();
+            let found = find_defect(&path, kind(of_lines)).unwrap();
             assert_eq!(found.is_some(), is_incomplete, "{bytes:?}: {found:?}");
         }
     }

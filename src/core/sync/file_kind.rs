@@ -1,6 +1,5 @@
 //! The kinds of synced files, which sync compares, merges and replaces in different ways.
 
-use super::contents::ContentFormat;
 use super::{line_merge, rollouts};
 
 /// The kind of a file, which follows from its key. Of two versions of a rollout or a file of lines, one that continues
@@ -23,13 +22,6 @@ impl FileKind {
             Self::Lines
         } else {
             Self::Plain
-        }
-    }
-
-    pub(crate) fn content_format(self) -> ContentFormat {
-        match self {
-            Self::Rollout | Self::Lines => ContentFormat::Lines,
-            Self::Plain => ContentFormat::Any,
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::codex::rollout::{self, Relation};
 use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents::{self, ContentFormat, TextDigest};
+use crate::sync::contents::{self, TextDigest};
+use crate::sync::file_kind::FileKind;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::ObservedFile;
 use std::io;
@@ -76,7 +77,7 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let defect = contents::find_defect(path, ContentFormat::Lines).at("read", path)?;
+        let defect = contents::find_defect(path, FileKind::Lines).at("read", path)?;
         Ok(self.seen.stat.size > 0 && defect.is_none())
     }
 

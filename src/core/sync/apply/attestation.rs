@@ -9,12 +9,12 @@ use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
-use crate::sync::contents::{self, ContentFormat};
+use crate::sync::file_kind::FileKind;
 use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
-use crate::sync::{identity, line_merge, rollouts};
+use crate::sync::{contents, identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -220,7 +220,7 @@ fn build_verified_entry(
         let remote_text = read_text(&remote)?;
         if remote_text == read_text(&local)? {
             last.contents = Some(remote_text);
-        } else if contents::find_defect(&remote, ContentFormat::Any)
+        } else if contents::find_defect(&remote, FileKind::Plain)
             .at("read", &remote)?
             .is_some()
         {

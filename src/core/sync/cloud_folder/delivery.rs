@@ -161,8 +161,8 @@ impl FolderReader<'_> {
         }
 
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
-        let (full_path, format) = (&version.full_path, kind.content_format());
-        if contents::is_zero_filled(full_path, format, SearchedPart::Whole).at("read", full_path)? {
+        let full_path = &version.full_path;
+        if contents::is_zero_filled(full_path, kind, SearchedPart::Whole).at("read", full_path)? {
             return Ok(Some(ZERO_FILLED));
         }
 
@@ -200,7 +200,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let defect = contents::find_defect(path, kind.content_format()).at("read", path)?;
+        let defect = contents::find_defect(path, kind).at("read", path)?;
         if defect.is_some() {
             return Ok(defect);
         }

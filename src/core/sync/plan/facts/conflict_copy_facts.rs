@@ -5,7 +5,8 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::sync::config::SyncRemote;
 use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::contents::{self, ContentFormat, SearchedPart};
+use crate::sync::contents::{self, SearchedPart};
+use crate::sync::file_kind::FileKind;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
@@ -81,7 +82,7 @@ impl<'a> FactReader<'a> {
 
         let has_text = |side| {
             let path = self.records.conflict_copies.path_of(side, copy);
-            contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
+            contents::is_zero_filled(&path, FileKind::Rollout, SearchedPart::Ends)
                 .is_ok_and(|is_zero_filled| !is_zero_filled)
         };
         // Two files with equal size and time are not read completely.

@@ -268,8 +268,7 @@ impl<'a> FactReader<'a> {
             None => SearchedPart::Ends,
         };
 
-        let is_zero_filled =
-            contents::is_zero_filled(path, kind.content_format(), part).at("read", path)?;
+        let is_zero_filled = contents::is_zero_filled(path, kind, part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
