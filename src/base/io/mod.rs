@@ -27,6 +27,7 @@ pub mod hash;
 mod io_error;
 #[cfg(windows)]
 pub(crate) mod job;
+pub mod json_lines;
 pub mod json_path;
 pub mod limits;
 pub mod links;

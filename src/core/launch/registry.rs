@@ -6,12 +6,12 @@
 
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::io::{FileLock, IoContext, IoError, atomic, document, file_open, flush};
+use crate::io::json_lines::JsonLines;
+use crate::io::{FileLock, IoError, atomic, file_open};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -82,34 +82,13 @@ impl LaunchRegistry {
 
     fn append_locked(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         let is_new = !self.path.exists();
-        let mut lines = Vec::new();
-        if !is_new {
-            // A line that a power failure cut off would swallow the next one.
-            let ends_in_partial_line = file_open::open(&self.path)
-                .and_then(|mut file| file_open::ends_in_partial_line(&mut file))
-                .at("read", &self.path)?;
-            if ends_in_partial_line {
-                lines.push(b'\n');
-            }
-        }
-
-        for record in records {
-            document::push_line(&mut lines, record).at("encode", &self.path)?;
-        }
+        let mut file = JsonLines::open_or_create(self.path.clone())?;
+        records.iter().try_for_each(|record| file.push(record))?;
         if is_new {
-            atomic::create_private(&self.path)?;
+            file.sync_with_name()
+        } else {
+            file.sync()
         }
-
-        // One write of whole lines: readers take no lock and skip a line that is not complete.
-        let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
-        file.write_all(&lines)
-            .and_then(|()| flush::sync_all(&file))
-            .at("append to", &self.path)?;
-
-        if is_new {
-            atomic::sync_folder(atomic::parent_of(&self.path))?;
-        }
-        Ok(())
     }
 
     /// Drops superseded lines once there are more than a thousand of them, and more of them than launches. Keeps

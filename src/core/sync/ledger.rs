@@ -3,8 +3,8 @@
 //! A line is appended before a file is written to the cloud folder, so that a killed run leaves no file there that no
 //! machine attests. A line has the form of a line of a manifest, or records a download.
 
-use super::json_lines::{self, JsonLines};
 use super::manifest::ManifestEntry;
+use crate::io::json_lines::{self, JsonLines};
 use crate::io::{IoContext, IoError, atomic, document, file_open, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

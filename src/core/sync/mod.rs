@@ -30,7 +30,6 @@ mod file_kind;
 mod file_version;
 pub mod identity;
 pub mod index_updates;
-mod json_lines;
 pub(crate) mod ledger;
 pub(crate) mod line_merge;
 pub mod listed_versions;

@@ -6,9 +6,9 @@
 //! so readers check the file.
 
 use super::index_updates::{ContentChange, IndexUpdate};
-use super::json_lines::{self, JsonLines};
 use super::state::Replica;
 use crate::history::session_index::{self, ThreadNameIndex};
+use crate::io::json_lines::{self, JsonLines};
 use crate::io::{IoContext, IoError, atomic, document, tree};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
-//! Append-only files of JSON lines in the folder of a state: the ledger, the state during a run, and the pending
-//! updates of Codex's index.
+//! Append-only files of JSON lines: the registry of launches, and the files of a sync.
 //!
 //! A kill or a power cut can tear the last line. Opening the file ends a torn line, so that the next line is not lost
 //! too, and readers skip torn lines. No line depends on an earlier one, so a torn line loses only its own record.
 
-use crate::io::{IoContext, IoError, atomic, document, file_open, flush, sharing};
+use super::{IoContext, IoError, atomic, document, file_open, flush, sharing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// A file of JSON lines, open for appending.
 #[derive(Debug)]
-pub(super) struct JsonLines {
+pub struct JsonLines {
     file: File,
     path: PathBuf,
     /// True if lines are not flushed yet.
@@ -22,14 +21,14 @@ pub(super) struct JsonLines {
 
 impl JsonLines {
     /// Opens an existing file.
-    pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
+    pub fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_to_write(options.read(true).append(true), &path);
         Self::from_file(file.at("open", &path)?, path)
     }
 
     /// Opens or creates a file in an existing folder.
-    pub(super) fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
+    pub fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_or_create(options.read(true).append(true), &path);
         Self::from_file(file.at("open", &path)?, path)
@@ -48,7 +47,7 @@ impl JsonLines {
     }
 
     /// Appends a line. The line survives a kill of this process, and after [`JsonLines::sync`] also a power cut.
-    pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
+    pub fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;
         self.is_unflushed = true;
@@ -56,7 +55,7 @@ impl JsonLines {
     }
 
     /// Flushes the new lines to disk.
-    pub(super) fn sync(&mut self) -> Result<(), IoError> {
+    pub fn sync(&mut self) -> Result<(), IoError> {
         if self.is_unflushed {
             flush::sync_data(&self.file).at("fsync", &self.path)?;
             self.is_unflushed = false;
@@ -65,7 +64,7 @@ impl JsonLines {
     }
 
     /// Flushes the new lines to disk, and the name of the file, which may have been created.
-    pub(super) fn sync_with_name(self) -> Result<(), IoError> {
+    pub fn sync_with_name(self) -> Result<(), IoError> {
         flush::sync_all(&self.file).at("fsync", &self.path)?;
         atomic::sync_folder(atomic::parent_of(&self.path))
     }
@@ -73,7 +72,7 @@ impl JsonLines {
 
 /// Reads the lines that parse as `T`, in the order of the file, and skips all others. Returns none if the file is
 /// missing.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
     let text = file_open::read_if_exists(path)?.unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
