@@ -19,6 +19,7 @@ const UUID_BYTES: usize = 36;
 /// The place of the id in the stem.
 pub(super) const ID_START: usize = STEM_BYTES - UUID_BYTES;
 const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
+const DATE_BYTES: usize = "2026-11-18".len();
 /// The place of the date in the stem.
 const DATE_IN_STEM: Range<usize> = "rollout-".len().."rollout-2026-11-18".len();
 /// Length of the `_<uuid>` that follows the stem in the name of a rewind.
@@ -165,28 +166,13 @@ pub(crate) fn with_folder(folder: &str, path: &str) -> String {
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
 /// the path is not in such a folder.
 pub(crate) fn parse_date(path: &str) -> Option<String> {
-    let path_in_sessions = path.strip_prefix("sessions/")?;
-    let mut parts = path_in_sessions.split('/');
-    let (first, second, third) = (parts.next()?, parts.next(), parts.next());
-    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
-    let is_date =
-        |year: &str, month: &str, day: &str| digits(year, 4) && digits(month, 2) && digits(day, 2);
-
-    let is_day = |text: &str| {
-        let mut fields = text.splitn(3, '-');
-        match (fields.next(), fields.next(), fields.next()) {
-            (Some(year), Some(month), Some(day)) => is_date(year, month, day),
-            _ => false,
-        }
-    };
-
-    if is_day(first) && second.is_some() {
-        return Some(first.to_owned());
-    }
-
-    let (month, day) = (second?, third?);
-    let is_date_folder = is_date(first, month, day) && parts.next().is_some();
-    is_date_folder.then(|| format!("{first}-{month}-{day}"))
+    let date = path.strip_prefix("sessions/")?.get(..DATE_BYTES + 1)?;
+    let is_date_folder = date.bytes().enumerate().all(|(index, b)| match index {
+        4 | 7 => b == b'-' || b == b'/',
+        DATE_BYTES => b == b'/',
+        _ => b.is_ascii_digit(),
+    });
+    is_date_folder.then(|| date[..DATE_BYTES].replace('/', "-"))
 }
 
 /// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if it has
