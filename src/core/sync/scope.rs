@@ -43,10 +43,6 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
         kind if kind.is_login() => Some("a login is never synced"),
-        HomeEntryKind::InstallationId => Some("the id of an installation is never synced"),
-        HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
-            Some("a database is never synced")
-        }
         HomeEntryKind::Transient if is_lock => Some("a lock is never synced"),
         HomeEntryKind::Transient => Some("a file bound to this machine is never synced"),
         HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
