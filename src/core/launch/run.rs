@@ -1,7 +1,7 @@
 //! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
 
 use super::binding::{self, OpenRollouts};
-use super::record::{BoundConversation, LaunchRecord, ProcessId};
+use super::record::{ConversationBinding, LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
 use super::settle::{self, LaunchEnd, OtherLaunches};
@@ -85,9 +85,7 @@ impl Launch<'_> {
         let exit = child.wait().at("wait for", &program)?;
         let mut last_check = None;
         if let Some(watched) = watcher.finish() {
-            self.record.binding.conversations = watched.conversations;
-            self.record.binding.unbound_because = watched.unbound_because;
-            last_check = watched.last_check;
+            (self.record.binding, last_check) = watched;
         }
 
         let end = LaunchEnd {
@@ -185,12 +183,8 @@ struct Watcher {
     thread: Option<JoinHandle<WatchResult>>,
 }
 
-struct WatchResult {
-    conversations: Vec<BoundConversation>,
-    unbound_because: Option<String>,
-    /// The time of the last check of Codex's open files; `None` if the system never listed the files.
-    last_check: Option<SystemTime>,
-}
+/// The binding, and the time of the last check of Codex's open files; `None` if the system never listed the files.
+type WatchResult = (ConversationBinding, Option<SystemTime>);
 
 impl Watcher {
     /// Watches the process `codex`, and appends the record once its conversation is known.
@@ -247,11 +241,7 @@ fn watch_open_rollouts(
         if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             // A rollout without a first line was not bound. Codex may have written the line after the last check.
             add_open_conversations(&mut record, &last_open);
-            return WatchResult {
-                conversations: record.binding.conversations,
-                unbound_because: record.binding.unbound_because,
-                last_check,
-            };
+            return (record.binding, last_check);
         }
     }
 }
