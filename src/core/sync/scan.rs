@@ -60,6 +60,9 @@ pub(crate) struct UnfollowedLink {
     pub path: String,
     /// The reason not to follow the link.
     pub why: &'static str,
+    /// False for a link at a path that is not synced. Paths below it may still be synced, as when a folder was moved
+    /// and replaced by a link.
+    pub is_synced: bool,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +78,6 @@ pub(crate) struct SideListing {
     /// Links that are not followed. Nothing is read or written at or below their paths, and the remote files of these
     /// paths are not deleted.
     pub links: Vec<UnfollowedLink>,
-    /// Links at paths that are not synced. Paths below such a link may still be synced, as when a folder was moved and
-    /// replaced by a link.
-    pub unsynced_links: Vec<UnfollowedLink>,
     /// Temp files of this program that a killed run left.
     pub temp_files: Vec<PathBuf>,
 }
@@ -193,12 +193,18 @@ impl SideWalk<'_> {
             }
         };
 
+        let is_synced = true;
+        self.add_link(relative.to_owned(), why, is_synced);
+        Ok(false)
+    }
+
+    fn add_link(&mut self, path: String, why: &'static str, is_synced: bool) {
         self.listing.links.push(UnfollowedLink {
             side: self.side,
-            path: relative.to_owned(),
+            path,
             why,
+            is_synced,
         });
-        Ok(false)
     }
 
     fn scan_folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
@@ -247,11 +253,8 @@ impl SideWalk<'_> {
             // `kind` is the type of the link itself, not of its target.
             let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
             if !is_synced || cloud_names::is_scratch(name) {
-                self.listing.unsynced_links.push(UnfollowedLink {
-                    side: self.side,
-                    path,
-                    why: NOT_FOLLOWED,
-                });
+                let is_synced = false;
+                self.add_link(path, NOT_FOLLOWED, is_synced);
             } else if self.accept_link(&entry.path(), &path)? {
                 self.add_or_queue(entry.path(), path)?;
             }

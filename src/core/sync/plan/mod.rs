@@ -88,7 +88,6 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mut plan = SyncPlan {
         is_complete: true,
         cloud_contents: sides.cloud_contents,
-        out_of_scope: missing.out_of_scope,
         leftover_temps: groups.leftover_temps,
         ..SyncPlan::default()
     };

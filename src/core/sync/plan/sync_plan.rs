@@ -26,8 +26,6 @@ pub struct SyncPlan {
     pub records: PlanRecords,
     /// Number of files that are equal on both sides.
     pub unchanged: usize,
-    /// Number of files in the state that the configuration no longer includes.
-    pub out_of_scope: usize,
     /// Temp files that killed runs left.
     pub leftover_temps: Vec<PathBuf>,
 }

@@ -8,7 +8,7 @@ use crate::sync::scan::{ListedFile, SideListing, UnfollowedLink};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::sync::{line_merge, rollouts};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// All files of both sides.
@@ -29,7 +29,7 @@ pub(crate) fn group_files(
 ) -> Groups {
     let mut groups: HashMap<String, FileGroup> =
         HashMap::with_capacity(local.files.len().max(remote.files.len()));
-    let (mut links, mut unsynced_links) = (Vec::new(), Vec::new());
+    let mut links = Vec::new();
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
 
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
@@ -53,10 +53,8 @@ pub(crate) fn group_files(
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
         links.extend(listing.links);
-        unsynced_links.extend(listing.unsynced_links);
     }
 
-    links.extend(select_blocking_links(unsynced_links, &groups));
     if !links.is_empty() {
         let remote_place = config.remote.describe_place();
         notices.extend(block_linked_groups(remote_place, links, &mut groups));
@@ -169,26 +167,9 @@ fn resolve_case_clash(
     }
 }
 
-/// Returns the links outside the scope that have a file of a group below their path.
-fn select_blocking_links(
-    mut links: Vec<UnfollowedLink>,
-    groups: &HashMap<String, FileGroup>,
-) -> Vec<UnfollowedLink> {
-    if links.is_empty() {
-        return links;
-    }
-
-    let files = groups.values().flat_map(FileGroup::files_and_placeholders);
-    let folders: HashSet<&Path> = files
-        .flat_map(|listed_file| Path::new(&listed_file.path).ancestors().skip(1))
-        .collect();
-    links.retain(|link| folders.contains(Path::new(&link.path)));
-    links
-}
-
 /// Blocks the groups at or below each link: a write to such a path would follow the link, and the files of the other
-/// side would count as deleted. Returns one notice for each link. `remote_place` describes the place of the remote in
-/// messages.
+/// side would count as deleted. Returns a notice for each link, unless it is at a path that is not synced and blocks no
+/// file. `remote_place` describes the place of the remote in messages.
 fn block_linked_groups(
     remote_place: &str,
     links: Vec<UnfollowedLink>,
@@ -212,13 +193,17 @@ fn block_linked_groups(
     }
 
     let links_with_counts = links.into_iter().zip(blocked_files);
-    let notices = links_with_counts.map(|(UnfollowedLink { side, path, why }, file_count)| {
+    let notices = links_with_counts.filter_map(|(link, file_count)| {
         if file_count == 0 {
-            return NoticeList::of_unsynced(side).notice(path, why);
+            let list = NoticeList::of_unsynced(link.side);
+            return link.is_synced.then(|| list.notice(link.path, link.why));
         }
-        let other_place = side.select(remote_place, "on this machine");
-        let why = format!("{why}; the file at this path {other_place} is left unchanged");
-        NoticeList::Skipped.notice(path, why)
+        let other_place = link.side.select(remote_place, "on this machine");
+        let why = format!(
+            "{}; the file at this path {other_place} is left unchanged",
+            link.why
+        );
+        Some(NoticeList::Skipped.notice(link.path, why))
     });
     notices.collect()
 }
