@@ -1,4 +1,4 @@
-//! Append-only files of JSON lines: the registry of launches, and the files of a sync.
+//! Append-only files of JSON lines.
 //!
 //! A kill or a power cut can tear the last line. Opening the file ends a torn line, so that the next line is not lost
 //! too, and readers skip torn lines. No line depends on an earlier one, so a torn line loses only its own record.

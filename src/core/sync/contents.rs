@@ -103,12 +103,6 @@ pub(crate) fn find_defect(path: &Path, kind: FileKind) -> io::Result<Option<&'st
     Ok(is_unreadable.then_some("cannot be decompressed"))
 }
 
-/// Returns true if the last byte of the file is a newline.
-pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
-    let ends = Ends::read(&file_open::open(path)?)?;
-    Ok(ends.tail.last() == Some(&b'\n'))
-}
-
 /// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download:
 /// - any file: both ends are only zeros;
 /// - plain lines: a zero byte is in the first bytes, at the very end or, with [`SearchedPart::Whole`], anywhere, because

@@ -3,7 +3,7 @@
 use crate::codex::rollout::{self, Relation};
 use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use crate::sync::contents::{self, TextDigest};
 use crate::sync::file_kind::FileKind;
 use crate::sync::secrets::FileSecret;
@@ -89,7 +89,8 @@ impl FileVersion {
             return Ok(false);
         }
         let path = &self.full_path;
-        if contents::ends_with_newline(path).at("read", path)? {
+        let mut file = file_open::open(path).at("open", path)?;
+        if !file_open::ends_in_partial_line(&mut file).at("read", path)? {
             return Ok(false);
         }
         whole.raw_begins_with(size, &self.read_raw_digest()?)
