@@ -4,7 +4,7 @@ use super::binding::{self, OpenRollouts};
 use super::record::{ConversationBinding, LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
-use super::settle::{self, LaunchEnd, OtherLaunches};
+use super::settle::{self, LaunchEnd};
 use crate::accounts::{LeaseError, OwnerLocation, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, login_lock};
 use crate::inventory::store;
@@ -134,8 +134,7 @@ impl Launch<'_> {
         if has_ended {
             // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
-            let other_launches = OtherLaunches::select(&launches, &self.record);
-            settle::complete_record(&mut self.record, end, &other_launches);
+            settle::complete_record(&mut self.record, end, &launches);
             let rebased = settle::rebase_isolated_rollouts(&self.record, self.request.env);
             warn_on_error(rebased, warnings);
         }

@@ -51,50 +51,30 @@ fn read_creation_time(conversation: &BoundConversation) -> Option<SystemTime> {
     meta.created().ok().or_else(time_in_id)
 }
 
-/// The other launches of the same account and home, which may have started a conversation.
-#[derive(Debug)]
-pub(crate) struct OtherLaunches<'a> {
-    launches: &'a Launches,
-    launch_id: String,
-    unsettled: Vec<LaunchRecord>,
+/// Returns true if the registry records that another launch than `record` started the conversation.
+fn was_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: &str) -> bool {
+    let newest = launches.find_by_session(session_id);
+    newest.is_some_and(|launch| {
+        let mut conversations = launch.binding.conversations.iter();
+        // A launch that only resumed the conversation has a later start offset.
+        launch.launch_id != record.launch_id
+            && conversations.any(|c| c.session_id == session_id && c.start_offset == 0)
+    })
 }
 
-impl<'a> OtherLaunches<'a> {
-    /// Selects the unsettled launches of the same home and account as `record`, except `record`.
-    pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
-        let unsettled = launches.iter_unsettled().filter(|launch| {
-            launch.launch_id != record.launch_id
-                && launch.run.codex_home == record.run.codex_home
-                && launch.identity.is_same(&record.identity)
-        });
-        Self {
-            launches,
-            launch_id: record.launch_id.clone(),
-            unsettled: unsettled.collect(),
-        }
-    }
-
-    /// Returns true if the registry records that another launch started the conversation.
-    fn have_started(&self, session_id: &str) -> bool {
-        let newest = self.launches.find_by_session(session_id);
-        newest.is_some_and(|launch| {
-            let mut conversations = launch.binding.conversations.iter();
-            // A launch that only resumed the conversation has a later start offset.
-            launch.launch_id != self.launch_id
-                && conversations.any(|c| c.session_id == session_id && c.start_offset == 0)
-        })
-    }
-
-    /// Returns true if another launch ran at the creation of the conversation, so that it may have
-    /// started it.
-    fn may_have_started(&self, session_id: &str) -> bool {
-        let created = thread_rollouts::parse_creation_time(session_id);
-        let mut starts = self.unsettled.iter().map(|launch| launch.run.started_at);
-        starts.any(|start| created.is_none_or(|created| created >= start.to_utc()))
-    }
+/// Returns true if another unsettled launch of the same account and home ran at the creation of the conversation, so
+/// that it may have started the conversation.
+fn may_be_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: &str) -> bool {
+    let created = thread_rollouts::parse_creation_time(session_id);
+    launches.iter_unsettled().any(|launch| {
+        launch.launch_id != record.launch_id
+            && launch.run.codex_home == record.run.codex_home
+            && launch.identity.is_same(&record.identity)
+            && created.is_none_or(|created| created >= launch.run.started_at.to_utc())
+    })
 }
 
-/// Completes the record of a launch that ended.
+/// Completes the record of a launch that ended. `launches` are all launches of the registry.
 ///
 /// The evidence, in this order:
 /// 1. the conversations that Codex had open, which are in the record already;
@@ -104,17 +84,13 @@ impl<'a> OtherLaunches<'a> {
 ///    only one and no other launch may have started it.
 ///
 /// If the open files were never checked, any time during the launch counts as after the check.
-pub(crate) fn complete_record(
-    record: &mut LaunchRecord,
-    end: LaunchEnd,
-    other_launches: &OtherLaunches<'_>,
-) {
+pub(crate) fn complete_record(record: &mut LaunchRecord, end: LaunchEnd, launches: &Launches) {
     if record.binding.conversations.is_empty() {
         match record.binding.resumed.clone() {
             Some(resumed) if has_grown_late(&resumed, end) => {
                 record.binding.conversations.push(resumed);
             }
-            _ => bind_created(record, end, other_launches),
+            _ => bind_created(record, end, launches),
         }
     }
 
@@ -140,13 +116,13 @@ fn has_grown_late(conversation: &BoundConversation, end: LaunchEnd) -> bool {
 
 /// Binds the conversation that was created during the launch, if only this launch can have created it. Otherwise
 /// records the reason.
-fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &OtherLaunches<'_>) {
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, launches: &Launches) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
 
     let mut created = binding::find_conversations_created_until(record, end.at.to_utc());
-    created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
+    created.retain(|c| !was_started_by_other(launches, record, &c.session_id));
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
     let was_watched = end.last_check.is_some();
@@ -157,7 +133,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
         // A check of the open files would have shown a conversation. A Codex that failed probably opened none.
         [] if was_watched || has_failed || !record.binding.codex_chose => return,
         [] => "Codex itself chose the conversation".to_owned(),
-        [conversation] if other_launches.may_have_started(&conversation.session_id) => {
+        [conversation] if may_be_started_by_other(launches, record, &conversation.session_id) => {
             "another launch of this account ran at the same time".to_owned()
         }
         // If the files were checked, the conversation began after the last check: too late for another Codex.
@@ -266,8 +242,7 @@ pub fn settle_ended(
             exit_code: None,
             last_check: None,
         };
-        let other_launches = OtherLaunches::select(&launches, &record);
-        complete_record(&mut record, end, &other_launches);
+        complete_record(&mut record, end, &launches);
         if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(
                 "Codex's list still names conversations by their path in the isolated home {}: {e}",
@@ -344,7 +319,6 @@ mod tests {
         let meta = format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n");
         fs::write(folder.join(name), meta).unwrap();
         let launches = Launches::default();
-        let others = OtherLaunches::select(&launches, &ended);
         let second = Duration::from_secs(1);
         let written = SystemTime::now();
         for (last_check, bound) in [(written + second, None), (written - second, Some(&*id))] {
@@ -353,7 +327,7 @@ mod tests {
                 exit_code: Some(0),
                 last_check: Some(last_check),
             };
-            complete_record(&mut ended, end, &others);
+            complete_record(&mut ended, end, &launches);
             let found = ended.binding.conversations.first();
             assert_eq!(found.map(|c| &*c.session_id), bound);
         }
@@ -376,8 +350,7 @@ mod tests {
                 exit_code,
                 last_check,
             };
-            let others = OtherLaunches::select(&launches, &ended);
-            complete_record(&mut ended, end, &others);
+            complete_record(&mut ended, end, &launches);
             let reason = ended.binding.unbound_because;
             assert_eq!(reason.is_some(), is_unbound, "{exit_code:?} {last_check:?}");
         }
