@@ -57,7 +57,7 @@ use super::records::Records;
 use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Number of files that a thread plans at a time.
 const CHUNK_FILES: usize = 256;
@@ -76,7 +76,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let records = Records::read(config, request.replica, sides.state, sides.manifests)?;
 
     let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
-    let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
+    let mut missing = reader.find_missing_files(sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
 
     let undelivered = reader.folder.find_undelivered(
@@ -98,7 +98,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
 
-    plan_groups(&reader, &groups.by_key, &mut plan)?;
+    plan_groups(&reader, &mut plan)?;
     keep_continued_files(&reader, &mut plan)?;
 
     let [own, remote] = records.resolutions();
@@ -135,12 +135,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 }
 
 /// Plans all groups, in several threads, because opening a file takes longer than planning it.
-fn plan_groups<'a>(
-    reader: &FactReader<'a>,
-    groups: &'a HashMap<String, FileGroup>,
-    plan: &mut SyncPlan,
-) -> Result<(), PlanError> {
-    let selected = reader.select_groups(groups);
+fn plan_groups(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
+    let selected = reader.select_groups();
     let are_continued = false;
     let plan_chunk = |files| plan_files(reader, files, are_continued);
     let chunks = selected.chunks(CHUNK_FILES);

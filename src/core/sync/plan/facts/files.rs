@@ -26,12 +26,10 @@ const PROMPT_HISTORY: &str = "history.jsonl";
 impl<'a> FactReader<'a> {
     /// Returns the groups to plan: the groups inside the roots, and the conversations that these continue. Leaves out
     /// files that exist only as placeholders.
-    pub(crate) fn select_groups(
-        &self,
-        groups: &'a HashMap<String, FileGroup>,
-    ) -> Vec<(&'a str, &'a FileGroup)> {
+    pub(crate) fn select_groups(&self) -> Vec<(&'a str, &'a FileGroup)> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
-        let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
+        let groups = self.groups.iter();
+        let groups = groups.map(|(key, group)| (key.as_str(), group));
         // Files that exist only as placeholders have a notice of their own.
         let candidates = groups.filter(|(_, group)| group.only_placeholder().is_none());
 

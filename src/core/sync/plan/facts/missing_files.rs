@@ -5,12 +5,11 @@ use crate::history::files;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
-use crate::sync::file_group::FileGroup;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncedFile;
 use crate::sync::{identity, rollouts};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct MissingFiles {
@@ -34,11 +33,7 @@ pub(crate) struct MissingFiles {
 impl FactReader<'_> {
     /// Compares the files of the last sync with the files of both sides. `is_renamed` is true if this machine gets a
     /// new manifest name in this run, so that its manifest does not exist yet.
-    pub(crate) fn find_missing_files(
-        &self,
-        groups: &HashMap<String, FileGroup>,
-        is_renamed: bool,
-    ) -> Result<MissingFiles, IoError> {
+    pub(crate) fn find_missing_files(&self, is_renamed: bool) -> Result<MissingFiles, IoError> {
         let records = self.records;
         let own_manifest = identity::own_manifest_path(self.config, &records.state);
         let mut files = MissingFiles {
@@ -51,7 +46,7 @@ impl FactReader<'_> {
             self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
 
         for (key, last) in &records.state.files {
-            if let Some(group) = groups.get(key) {
+            if let Some(group) = self.groups.get(key) {
                 let may_be_remote =
                     !group.remote.is_empty() || group.has_placeholder() || group.is_blocked;
                 // If a manifest in the folder lists the deletion, the folder is mounted and the file is not missing.
