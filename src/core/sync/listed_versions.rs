@@ -7,9 +7,7 @@ use super::cloud_names;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
-use crate::sync::manifest::{
-    self, MachineManifest, ManifestEntry, ManifestRead, fold_name, folded_key,
-};
+use crate::sync::manifest::{self, MachineManifest, ManifestEntry, fold_name, folded_key};
 use crate::sync::state::Deletion;
 use crate::sync::{manager_folder, scan};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -79,6 +77,16 @@ pub struct RemoteManifests {
     pub machines: usize,
     /// Paths of files in the folder of manifests whose names do not follow the grammar.
     pub foreign: Vec<String>,
+}
+
+/// The result of reading a manifest.
+enum ManifestRead {
+    Complete(Box<MachineManifest>),
+    /// The manifest is incomplete, has an unknown schema, or is no manifest.
+    Unusable,
+    NotDownloaded,
+    /// Larger than the limit for all manifests together.
+    TooLarge,
 }
 
 /// A file in the folder of manifests.
@@ -228,24 +236,21 @@ impl RemoteManifests {
 
 /// Reads a manifest and, if it is complete, subtracts its bytes from the remaining ones.
 fn read_manifest_within(path: &Path, remaining_bytes: &mut u64) -> ManifestRead {
-    let read_file = || -> io::Result<_> {
+    let mut read_file = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();
         if size > *remaining_bytes {
-            return Ok((ManifestRead::TooLarge, size));
+            return Ok(ManifestRead::TooLarge);
         }
         // The file may grow while it is read.
-        Ok((manifest::parse(BufReader::new(file.take(size)))?, size))
+        let manifest = manifest::parse(BufReader::new(file.take(size)))?;
+        Ok(manifest.map_or(ManifestRead::Unusable, |manifest| {
+            *remaining_bytes -= size;
+            ManifestRead::Complete(Box::new(manifest))
+        }))
     };
-
     // A client may remove or lock the file at any moment; the next run reads it.
-    let Ok((manifest_read, size)) = read_file() else {
-        return ManifestRead::Unusable;
-    };
-    if let ManifestRead::Complete(_) = &manifest_read {
-        *remaining_bytes -= size;
-    }
-    manifest_read
+    read_file().unwrap_or(ManifestRead::Unusable)
 }
 
 /// Lists the files in the folder of manifests.

@@ -202,33 +202,19 @@ pub(crate) fn encode(
     Ok(EncodedManifest { bytes, end })
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ManifestRead {
-    Complete(Box<MachineManifest>),
-    /// The manifest is incomplete, has an unknown schema, or is no manifest.
-    Unusable,
-    NotDownloaded,
-    /// Larger than the limit for all manifests together.
-    TooLarge,
-}
-
-/// Parses a manifest.
+/// Parses a manifest; `None` if it is incomplete, has an unknown schema, or is no manifest.
 ///
 /// # Errors
 /// The reader fails.
-pub(crate) fn parse(from: impl BufRead) -> io::Result<ManifestRead> {
+pub(crate) fn parse(from: impl BufRead) -> io::Result<Option<MachineManifest>> {
     let mut manifest = MachineManifest::default();
     let parsed = sealed_lines::parse::<ManifestHeader, _>(from, |line| manifest.add_line(line))?;
-    Ok(match parsed {
-        SealedLines::Complete { header, end } => {
-            ManifestRead::Complete(Box::new(MachineManifest {
-                end: Some(end),
-                former: header.former,
-                ..manifest
-            }))
-        }
-        SealedLines::Damaged | SealedLines::Newer => ManifestRead::Unusable,
-    })
+    let SealedLines::Complete { header, end } = parsed else {
+        return Ok(None);
+    };
+    manifest.end = Some(end);
+    manifest.former = header.former;
+    Ok(Some(manifest))
 }
 
 /// Returns the key by which the versions of a file are grouped. All forms and places of a conversation have the same
@@ -265,10 +251,7 @@ mod tests {
     use super::*;
 
     fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
-        match parse(bytes).unwrap() {
-            ManifestRead::Complete(manifest) => Some(*manifest),
-            _ => None,
-        }
+        parse(bytes).unwrap()
     }
 
     fn sample() -> MachineManifest {
