@@ -199,7 +199,7 @@ impl RankedAccount<'_> {
             Some(Cause::Exhausted(label)) => format!("{label} quota exhausted{until}{source}"),
             Some(Cause::Capped(cap)) => format!("{}{until}{source}", cap.describe()),
             Some(Cause::Refused) => format!("refused by the server{until}{source}"),
-            Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
+            None => format!("in cooldown{until}"),
         }
     }
 }

@@ -26,7 +26,7 @@ impl AccountState {
     }
 }
 
-/// The reason why an account is not ready.
+/// The reason for a cooldown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// The user holds the account back (`cooldown --set`).
@@ -37,8 +37,6 @@ pub enum Cause {
     Capped(SpendCap),
     /// The server refuses requests, and reports no window with a reset.
     Refused,
-    /// No observation of Codex's windows exists.
-    NeverSeen,
 }
 
 /// The state of an account at one time, with the reason for it.
@@ -51,7 +49,7 @@ pub struct Verdict {
     pub session_start_at: Option<Timestamp>,
     /// The time of the first observation that showed this weekly window at 100 %.
     pub quota_end_detected_at: Option<Timestamp>,
-    /// The reason for the state; `None` if the account is ready.
+    /// The reason for a cooldown; `None` in any other state.
     pub cause: Option<Cause>,
 }
 
@@ -131,7 +129,7 @@ pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let (state, next_available_at, cause) = match last_blocker {
         Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
         None if is_known => (AccountState::Ready, None, None),
-        None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
+        None => (AccountState::Unknown, None, None),
     };
 
     let last_reset = weekly_reset.or(earlier_reset);
