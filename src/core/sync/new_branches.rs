@@ -1,8 +1,7 @@
 //! Finds the branches of conversations that a plan brings together.
 
 use super::config::SyncConfig;
-use super::index_updates::ContentChange;
-use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
+use super::plan::{Op, SyncPlan, SyncStep};
 use super::rewind_knowledge::{self, RewindKnowledge};
 use super::sides::Side;
 use super::state::SyncState;
@@ -140,16 +139,11 @@ fn find_changed_threads(
 ) -> BTreeMap<String, ChangedThread> {
     let mut threads: BTreeMap<String, ChangedThread> = BTreeMap::new();
     for step in &plan.steps {
-        let (StateUpdate::Synced { .. }, Some(ids)) =
-            (&step.state_update, rollouts::ids(&step.key))
-        else {
+        let Some(ids) = rollouts::ids(&step.key) else {
             continue;
         };
 
-        let download_source = match step.change {
-            ContentChange::Unchanged => None,
-            _ => find_copy_source(step, Side::Remote),
-        };
+        let download_source = find_copy_source(step, Side::Remote);
         let is_uploaded = find_copy_source(step, Side::Local).is_some();
         if download_source.is_none() && !is_uploaded {
             continue;
