@@ -84,13 +84,10 @@ pub(super) fn refuse_unmounted(
 
 /// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
 pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
-    let subject = match file_count {
-        0 => return None,
-        1 => "1 file is".to_owned(),
-        count => format!("{count} files are"),
-    };
-    let why = format!("{subject} no longer synced; both sides stay as they are");
-    Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
+    let verb = if file_count == 1 { "is" } else { "are" };
+    let files = pluralize(file_count, "file");
+    let why = format!("{files} {verb} no longer synced; both sides stay as they are");
+    (file_count > 0).then(|| NoticeList::Note.notice("include_roots, exclude_globs", why))
 }
 
 /// Returns the notice about the files that exist only as placeholders; `None` if there are none.
