@@ -237,7 +237,7 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, or no home folder at all.
     pub(crate) fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
-        Self::from_sources(flags, env, ConfigValues::default())
+        Self::from_sources(flags, env, ConfigFile::default().validate()?)
     }
 
     fn from_sources(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {

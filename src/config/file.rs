@@ -14,8 +14,8 @@ use toml_edit::Value;
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// A parsed `config.toml`, whose values may be invalid.
-#[derive(Debug, Clone)]
+/// A parsed `config.toml`, whose values may be invalid. Empty by default.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigFile(SettingsFile);
 
 impl ConfigFile {
@@ -162,12 +162,6 @@ impl ConfigFile {
     }
 }
 
-impl Default for ConfigValues {
-    fn default() -> Self {
-        Self::from_settings(&SettingValues::defaults(&KEYS), FolderSettings::default())
-    }
-}
-
 impl ConfigValues {
     fn from_settings(values: &SettingValues<'_>, folders: FolderSettings) -> Self {
         let path_of = |name: &str| values.text(name).map(PathBuf::from);
@@ -181,26 +175,26 @@ impl ConfigValues {
                 color: values.choice("color"),
                 before_new_codex: values.choice("backup.before_new_codex"),
                 compression: values.choice("backup.compression"),
-                exclude: values.texts("backup.exclude"),
-                include_tmp: values.flag("backup.include_tmp"),
-                include_worktrees: values.flag("backup.include_worktrees"),
+                exclude: values.get("backup.exclude"),
+                include_tmp: values.get("backup.include_tmp"),
+                include_worktrees: values.get("backup.include_worktrees"),
                 verify_reused: values.choice("backup.verify_reused"),
-                session_duration_hours: values.number("normalize.session_duration_hours"),
+                session_duration_hours: values.get("normalize.session_duration_hours"),
                 strategy: values.choice("recommend.strategy"),
-                include_api_key: values.flag("recommend.include_api_key"),
+                include_api_key: values.get("recommend.include_api_key"),
                 keep: RetentionPolicy {
-                    last: values.count("prune.keep_last"),
+                    last: values.get("prune.keep_last"),
                     within: values.text("prune.keep_within").and_then(parse_span_value),
-                    daily: values.count("prune.keep_daily"),
-                    weekly: values.count("prune.keep_weekly"),
-                    monthly: values.count("prune.keep_monthly"),
+                    daily: values.get("prune.keep_daily"),
+                    weekly: values.get("prune.keep_weekly"),
+                    monthly: values.get("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
-                keep_trash: parse_span_value(&values.text_or_default("storage.keep_trash"))
+                keep_trash: parse_span_value(&values.get::<String>("storage.keep_trash"))
                     .unwrap_or(TimeDelta::MAX),
                 notify: NotifySettings {
                     command: text_of("notify.command"),
-                    backup_days: values.count("notify.backup_days"),
+                    backup_days: values.get("notify.backup_days"),
                 },
                 prices: path_of("usage.prices"),
                 folders,

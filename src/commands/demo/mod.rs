@@ -2,7 +2,7 @@
 
 mod sample;
 
-use crate::config::ConfigValues;
+use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
@@ -54,7 +54,7 @@ impl DemoArgs {
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?;
 
-        let result = Demo::new(context, temp_folder.path()).run_steps();
+        let result = Demo::new(context, temp_folder.path())?.run_steps();
         if self.keep {
             let kept_folder = temp_folder.keep();
             context.note(format_args!(
@@ -76,14 +76,14 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    fn new(context: &'a Context, temp_folder: &'a Path) -> Self {
+    fn new(context: &'a Context, temp_folder: &'a Path) -> Result<Self> {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_folder.join("codex-home");
         settings.manager_home = temp_folder.join("manager-home");
         // The result must not depend on the settings of the user, and no step may wait for an answer.
         settings.codex_bin = None;
         settings.assume_yes = true;
-        settings.preferences = ConfigValues::default().preferences;
+        settings.preferences = ConfigFile::default().validate()?.preferences;
 
         let mut ui = if context.ui.wants_json() {
             context.ui.silenced()
@@ -105,12 +105,12 @@ impl<'a> Demo<'a> {
             runner: context.runner,
         };
 
-        Self {
+        Ok(Self {
             context,
             step_context,
             folder: temp_folder,
             steps: Vec::new(),
-        }
+        })
     }
 
     fn run_steps(mut self) -> Result<Outcome> {

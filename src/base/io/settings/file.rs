@@ -38,7 +38,7 @@ pub enum SettingsError {
 
 /// A parsed settings file, whose values may be invalid. The name of a setting has a dot after its table; further dots
 /// belong to the key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SettingsFile {
     path: PathBuf,
     document: DocumentMut,

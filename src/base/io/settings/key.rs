@@ -107,10 +107,14 @@ impl ValueKind {
         let text = value.as_str();
         match self {
             Self::Flag => value.is_bool(),
-            Self::Count { min } => to_count(value).is_some_and(|count| count >= min),
-            Self::Hours => to_number(value).is_some_and(|hours| (0.0..=168.0).contains(&hours)),
+            Self::Count { min } => parse_value(value).is_some_and(|count: u32| count >= min),
+            Self::Hours => {
+                parse_value(value).is_some_and(|hours: f64| (0.0..=168.0).contains(&hours))
+            }
             Self::Text { is_valid, .. } => text.is_some_and(is_valid),
-            Self::Texts { is_valid, .. } => to_texts(value).is_some_and(|texts| is_valid(&texts)),
+            Self::Texts { is_valid, .. } => {
+                parse_value(value).is_some_and(|texts: Vec<String>| is_valid(&texts))
+            }
             Self::Choice { names, .. } => text.is_some_and(|text| {
                 let is_same = |name: &String| name.eq_ignore_ascii_case(text.trim());
                 names().iter().any(is_same)
@@ -146,25 +150,7 @@ pub fn choice_name<T: ValueEnum>(value: &T) -> String {
     name.map_or_else(String::new, |name| name.get_name().to_owned())
 }
 
-pub(super) fn to_number(value: &Value) -> Option<f64> {
-    #[allow(clippy::cast_precision_loss, reason = "hours are small")]
-    value
-        .as_float()
-        .or_else(|| value.as_integer().map(|whole| whole as f64))
-}
-
-pub(super) fn to_count(value: &Value) -> Option<u32> {
-    value.as_integer().and_then(|n| u32::try_from(n).ok())
-}
-
-pub(super) fn to_texts(value: &Value) -> Option<Vec<String>> {
-    let list = value.as_array()?;
-    list.iter()
-        .map(|text| text.as_str().map(str::to_owned))
-        .collect()
-}
-
-/// Reads a value of [`ValueKind::Structure`]. Returns `None` if it has another form.
-pub fn parse_structure<T: DeserializeOwned>(value: &Value) -> Option<T> {
+/// Reads a value as a `T`. Returns `None` if it has another form.
+pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value.clone().into_deserializer()).ok()
 }

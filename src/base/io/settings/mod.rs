@@ -9,5 +9,5 @@ mod values;
 
 pub(crate) use file::describe_toml_error;
 pub use file::{SCHEMA_KEY, SettingsError, SettingsFile};
-pub use key::{SettingKey, ValueKind, choice_name, parse_structure};
+pub use key::{SettingKey, ValueKind, choice_name, parse_value};
 pub use values::SettingValues;

@@ -5,7 +5,7 @@ use super::settings::{
     Compare, ConflictPolicy, DeletePolicy, EqualMtime, PathRule, SessionMode, SnapshotCompression,
     SyncRemote,
 };
-use crate::io::settings::{SettingKey, ValueKind, parse_structure};
+use crate::io::settings::{SettingKey, ValueKind, parse_value};
 use crate::logging::{LogArchiving, LogFormat, Severity};
 use crate::shutdown::PromptChannel;
 use std::collections::BTreeMap;
@@ -33,14 +33,14 @@ const PROGRAMS: ValueKind = ValueKind::Texts {
 
 const NAMES_BY_SYSTEM: ValueKind = ValueKind::Structure {
     expected: "a table of lists of names",
-    is_valid: |value| parse_structure::<BTreeMap<String, Vec<String>>>(value).is_some(),
+    is_valid: |value| parse_value::<BTreeMap<String, Vec<String>>>(value).is_some(),
 };
 
 const RULES: ValueKind = ValueKind::Structure {
     expected: "a list of tables with from and to, both strings",
     is_valid: |value| {
         let is_complete = |rule: &PathRule| !rule.from.is_empty() && !rule.to.is_empty();
-        parse_structure(value).is_some_and(|rules: Vec<PathRule>| rules.iter().all(is_complete))
+        parse_value(value).is_some_and(|rules: Vec<PathRule>| rules.iter().all(is_complete))
     },
 };
 

@@ -90,28 +90,27 @@ impl SyncConfig {
             path_rules: parse_path_rules(file, values)?,
             scope: ScopeOptions {
                 roots: parse_include_roots(file, values)?,
-                exclude: values.texts("filters.exclude_globs"),
+                exclude: values.get("filters.exclude_globs"),
                 session_mode: values.choice("sync.session_mode"),
             },
             policy: parse_policy(values),
             backup: BackupOptions {
-                before_overwrite: values.flag("backup.backup_before_overwrite"),
-                retention_days: values.count("backup.retention_days").into(),
-                max_backups: values.count("backup.max_backups").into(),
+                before_overwrite: values.get("backup.backup_before_overwrite"),
+                retention_days: values.get("backup.retention_days"),
+                max_backups: values.get("backup.max_backups"),
                 compression: values.choice("backup.compression"),
                 folder: backup_folder.unwrap_or_else(|| context.manager_home.join("sync-backups")),
             },
             safety: SafetyOptions {
-                dry_run_default: values.flag("sync.dry_run_default"),
-                require_codex_stopped: values.flag("safety.require_codex_stopped"),
-                fail_on_unknown: values.flag("safety.fail_on_unknown"),
+                dry_run_default: values.get("sync.dry_run_default"),
+                require_codex_stopped: values.get("safety.require_codex_stopped"),
+                fail_on_unknown: values.get("safety.fail_on_unknown"),
                 shutdown: parse_shutdown(values),
             },
             logging: parse_logging(values, paths.resolve_setting("logging.file")),
             codexsync_manifest: paths.resolve_setting("state.manifest_file"),
             remote,
-            keep_snapshots: usize::try_from(values.count("sync.keep_snapshots"))
-                .unwrap_or(usize::MAX),
+            keep_snapshots: values.get("sync.keep_snapshots"),
             local: codex_home,
             cloud: cloud_folder,
             warnings,
@@ -125,7 +124,7 @@ fn parse_path_rules(
     file: &SettingsFile,
     values: SettingValues<'_>,
 ) -> Result<Vec<PathRule>, SettingsError> {
-    let rules: Vec<PathRule> = values.structure("paths.map").unwrap_or_default();
+    let rules: Vec<PathRule> = values.get("paths.map");
     let trim_slashes = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
     for (index, rule) in rules.iter().enumerate() {
         let to = trim_slashes(&rule.to);
@@ -202,7 +201,7 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
 }
 
 fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
-    let tolerance = values.count("sync.time_tolerance_seconds");
+    let tolerance: i64 = values.get("sync.time_tolerance_seconds");
     SyncPolicy {
         rules: DecisionRules {
             compare: values.choice("sync.compare"),
@@ -211,7 +210,7 @@ fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
             delete: values.choice("sync.delete_policy"),
         },
         tolerance_nanos: i128::from(tolerance) * 1_000_000_000,
-        report_conflicts: values.flag("conflict.report_conflicts"),
+        report_conflicts: values.get("conflict.report_conflicts"),
     }
 }
 
@@ -243,7 +242,7 @@ fn parse_include_roots(
     values: SettingValues<'_>,
 ) -> Result<Vec<String>, SettingsError> {
     let mut roots = Vec::new();
-    for root in values.texts("targets.include_roots") {
+    for root in values.get::<Vec<String>>("targets.include_roots") {
         let normalized = scope::normalize_root(&root)
             .map_err(|problem| file.value_error("targets.include_roots", &problem))?;
         match normalized {
@@ -258,34 +257,34 @@ fn parse_include_roots(
 }
 
 fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
-    let seconds = |name: &str| Duration::from_secs(values.count(name).into());
+    let seconds = |name: &str| Duration::from_secs(values.get(name));
 
     let names_by_system: Option<BTreeMap<String, Vec<String>>> =
-        values.structure("process_detection.background_process_names");
+        values.get("process_detection.background_process_names");
     let background = match names_by_system {
         None => ShutdownSettings::default().names.background,
         // A system without a list has no such names.
         Some(mut names_by_system) => {
             let names = names_by_system.remove(std::env::consts::OS);
-            normalize_program_names(&names.unwrap_or_default())
+            normalize_program_names(names.unwrap_or_default())
         }
     };
 
     ShutdownSettings {
         names: ProgramNames {
-            codex: normalize_program_names(&values.texts("process_detection.process_names")),
+            codex: normalize_program_names(values.get("process_detection.process_names")),
             background,
         },
         grace_period: seconds("process_detection.grace_period_seconds"),
-        may_terminate: values.flag("process_detection.allow_terminate_if_running"),
-        needs_consent: values.flag("process_detection.manual_terminate_confirmation"),
+        may_terminate: values.get("process_detection.allow_terminate_if_running"),
+        needs_consent: values.get("process_detection.manual_terminate_confirmation"),
         channel: values.choice("process_detection.terminate_confirmation_mode"),
         terminate_timeout: seconds("process_detection.terminate_timeout_seconds"),
     }
 }
 
 /// Returns the names of programs in lower case, without blanks around them and without duplicates.
-fn normalize_program_names(names: &[String]) -> Vec<String> {
+fn normalize_program_names(names: Vec<String>) -> Vec<String> {
     let mut unique: Vec<String> = Vec::new();
     for name in names {
         let name = name.trim().to_lowercase();
@@ -301,9 +300,9 @@ fn parse_logging(values: SettingValues<'_>, log_file: Option<PathBuf>) -> LogSet
         level: values.choice("logging.level"),
         file: log_file,
         format: values.choice("logging.format"),
-        retention_days: values.count("logging.retention_days"),
+        retention_days: values.get("logging.retention_days"),
         archive: values.choice("logging.archive_mode"),
-        max_file_bytes: u64::from(values.count("logging.max_file_size_mb")) * 1024 * 1024,
+        max_file_bytes: values.get::<u64>("logging.max_file_size_mb") * 1024 * 1024,
     }
 }
 
