@@ -45,9 +45,6 @@ pub struct Join<'r, R> {
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
     pub(super) forked_replicas: ForkedReplicas,
-    /// For each file that this machine has in a version of another machine and has not published yet: the id of the
-    /// snapshot with that version, by key.
-    pub(super) adopted_from: BTreeMap<String, String>,
     pub(super) taken_versions: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
     pub(super) before_round: HashMap<String, SyncedFile>,
@@ -113,7 +110,6 @@ impl<'r, R: Remote> Join<'r, R> {
             waiting_machines: Vec::new(),
             round: Vec::new(),
             forked_replicas: ForkedReplicas::default(),
-            adopted_from: BTreeMap::new(),
             taken_versions: TakenVersions::default(),
             before_round: HashMap::new(),
             pending_deletions: BTreeMap::new(),

@@ -98,8 +98,6 @@ impl<R: Remote> Join<'_, R> {
             for (key, file) in &other.manifest.files {
                 let is_synced = |last| file.is_synced_as(last);
                 if !self.outgoing.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
-                    let id = other.head.id.clone();
-                    self.adopted_from.insert(key.clone(), id);
                     self.outgoing.insert(key.clone(), file.clone());
                 }
             }
@@ -116,11 +114,9 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (index, file) in versions.into_iter().enumerate() {
-                let has_same_files = |other: Option<&FileVersions>| {
-                    other.is_some_and(|other| other.has_same_files(&file))
-                };
+                let has_same_files = |own: &FileVersions| own.has_same_files(&file);
                 let is_merged = self.position.knowledge.knows(&key, &file.version)
-                    || has_same_files(self.outgoing.get(&key));
+                    || self.outgoing.get(&key).is_some_and(has_same_files);
                 if is_merged {
                     continue;
                 }
@@ -136,12 +132,6 @@ impl<R: Remote> Join<'_, R> {
                 let was_placed_earlier = index == 0 && taken.placed.contains(&key);
                 if record.is_none() && !was_placed_earlier {
                     continue;
-                }
-
-                let mut machines = self.waiting_machines.iter();
-                let holder = machines.find(|other| has_same_files(other.manifest.files.get(&key)));
-                if let Some(other) = holder {
-                    self.adopted_from.insert(key.clone(), other.head.id.clone());
                 }
 
                 // If the home has another content now, [`Self::match_published`] records the version.

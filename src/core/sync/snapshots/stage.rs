@@ -234,41 +234,30 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches the `missing_files`: adopted versions from the snapshots of the other machines, all others from this
-    /// machine's last snapshot. Returns the files that no listed snapshot has.
+    /// Fetches the `missing_files`: published versions from this machine's last snapshot, and adopted ones, which this
+    /// machine has not published yet, from the snapshots of the other machines. Returns the files that no listed
+    /// snapshot has.
     pub(super) fn fetch_own_versions(
         &self,
-        mut missing_files: BTreeMap<String, ManifestEntry>,
+        missing_files: BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, ManifestEntry>, R::Error> {
+        let (published_files, mut lost_files) =
+            split_listed(missing_files, &self.published_manifest);
         let machines = self.waiting_machines.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
-            let id = &other.head.id;
-            let is_adopted = |path: &String| self.adopted_from.get(&state_key(path)) == Some(id);
-            let (adopted_files, other_files) = missing_files
-                .into_iter()
-                .partition(|(path, _)| is_adopted(path));
-            missing_files = other_files;
+            let (adopted_files, other_files) = split_listed(lost_files, &other.manifest);
+            lost_files = other_files;
             self.fetch_files(&other.head, &other.manifest, &adopted_files)?;
         }
 
         let Some(head) = &self.own_head else {
-            return Ok(missing_files);
+            lost_files.extend(published_files);
+            return Ok(lost_files);
         };
-
-        let is_published = |(path, entry): &(String, ManifestEntry)| {
-            let versions = self.published_manifest.files.get(&state_key(path));
-            let published_entry = versions.and_then(|versions| versions.files.get(path));
-            published_entry.is_some_and(|published| published.digest == entry.digest)
-        };
-        let (published_files, mut lost_files): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            missing_files.into_iter().partition(is_published);
         // A file differs from its entry if the user rewrote it while a killed run published it.
         let differences = self.fetch_matching(head, &self.published_manifest, &published_files)?;
-        for (path, entry) in published_files {
-            if differences.contains_key(&path) {
-                lost_files.insert(path, entry);
-            }
-        }
+        let is_lost = |(path, _): &(String, ManifestEntry)| differences.contains_key(path);
+        lost_files.extend(published_files.into_iter().filter(is_lost));
         Ok(lost_files)
     }
 
@@ -425,6 +414,21 @@ impl<R: Remote> Join<'_, R> {
         }
         Ok(())
     }
+}
+
+/// Splits files into those that `manifest` lists with the same content, and the others.
+fn split_listed(
+    files: BTreeMap<String, ManifestEntry>,
+    manifest: &SnapshotManifest,
+) -> (
+    BTreeMap<String, ManifestEntry>,
+    BTreeMap<String, ManifestEntry>,
+) {
+    files.into_iter().partition(|(path, entry)| {
+        let versions = manifest.files.get(&state_key(path));
+        let listed = versions.and_then(|versions| versions.files.get(path));
+        listed.is_some_and(|listed| listed.digest == entry.digest)
+    })
 }
 
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
