@@ -16,10 +16,8 @@ use codex_manager_core::sync::sides::Side;
 /// A conflict, a conflict copy or a branch that needs a decision.
 pub(super) struct OpenDecision {
     pub(super) subject: DecisionSubject,
-    /// The versions that can be kept; empty if the conflict copy is not on this machine, or not complete.
-    pub(super) choices: Vec<KeepChoice>,
-    /// The versions that cannot be kept, each with the reason.
-    refusals: Vec<(KeepChoice, String)>,
+    /// Empty if the conflict copy is not on this machine, or not complete.
+    pub(super) offers: Vec<Offer>,
 }
 
 pub(super) enum DecisionSubject {
@@ -30,21 +28,6 @@ pub(super) enum DecisionSubject {
 }
 
 impl OpenDecision {
-    pub(super) fn new(subject: DecisionSubject, offers: Vec<Offer>) -> Self {
-        let (mut choices, mut refusals) = (Vec::new(), Vec::new());
-        for (keep, reason) in offers {
-            match reason {
-                None => choices.push(keep),
-                Some(reason) => refusals.push((keep, reason)),
-            }
-        }
-        Self {
-            subject,
-            choices,
-            refusals,
-        }
-    }
-
     pub(super) fn of_branch(branch: Branch) -> Self {
         let obstacle = (!branch.is_whole)
             .then(|| "its earlier turns were replaced by the version that was kept".to_owned());
@@ -52,7 +35,19 @@ impl OpenDecision {
             (KeepChoice::Local, None),
             (KeepChoice::ConflictCopy, obstacle),
         ];
-        Self::new(DecisionSubject::Branch(branch), offers)
+        Self {
+            subject: DecisionSubject::Branch(branch),
+            offers,
+        }
+    }
+
+    /// Returns the versions that can be kept.
+    pub(super) fn choices(&self) -> Vec<KeepChoice> {
+        let possible = self
+            .offers
+            .iter()
+            .filter(|(_, obstacle)| obstacle.is_none());
+        possible.map(|(keep, _)| *keep).collect()
     }
 
     /// Returns the conflict, or the conflict of the branch; `None` for a conflict copy.
@@ -198,22 +193,21 @@ pub(super) fn find_decision<'a>(
 
 /// Fails if the decision does not offer the version `keep`.
 pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<()> {
-    if decision.choices.contains(&keep) {
-        return Ok(());
-    }
     let name = decision.display_name();
-    if decision.choices.is_empty() {
+    let choices = decision.choices();
+    if choices.is_empty() {
         let message = format!("{NOT_DOWNLOADED}: {name}");
         return Err(CommandError::failed(message).hint("nothing was changed"));
     }
 
     let message = format!("this version of {name} cannot be kept: {}", keep.name());
-    let mut refusals = decision.refusals.iter();
-    let error = match refusals.find(|(refused, _)| *refused == keep) {
-        Some((_, reason)) => CommandError::failed(format!("{message}: {reason}")),
+    let mut offers = decision.offers.iter();
+    let error = match offers.find(|(offered, _)| *offered == keep) {
+        Some((_, None)) => return Ok(()),
+        Some((_, Some(obstacle))) => CommandError::failed(format!("{message}: {obstacle}")),
         // No decision of this kind has this version.
         None => CommandError::usage(message),
     };
-    let choices = join_names(&decision.choices);
+    let choices = join_names(&choices);
     Err(error.hint(format!("choose one of: {choices}; nothing was changed")))
 }

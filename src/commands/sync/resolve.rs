@@ -223,7 +223,8 @@ impl ResolveArgs {
         }
 
         for decision in open {
-            let offer = match &*decision.choices {
+            let choices = decision.choices();
+            let offer = match &*choices {
                 [] => NOT_DOWNLOADED.to_owned(),
                 choices => format!("keep {}:", join_names(choices)),
             };
@@ -235,7 +236,7 @@ impl ResolveArgs {
 
             let argument = shell::quote_if_needed(to_argument(decision, open));
             // The command is an example, with the first choice.
-            if let Some(keep) = decision.choices.first() {
+            if let Some(keep) = choices.first() {
                 let keep = keep.name();
                 let command = format!("codex-manager sync resolve {argument} --keep {keep}");
                 ui.line(ui.complete_command(2, &command));
@@ -290,9 +291,9 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
     let all_copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
     let branch_records = branches::collect_records(&plan, &state);
 
-    let conflicts = plan.conflicts.into_iter().map(|conflict| {
-        let offers = list_offers(&conflict, config);
-        OpenDecision::new(DecisionSubject::Conflict(conflict), offers)
+    let conflicts = plan.conflicts.into_iter().map(|conflict| OpenDecision {
+        offers: list_offers(&conflict, config),
+        subject: DecisionSubject::Conflict(conflict),
     });
 
     let pending = plan.notices.conflict_copies;
@@ -300,8 +301,10 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
     let continued_in_home = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
     let copies = all_copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
-        let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
-        OpenDecision::new(subject, decided.list_offers(&continued_in_home))
+        OpenDecision {
+            subject: DecisionSubject::ConflictCopy(copy, decided.versions()),
+            offers: decided.list_offers(&continued_in_home),
+        }
     });
 
     let undecided = branches::find_undecided(&config.local, &branch_records).into_iter();
@@ -325,14 +328,14 @@ fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves the decision open.
 fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
-    let choices = &decision.choices;
+    let choices = decision.choices();
     if choices.is_empty() {
         return None;
     }
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
         decision.display_name(),
-        join_names(choices)
+        join_names(&choices)
     );
 
     loop {
