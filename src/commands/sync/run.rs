@@ -16,7 +16,7 @@ use clap::Args;
 use codex_manager_core::io::events;
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::logging;
-use codex_manager_core::sync::apply::{ApplyError, ApplyReport};
+use codex_manager_core::sync::apply::{ApplyError, ApplyReport, index_update_of};
 use codex_manager_core::sync::branches;
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::index_updates::ContentChange;
@@ -83,7 +83,11 @@ impl RunArgs {
             && !sync.has_pending_index_updates()
             && let Some(plan) = join.idle_plan(&home_before)?
         {
-            return SyncedRound::without_steps(plan).finish(&sync.staged(&join));
+            let idle_round = SyncedRound {
+                plan,
+                ..SyncedRound::default()
+            };
+            return idle_round.finish(&sync.staged(&join));
         }
 
         // An error is returned after the completed rounds are printed, because they may have changed files.
@@ -144,8 +148,11 @@ impl RunArgs {
         }
 
         if plan.is_stopped_by_conflict(config.policy.rules.conflict) {
-            let error = undecided_error(&plan, config);
-            return Ok(SyncedRound::stopped(plan, error));
+            return Ok(SyncedRound {
+                error: Some(undecided_error(&plan, config)),
+                plan,
+                ..SyncedRound::default()
+            });
         }
 
         // Before a file is copied: once both sides have all files, no plan can tell that a branch is new.
@@ -190,6 +197,7 @@ impl RunArgs {
 }
 
 /// A plan and the report of its run.
+#[derive(Default)]
 struct SyncedRound {
     plan: SyncPlan,
     report: ApplyReport,
@@ -198,35 +206,22 @@ struct SyncedRound {
 }
 
 impl SyncedRound {
-    /// Returns a round that completed no step of `plan`.
-    fn without_steps(plan: SyncPlan) -> Self {
-        Self {
-            plan,
-            report: ApplyReport::default(),
-            error: None,
-        }
-    }
-
-    fn stopped(plan: SyncPlan, error: CommandError) -> Self {
-        Self {
-            error: Some(error),
-            ..Self::without_steps(plan)
-        }
-    }
-
     /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan finds out
     /// which steps are.
     fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
-        let mut round = Self::without_steps(plan);
+        let mut report = ApplyReport::default();
         if let ApplyError::Stopped { snapshot, .. } = &error {
             events::warn!(
                 snapshot = &**snapshot,
                 "the overwritten files are in a snapshot"
             );
-            round.report.snapshot = Some(snapshot.clone());
+            report.snapshot = Some(snapshot.clone());
         }
-        round.error = Some(error.into());
-        round
+        Self {
+            plan,
+            report,
+            error: Some(error.into()),
+        }
     }
 
     /// Appends the plan and the report of a later round of the same run.
@@ -238,7 +233,6 @@ impl SyncedRound {
         let later_done = later_report.done.iter().map(|index| index + earlier_count);
         report.done.extend(later_done);
         report.skipped.extend(later_report.skipped);
-        report.index_updates.extend(later_report.index_updates);
         report.snapshot = later_report.snapshot.or(report.snapshot.take());
         report.pruned.extend(later_report.pruned);
         report.prune_error = later_report.prune_error.or(report.prune_error.take());
@@ -412,13 +406,14 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
     ];
-    let mut done_steps = list_done_steps(plan, report).into_iter();
-    if done_steps.any(|step| remote_actions.contains(&step.action)) {
+    let done_steps = list_done_steps(plan, report);
+    let mut actions = done_steps.iter().map(|step| step.action);
+    if actions.any(|action| remote_actions.contains(&action)) {
         print_step_on_other_machine(ui, config.remote);
     }
     // While files have not arrived, the user should not continue yet.
     if plan.notices.undelivered.is_empty() {
-        print_resume_step(ui, config, report);
+        print_resume_step(ui, config, &done_steps);
     }
 }
 
@@ -441,8 +436,8 @@ fn print_step_on_other_machine(ui: &Ui, remote: SyncRemote) {
 }
 
 /// Prints how to continue the conversations that the run changed on this machine.
-fn print_resume_step(ui: &Ui, config: &SyncConfig, report: &ApplyReport) {
-    let updates = report.index_updates.iter();
+fn print_resume_step(ui: &Ui, config: &SyncConfig, done_steps: &[&SyncStep]) {
+    let updates = done_steps.iter().filter_map(|step| index_update_of(step));
     let updates = updates.filter(|update| update.change != ContentChange::Deleted);
     let continued: Vec<_> = updates.collect();
     let arguments = match &*continued {

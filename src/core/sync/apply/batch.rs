@@ -102,7 +102,7 @@ impl ApplyRun<'_> {
             let recorded = match named_file {
                 Ok(NamedFile { placed, .. }) => {
                     self.placed_files = vec![placed];
-                    self.record_step(step, report)
+                    self.record_step(step)
                 }
                 Err(failure) => Err(failure),
             };

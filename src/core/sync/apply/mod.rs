@@ -18,20 +18,20 @@ mod publish;
 mod report;
 mod request;
 mod run;
-mod steps;
 mod targets;
 
 pub use error::ApplyError;
 pub use report::ApplyReport;
 pub use request::ApplyRequest;
+pub use run::index_update_of;
 
 use self::copying::Copier;
-use self::run::{ApplyRun, index_update_of};
+use self::run::ApplyRun;
 use self::targets::check_mounted;
 use super::backup::{self, SnapshotFile};
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
-use super::plan::{CloudContents, SyncPlan};
+use super::plan::{CloudContents, SyncPlan, SyncStep};
 use super::snapshot_writer;
 use super::state::SyncState;
 use crate::io::atomic;
@@ -127,9 +127,33 @@ fn apply_steps(
         plan,
         placed_files: Vec::new(),
     };
-    let outcome = run.apply_steps(&plan.steps, report);
+    let outcome = apply_in_order(&mut run, &plan.steps, report);
     // Even after a failure, because the completed steps have to stay recorded.
     let synced = run.journal.sync();
     outcome?;
     Ok(synced?)
+}
+
+/// Applies the steps in order, new files in batches. Stops at the first step that ends the run.
+fn apply_in_order(
+    run: &mut ApplyRun<'_>,
+    steps: &[SyncStep],
+    report: &mut ApplyReport,
+) -> Result<(), ApplyError> {
+    let mut index = 0;
+    while let Some(step) = steps.get(index) {
+        let batch = batch::select_next_batch(&steps[index..]);
+        if batch.is_empty() {
+            let result = run.apply_step(step);
+            if result.is_err() {
+                run.withdraw_deletion(step);
+            }
+            report.add_result(index, step, result)?;
+            index += 1;
+        } else {
+            run.apply_batch(index, batch, report)?;
+            index += batch.len();
+        }
+    }
+    Ok(())
 }

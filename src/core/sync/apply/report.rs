@@ -2,7 +2,6 @@
 
 use super::error::{ApplyError, StepFailure};
 use crate::sync::backup::BackupError;
-use crate::sync::index_updates::IndexUpdate;
 use crate::sync::plan::SyncStep;
 
 /// The completed and skipped steps of a run, and the snapshots that it made and removed.
@@ -12,9 +11,6 @@ pub struct ApplyReport {
     pub done: Vec<usize>,
     /// Steps that were left for the next run: path and reason.
     pub skipped: Vec<(String, String)>,
-    /// Local conversations that changed. They are also in
-    /// [`pending_index_updates`](crate::sync::pending_index_updates), which keeps them until Codex's index is updated.
-    pub index_updates: Vec<IndexUpdate>,
     /// Name of the snapshot with the former contents; `None` if nothing was overwritten.
     pub snapshot: Option<String>,
     /// Names of the old snapshots that were removed.

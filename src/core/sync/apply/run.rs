@@ -1,9 +1,7 @@
-//! A run of [`apply`](super::apply): its open files, and the records of its steps in the state, the ledger and the
-//! report.
+//! A run of [`apply`](super::apply): its open files, and the records of its steps in the state and the ledger.
 
 use super::copying::{Copier, PlacedFile, StagedCopy};
 use super::error::StepFailure;
-use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use crate::history::session_index;
 use crate::io::IoError;
@@ -56,12 +54,44 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Records a completed step in the state and in the report.
-    pub(super) fn record_step(
-        &mut self,
-        step: &SyncStep,
-        report: &mut ApplyReport,
-    ) -> Result<(), StepFailure> {
+    /// Applies a step whose copies, if any, are not part of a batch.
+    pub(super) fn apply_step(&mut self, step: &SyncStep) -> Result<(), StepFailure> {
+        self.placed_files.clear();
+        for target in step.ops.iter().flat_map(Op::targets) {
+            let is_target =
+                |file: &SnapshotFile| file.side() == target.side && file.path == target.path;
+            // A file that is overwritten without a backup could not be restored.
+            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_target(file)) {
+                let path = self.request.config.file_path(target.side, &target.path);
+                return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
+            }
+        }
+
+        self.record_resolutions(step)?;
+        for op in &step.ops {
+            self.request.check_interrupt()?;
+            self.apply_op(op)?;
+        }
+        self.request.check_interrupt()?;
+        self.record_step(step)
+    }
+
+    fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
+        match op {
+            Op::Copy(copy) => self.apply_copy(copy),
+            Op::Merge(merge) => self.apply_merge(merge),
+            Op::Rename { from, to } => self.apply_rename(from, to),
+            Op::KeepConflictCopy(copy) => self.keep_conflict_copy(copy),
+            Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
+            Op::DropConflictCopy { side, name } => {
+                Ok(self.conflict_copy_folders().remove(*side, name)?)
+            }
+            Op::Remove(file) => self.apply_remove(file),
+        }
+    }
+
+    /// Records a completed step in the state.
+    pub(super) fn record_step(&mut self, step: &SyncStep) -> Result<(), StepFailure> {
         match &step.state_update {
             StateUpdate::Synced { local, remote } => self.record_synced(step, local, remote)?,
             StateUpdate::PublishDeletion(_) | StateUpdate::Forget => {
@@ -70,8 +100,6 @@ impl ApplyRun<'_> {
             }
             StateUpdate::None => {}
         }
-        // Not earlier, because Codex's index must not name a file that the step did not write.
-        report.index_updates.extend(index_update_of(step));
         Ok(())
     }
 
@@ -160,7 +188,7 @@ impl ApplyRun<'_> {
 }
 
 /// Returns the update of Codex's index that a step requires; `None` unless the step changes a local conversation.
-pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
+pub fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     if !rollouts::is_key(&step.key) {
         return None;
     }
