@@ -316,9 +316,9 @@ keep_last = 7
 
     #[test]
     fn unknown_keys_are_reported_with_suggestions() {
-        let unknown = |name: &str, nearest| KeyError::Unknown {
+        let unknown = |name: &str, nearest: Option<&str>| KeyError::Unknown {
             name: name.into(),
-            nearest,
+            nearest: nearest.map(str::to_owned),
         };
         assert_eq!(
             parsed("timezon = 'UTC'\n[codex]\nbim = 'x'\n[deep.er]\nx = 1").unknown_keys(),

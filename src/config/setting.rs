@@ -2,11 +2,9 @@
 
 use super::key::{FOLDER_KEYS, KEYS};
 use codex_manager_core::io::settings::SettingKey;
+use codex_manager_core::io::similar::find_nearest;
 use codex_manager_core::launch::folders;
 use std::path::Path;
-
-/// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.
-const MIN_SIMILARITY: f64 = 0.7;
 
 /// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
@@ -45,12 +43,12 @@ impl From<&'static SettingKey> for Setting {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
-    #[error("unknown setting {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    #[error("unknown setting {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
         /// The name as typed by the user or found in the file.
         name: String,
         /// The most similar name of [`KEYS`], if one is similar enough.
-        nearest: Option<&'static str>,
+        nearest: Option<String>,
     },
     /// The setting has one value per folder, and the folder is missing or relative.
     #[error("the folder of {name:?} is not an absolute path")]
@@ -87,23 +85,15 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
 }
 
 /// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
-fn find_nearest_name(name: &str) -> Option<&'static str> {
-    let normalize = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
-    let normalized = normalize(name);
-
-    let similarity = |key: &SettingKey| {
-        let whole_name = normalize(key.name);
-        // The user may have omitted the table.
+fn find_nearest_name(name: &str) -> Option<String> {
+    // The user may have omitted the table, so the last part of each name is compared too.
+    let with_last_part = |key: &SettingKey| {
         let last_part = key.name.rsplit('.').next().unwrap_or_default();
-        strsim::jaro_winkler(&normalized, &whole_name)
-            .max(strsim::jaro_winkler(&normalized, last_part))
+        format!("{} {last_part}", key.name)
     };
-
-    KEYS.iter()
-        .map(|key| (similarity(key), key.name))
-        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
+    let candidates = KEYS.each_ref().map(with_last_part);
+    let nearest = find_nearest(name, candidates.iter().map(String::as_str));
+    nearest.first()?.split(' ').next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -116,10 +106,13 @@ mod tests {
             Err(KeyError::Unknown { nearest, .. }) => nearest,
             other => panic!("{other:?}"),
         };
-        assert_eq!(nearest("timezon"), Some("timezone"));
-        assert_eq!(nearest("codex_bin"), Some("codex.bin"));
-        assert_eq!(nearest("keep-last"), Some("prune.keep_last"));
-        assert_eq!(nearest("backup.compresion"), Some("backup.compression"));
+        assert_eq!(nearest("timezon").as_deref(), Some("timezone"));
+        assert_eq!(nearest("codex_bin").as_deref(), Some("codex.bin"));
+        assert_eq!(nearest("keep-last").as_deref(), Some("prune.keep_last"));
+        assert_eq!(
+            nearest("backup.compresion").as_deref(),
+            Some("backup.compression")
+        );
         assert_eq!(nearest("xyzzy"), None);
     }
 
