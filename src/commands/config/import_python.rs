@@ -64,9 +64,10 @@ impl ImportPythonArgs {
         let plan = if self.dry_run {
             python_home::plan(&home, &target)?
         } else {
-            let report = python_home::apply(&home, &target, &context.ui.bar("copying", 0))?;
-            warn_all(&context.ui, &report.warnings);
-            report.plan
+            let bar = context.ui.bar("copying", 0);
+            let (plan, warnings) = python_home::apply(&home, &target, &bar)?;
+            warn_all(&context.ui, &warnings);
+            plan
         };
 
         self.show_copies(context, &folder, &plan);

@@ -10,7 +10,6 @@ use crate::views::account::{printable, warn_all};
 use crate::views::left_out::warn_of_left;
 use clap::Args;
 use codex_manager_core::accounts::switchers::Switcher;
-use codex_manager_core::codex::login_lock;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{Staging, pluralize, shell, staging};
 use codex_manager_core::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
@@ -96,7 +95,6 @@ impl ProfileImportArgs {
             codex_home: context.codex_home(),
             now: context.local_now(),
             zone: context.zone(),
-            lock_timeout: login_lock::REFRESH_TIMEOUT,
         };
 
         if self.dry_run {

@@ -9,6 +9,7 @@ use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::Package;
 use crate::accounts::{AccountLocks, LiveHomeUpdate, Profiles};
 use crate::archive::names;
+use crate::codex::login_lock;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
     CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
@@ -310,7 +311,7 @@ fn lock_accounts(
     let logins = exported.filter_map(|exported| exported.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let profiles = Profiles::of(options.manager_home);
-    Ok(profiles.lock_accounts(&accounts, options.now, options.lock_timeout)?)
+    Ok(profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?)
 }
 
 /// Merges the exported entries of accounts into `cooldown.json`. Returns warnings for the user.

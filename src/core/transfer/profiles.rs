@@ -14,13 +14,12 @@ use crate::accounts::profile_ops::check_not_anothers_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
 };
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login, login_lock};
 use crate::io::{FileLock, Timestamp, Zone, atomic};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 #[derive(Debug, Clone, Copy)]
 pub struct ImportOptions<'a> {
@@ -31,8 +30,6 @@ pub struct ImportOptions<'a> {
     pub now: Timestamp,
     /// The time zone of times in documents that have no offset.
     pub zone: Zone,
-    /// The longest time to wait for a lock that Codex or another process holds.
-    pub lock_timeout: Duration,
 }
 
 /// The effect of an import on the login of a profile.
@@ -380,7 +377,7 @@ pub(super) fn import_profile(
         profiles.save_back(snapshot, login, owner, now)?;
     }
 
-    let (exported_login, patience) = ((snapshot, login), options.lock_timeout);
+    let (exported_login, patience) = ((snapshot, login), login_lock::REFRESH_TIMEOUT);
     let update = new_login::renew_live_login(&profiles, home, exported_login, now, patience)?;
     Ok(update)
 }

@@ -294,17 +294,9 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     }
 }
 
-/// The result of [`apply`].
-#[derive(Debug)]
-pub struct CopyReport {
-    /// The plan that was carried out.
-    pub plan: CopyPlan,
-    /// Warnings about damaged documents of the manager home, with the paths of the kept copies.
-    pub warnings: Vec<String>,
-}
-
 /// Plans the import again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The copies
-/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
+/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten. Returns the plan
+/// that was carried out, and warnings about damaged documents of the manager home, with the paths of the kept copies.
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.
@@ -312,7 +304,7 @@ pub fn apply(
     home: &PythonHome,
     target: &CopyTarget<'_>,
     progress: &dyn Progress,
-) -> Result<CopyReport, TransferError> {
+) -> Result<(CopyPlan, Vec<String>), TransferError> {
     let manager_home = target.manager_home;
     let plan = plan(home, target)?;
     let source = store::backups_folder(&home.folder);
@@ -344,8 +336,8 @@ pub fn apply(
     let ((), warnings) = cooldown::update(manager_home, &target.now, target.zone, |file| {
         merge_accounts(file, home, &plan);
     })?;
-    let warnings = inventory_warning.into_iter().chain(warnings).collect();
-    Ok(CopyReport { plan, warnings })
+    let warnings = inventory_warning.into_iter().chain(warnings);
+    Ok((plan, warnings.collect()))
 }
 
 /// Copies `from` to the new file `to` below `backups`.
