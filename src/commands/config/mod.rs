@@ -38,16 +38,13 @@ enum ConfigCommand {
     Get(ConfigGetArgs),
     Set(ConfigSetArgs),
     Unset(ConfigUnsetArgs),
-    Path(ConfigPathArgs),
+    /// Print the path of config.toml
+    #[command(after_help = "Examples:
+  codex-manager config path")]
+    Path,
     Edit(ConfigEditArgs),
     ImportPython(ImportPythonArgs),
 }
-
-/// Print the path of config.toml
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager config path")]
-struct ConfigPathArgs {}
 
 impl ConfigArgs {
     /// # Errors
@@ -59,7 +56,7 @@ impl ConfigArgs {
             ConfigCommand::Get(args) => settings::print_setting(context, &args),
             ConfigCommand::Set(args) => settings::set_setting(context, &args),
             ConfigCommand::Unset(args) => settings::unset_setting(context, &args),
-            ConfigCommand::Path(ConfigPathArgs {}) => {
+            ConfigCommand::Path => {
                 let path = ConfigFile::path_in(context.manager_home());
                 context.ui.line(path.display());
                 let json = json!({ "path": path.to_string_lossy() });

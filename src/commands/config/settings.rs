@@ -8,7 +8,7 @@ use crate::ui::{Cell, Column, Style, Table, object, variant_name};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::io::settings::{SettingKey, SettingsError, choice_name};
+use codex_manager_core::io::settings::{SettingKey, SettingsError, choice_name, parse_value};
 use codex_manager_core::io::shell;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -304,12 +304,9 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
 
 fn to_json(value: &Value) -> Json {
     match value {
-        Value::String(text) => json!(text.value()),
-        Value::Integer(number) => json!(number.value()),
-        Value::Float(number) => json!(number.value()),
-        Value::Boolean(flag) => json!(flag.value()),
-        Value::Array(list) => list.iter().map(to_json).collect(),
-        other => json!(other.to_string().trim()),
+        // No setting has such a value, but the file may.
+        Value::Datetime(_) | Value::InlineTable(_) => json!(value.to_string().trim()),
+        value => parse_value(value).unwrap_or_default(),
     }
 }
 
