@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_context::SyncContext;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use codex_manager_core::io::{DocumentError, IoContext as _, IoError, atomic, pluralize};
+use codex_manager_core::io::{DocumentError, IoContext as _, IoError, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::listed_versions::RemoteManifests;
@@ -158,7 +158,7 @@ fn check_backup_folder(folder: &Path) -> Check {
     }
 }
 
-/// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
+/// Checks the state of the last sync, the manifests and the conflict copies.
 fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     let (config, replica) = (sync.config, sync.replica);
     let mut state = match replica.read() {
@@ -190,15 +190,6 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
         let copies = pluralize(undecided, "conflict copy");
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", format!("{copies} without a decision")).advised(fix));
-    }
-
-    let no_min_age = None;
-    let stale_files = atomic::find_stale_temps(&config.local, no_min_age);
-    if !stale_files.is_empty() {
-        let count = pluralize(stale_files.len(), "temp file");
-        let message = format!("{count} of killed runs");
-        let fix = "the next sync run removes them";
-        checks.push(Check::warn(STATE_ID, message).advised(fix));
     }
 }
 
