@@ -35,12 +35,6 @@ impl Setting {
     }
 }
 
-impl From<&'static SettingKey> for Setting {
-    fn from(key: &'static SettingKey) -> Self {
-        Self { key, folder: None }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
     #[error("unknown setting {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
@@ -65,7 +59,7 @@ pub(crate) enum KeyError {
 /// No setting has that name, or the folder is not an absolute path (a leading `~` counts as one).
 pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return Ok(key.into());
+        return Ok(Setting { key, folder: None });
     }
 
     let (table, folder) = name.split_once('.').unwrap_or((name, ""));

@@ -99,7 +99,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
 
     let settings: Vec<Setting> = KEYS
         .iter()
-        .map(Setting::from)
+        .map(|key| Setting { key, folder: None })
         .chain(file.folder_settings())
         .collect();
     let rows: Vec<_> = settings
