@@ -4,17 +4,21 @@ mod forget;
 mod init;
 mod open_decision;
 mod plan;
-mod preflight;
 mod resolve;
 mod restore;
 mod run;
 
 use crate::choices::sync_config::{read_config, read_config_quietly, replica, resolve_config_path};
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::doctor::Status;
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_checks::{format_misspelled_root_warnings, run_checks};
 use crate::steps::sync_context::SyncContext;
+use crate::ui::object;
+use crate::views::check_output;
 use clap::{Args, Subcommand};
+use codex_manager_core::sync::scope::Scope;
 use std::path::{Path, PathBuf};
 
 /// Sync conversations through a cloud folder or the vault
@@ -95,8 +99,8 @@ impl SyncArgs {
         let shutdown = &self.shutdown_args;
         match self.command {
             SyncCommand::Init(args) => args.run(context, path),
-            SyncCommand::Validate => preflight::validate(context, path),
-            SyncCommand::Preflight => preflight::preflight(context, path, shutdown),
+            SyncCommand::Validate => validate(context, path),
+            SyncCommand::Preflight => preflight(context, path, shutdown),
             SyncCommand::Plan(args) => {
                 let context = &args.table.apply(context)?;
                 with_sync(context, path, shutdown, |sync| args.run(sync))
@@ -123,4 +127,36 @@ fn with_sync(
         replica: &replica(context, &config),
         shutdown_args,
     })
+}
+
+/// Checks the configuration file only.
+fn validate(context: &Context, path: &Path) -> Result<Outcome> {
+    let config = read_config(context, path)?;
+    Scope::build(&config)
+        .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+
+    let root_warnings = format_misspelled_root_warnings(&config);
+    for warning in &root_warnings {
+        context.ui.warn(warning);
+    }
+
+    let json = object()
+        .with("path", path)
+        .with("ok", true)
+        .with("warnings", [config.warnings, root_warnings].concat());
+    context.ui.document("sync validate", &json);
+    context.ui.prose(format_args!("valid: {}", path.display()));
+    Ok(Outcome::Done)
+}
+
+/// Checks the configuration, the folders and the programs that use them.
+fn preflight(context: &Context, path: &Path, shutdown_args: &ShutdownArgs) -> Result<Outcome> {
+    let checks = run_checks(context, path, shutdown_args)?;
+    let ui = &context.ui;
+    ui.list_document("sync preflight", "checks", &checks);
+    for check in &checks {
+        check_output::print_check(ui, check);
+    }
+    let has_failed = checks.iter().any(|check| check.status == Status::Fail);
+    Ok(Outcome::passed_if(!has_failed))
 }
