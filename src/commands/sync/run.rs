@@ -135,11 +135,7 @@ impl RunArgs {
     fn sync_round(&self, sync: &SyncContext<'_>) -> Result<SyncedRound> {
         let (context, config) = (sync.context, sync.config);
         let request = self.plan_flags.to_request(config, sync.replica);
-        let PlannedRound {
-            mut plan,
-            state,
-            needs_closed_codex,
-        } = end_codex_and_plan(sync, &request)?;
+        let (mut plan, state, needs_closed_codex) = end_codex_and_plan(sync, &request)?;
 
         log_conflicts(&plan.conflicts);
         // Without `--verbose`, prints the notes only if they differ from those of the last run.
@@ -258,16 +254,13 @@ impl SyncedRound {
     }
 }
 
-struct PlannedRound {
-    plan: SyncPlan,
-    state: SyncState,
-    /// True if the round needs Codex to be closed, even if no Codex was running.
-    needs_closed_codex: bool,
-}
-
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run.
-fn end_codex_and_plan(sync: &SyncContext<'_>, request: &PlanRequest<'_>) -> Result<PlannedRound> {
+/// nothing to do, or if a conflict stops the run. Returns true with the plan and its state if the round needs Codex to be
+/// closed, even if no Codex was running.
+fn end_codex_and_plan(
+    sync: &SyncContext<'_>,
+    request: &PlanRequest<'_>,
+) -> Result<(SyncPlan, SyncState, bool)> {
     let config = sync.config;
     let was_in_use = sync.is_home_in_use();
     let (mut plan, mut state) = plan::plan(request)?;
@@ -287,11 +280,7 @@ fn end_codex_and_plan(sync: &SyncContext<'_>, request: &PlanRequest<'_>) -> Resu
         }
     }
 
-    Ok(PlannedRound {
-        plan,
-        state,
-        needs_closed_codex,
-    })
+    Ok((plan, state, needs_closed_codex))
 }
 
 /// Prints the JSON document, the completed steps, the files that were left alone, and the snapshot of the run.

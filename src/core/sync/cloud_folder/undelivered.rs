@@ -30,7 +30,6 @@ pub struct UndeliveredVersion {
     pub machine: String,
     /// Relative path in the cloud folder.
     pub path: String,
-    pub is_conversation: bool,
 }
 
 impl UndeliveredVersion {
@@ -45,7 +44,7 @@ impl UndeliveredVersion {
         let lines = machines.into_iter().map(|machine| {
             let on_machine = versions.iter().filter(|file| file.machine == machine);
             let (conversations, files): (Vec<_>, Vec<_>) =
-                on_machine.partition(|file| file.is_conversation);
+                on_machine.partition(|file| rollouts::key(&file.path).is_some());
             let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
             let counts = counts.into_iter().filter(|(count, _)| *count > 0);
             let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
@@ -230,7 +229,6 @@ impl FileOnSides<'_> {
             Some(UndeliveredVersion {
                 machine: (*machines.first()?).to_owned(),
                 path: version.path.clone(),
-                is_conversation: rollouts::key(&version.path).is_some(),
             })
         });
 
