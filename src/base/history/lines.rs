@@ -18,12 +18,9 @@ const PREFIX_BYTES: usize = 4 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonlLine<'a> {
     Whole(&'a [u8]),
-    /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
+    /// A line longer than [`MAX_LINE_BYTES`], of which only the first 4 KiB are known.
     TooLong {
-        /// The first 4 KiB.
         prefix: &'a [u8],
-        /// The last byte that is not white space.
-        last: u8,
     },
 }
 
@@ -41,7 +38,7 @@ pub(crate) struct PlacedLine<'a> {
 
 enum BufferedLine {
     Whole(Range<usize>),
-    TooLong { last: u8 },
+    TooLong,
 }
 
 /// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
@@ -102,9 +99,8 @@ impl<R: Read> LineReader<R> {
 
         let line = match buffered {
             BufferedLine::Whole(range) => JsonlLine::Whole(&self.buffer[range]),
-            BufferedLine::TooLong { last } => JsonlLine::TooLong {
+            BufferedLine::TooLong => JsonlLine::TooLong {
                 prefix: &self.buffer[..PREFIX_BYTES],
-                last,
             },
         };
 
@@ -174,20 +170,13 @@ impl<R: Read> LineReader<R> {
     fn skip_rest_of_long_line(&mut self) -> io::Result<BufferedLine> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
-        let mut last_byte = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
-
         loop {
             // Each read replaces the previous one behind the prefix.
             self.start = PREFIX_BYTES;
             self.end = PREFIX_BYTES;
             self.fill_buffer()?;
 
-            let read_bytes = &self.buffer[PREFIX_BYTES..self.end];
-            let newline = memchr(b'\n', read_bytes);
-            let rest_of_line = &read_bytes[..newline.unwrap_or(read_bytes.len())];
-            last_byte = last_non_space(rest_of_line).or(last_byte);
-
-            if let Some(at) = newline {
+            if let Some(at) = memchr(b'\n', &self.buffer[PREFIX_BYTES..self.end]) {
                 self.start = PREFIX_BYTES + at + 1;
             } else if self.reader_is_at_end {
                 self.start = self.end;
@@ -196,15 +185,9 @@ impl<R: Read> LineReader<R> {
                 continue;
             }
 
-            return Ok(BufferedLine::TooLong {
-                last: last_byte.unwrap_or(b' '),
-            });
+            return Ok(BufferedLine::TooLong);
         }
     }
-}
-
-fn last_non_space(bytes: &[u8]) -> Option<u8> {
-    bytes.iter().rfind(|b| !b.is_ascii_whitespace()).copied()
 }
 
 #[cfg(test)]
@@ -217,9 +200,7 @@ mod tests {
         while let Some(line) = lines.next_line().unwrap() {
             found.push(match line {
                 JsonlLine::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                JsonlLine::TooLong { prefix, last } => {
-                    format!("{}…{}", prefix.len(), char::from(last))
-                }
+                JsonlLine::TooLong { prefix } => format!("{}…", prefix.len()),
             });
         }
         found
@@ -237,7 +218,7 @@ mod tests {
         let mut bytes = b"first\n".to_vec();
         bytes.extend(vec![b'x'; MAX_LINE_BYTES + 3 * READ_BYTES]);
         bytes.extend(b"} \r\nlast");
-        assert_eq!(all(&bytes), ["first", "4096…}", "last"]);
+        assert_eq!(all(&bytes), ["first", "4096…", "last"]);
     }
 
     #[test]

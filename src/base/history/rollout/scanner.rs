@@ -76,11 +76,12 @@ impl Scanner {
         let bytes = match line {
             JsonlLine::Whole(bytes) => bytes.trim_ascii(),
             // A message of the user is never that long.
-            JsonlLine::TooLong { prefix, .. } => prefix,
+            JsonlLine::TooLong { prefix } => prefix,
         };
         let is_complete = || match line {
             JsonlLine::Whole(_) => json::is_complete_object(bytes),
-            JsonlLine::TooLong { last, .. } => last == b'}',
+            // Its end is not known.
+            JsonlLine::TooLong { .. } => true,
         };
 
         if bytes.is_empty() {
