@@ -26,7 +26,7 @@ pub fn read_config_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// The store in which Codex keeps a login (`cli_auth_credentials_store`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum CredentialStore {
     /// The file auth.json; Codex's default.
@@ -83,12 +83,7 @@ impl CredentialStore {
 
     /// Returns the store with this name. Codex refuses other names, so no other store can be in use.
     fn from_name(name: &str) -> Self {
-        match name {
-            "keyring" => Self::Keyring,
-            "auto" => Self::Auto,
-            "ephemeral" => Self::Ephemeral,
-            _ => Self::File,
-        }
+        name.parse().unwrap_or_default()
     }
 
     /// Returns the store that the arguments of Codex set in place of that in `config.toml`.

@@ -2,7 +2,6 @@
 
 use memchr::memmem;
 use regex::bytes::Regex;
-use serde::Deserialize;
 use std::sync::LazyLock;
 
 /// The shortest value that counts as random.
@@ -28,8 +27,8 @@ const PLACEHOLDER_WORDS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
 /// The condition for a match in a document to be a secret. In a message, every match is a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum FormCheck {
     Any,
     /// Anything but a placeholder.

@@ -7,9 +7,6 @@ use super::checks::{self, FormCheck};
 use super::private_key::{find_key_block_end, find_key_end, is_key_footer};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
-use serde::Deserialize;
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
@@ -52,8 +49,8 @@ pub(crate) enum TextKind {
 }
 
 /// The place at which a pattern begins, as `forms.txt` explains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 enum FormPlace {
     Start,
     Within,
@@ -101,8 +98,8 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
 
         forms.push(SecretForm {
             kind,
-            place: parse_variant(place)?,
-            check: parse_variant(check)?,
+            place: place.parse().ok()?,
+            check: check.parse().ok()?,
             pattern_text,
             pattern: OnceLock::new(),
         });
@@ -120,11 +117,6 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         form_of_keyword,
     })
 });
-
-fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
-    let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
-    T::deserialize(name).ok()
-}
 
 /// Returns the secrets in a text, in the order of their ends. Their places begin and end at character boundaries, and
 /// may overlap.
