@@ -134,7 +134,6 @@ impl TokenUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::rollout_lines::TokenCount;
     use chrono::DateTime;
 
     fn usage(input: u64, cached: u64, output: u64) -> TokenUsage {
@@ -144,8 +143,12 @@ mod tests {
     fn event(total: Option<TokenUsage>, last: Option<TokenUsage>) -> TokenEvent {
         let at = DateTime::UNIX_EPOCH.fixed_offset();
         let windows = Vec::new();
-        let count = TokenCount { at, windows };
-        TokenEvent { count, total, last }
+        TokenEvent {
+            at,
+            windows,
+            total,
+            last,
+        }
     }
 
     fn counted(events: &[(Option<TokenUsage>, Option<TokenUsage>)]) -> Vec<u64> {

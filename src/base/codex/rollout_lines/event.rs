@@ -95,10 +95,13 @@ fn deserialize_text_or_json<'de, D: Deserializer<'de>>(
     })
 }
 
+/// One `token_count` event of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenEvent {
-    /// The time and the quota windows.
-    pub count: TokenCount,
+    /// The time at which Codex wrote the line.
+    pub at: Timestamp,
+    /// The windows of its `rate_limits`; empty if the server sent none. In Codex 0.169 they name no account.
+    pub windows: Vec<Window>,
     /// The sum of all requests of the conversation. Codex sometimes resets it.
     pub total: Option<TokenUsage>,
     /// The tokens of the last request.
@@ -264,13 +267,4 @@ pub(super) fn call_item(
         call_id: call_id.map(Cow::into_owned),
         kind,
     }
-}
-
-/// One `token_count` event of a rollout.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenCount {
-    /// The time at which Codex wrote the line.
-    pub at: Timestamp,
-    /// The windows of its `rate_limits`; empty if the server sent none. In Codex 0.169 they name no account.
-    pub windows: Vec<Window>,
 }

@@ -2,7 +2,7 @@
 
 use super::content::PayloadText;
 use super::envelope::Envelope;
-use super::event::{EventKind, LineItem, LineItems, TokenCount};
+use super::event::{EventKind, LineItem, LineItems, TokenEvent};
 use super::line_forms::{ITEM, matching_forms};
 use super::line_parts::LineParts;
 use crate::io::rfc3339;
@@ -76,10 +76,10 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
 }
 
 /// Parses a `token_count` event; `None` for any other line.
-pub fn parse_token_count(line: &[u8]) -> Option<TokenCount> {
+pub fn parse_token_count(line: &[u8]) -> Option<TokenEvent> {
     let mut items = parse(line, LineParts::TOKENS)?.items.into_iter();
     items.find_map(|item| match item.kind {
-        EventKind::Tokens(tokens) => Some(tokens.count),
+        EventKind::Tokens(tokens) => Some(*tokens),
         _ => None,
     })
 }

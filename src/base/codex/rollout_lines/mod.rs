@@ -19,8 +19,6 @@ mod tests;
 
 pub(crate) use content::{is_injected, is_placeholder, placeholder};
 pub use event::Role;
-#[cfg(test)]
-pub(crate) use event::TokenCount;
 pub(crate) use event::{
     EventKind, ItemOrigin, LineItem, LineItems, RequestRecord, RolloutEvent, SessionMetaLine,
     TokenEvent, TokenUsage, TurnContext, TurnCounter,

@@ -6,8 +6,8 @@ use super::content::{
     join_texts, join_user_texts, text_or_placeholder,
 };
 use super::event::{
-    EventKind, ItemOrigin, ParsedItems, SessionMetaLine, TokenCount, TokenEvent, TokenUsage,
-    call_item, item_without_call_id, one_item,
+    EventKind, ItemOrigin, ParsedItems, SessionMetaLine, TokenEvent, TokenUsage, call_item,
+    item_without_call_id, one_item,
 };
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::io::clock::Timestamp;
@@ -311,7 +311,8 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
     let info = info.unwrap_or_default();
     let windows = rate_limits.map_or_else(Vec::new, |limits| limits.into_windows(at));
     let tokens = TokenEvent {
-        count: TokenCount { at, windows },
+        at,
+        windows,
         total: info.total_token_usage,
         last: info.last_token_usage,
     };

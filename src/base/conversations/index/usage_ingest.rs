@@ -91,7 +91,7 @@ impl ConversationUsage {
                     self.tally.skip_copied(tokens);
                     return Ok(());
                 }
-                self.add_windows(store, at, &tokens.count.windows)?;
+                self.add_windows(store, at, &tokens.windows)?;
                 (at, self.tally.count_event(tokens))
             }
             _ => return Ok(()),
