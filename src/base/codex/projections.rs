@@ -4,10 +4,9 @@
 //! shows the turns of earlier rollouts from the projections of these rollouts.
 
 use super::database::{self, DatabaseError};
-use super::threads::{self, staged};
-use super::{database_view, home};
+use super::{database_view, home, threads};
 use rusqlite::{Connection, params};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The position in a rollout at which its continuation branches off (`history_base`).
@@ -108,18 +107,4 @@ pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<()
 
         Ok(())
     })
-}
-
-/// Copies the projections of the rollouts in `cuts` from the database `from` to `database`, in one transaction. They
-/// replace the existing projections of these rollouts. No process may use the home.
-///
-/// # Errors
-/// SQLite fails, or another process locks the database for more than five seconds.
-pub(crate) fn replace_projections(
-    database: &Path,
-    from: &Path,
-    cuts: &[RolloutCut],
-) -> Result<(), DatabaseError> {
-    let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
-    staged::add_projections(database, from, &ids)
 }

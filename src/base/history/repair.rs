@@ -18,7 +18,7 @@ use crate::codex::threads::live;
 use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RowChange, RowValues, ThreadRow, database_sidecars,
-    home, parse_rollout_id, projections, threads,
+    home, parse_rollout_id, threads,
 };
 use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
 use crate::journal::{self, FileExchange, IdleHome, Recovery};
@@ -155,8 +155,9 @@ fn add_projections(
         return snapshot::copy_file(source, &target);
     };
 
-    let cuts = &projected.complete_rollouts;
-    Ok(projections::replace_projections(database, source, cuts)?)
+    let cuts = projected.complete_rollouts.iter();
+    let ids = cuts.map(|cut| cut.rollout_id.clone()).collect();
+    Ok(staged::replace_projections(database, source, &ids)?)
 }
 
 /// Returns the bases of these threads, and of the threads that continue them: all rollouts that the newest rollout of a

@@ -241,8 +241,11 @@ pub fn copy_rows(
 }
 
 /// Copies the projections of the rollouts in `ids` from the database `from` to the `database` of a home, where they
-/// replace the projections of the same rollouts. One transaction; durable on return.
-pub(in crate::codex) fn add_projections(
+/// replace the projections of the same rollouts. One transaction; durable on return. No process may use the home.
+///
+/// # Errors
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub(crate) fn replace_projections(
     database: &Path,
     from: &Path,
     ids: &HashSet<String>,
