@@ -11,12 +11,10 @@ use super::unreadable::ContinuedRollout;
 use super::{HistoryError, rollout};
 use crate::codex::config::{self, PROVIDER_KEYS};
 use crate::codex::rollout::open_plain;
-use crate::codex::{
-    Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
-};
+use crate::codex::{Program, Projections, RolloutName, SESSIONS, database, projections, threads};
 use crate::io::{Environment, IoContext as _, Staging, atomic};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 
@@ -26,8 +24,8 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// A database with projections that Codex has created.
 pub(crate) struct ScratchProjections {
     pub(super) scratch: ScratchDatabase,
-    /// The cuts that the projections in the database reach.
-    pub(super) complete_rollouts: Vec<RolloutCut>,
+    /// The ids of the rollouts whose projections in the database are complete.
+    pub(super) complete_rollouts: HashSet<String>,
 }
 
 /// Lets `program` project `rollouts` up to their cuts, except rollouts that Codex has projected already.
@@ -86,14 +84,14 @@ pub(crate) fn create_scratch_projections(
     database::check_integrity(&database)?;
 
     let created = Projections::read_beside(&database);
-    cuts.retain(|cut| created.reach(cut));
+    let complete = cuts.into_iter().filter(|cut| created.reach(cut));
 
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
             database,
             _staging: staging,
         },
-        complete_rollouts: cuts,
+        complete_rollouts: complete.map(|cut| cut.rollout_id).collect(),
     })
 }
 
