@@ -184,36 +184,6 @@ pub fn split_uuid(text: &str) -> Option<(&str, &str)> {
 /// The first bytes of a compressed file.
 pub const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The number of bytes at the end of a rollout in which [`has_no_running_turn`] searches for the end of a turn.
-const TURN_TAIL_BYTES: u64 = 1024 * 1024;
-
-/// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
-/// end of a turn. False if that part has no turn event, or the file cannot be read.
-pub(crate) fn has_no_running_turn(path: &Path) -> bool {
-    let read_tail = || -> io::Result<Vec<u8>> {
-        let mut file = file_open::open(path)?;
-        let end = file.seek(SeekFrom::End(0))?;
-        // The tail may begin inside a line. The rest of this line is no JSON, and the search below skips it.
-        file.seek(SeekFrom::Start(end.saturating_sub(TURN_TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-
-    // Without a tail the conversation counts as running, and callers leave it alone.
-    let tail = read_tail().unwrap_or_default();
-    let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
-        let line: Value = serde_json::from_slice(line).ok()?;
-        match line.get("payload")?.get("type")?.as_str()? {
-            "task_complete" | "turn_complete" | "turn_aborted" => Some(true),
-            "task_started" | "turn_started" | "user_message" => Some(false),
-            _ => None,
-        }
-    });
-
-    is_turn_over.unwrap_or(false)
-}
-
 /// The start of a line, in bytes, that contains the type of its event.
 const TYPE_BYTES: usize = 256;
 

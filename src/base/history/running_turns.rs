@@ -1,8 +1,9 @@
 //! The conversations in which Codex's background daemon may be running a turn.
 
+use super::rollout;
 use super::thread_rollouts::{find_rollout, parse_creation_time};
 use crate::codex::process::find_locked_conversations;
-use crate::codex::{RolloutName, daemon, rollout};
+use crate::codex::{RolloutName, daemon};
 use crate::io::OrdinaryPath;
 use crate::io::processes::ProcessTable;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub fn find_busy_conversations(home: &Path) -> Vec<String> {
         let is_of_conversation =
             |path: &&PathBuf| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id));
         match open_files.find(is_of_conversation) {
-            Some(path) => !rollout::has_no_running_turn(path),
+            Some(path) => !rollout::is_turn_over(path),
             // Only versions of Codex with times in their ids create the rollout late.
             None => parse_creation_time(id).is_none() || find_rollout(&home, id).is_some(),
         }

@@ -13,7 +13,7 @@ pub use location::{
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::rollout::{self, is_plain};
-use crate::codex::{LineParts, TurnCounter, rollout_lines};
+use crate::codex::{EventKind, LineParts, TurnCounter, rollout_lines};
 use crate::io::progress::check_interrupt;
 use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
@@ -172,6 +172,30 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
         }
     }
     Ok(last_ordinal)
+}
+
+/// Returns true if the last turn event in a plain rollout is the end of a turn. False if the rollout has no turn event,
+/// or cannot be read.
+pub(crate) fn is_turn_over(path: &Path) -> bool {
+    let last_event = search_from_end(path, |lines| {
+        let mut is_over = None;
+        while let Some(line) = lines.next_line()? {
+            let JsonlLine::Whole(line) = line else {
+                continue;
+            };
+            let parts = LineParts::TURNS.union(LineParts::USER_EVENTS);
+            for item in rollout_lines::parse(line, parts).unwrap_or_default().items {
+                match item.kind {
+                    EventKind::TurnEnded => is_over = Some(true),
+                    EventKind::TurnStarted | EventKind::User(_) => is_over = Some(false),
+                    _ => {}
+                }
+            }
+        }
+        Ok(is_over)
+    });
+    // Callers leave a conversation alone if they do not know.
+    last_event.ok().flatten().unwrap_or(false)
 }
 
 /// Calls `find_in` with the last lines of a plain rollout, and again with more of them until `find_in` returns a value
