@@ -119,8 +119,7 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
             send_request("thread/list", &json!({"limit": 1}))?;
 
             let progress = read_backfill_progress(scratch);
-            let is_complete = |progress: &BackfillProgress| progress.status == "complete";
-            if progress.as_ref().is_some_and(is_complete) {
+            if matches!(&progress, Some((status, _)) if status == "complete") {
                 return Ok(());
             }
 
@@ -173,21 +172,12 @@ pub(super) fn run_app_server(
     Ok(())
 }
 
-/// The progress that Codex records while it indexes the rollouts.
-#[derive(PartialEq, Eq)]
-struct BackfillProgress {
-    status: String,
-    rows: i64,
-}
-
-fn read_backfill_progress(scratch: &Path) -> Option<BackfillProgress> {
+/// Returns the status that Codex records while it indexes the rollouts, and the number of rows so far.
+fn read_backfill_progress(scratch: &Path) -> Option<(String, i64)> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
     let progress = database_view::run_query(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
-        connection.query_row(sql, [], |row| {
-            let (status, rows) = (row.get(0)?, row.get(1)?);
-            Ok(BackfillProgress { status, rows })
-        })
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     });
     progress.ok()
 }
