@@ -69,8 +69,8 @@ pub(crate) use rollout_lines::{
 };
 pub use rpc::{AppServer, AppServerError};
 pub use status_text::{StatusText, StatusTextError};
+pub(crate) use threads::RowValues;
 pub(crate) use threads::staged::UnmatchedRows;
 pub use threads::{ListedThread, ThreadFilter, ThreadRow};
-pub(crate) use threads::{RowChange, RowValues};
 pub use window::{ResetCredits, SpendCap, Window};
 pub(crate) use writer_lock::WriterLock;

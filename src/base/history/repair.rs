@@ -17,8 +17,8 @@ use crate::codex::rollout::uuid_time_ms;
 use crate::codex::threads::live;
 use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RowChange, RowValues, ThreadRow, database_sidecars,
-    home, parse_rollout_id, threads,
+    CodexConfig, Holder, Program, Projections, RowValues, ThreadRow, database_sidecars, home,
+    parse_rollout_id, threads,
 };
 use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
 use crate::journal::{self, FileExchange, IdleHome, Recovery};
@@ -217,20 +217,16 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
     let mut failed_ids = HashSet::new();
     let mut skipped = Vec::new();
 
-    threads::apply_changes(database, |apply_change| {
+    threads::edit_rows(database, |rows| {
         for changes in plan.changes.chunks(ROWS_PER_BATCH) {
-            let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
+            let mut new_rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
             for change in changes {
-                if change.action == RepairAction::AddRow {
-                    match rows.remove(&change.id) {
-                        Some(row) => apply_change(&RowChange::Insert(row))?,
-                        None => {
-                            failed_ids.insert(change.id.clone());
-                        }
-                    }
-                } else if let Some(row_change) = change.to_row_change() {
-                    // Changes of turns or of the whole database concern no row.
-                    apply_change(&row_change)?;
+                if change.action != RepairAction::AddRow {
+                    change.change_row(rows)?;
+                } else if let Some(row) = new_rows.remove(&change.id) {
+                    rows.insert(&row)?;
+                } else {
+                    failed_ids.insert(change.id.clone());
                 }
             }
         }
@@ -344,9 +340,9 @@ fn recreate_database(
         &plan.conversations,
     )?;
 
-    threads::apply_changes(&scratch.database, |apply_change| {
-        let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
-        changes.try_for_each(|change| apply_change(&change))
+    threads::edit_rows(&scratch.database, |rows| {
+        let mut changes = plan.changes.iter();
+        changes.try_for_each(|change| change.change_row(rows))
     })?;
 
     let folder = threads::find_state_folder(context.home, context.env);

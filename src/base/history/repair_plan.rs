@@ -9,8 +9,8 @@ use super::session_index::ThreadNameIndex;
 use super::snapshot::RepairedValues;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
-use crate::codex::threads::{PAGINATED, RowTexts};
-use crate::codex::{HISTORY_DATABASE_PREFIX, RowChange, threads};
+use crate::codex::threads::{PAGINATED, RowEditor, RowTexts};
+use crate::codex::{DatabaseError, HISTORY_DATABASE_PREFIX, threads};
 use crate::io::{Environment, pluralize};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -82,26 +82,15 @@ impl RepairChange {
         }
     }
 
-    /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
-    pub(super) fn to_row_change(&self) -> Option<RowChange> {
+    /// Changes the existing row of the conversation. Does nothing if the change adds a row or concerns no row.
+    pub(super) fn change_row(&self, rows: &RowEditor<'_>) -> Result<(), DatabaseError> {
         let id = self.row_id();
-        let to = self.to.clone();
         match self.action {
-            RepairAction::Path => Some(RowChange::Path {
-                id,
-                path: to,
-                archived: self.archived,
-            }),
-            RepairAction::Name => Some(RowChange::Name { id, name: to }),
-            RepairAction::Preview => Some(RowChange::Texts {
-                id,
-                texts: self.texts.clone(),
-            }),
-            RepairAction::Mode => Some(RowChange::Mode {
-                id,
-                mode: PAGINATED,
-            }),
-            RepairAction::AddRow | RepairAction::Turns | RepairAction::Database => None,
+            RepairAction::Path => rows.set_path(&id, &self.to, self.archived),
+            RepairAction::Name => rows.set_name(&id, &self.to),
+            RepairAction::Preview => rows.add_texts(&id, &self.texts),
+            RepairAction::Mode => rows.set_mode(&id, PAGINATED),
+            RepairAction::AddRow | RepairAction::Turns | RepairAction::Database => Ok(()),
         }
     }
 }

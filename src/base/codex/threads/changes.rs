@@ -8,88 +8,100 @@ use crate::codex::database::{self, DatabaseError, SqliteContext};
 use rusqlite::{Connection, params};
 use std::path::Path;
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum RowChange {
-    /// Sets the rollout path of a row, and its archived flag.
-    Path {
-        id: String,
-        /// The absolute path of the rollout, in its plain form.
-        path: String,
-        /// True if the rollout is in `archived_sessions/`.
-        archived: bool,
-    },
-    /// Adds a row, unless the conversation has one. Also records which conversation started a subagent.
-    Insert(RowValues),
-    /// Sets the name of a conversation, in the column from which Codex reads it.
-    Name {
-        id: String,
-        name: String,
-    },
-    Mode {
-        id: String,
-        mode: &'static str,
-    },
-    /// Sets those of the three texts that are empty in the row.
-    Texts {
-        id: String,
-        texts: RowTexts,
-    },
+/// Changes rows of the table `threads` in one transaction.
+pub(crate) struct RowEditor<'a> {
+    connection: &'a Connection,
+    schema: Schema,
+    path: &'a Path,
 }
 
-/// Applies changes to the database at `path` in one transaction, all or none. `changes` gets a function, and calls it
-/// with each change. No other process may use the database, because SQLite merges the `-wal` into it on closing.
+/// Calls `edit` within one transaction of the database at `path`: all changes are made or none. No other process may
+/// use the database, because SQLite merges the `-wal` into it on closing.
 ///
 /// # Errors
-/// `changes` returns an error, SQLite fails, or the table requires a column that a new row does not have:
+/// `edit` returns an error, SQLite fails, or the table requires a column that a new row does not have:
 /// its schema is newer than this program.
-pub(crate) fn apply_changes<E: From<DatabaseError>>(
+pub(crate) fn edit_rows<E: From<DatabaseError>>(
     path: &Path,
-    changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
+    edit: impl FnOnce(&RowEditor<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let connection = database::open_for_changes(path)?;
     database::try_in_transaction(connection, path, |transaction| {
         let schema = Schema::read(transaction).sqlite_context("read", path)?;
-        changes(&mut |change| {
-            apply_change(transaction, &schema, change).sqlite_context("change", path)
+        edit(&RowEditor {
+            connection: transaction,
+            schema,
+            path,
         })
     })
 }
 
-fn apply_change(
-    connection: &Connection,
-    schema: &Schema,
-    change: &RowChange,
-) -> rusqlite::Result<()> {
-    match change {
-        RowChange::Path { id, path, archived } => {
-            connection
-                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
-                .execute([id, path])?;
-            set_archived(connection, schema, id, *archived)
+impl RowEditor<'_> {
+    /// Sets the rollout path of a row, in its plain form, and its archived flag.
+    pub(crate) fn set_path(
+        &self,
+        id: &str,
+        path: &str,
+        is_archived: bool,
+    ) -> Result<(), DatabaseError> {
+        self.update("rollout_path", id, path)?;
+        set_archived(self.connection, &self.schema, id, is_archived)
+            .sqlite_context("change", self.path)
+    }
+
+    pub(crate) fn set_mode(&self, id: &str, mode: &str) -> Result<(), DatabaseError> {
+        self.update("history_mode", id, mode)
+    }
+
+    /// Sets the name of a conversation, in the column from which Codex reads it.
+    pub(crate) fn set_name(&self, id: &str, name: &str) -> Result<(), DatabaseError> {
+        // Codex 0.169 lists an old conversation by its title, a paginated one by its name.
+        let mode: Option<String> = if self.schema.has_column("history_mode") {
+            let sql = "SELECT history_mode FROM threads WHERE id=?1";
+            let mode = self.connection.query_row(sql, [id], |row| row.get(0));
+            mode.sqlite_context("change", self.path)?
+        } else {
+            None
+        };
+        match mode.as_deref() {
+            Some(PAGINATED) if self.schema.has_column("name") => self.update("name", id, name),
+            _ if self.schema.has_column("title") => self.update("title", id, name),
+            _ => Ok(()),
         }
-        RowChange::Insert(row) => insert_row(connection, schema, row),
-        RowChange::Name { id, name } => set_name(connection, schema, id, name),
-        RowChange::Mode { id, mode } => {
-            let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1";
-            connection.execute(sql, params![id, mode]).map(|_| ())
-        }
-        RowChange::Texts { id, texts } => {
-            let columns = [
-                ("title", &texts.title),
-                ("first_user_message", &texts.first_message),
-                ("preview", &texts.preview),
-            ];
-            for (column, text) in columns {
-                if schema.has_column(column) {
-                    let sql = format!(
-                        "UPDATE threads SET {column}=?2 WHERE id=?1 AND coalesce({column}, '')=''"
-                    );
-                    let text = text.as_deref().unwrap_or_default();
-                    connection.prepare_cached(&sql)?.execute([id, text])?;
-                }
+    }
+
+    /// Sets those of the three texts that are empty in the row.
+    pub(crate) fn add_texts(&self, id: &str, texts: &RowTexts) -> Result<(), DatabaseError> {
+        let columns = [
+            ("title", &texts.title),
+            ("first_user_message", &texts.first_message),
+            ("preview", &texts.preview),
+        ];
+        for (column, text) in columns {
+            if self.schema.has_column(column) {
+                let sql = format!(
+                    "UPDATE threads SET {column}=?2 WHERE id=?1 AND coalesce({column}, '')=''"
+                );
+                self.execute(&sql, [id, text.as_deref().unwrap_or_default()])?;
             }
-            Ok(())
         }
+        Ok(())
+    }
+
+    /// Adds a row, unless the conversation has one. Also records which conversation started a subagent.
+    pub(crate) fn insert(&self, row: &RowValues) -> Result<(), DatabaseError> {
+        insert_row(self.connection, &self.schema, row).sqlite_context("change", self.path)
+    }
+
+    fn update(&self, column: &str, id: &str, text: &str) -> Result<(), DatabaseError> {
+        let sql = format!("UPDATE threads SET {column}=?2 WHERE id=?1");
+        self.execute(&sql, [id, text])
+    }
+
+    fn execute(&self, sql: &str, parameters: [&str; 2]) -> Result<(), DatabaseError> {
+        let statement = self.connection.prepare_cached(sql);
+        let executed = statement.and_then(|mut statement| statement.execute(parameters));
+        executed.map(drop).sqlite_context("change", self.path)
     }
 }
 
@@ -141,31 +153,5 @@ fn add_spawn_edge(
             ))?
             .execute([id])?;
     }
-    Ok(())
-}
-
-fn set_name(
-    connection: &Connection,
-    schema: &Schema,
-    id: &str,
-    name: &str,
-) -> rusqlite::Result<()> {
-    // Codex 0.169 lists an old conversation by its title, a paginated one by its name.
-    let mode: Option<String> = if schema.has_column("history_mode") {
-        let sql = "SELECT history_mode FROM threads WHERE id=?1";
-        connection.query_row(sql, [id], |row| row.get(0))?
-    } else {
-        None
-    };
-
-    let column = match mode.as_deref() {
-        Some(PAGINATED) if schema.has_column("name") => "name",
-        _ if schema.has_column("title") => "title",
-        _ => return Ok(()),
-    };
-
-    connection
-        .prepare_cached(&format!("UPDATE threads SET {column}=?2 WHERE id=?1"))?
-        .execute(params![id, name])?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! - the texts that Codex derives from a rollout: [`RowTexts`]
 //! - rows as Codex has them: [`fold_rows`]; filtered and ordered for a list: [`list()`]
 //! - single columns of a home that Codex may have open: [`live`]
-//! - rows of a home that no process uses, all or none: [`apply_changes`]
+//! - rows of a home that no process uses, all or none: [`edit_rows`]
 //! - staged databases, before they replace those of the home: [`staged`]
 //! - a row with all its columns, taken out and put back: [`saved_row`]
 
@@ -22,7 +22,7 @@ mod schema;
 pub mod staged;
 mod state_database;
 
-pub(crate) use self::changes::{RowChange, apply_changes};
+pub(crate) use self::changes::{RowEditor, edit_rows};
 pub use self::filter::{AccountFilter, ChildThreads, ThreadFilter, ThreadOrder};
 pub(crate) use self::list::ThreadCounts;
 pub use self::list::{ListedThread, SUBAGENT, count, list, list_as};
