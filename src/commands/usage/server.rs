@@ -144,8 +144,7 @@ pub(super) fn print_conversation(
 /// # Errors
 /// The index cannot be read.
 pub(super) fn divide_elsewhere_by_day(
-    window: &WindowUse,
-    conversations: &AccountConversations,
+    window: &WindowUse<'_>,
     store: &IndexStore,
     context: &Context,
 ) -> Result<Option<Vec<PartView>>> {
@@ -158,7 +157,7 @@ pub(super) fn divide_elsewhere_by_day(
     let (first, last) = (window.span.start.date_naive(), window.span.end.date_naive());
     usage.days.retain(|day, _| (first..=last).contains(day));
 
-    let rows = compare_days(&usage, conversations, store)?;
+    let rows = compare_days(&usage, &window.conversations, store)?;
     let days = rows.into_iter().filter_map(|row| {
         let tokens = row.elsewhere_tokens.filter(|tokens| *tokens > 0)?;
         Some((row.key, tokens))

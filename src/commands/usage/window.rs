@@ -2,8 +2,7 @@
 
 use crate::choices::account_choice::find_account_or_live;
 use crate::choices::selection_args::parse_millis_range;
-use crate::commands::usage::window_page::WindowPage;
-use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
+use crate::commands::usage::window_use::{PartView, WindowUse};
 use crate::commands::usage::{server, window_tables};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -16,7 +15,6 @@ use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::io::shell;
 use codex_manager_core::quota::Account;
 use codex_manager_core::usage::prices::Prices;
-use codex_manager_core::usage::window;
 use std::path::Path;
 
 /// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on this day;
@@ -61,43 +59,24 @@ pub(super) fn print_window(
         )));
     }
 
-    let conversations = read_conversations_of(store, &account.entry.identity, context)?;
-    let usage = WindowUse::read(store, &account, &conversations, at, prices, context)?;
-    let Some(usage) = usage else {
+    let Some(mut usage) = WindowUse::read(store, &account, at, prices, context)? else {
         print_unknown(&account, context);
         return Ok(Outcome::Done);
     };
 
-    let mut rows = sum_parts(&usage, &conversations);
     let mut outcome = Outcome::Done;
     if asks_server {
-        match server::divide_elsewhere_by_day(&usage, &conversations, store, context)? {
-            Some(days) => rows.extend(days),
+        match server::divide_elsewhere_by_day(&usage, store, context)? {
+            Some(days) => usage.rows.extend(days),
             None => outcome = Outcome::Partial,
         }
     }
 
-    let exhausted_at = if context.now() < usage.span.end {
-        window::forecast_exhaustion(&usage.span, usage.last)
-    } else {
-        // A window that has ended has no forecast.
-        None
-    };
-    print_json(&account, Some(&usage), &rows, exhausted_at, context);
-
-    if let Some(path) = html {
-        let page = WindowPage {
-            account: &account,
-            usage: &usage,
-            conversations: &conversations,
-            rows: &rows,
-            exhausted_at,
-        };
-        write_page(&page.render(context), &context.env.absolute(path), context)?;
-        return Ok(outcome);
+    print_json(&account, Some(&usage), context);
+    match html {
+        Some(path) => write_page(&usage.render(context), &context.env.absolute(path), context)?,
+        None => print_report(&usage, context),
     }
-
-    print_report(&account, &usage, &rows, exhausted_at, context);
     Ok(outcome)
 }
 
@@ -111,37 +90,19 @@ pub(super) fn draw_newest(
 ) -> Option<(String, String)> {
     // The hint is empty because the error is dropped.
     let account = find_account_or_live(account, "", context).ok()?;
-    let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
     let newest = None;
-    let usage = WindowUse::read(store, &account, &conversations, newest, prices, context)
-        .ok()
-        .flatten()?;
-
-    let rows = sum_parts(&usage, &conversations);
+    let usage = WindowUse::read(store, &account, newest, prices, context);
+    let usage = usage.ok().flatten()?;
     let title = format!(
         "Weekly window of {}: {:.0} % used",
         label(&account),
         usage.parts.used
     );
-
-    let page = WindowPage {
-        account: &account,
-        usage: &usage,
-        conversations: &conversations,
-        rows: &rows,
-        exhausted_at: None,
-    };
-    Some((title, page.draw(context)))
+    Some((title, usage.draw(context)))
 }
 
 /// Prints the JSON document; without figures if `usage` is `None`. Its keys are an interface.
-fn print_json(
-    account: &Account,
-    usage: Option<&WindowUse>,
-    rows: &[PartView],
-    exhausted_at: Option<DateTime<Utc>>,
-    context: &Context,
-) {
+fn print_json(account: &Account, usage: Option<&WindowUse<'_>>, context: &Context) {
     let format_time = |at: DateTime<Utc>| local_rfc3339(&at, context);
     let window = usage.map(|usage| {
         object()
@@ -149,6 +110,8 @@ fn print_json(
             .with("resets_at", format_time(usage.span.end))
     });
     let parts = usage.map(|usage| &usage.parts);
+    let rows: &[PartView] = usage.map_or(&[], |usage| &usage.rows);
+    let exhausted_at = usage.and_then(|usage| usage.forecast_exhaustion(context));
 
     let json = object()
         .with("account", account.entry.identity.email.as_str())
@@ -168,8 +131,8 @@ fn print_json(
 
 /// Prints the report on an account whose window was never observed.
 fn print_unknown(account: &Account, context: &Context) {
-    let (usage, rows, exhausted_at) = (None, &[], None);
-    print_json(account, usage, rows, exhausted_at, context);
+    let usage = None;
+    print_json(account, usage, context);
     if account.entry.identity.kind.is_billed_by_use() {
         return context.note(API_KEY_HAS_NO_QUOTA);
     }
@@ -180,26 +143,20 @@ fn print_unknown(account: &Account, context: &Context) {
     ));
 }
 
-fn print_report(
-    account: &Account,
-    usage: &WindowUse,
-    rows: &[PartView],
-    exhausted_at: Option<DateTime<Utc>>,
-    context: &Context,
-) {
+fn print_report(usage: &WindowUse<'_>, context: &Context) {
     let ui = &context.ui;
     let format_time = |at: &DateTime<Utc>| full_time(at, context);
 
     ui.report(format_args!(
         "{}: {:.0} % of the weekly window used, which began {}",
-        label(account),
+        label(usage.account),
         usage.parts.used,
         format_time(&usage.span.start)
     ));
-    window_tables::print_tables(usage, rows, context);
+    window_tables::print_tables(usage, context);
 
     let is_open = context.now() < usage.span.end;
-    ui.report(match exhausted_at {
+    ui.report(match usage.forecast_exhaustion(context) {
         Some(exhausted_at) => format!("at this pace it is used up {}", format_time(&exhausted_at)),
         None if !is_open => format!("it ended {}", format_time(&usage.span.end)),
         None => format!(

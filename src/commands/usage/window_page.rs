@@ -1,8 +1,6 @@
 //! A quota window on an HTML page: its use over time by conversation, and what used it up.
 
-use crate::commands::usage::window_use::{
-    AccountConversations, ELSEWHERE, PartKind, PartView, WindowUse,
-};
+use crate::commands::usage::window_use::{ELSEWHERE, PartKind, PartView, WindowUse};
 use crate::context::Context;
 use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
@@ -12,7 +10,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
 use codex_manager_core::io::pluralize;
-use codex_manager_core::quota::Account;
 use codex_manager_core::usage::figures::format_count;
 use codex_manager_core::usage::period::start_of_day;
 use std::collections::HashMap;
@@ -26,39 +23,29 @@ const MAX_SHOWN: usize = MAX_COLORS - 2;
 /// The largest number of rows of a table.
 const MAX_ROWS: usize = 10;
 
-pub(super) struct WindowPage<'a> {
-    pub account: &'a Account,
-    pub usage: &'a WindowUse,
-    pub conversations: &'a AccountConversations,
-    pub rows: &'a [PartView],
-    pub exhausted_at: Option<DateTime<Utc>>,
-}
-
-impl WindowPage<'_> {
+impl WindowUse<'_> {
+    /// Returns the page of the window.
     pub(super) fn render(&self, context: &Context) -> String {
-        let usage = self.usage;
         let time = |at: &DateTime<Utc>| full_time(at, context);
         let head = PageHead {
             title: format!("Weekly window of {}", label(self.account)),
             facts: vec![
-                ("Began", time(&usage.span.start)),
-                ("Resets", time(&usage.span.end)),
+                ("Began", time(&self.span.start)),
+                ("Resets", time(&self.span.end)),
             ],
         };
 
-        let tokens = usage
-            .requests
-            .iter()
-            .map(|request| request.tokens.total_tokens);
-        let used_up = match self.exhausted_at {
+        let tokens = self.requests.iter();
+        let tokens = tokens.map(|request| request.tokens.total_tokens);
+        let used_up = match self.forecast_exhaustion(context) {
             Some(at) => absolute_time(&at, context),
             None => "not before its reset".to_owned(),
         };
         let figures = [
-            ("Used", format!("{:.0} %", usage.parts.used)),
+            ("Used", format!("{:.0} %", self.parts.used)),
             (
                 "Used elsewhere",
-                format!("{:.0} %", usage.parts.unattributed),
+                format!("{:.0} %", self.parts.unattributed),
             ),
             ("Tokens", format_count(tokens.sum())),
             ("Used up at this pace", used_up),
@@ -91,25 +78,25 @@ impl WindowPage<'_> {
 
         // Inserted before the rows beyond `MAX_ROWS`, so that the row of the other machines is always shown.
         let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
-        if self.usage.parts.unattributed > 0.0 && covers_window {
+        if self.parts.unattributed > 0.0 && covers_window {
             rows.insert(
                 rows.len().min(MAX_ROWS - 1),
                 ShareRow {
                     name: ELSEWHERE.to_owned(),
-                    part: self.usage.parts.unattributed,
+                    part: self.parts.unattributed,
                     shown: String::new(),
                 },
             );
         }
 
-        format_shares(["Name", "Tokens"], &rows, self.usage.parts.used, MAX_ROWS)
+        format_shares(["Name", "Tokens"], &rows, self.parts.used, MAX_ROWS)
     }
 
     /// Draws the use of the window by hour, and the forecast until the window is used up or resets.
     pub(super) fn draw(&self, context: &Context) -> String {
-        let span = &self.usage.span;
+        let span = &self.span;
         let steps = count_hours(&(span.start..span.end));
-        let end = self.usage.last.at.min(span.end);
+        let end = self.last.at.min(span.end);
         let drawn_hours = count_hours(&(span.start..end)) + 1;
         let chart = AreaChart {
             layers: self.build_layers(drawn_hours),
@@ -140,14 +127,13 @@ impl WindowPage<'_> {
 
         // The heights by layer and hour.
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
-        let usage = self.usage;
-        let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
-        for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
+        let hour_of = |at: DateTime<Utc>| count_hours(&(self.span.start..at)).min(drawn_hours - 1);
+        for (request, percent) in self.requests.iter().zip(&self.parts.of_requests) {
             let known = self.conversations.get(&request.conversation);
             let layer = known.and_then(|known| layer_by_id.get(&*known.conversation.session));
             heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
-        for (at, percent) in &self.usage.parts.elsewhere {
+        for (at, percent) in &self.parts.elsewhere {
             heights[layer_of_elsewhere][hour_of(*at)] += percent;
         }
 
@@ -166,7 +152,7 @@ impl WindowPage<'_> {
     /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
     /// `None` if nothing or everything is used.
     fn forecast_line(&self) -> Option<[(f64, f64); 2]> {
-        let (span, last) = (&self.usage.span, self.usage.last);
+        let (span, last) = (&self.span, self.last);
         let last_at = relative_position(span, last.at);
         if last_at <= 0.0 || last_at >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
             return None;

@@ -1,6 +1,6 @@
 //! The parts of a quota window as tables.
 
-use crate::commands::usage::window_use::{ELSEWHERE, PartKind, PartView, WindowUse};
+use crate::commands::usage::window_use::{ELSEWHERE, PartKind, WindowUse};
 use crate::context::Context;
 use crate::ui::chart::format_share_bar;
 use crate::ui::{Cell, Column, Style, Table};
@@ -17,20 +17,20 @@ const MIN_PERCENT: f64 = 0.05;
 const BAR_WIDTH: usize = 14;
 
 /// Prints a table for each kind of part; as tab-separated values, one table of all parts.
-pub(super) fn print_tables(usage: &WindowUse, rows: &[PartView], context: &Context) {
+pub(super) fn print_tables(usage: &WindowUse<'_>, context: &Context) {
     if context.ui.wants_tsv() {
-        build_tsv_table(usage, rows, context).print(&context.ui);
+        build_tsv_table(usage, context).print(&context.ui);
         return;
     }
     for kind in PartKind::ALL {
-        print_breakdown(usage, rows, kind, context);
+        print_breakdown(usage, kind, context);
     }
 }
 
 /// Prints the parts of one kind as a table, with the share of each in the used part of the window.
-fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
+fn print_breakdown(usage: &WindowUse<'_>, kind: PartKind, context: &Context) {
     let ui = &context.ui;
-    let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
+    let rows: Vec<_> = usage.rows.iter().filter(|row| row.kind == kind).collect();
     if rows.is_empty() {
         return;
     }
@@ -87,13 +87,13 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
 }
 
 /// Returns the table of all parts for tab-separated values.
-fn build_tsv_table(usage: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+fn build_tsv_table(usage: &WindowUse<'_>, context: &Context) -> Table {
     let ui = &context.ui;
     let columns = ["PART", "KIND", "NAME", "TOKENS"].map(Column::new);
     let mut table = Table::new(ui, columns);
     let percent_cell = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
 
-    for row in rows {
+    for row in &usage.rows {
         table.add_row([
             percent_cell(row.percent_of_window),
             Cell::plain(row.kind.column_name().to_lowercase()),

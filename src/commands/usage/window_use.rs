@@ -90,10 +90,14 @@ impl PartKind {
     }
 }
 
-/// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
-pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
+/// Sums the requests and their parts by conversation, project, model and subagent, the largest of each kind first.
+fn sum_parts(
+    requests: &[UsageRequest],
+    parts: &WindowParts,
+    conversations: &AccountConversations,
+) -> Vec<PartView> {
     let mut sums: BTreeMap<(PartKind, String), PartView> = BTreeMap::new();
-    for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
+    for (request, percent) in requests.iter().zip(&parts.of_requests) {
         let Some(of_account) = conversations.get(&request.conversation) else {
             continue;
         };
@@ -143,29 +147,33 @@ pub(super) struct ConversationOfAccount {
     is_subagent: bool,
 }
 
-pub(super) struct WindowUse {
+pub(super) struct WindowUse<'a> {
+    pub account: &'a Account,
+    pub conversations: AccountConversations,
     pub span: Range<DateTime<Utc>>,
     pub requests: Vec<UsageRequest>,
     pub parts: WindowParts,
+    /// The sums of the parts, which the report shows.
+    pub rows: Vec<PartView>,
     /// The last observation within the window.
     pub last: UsedPercent,
 }
 
-impl WindowUse {
+impl<'a> WindowUse<'a> {
     /// Reads the use of the window that contains `at`. Without `at`, reads the newest known window; `None` if no window
     /// is known.
     ///
     /// # Errors
-    /// Nothing is known of the window at `at`, or the index cannot be read.
+    /// Nothing is known of the window at `at`, or the index, Codex's list or `launches.jsonl` cannot be read.
     pub(super) fn read(
         store: &IndexStore,
-        account: &Account,
-        conversations: &AccountConversations,
+        account: &'a Account,
         at: Option<DateTime<Utc>>,
         prices: &Prices,
         context: &Context,
     ) -> Result<Option<Self>> {
-        let mut quotas = read_quotas_around(at, store, account, conversations, context)?;
+        let conversations = read_conversations_of(store, &account.entry.identity, context)?;
+        let mut quotas = read_quotas_around(at, store, account, &conversations, context)?;
         let newest_end = quotas.iter().rev().find_map(reset_time);
         let end = match (at, newest_end) {
             (Some(at), _) => window_end_at(&quotas, at)
@@ -200,11 +208,22 @@ impl WindowUse {
         });
 
         Ok(Some(Self {
+            rows: sum_parts(&requests, &parts, &conversations),
+            account,
+            conversations,
             span,
             requests,
             parts,
             last,
         }))
+    }
+
+    /// Returns the time at which the window is used up at the average pace so far. `None` if it lasts until its reset,
+    /// or has ended.
+    pub(super) fn forecast_exhaustion(&self, context: &Context) -> Option<DateTime<Utc>> {
+        let is_open = context.now() < self.span.end;
+        let exhausted_at = window::forecast_exhaustion(&self.span, self.last);
+        exhausted_at.filter(|_| is_open)
     }
 }
 
