@@ -9,13 +9,11 @@ use crate::views::account::warn_all;
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::{Metadata, names};
-use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::{self, LOCK_NAME};
 use codex_manager_core::inventory::legacy::{self, LegacyMerge, SkippedLegacyFile};
 use codex_manager_core::inventory::{InventoryFile, LegacyRecord, store};
 use codex_manager_core::io::{DocumentState, IoContext, atomic, document};
 use codex_manager_core::quota::LegacyOptions;
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -143,32 +141,67 @@ impl NormalizeArgs {
         skipped: &mut Vec<SkippedLegacyFile>,
         context: &Context,
     ) -> Result<WrittenFiles> {
-        let archive_jobs = if self.write_archives {
-            select_archive_jobs(merged, backups, skipped)
-        } else {
-            Vec::new()
-        };
-        let sidecar_jobs = if self.write_metadata {
-            select_sidecar_jobs(merged, &archive_jobs, backups)
-        } else {
-            Vec::new()
-        };
-
-        if self.dry_run {
-            let archives = archive_jobs.iter().map(|r| r.archive_name.clone());
-            let sidecars = sidecar_jobs.into_iter().map(|(name, _)| name);
-            return Ok(WrittenFiles {
-                sidecars: sidecars.collect(),
-                archives: archives.collect(),
-            });
+        let mut files = WrittenFiles::default();
+        for record in &merged.records {
+            // An archive comes with its sidecar.
+            if self.write_archives && self.write_archive(record, backups, skipped, context)? {
+                files.archives.push(record.archive_name.clone());
+            } else if self.write_metadata {
+                files.sidecars.extend(self.write_sidecar(record, backups)?);
+            }
         }
 
-        let archives = write_archives(&archive_jobs, backups, skipped, context)?;
-        let sidecars = write_sidecars(&sidecar_jobs, backups)?;
-        if !archives.is_empty() || !sidecars.is_empty() {
+        let has_files = !files.archives.is_empty() || !files.sidecars.is_empty();
+        if has_files && !self.dry_run {
             store::refresh(context.manager_home())?;
         }
-        Ok(WrittenFiles { sidecars, archives })
+        Ok(files)
+    }
+
+    /// Writes the auth-only archive of a record. Returns false if it exists. Also returns false, and adds the file to
+    /// `skipped`, if the file has no usable login or changed since it was recorded.
+    fn write_archive(
+        &self,
+        record: &LegacyRecord,
+        backups: &Path,
+        skipped: &mut Vec<SkippedLegacyFile>,
+        context: &Context,
+    ) -> Result<bool> {
+        let path = backups.join(&record.archive_name);
+        let problem = match record.problem.as_deref() {
+            Some(problem) => problem,
+            None if path.symlink_metadata().is_ok() => return Ok(false),
+            None if self.dry_run => return Ok(true),
+            None => {
+                let (lock, now) = (context.manager_path(LOCK_NAME), context.local_now());
+                if legacy::write_login_archive(record, &path, &lock, now)?.is_some() {
+                    return Ok(true);
+                }
+                "the file changed while it was read"
+            }
+        };
+        let source = PathBuf::from(&record.source_path);
+        skipped.push(failed_file(source, format!("no archive: {problem}")));
+        Ok(false)
+    }
+
+    /// Writes the sidecar of a record without an archive, and returns its name; `None` if it exists.
+    fn write_sidecar(&self, record: &LegacyRecord, backups: &Path) -> Result<Option<String>> {
+        let name = names::sidecar_name(&record.archive_name);
+        let Some(name) = name.filter(|name| backups.join(name).symlink_metadata().is_err()) else {
+            return Ok(None);
+        };
+        if self.dry_run {
+            return Ok(Some(name));
+        }
+
+        let path = backups.join(&name);
+        atomic::create_private_folder(backups)?;
+        let mut temp = atomic::TempFile::create_beside(&path)?;
+        let bytes = document::encode(&path, &record.metadata)?;
+        temp.file().write_all(&bytes).at("write", &path)?;
+        // If another process has taken the name, the next run chooses another one.
+        Ok(temp.publish(&path)?.is_ok().then_some(name))
     }
 }
 
@@ -259,86 +292,6 @@ fn is_sidecar_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
     metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
         && metadata.source_codex_home == record.metadata.source_codex_home
         && metadata.session_start_at == record.metadata.session_start_at
-}
-
-/// Returns the name and the record of each sidecar to write without an archive. Leaves out sidecars that exist, and
-/// those that this run writes together with an archive.
-fn select_sidecar_jobs<'a>(
-    merged: &'a LegacyMerge,
-    archive_jobs: &[&LegacyRecord],
-    backups: &Path,
-) -> Vec<(String, &'a LegacyRecord)> {
-    let archive_names = archive_jobs.iter().map(|r| r.archive_name.as_str());
-    let archive_names: HashSet<&str> = archive_names.collect();
-    merged
-        .records
-        .iter()
-        .filter(|record| !archive_names.contains(record.archive_name.as_str()))
-        .filter_map(|record| Some((names::sidecar_name(&record.archive_name)?, record)))
-        .filter(|(name, _)| backups.join(name).symlink_metadata().is_err())
-        .collect()
-}
-
-/// Writes sidecars without archives. Returns the names of those that were written.
-fn write_sidecars(jobs: &[(String, &LegacyRecord)], backups: &Path) -> Result<Vec<String>> {
-    let mut written = Vec::new();
-    for (name, record) in jobs {
-        let path = backups.join(name);
-        atomic::create_private_folder(backups)?;
-        let mut temp = atomic::TempFile::create_beside(&path)?;
-        let bytes = document::encode(&path, &record.metadata)?;
-        temp.file().write_all(&bytes).at("write", &path)?;
-
-        // If another process has taken the name, the next run chooses another one.
-        if temp.publish(&path)?.is_ok() {
-            written.push(name.clone());
-        }
-    }
-    Ok(written)
-}
-
-/// Returns the records whose archives are missing and can be written. Adds files without a usable login to `skipped`.
-fn select_archive_jobs<'a>(
-    merged: &'a LegacyMerge,
-    backups: &Path,
-    skipped: &mut Vec<SkippedLegacyFile>,
-) -> Vec<&'a LegacyRecord> {
-    let mut jobs = Vec::new();
-    for record in &merged.records {
-        if let Some(problem) = &record.problem {
-            let reason = format!("no archive: {problem}");
-            skipped.push(failed_file(PathBuf::from(&record.source_path), reason));
-            continue;
-        }
-
-        let path = backups.join(&record.archive_name);
-        if path.symlink_metadata().is_err() {
-            jobs.push(record);
-        }
-    }
-    jobs
-}
-
-/// Writes auth-only archives. Returns their names. Adds files that changed since they were recorded to `skipped`.
-fn write_archives(
-    records: &[&LegacyRecord],
-    backups: &Path,
-    skipped: &mut Vec<SkippedLegacyFile>,
-    context: &Context,
-) -> Result<Vec<String>> {
-    let mut written = Vec::new();
-    let lock = context.manager_path(LOCK_NAME);
-    for record in records {
-        let path = backups.join(&record.archive_name);
-        let now = context.local_now();
-        if let Some(published) = legacy::write_login_archive(record, &path, &lock, now)? {
-            written.push(file_name(&published.archive));
-        } else {
-            let reason = "no archive: the file changed while it was read".to_owned();
-            skipped.push(failed_file(PathBuf::from(&record.source_path), reason));
-        }
-    }
-    Ok(written)
 }
 
 fn failed_file(path: PathBuf, reason: String) -> SkippedLegacyFile {

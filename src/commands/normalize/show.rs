@@ -20,6 +20,7 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The names of the files in `backups/` that the command writes.
+#[derive(Default)]
 pub(super) struct WrittenFiles {
     pub(super) sidecars: Vec<String>,
     pub(super) archives: Vec<String>,
