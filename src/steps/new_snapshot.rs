@@ -10,7 +10,7 @@ use codex_manager_core::archive::tree_capture::capture_tree;
 use codex_manager_core::archive::{CapturedTree, Metadata};
 use codex_manager_core::codex::Identity;
 use codex_manager_core::io::atomic;
-use codex_manager_core::vault::backup::{Origin, SnapshotReport, backup};
+use codex_manager_core::vault::backup::{SnapshotReport, backup};
 use codex_manager_core::vault::{TreeLock, state};
 
 /// Makes a snapshot for `backup --vault`, after the archive was made. Returns the short id of the snapshot.
@@ -65,11 +65,7 @@ impl NewSnapshot {
         let host = host(context);
         let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
-        let origin = Origin {
-            host: &host,
-            profile: profile.as_deref(),
-        };
-        let report = backup(&restic, &mut tree, origin, &bar)?;
+        let report = backup(&restic, &mut tree, &host, profile.as_deref(), &bar)?;
         drop(bar);
 
         let recorded = state::update(manager, |state| {

@@ -40,12 +40,6 @@ impl SnapshotReport {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    pub host: &'a str,
-    pub profile: Option<&'a str>,
-}
-
 /// Cumulative figures of a running backup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -64,19 +58,20 @@ enum BackupLine {
     Other,
 }
 
-/// Makes a snapshot of a captured home. If files changed while restic read them, makes another one, so that the
-/// snapshot has exactly the captured content, and removes the earlier ones.
+/// Makes a snapshot of the captured home of `profile`. If files changed while restic read them, makes another one, so
+/// that the snapshot has exactly the captured content, and removes the earlier ones.
 ///
 /// # Errors
 /// restic fails, or files changed in each of [`MAX_RUNS`] runs. Earlier snapshots are unaffected.
 pub fn backup(
     restic: &Restic,
     tree: &mut CapturedTree,
-    origin: Origin<'_>,
+    host: &str,
+    profile: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     let mut superseded: Vec<String> = Vec::new();
-    let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
+    let result = backup_until_unchanged(restic, tree, host, profile, &mut superseded, progress);
 
     // Also after an error, because a failed backup leaves snapshots.
     if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
@@ -94,18 +89,20 @@ pub fn backup(
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,
-    origin: Origin<'_>,
+    host: &str,
+    profile: Option<&str>,
     superseded_ids: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
+        let metadata = tree.manifest.metadata.clone();
         let tags = SnapshotTags {
-            profile: origin.profile.map(str::to_owned),
-            has_no_conversations: tree.manifest.metadata.has_no_conversations(),
-            metadata: tree.manifest.metadata.clone(),
+            profile: profile.map(str::to_owned),
+            has_no_conversations: metadata.has_no_conversations(),
+            metadata,
             imported: None,
         };
-        let (host, tags, more_options) = (origin.host, tags.to_tags(), []);
+        let (tags, more_options) = (tags.to_tags(), []);
         let report = run_backup(restic, &tree.root, host, &tags, &more_options, progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
         superseded_ids.push(report.id.clone());
@@ -144,16 +141,17 @@ pub(super) fn run_backup(
     args.push(".");
 
     let mut report = None;
-    let mut progress_meter = ProgressMeter {
-        progress,
-        expected_bytes: 0,
-        shown_bytes: 0,
-        last: BackupStatus::default(),
-    };
+    let mut last_status = BackupStatus::default();
 
     // Returns true for a line that shows progress.
     let handle_line = |line: &[u8]| match serde_json::from_slice(line) {
-        Ok(BackupLine::Status(status)) => progress_meter.report(status),
+        Ok(BackupLine::Status(status)) => {
+            let previous = std::mem::replace(&mut last_status, status);
+            progress.expect_bytes(status.total_bytes);
+            progress.add_bytes(status.bytes_done.saturating_sub(previous.bytes_done));
+            // restic repeats its status while it waits for a server.
+            previous != status
+        }
         Ok(BackupLine::Summary(summary)) => {
             report = Some(summary);
             true
@@ -163,28 +161,4 @@ pub(super) fn run_backup(
     restic.run_lines(folder, &args, handle_line)?;
 
     report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
-}
-
-/// Converts the cumulative figures of restic into progress.
-struct ProgressMeter<'a> {
-    progress: &'a dyn Progress,
-    expected_bytes: u64,
-    shown_bytes: u64,
-    last: BackupStatus,
-}
-
-impl ProgressMeter<'_> {
-    /// Reports the progress. Returns false if no figure changed, because restic repeats its status while it waits for a
-    /// server.
-    fn report(&mut self, status: BackupStatus) -> bool {
-        if status.total_bytes > self.expected_bytes {
-            self.expected_bytes = status.total_bytes;
-            self.progress.expect_bytes(status.total_bytes);
-        }
-        self.progress
-            .add_bytes(status.bytes_done.saturating_sub(self.shown_bytes));
-        self.shown_bytes = self.shown_bytes.max(status.bytes_done);
-        let previous = std::mem::replace(&mut self.last, status);
-        previous != status
-    }
 }
