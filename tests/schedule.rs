@@ -64,7 +64,7 @@ fn names() -> impl Strategy<Value = [String; 3]> {
 fn trigger() -> impl Strategy<Value = Trigger> {
     prop_oneof![
         (60u32..2_678_400).prop_map(Trigger::Every),
-        (0u8..24, 0u8..60).prop_map(|(hour, minute)| Trigger::Daily(hour, minute)),
+        (0u32..24, 0u32..60).prop_map(|(hour, minute)| Trigger::Daily(hour, minute)),
     ]
 }
 
@@ -198,8 +198,8 @@ proptest! {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Systemd, &words, &env);
         let entry = entry(&words, when, &place);
-        let files = schedule::render(&entry, &place).expect("rendered");
-        let service = &files[0].text;
+        let files = schedule::render(&entry, &place);
+        let service = &files[0];
         let exec = values(service, "ExecStart");
         prop_assert_eq!(exec.len(), 1);
         let mut read = systemd_words(exec[0]);
@@ -226,8 +226,8 @@ proptest! {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Launchd, &words, &env);
         let entry = entry(&words, when, &place);
-        let files = schedule::render(&entry, &place).expect("rendered");
-        let texts = xml_texts(&files[0].text);
+        let files = schedule::render(&entry, &place);
+        let texts = xml_texts(&files[0]);
         let strings: Vec<_> = texts
             .iter()
             .filter(|(name, _)| name == "string")
@@ -245,7 +245,7 @@ proptest! {
         match when {
             Trigger::Every(secs) => prop_assert_eq!(integers[0], secs),
             Trigger::Daily(hour, minute) => {
-                prop_assert_eq!(&integers[..2], [u32::from(hour), u32::from(minute)]);
+                prop_assert_eq!(&integers[..2], [hour, minute]);
             }
         }
     }
@@ -268,8 +268,8 @@ proptest! {
             }
         };
         prop_assert!(!words.iter().any(is_replaced));
-        let files = schedule::render(&entry, &place).expect("rendered");
-        let texts = xml_texts(&files[0].text);
+        let files = schedule::render(&entry, &place);
+        let texts = xml_texts(&files[0]);
         let text = |wanted: &str| {
             let found = texts.iter().find(|(name, _)| name == wanted);
             found.map(|(_, text)| text.clone()).expect("an element")

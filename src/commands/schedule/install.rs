@@ -3,12 +3,13 @@
 use crate::choices::sync_config::check_config;
 use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
-    CommonArgs, JobChange, describe_trigger, show_files, show_steps,
+    CommonArgs, describe_trigger, list_words, show_files, show_steps,
 };
 use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::ui::object;
 use chrono::{Duration, Timelike};
 use clap::Args;
 use codex_manager_core::io::time_format::parse_duration;
@@ -82,16 +83,15 @@ impl InstallArgs {
 
         let enabled = self.enable && !dry_run;
         let options = &definition.options;
-        let json = JobChange {
-            job: self.job,
-            scheduler: job_context.scheduler,
-            when: Some(options.when),
-            runs: &definition.command,
-            files: &files,
-            commands: steps.iter().map(|step| &*step.words).collect(),
-            enabled,
-            dry_run,
-        };
+        let json = object()
+            .with("job", self.job)
+            .with("scheduler", job_context.scheduler)
+            .with("when", options.when)
+            .with("runs", &definition.command)
+            .with("files", &files)
+            .with("commands", list_words(&steps))
+            .with("enabled", enabled)
+            .with("dry_run", dry_run);
         context.ui.document("schedule install", &json);
 
         let ui = &context.ui;
@@ -157,10 +157,7 @@ impl InstallArgs {
                     CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
                 })?;
 
-            // Hours and minutes always fit into a `u8`.
-            let to_u8 = |number: u32| u8::try_from(number).unwrap_or_default();
-            let (hour, minute) = (to_u8(time_of_day.hour()), to_u8(time_of_day.minute()));
-            return Ok(Trigger::Daily(hour, minute));
+            return Ok(Trigger::Daily(time_of_day.hour(), time_of_day.minute()));
         }
 
         let default_interval = match self.job {

@@ -6,9 +6,8 @@ use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::io::shell;
 use codex_manager_core::schedule::{
-    FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
+    FileAction, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
 };
-use serde::Serialize;
 
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
@@ -26,19 +25,9 @@ impl CommonArgs {
     }
 }
 
-/// The JSON document of `install` and `remove`. Its keys are an interface.
-#[derive(Serialize)]
-pub(super) struct JobChange<'a> {
-    pub(super) job: JobKind,
-    pub(super) scheduler: Scheduler,
-    /// `None` if the job is removed.
-    pub(super) when: Option<Trigger>,
-    /// The command of the job. Empty if the job is removed.
-    pub(super) runs: &'a [String],
-    pub(super) files: &'a [PlannedJobFile],
-    pub(super) commands: Vec<&'a [String]>,
-    pub(super) enabled: bool,
-    pub(super) dry_run: bool,
+/// Returns the words of each command, for the JSON document.
+pub(super) fn list_words(steps: &[SchedulerCommand]) -> Vec<&[String]> {
+    steps.iter().map(|step| &*step.words).collect()
 }
 
 /// Prints what happens to each file of the job, with its content.

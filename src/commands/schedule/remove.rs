@@ -1,10 +1,11 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
-use crate::commands::schedule::job_change::{CommonArgs, JobChange, show_files};
+use crate::commands::schedule::job_change::{CommonArgs, list_words, show_files};
 use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::ui::object;
 use clap::Args;
 use codex_manager_core::schedule::{self, FileAction, JobKind};
 
@@ -46,16 +47,16 @@ impl ScheduleRemoveArgs {
             schedule::apply(&files, job_context.scheduler)?;
         }
 
-        let json = JobChange {
-            job: self.job,
-            scheduler: job_context.scheduler,
-            when: None,
-            runs: &[],
-            files: &files,
-            commands: steps.iter().map(|step| &*step.words).collect(),
-            enabled: false,
-            dry_run,
-        };
+        // The same keys as in the document of `install`.
+        let json = object()
+            .with("job", self.job)
+            .with("scheduler", job_context.scheduler)
+            .with("when", ())
+            .with("runs", [(); 0])
+            .with("files", &files)
+            .with("commands", list_words(&steps))
+            .with("enabled", false)
+            .with("dry_run", dry_run);
         context.ui.document("schedule remove", &json);
 
         show_files(context, &files, dry_run);

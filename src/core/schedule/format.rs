@@ -6,14 +6,6 @@ use super::scheduler::{Scheduler, SchedulerCommand};
 use super::{launchd, systemd, windows};
 use std::path::PathBuf;
 
-/// A file that a scheduler reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobFile {
-    pub path: PathBuf,
-    /// The content of the file. A file for Windows has it in UTF-16; see [`encode_file`].
-    pub text: String,
-}
-
 /// Encodes the text of a job file as the scheduler reads it: UTF-16 for Windows, otherwise UTF-8.
 pub(super) fn encode_file(text: &str, scheduler: Scheduler) -> Vec<u8> {
     match scheduler {
@@ -34,22 +26,13 @@ pub fn file_paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>
     }
 }
 
-/// Returns the files of a job, in the order of [`file_paths`].
-///
-/// # Errors
-/// The home folder of the user is unknown.
-pub fn render(
-    definition: &JobDefinition,
-    context: &JobContext<'_>,
-) -> Result<Vec<JobFile>, ScheduleError> {
-    let texts = match context.scheduler {
+/// Returns the texts of the files of a job, in the order of [`file_paths`].
+pub fn render(definition: &JobDefinition, context: &JobContext<'_>) -> Vec<String> {
+    match context.scheduler {
         Scheduler::Systemd => systemd::render_units(definition),
         Scheduler::Launchd => vec![launchd::render_plist(definition, context)],
         Scheduler::Windows => vec![windows::render_task(definition)],
-    };
-    let paths = file_paths(definition.options.job, context)?;
-    let files = paths.into_iter().zip(texts);
-    Ok(files.map(|(path, text)| JobFile { path, text }).collect())
+    }
 }
 
 /// Returns the commands that enable a job after its files are written.

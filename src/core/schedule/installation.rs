@@ -1,7 +1,7 @@
 //! The installation of a job: its files on disk.
 
 use super::error::ScheduleError;
-use super::format::{JobFile, encode_file, file_paths, parse_options, render};
+use super::format::{encode_file, file_paths, parse_options, render};
 use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
 use super::scheduler::Scheduler;
 use super::systemd;
@@ -41,17 +41,17 @@ pub fn plan_install(
     definition: &JobDefinition,
     context: &JobContext<'_>,
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {
-    let plan_file = |JobFile { path, text }| {
+    let plan_file = |(path, text): (PathBuf, String)| {
         let action = match read_job_file(&path)? {
             None => FileAction::Create,
-            Some(bytes) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
-            Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
-            Some(_) => return Err(ScheduleError::Foreign(path)),
+            Some((bytes, _)) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
+            Some(_) => FileAction::Update,
         };
         Ok(PlannedJobFile { path, action, text })
     };
-    let files = render(definition, context)?;
-    files.into_iter().map(plan_file).collect()
+    let paths = file_paths(definition.options.job, context)?;
+    let files = paths.into_iter().zip(render(definition, context));
+    files.map(plan_file).collect()
 }
 
 /// Plans the removal of a job: finds its existing files.
@@ -65,8 +65,7 @@ pub fn plan_remove(
     let plan_file = |path: PathBuf| {
         let action = match read_job_file(&path)? {
             None => FileAction::Absent,
-            Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
-            Some(_) => return Err(ScheduleError::Foreign(path)),
+            Some(_) => FileAction::Remove,
         };
         let text = String::new();
         Ok(PlannedJobFile { path, action, text })
@@ -114,8 +113,7 @@ pub struct InstalledJob {
 pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
     let mut options = None;
     for path in file_paths(job, context)? {
-        if let Some(bytes) = read_job_file(&path)? {
-            let options_in_file = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
+        if let Some((_, options_in_file)) = read_job_file(&path)? {
             // The options in the first file count.
             options.get_or_insert(options_in_file);
         }
@@ -141,12 +139,20 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     }))
 }
 
-fn read_job_file(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
+/// Reads a file of a job, with the options in its marker line. Returns `None` if the file does not exist.
+///
+/// # Errors
+/// The file has no marker line, or cannot be read.
+fn read_job_file(path: &Path) -> Result<Option<(Vec<u8>, JobOptions)>, ScheduleError> {
+    let foreign = || ScheduleError::Foreign(path.to_path_buf());
     match file_open::read(path).at("read", path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(bytes) => {
+            let options = parse_options(&bytes).ok_or_else(foreign)?;
+            Ok(Some((bytes, options)))
+        }
         Err(e) if !e.is_not_found() => Err(e.into()),
         // A dangling link is not from codex-manager, so it must not be replaced or removed.
-        Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
+        Err(_) if path.is_symlink() => Err(foreign()),
         Err(_) => Ok(None),
     }
 }

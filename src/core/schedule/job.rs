@@ -42,7 +42,7 @@ pub enum Trigger {
     /// At an interval of this many seconds.
     Every(u32),
     /// Once a day at this hour and minute of local time.
-    Daily(u8, u8),
+    Daily(u32, u32),
 }
 
 /// The options of a job. They are stored in the marker line of its files.
@@ -183,10 +183,11 @@ fn list_variables(
 
 /// Returns the subcommand that a job runs, with its flags.
 fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, ScheduleError> {
-    let mut words: Vec<String> = Vec::new();
-    match options.job {
+    let to_words =
+        |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+    let mut words = match options.job {
         JobKind::Sync => {
-            words.extend(["sync".into(), "run".into()]);
+            let mut words = to_words(&["sync", "run"]);
             if let Some(config) = &options.config {
                 let config = to_representable_text(config.as_os_str(), scheduler)?;
                 words.extend(["--config".into(), config]);
@@ -197,34 +198,25 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
                 "--dry-run"
             };
             words.push(mode.into());
+            // The configuration file of sync decides whether a sync writes a log.
+            return Ok(words);
         }
 
         JobKind::Backup => {
             // An archive that the user made recently is enough.
             let minutes = (options.archive_age_seconds() / 60).max(1);
-            words.extend([
-                "backup".into(),
-                "--if-older".into(),
-                format!("{minutes}min"),
-            ]);
+            let mut words = to_words(&["backup", "--if-older", &format!("{minutes}min")]);
             if options.if_codex_changed {
                 words.push("--if-codex-changed".into());
             }
-            words.push("--quiet".into());
+            words
         }
 
-        JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
-        JobKind::Notify => words.extend(["notify".into(), "--quiet".into()]),
-        JobKind::Vault => {
-            let vault = ["vault", "backup", "--drill-if-older", "30d", "--quiet"];
-            words.extend(vault.map(String::from));
-        }
-    }
-
-    // The configuration file of sync decides whether a sync writes a log.
-    if options.job != JobKind::Sync {
-        words.push("--log".into());
-    }
+        JobKind::Status => to_words(&["status"]),
+        JobKind::Notify => to_words(&["notify"]),
+        JobKind::Vault => to_words(&["vault", "backup", "--drill-if-older", "30d"]),
+    };
+    words.extend(["--quiet".into(), "--log".into()]);
     Ok(words)
 }
 
@@ -241,11 +233,10 @@ pub fn search_path(
     if env.get("PATH").is_none() || scheduler == Scheduler::Windows {
         return Ok(None);
     }
-    match std::env::join_paths(env.program_folders()) {
-        Ok(folders) => to_representable_text(&folders, scheduler).map(Some),
-        // Does not happen: the folders come from splitting.
-        Err(_) => Ok(None),
-    }
+    // The folders come from splitting, so they can be joined.
+    let folders = std::env::join_paths(env.program_folders()).ok();
+    let folders = folders.map(|folders| to_representable_text(&folders, scheduler));
+    folders.transpose()
 }
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
