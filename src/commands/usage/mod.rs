@@ -19,9 +19,10 @@ use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::steps::price_file;
 use crate::ui::{StoredItems, object};
+use crate::views::page_charts::draw_hours;
 use crate::views::table_format::TableArgs;
 use chrono::DateTime;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use codex_manager_core::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageRow,
 };
@@ -30,8 +31,8 @@ use codex_manager_core::io::pluralize;
 use codex_manager_core::io::settings::choice_name;
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{Costs, Report};
-use page::{UsagePageSource, sum_hours};
-use rows::{Grouping, RowKey, SubjectParser, UsageIndexes, UsageSubject};
+use page::UsagePageSource;
+use rows::{Grouping, RowKey, SubjectParser, UsageIndexes};
 use show::UsageTable;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ const TERMINAL_LIMIT: usize = 30;
 pub(crate) struct UsageArgs {
     /// The kind of the rows [default: daily], and the account whose use is shown
     #[arg(value_name = "BY|ACCOUNT", num_args = 0..=2, value_parser = SubjectParser)]
-    subjects: Vec<UsageSubject>,
+    subjects: Vec<String>,
     #[arg(skip = Grouping::Daily)]
     by: Grouping,
     #[command(flatten)]
@@ -134,25 +135,26 @@ impl UsageArgs {
 
     /// Sets `by` and `selection` from the positional arguments, which name a kind of rows and an account in any order.
     fn apply_subjects(&mut self, context: &Context) -> Result<()> {
-        let subjects = std::mem::take(&mut self.subjects);
-        if let [first, second] = &*subjects
-            && std::mem::discriminant(first) == std::mem::discriminant(second)
-        {
-            let message = "name at most one kind of rows and one account";
-            return Err(CommandError::usage(message).hint("see: codex-manager help usage"));
-        }
-
-        for subject in subjects {
-            match subject {
-                UsageSubject::Rows(by) => self.by = by,
-                UsageSubject::Account(name) => {
-                    // A word that is no account may be a misspelled kind of rows.
-                    let kinds = "the kinds of rows: codex-manager help usage";
-                    find_identity(&name, context).map_err(|e| e.hint(kinds))?;
-                    self.selection.set_account_if_unset(Some(name));
-                }
+        let (mut kind, mut account) = (None, None);
+        for word in std::mem::take(&mut self.subjects) {
+            let ignore_case = false;
+            let is_second = match Grouping::from_str(&word, ignore_case) {
+                Ok(by) => kind.replace(by).is_some(),
+                Err(_) => account.replace(word).is_some(),
+            };
+            if is_second {
+                let message = "name at most one kind of rows and one account";
+                return Err(CommandError::usage(message).hint("see: codex-manager help usage"));
             }
         }
+
+        if let Some(name) = &account {
+            // A word that is no account may be a misspelled kind of rows.
+            let kinds = "the kinds of rows: codex-manager help usage";
+            find_identity(name, context).map_err(|e| e.hint(kinds))?;
+        }
+        self.by = kind.unwrap_or(self.by);
+        self.selection.set_account_if_unset(account);
         Ok(())
     }
 
@@ -338,29 +340,34 @@ impl UsageArgs {
             |by| Ok::<_, CommandError>(rows::build_report(&read_usage(by)?, by, prices, context));
 
         let daily = read_usage(Grouping::Daily)?;
-        let hours = sum_hours(&daily, context);
+        let days = rows::build_report(&daily, Grouping::Daily, prices, context).rows;
+        let mut facts = self.selection.describe_filters(context);
+        facts.extend(page::describe_days(&days).map(|days| ("Days", days)));
 
+        let mut sections = Vec::new();
         // The drawing of the weekly window ignores times and folders, so a report that is restricted to them has none.
         let covers_all_time = self.since.is_none() && self.until.is_none();
-        let account = self.selection.account.as_deref();
-        let window = if covers_all_time && !self.selection.has_folder() {
-            window::draw_newest(&indexes.local, account, prices, context)
-        } else {
-            None
-        };
+        if covers_all_time && !self.selection.has_folder() {
+            let account = self.selection.account.as_deref();
+            let store = &indexes.local;
+            sections.extend(window::draw_newest(store, account, prices, context));
+        }
+        let hours = draw_hours(&page::sum_hours(&daily, context));
+        sections.push(("Hours of the week".to_owned(), hours));
+        for by in [Grouping::Projects, Grouping::Accounts, Grouping::Models] {
+            // The first table of the page shows this kind already.
+            if by != self.by {
+                sections.push(page::format_section(by, &report_by(by)?));
+            }
+        }
 
         let page = UsagePageSource {
             report,
             by: self.by,
-            days: &rows::build_report(&daily, Grouping::Daily, prices, context),
             covers_all_time,
-            filters: self.selection.describe_filters(context),
+            facts,
             prices,
-            hours,
-            window,
-            by_project: report_by(Grouping::Projects)?,
-            by_account: report_by(Grouping::Accounts)?,
-            by_model: report_by(Grouping::Models)?,
+            sections,
             conversation_count: report_by(Grouping::Sessions)?.rows.len(),
         };
 

@@ -4,9 +4,7 @@ use crate::commands::usage::rows::{Grouping, RowKey, SelectedUsage};
 use crate::context::Context;
 use crate::ui::chart::{as_length, format_share};
 use crate::views::account::short_id;
-use crate::views::page_charts::{
-    CHART_STYLE, ShareRow, draw_bar, draw_hours, format_figures, format_shares,
-};
+use crate::views::page_charts::{CHART_STYLE, ShareRow, draw_bar, format_figures, format_shares};
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::escape::escape_html;
@@ -29,19 +27,13 @@ const MAX_ROWS: usize = 10;
 pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
-    pub days: &'a Report<RowKey>,
     /// False with `--since` or `--until`.
     pub covers_all_time: bool,
-    /// The names and values of the filters.
-    pub filters: Vec<(&'static str, String)>,
+    /// The names and values of the filters, and the days.
+    pub facts: Vec<(&'static str, String)>,
     pub prices: &'a Prices,
-    /// The tokens of each hour of each day of the week, from Monday.
-    pub hours: [[u64; 24]; 7],
-    /// The title and the drawing of the weekly window.
-    pub window: Option<(String, String)>,
-    pub by_project: Report<RowKey>,
-    pub by_account: Report<RowKey>,
-    pub by_model: Report<RowKey>,
+    /// The titles and the HTML of the sections below the table of the report.
+    pub sections: Vec<(String, String)>,
     pub conversation_count: usize,
 }
 
@@ -62,29 +54,41 @@ pub(super) fn sum_hours(usage: &SelectedUsage, context: &Context) -> [[u64; 24];
     hours
 }
 
+/// Returns the first and the last of the days; `None` without days.
+pub(super) fn describe_days(days: &[ReportRow<RowKey>]) -> Option<String> {
+    let (first, last) = (&days.first()?.key.key, &days.last()?.key.key);
+    Some(if first == last {
+        first.clone()
+    } else {
+        format!("{first} to {last}")
+    })
+}
+
+/// Returns the section with the largest rows of `report`, of the kind `by`.
+pub(super) fn format_section(by: Grouping, report: &Report<RowKey>) -> (String, String) {
+    let to_row = |row: &ReportRow<RowKey>| ShareRow {
+        name: redact_and_count(&row.key.label()).0,
+        part: as_length(row.sum.tokens.total_tokens),
+        shown: format_count(row.sum.tokens.total_tokens),
+    };
+    let rows: Vec<_> = report.rows.iter().map(to_row).collect();
+    let (kind, total) = (by.row_kind(), report.totals.sum.tokens.total_tokens);
+    let table = format_shares([kind, "Tokens"], &rows, as_length(total), MAX_ROWS);
+    (format!("{kind}s"), table)
+}
+
 impl UsagePageSource<'_> {
     pub(super) fn render(&self) -> String {
-        let mut facts = self.filters.clone();
-        if let [Some(first), Some(last)] = [self.days.rows.first(), self.days.rows.last()] {
-            let (first, last) = (&first.key.key, &last.key.key);
-            let days = if first == last {
-                first.clone()
-            } else {
-                format!("{first} to {last}")
-            };
-            facts.push(("Days", days));
-        }
-
         let head = PageHead {
             title: "Token usage".to_owned(),
-            facts,
+            facts: self.facts.clone(),
         };
 
         let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
         page.push_str(&self.format_figures());
         self.push_table(&mut page);
-        for (title, html) in self.format_sections() {
-            let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(&title));
+        for (title, html) in &self.sections {
+            let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(title));
         }
 
         let _ = writeln!(
@@ -146,33 +150,6 @@ impl UsagePageSource<'_> {
             ("Conversations", self.conversation_count.to_string()),
             ("Input from the cache", cached),
         ])
-    }
-
-    fn format_sections(&self) -> Vec<(String, String)> {
-        let mut sections: Vec<_> = self.window.clone().into_iter().collect();
-        sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
-
-        for (kind, title, report) in [
-            (Grouping::Projects, "Projects", &self.by_project),
-            (Grouping::Accounts, "Accounts", &self.by_account),
-            (Grouping::Models, "Models", &self.by_model),
-        ] {
-            // The first table of the page shows this kind already.
-            if kind == self.by {
-                continue;
-            }
-
-            let to_row = |row: &ReportRow<RowKey>| ShareRow {
-                name: redact_and_count(&row.key.label()).0,
-                part: as_length(row.sum.tokens.total_tokens),
-                shown: format_count(row.sum.tokens.total_tokens),
-            };
-            let rows: Vec<_> = report.rows.iter().map(to_row).collect();
-            let total = as_length(report.totals.sum.tokens.total_tokens);
-            let table = format_shares([kind.row_kind(), "Tokens"], &rows, total, MAX_ROWS);
-            sections.push((title.to_owned(), table));
-        }
-        sections
     }
 
     /// Returns the redacted name of a row, because titles of conversations may contain keys.

@@ -220,30 +220,20 @@ impl Grouping {
     }
 }
 
-/// A word after `usage`.
-#[derive(Debug, Clone)]
-pub(super) enum UsageSubject {
-    Rows(Grouping),
-    Account(String),
-}
-
-/// Parses a word as a kind of rows, and any other word as an account. Help and completion list only the kinds.
+/// Parses any word, which is a kind of rows or an account. Help and completion list only the kinds.
 #[derive(Debug, Clone)]
 pub(super) struct SubjectParser;
 
 impl TypedValueParser for SubjectParser {
-    type Value = UsageSubject;
+    type Value = String;
 
     fn parse_ref(
         &self,
         command: &Command,
         arg: Option<&Arg>,
         value: &OsStr,
-    ) -> Result<UsageSubject, clap::Error> {
-        let word = StringValueParser::new().parse_ref(command, arg, value)?;
-        let ignore_case = false;
-        let grouping = Grouping::from_str(&word, ignore_case);
-        Ok(grouping.map_or(UsageSubject::Account(word), UsageSubject::Rows))
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
