@@ -1,6 +1,6 @@
 //! A row of the list of conversations: in JSON, in the table and as tab-separated values.
 
-use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
+use crate::choices::conversation_accounts::ConversationAccount;
 use crate::commands::sessions::children::ChildCounts;
 use crate::context::Context;
 use crate::ui::{Cell, Column, Style, object, time};
@@ -44,34 +44,21 @@ pub(super) struct ConversationRow {
 }
 
 impl ConversationRow {
-    pub(super) fn listed(
+    /// `account` is `None` if Codex does not list the conversation.
+    pub(super) fn new(
         thread: ListedThread,
-        accounts: &ConversationAccounts,
+        account: Option<ConversationAccount>,
         context: &Context,
     ) -> Self {
-        Self {
-            account: accounts.find(&thread),
-            ..Self::new(thread, context)
-        }
-    }
-
-    pub(super) fn unlisted(thread: ListedThread, context: &Context) -> Self {
-        Self {
-            is_unlisted: true,
-            ..Self::new(thread, context)
-        }
-    }
-
-    fn new(thread: ListedThread, context: &Context) -> Self {
         let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
         let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
 
         Self {
-            account: ConversationAccount::default(),
+            is_unlisted: account.is_none(),
+            account: account.unwrap_or_default(),
             bytes,
             compressed,
-            is_unlisted: false,
             thread,
             machine: None,
             newer_on: None,

@@ -242,8 +242,8 @@ impl<'a> ConversationList<'a> {
 
                 let descendants = children.descendants_of(&id).into_iter();
                 let descendants = descendants.map(|(depth, child)| {
-                    let accounts = &self.accounts;
-                    let mut row = ConversationRow::listed(child.clone(), accounts, self.context);
+                    let account = self.accounts.find(child);
+                    let mut row = ConversationRow::new(child.clone(), Some(account), self.context);
                     row.depth = depth;
                     row
                 });
@@ -273,10 +273,15 @@ impl<'a> ConversationList<'a> {
 
     /// Returns the row of an entry. `listed` is its conversation in Codex's list. `None` if Codex no longer lists it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
-        let mut row = match entry.unlisted {
-            Some(thread) => ConversationRow::unlisted(*thread, self.context),
-            None => ConversationRow::listed(listed?, &self.accounts, self.context),
+        let (thread, account) = match entry.unlisted {
+            Some(thread) => (*thread, None),
+            None => {
+                let thread = listed?;
+                let account = self.accounts.find(&thread);
+                (thread, Some(account))
+            }
         };
+        let mut row = ConversationRow::new(thread, account, self.context);
         row.machine = entry.machine;
         row.newer_on = entry.newer_on;
         Some(row)
