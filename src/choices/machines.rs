@@ -11,7 +11,6 @@ use codex_manager_core::io::is_interrupted;
 use codex_manager_core::sync::snapshots::replica_id;
 use codex_manager_core::sync::state::Replica;
 use codex_manager_core::vault::machine_homes::{self, LocalHomes, MachineHome};
-use codex_manager_core::vault::replica_store::ReplicaStore;
 use std::path::Path;
 
 /// Another machine, with its conversations that this machine does not have or has in another version.
@@ -88,7 +87,7 @@ fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     };
 
     let bar = LateBar::new("fetching", context);
-    let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
+    let failures = machine_homes::refresh(&restic, homes, &bar)?;
 
     for machine in machines_before {
         let home = machine.context.codex_home();

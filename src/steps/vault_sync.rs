@@ -9,10 +9,12 @@ use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::plan::SyncPlan;
 use codex_manager_core::sync::snapshots::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use codex_manager_core::vault::TreeLock;
-use codex_manager_core::vault::replica_store::{
-    ReplicaSnapshot, ReplicaStore, ids_of_all_but_newest,
+use codex_manager_core::vault::replica_snapshot::{
+    self, ReplicaSnapshot, ids_of_all_but_newest, list_replica_snapshots,
 };
-use std::cell::RefCell;
+use codex_manager_core::vault::restic::Restic;
+use codex_manager_core::vault::restored_files::restore_files;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,10 @@ pub(crate) enum VaultPurpose {
 /// The vault and the staging folder of one run.
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
-    store: ReplicaStore,
+    restic: Restic,
+    /// True if the next manifest is read under a lock of the repository. A run begins so, to learn of a locked repository
+    /// before it changes anything.
+    locks_next_read: Cell<bool>,
     // Declared before `lock`, because fields are dropped in order: the staged tree is removed while the lock is held.
     staging: Staging,
     /// Held by a run, which publishes; `None` for a plan.
@@ -42,14 +47,16 @@ impl Remote for VaultSync<'_> {
     type Error = CommandError;
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
-        let snapshots = self.store.list()?;
+        let snapshots = list_replica_snapshots(&self.restic)?;
         let published = snapshots.iter().map(|s| s.published.clone()).collect();
         self.listed_snapshots.replace(snapshots);
         Ok(published)
     }
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
-        Ok(self.store.read_manifest(snapshot)?)
+        let locks = self.locks_next_read.take();
+        let manifest = replica_snapshot::read_manifest(&self.restic, snapshot, locks)?;
+        Ok(manifest)
     }
 
     fn fetch(
@@ -60,7 +67,8 @@ impl Remote for VaultSync<'_> {
         folder: &Path,
     ) -> Result<()> {
         let all_paths = manifest.files().map(|(path, _)| path);
-        Ok(self.store.fetch(&snapshot.id, all_paths, wanted, folder)?)
+        restore_files(&self.restic, &snapshot.id, all_paths, wanted, folder)?;
+        Ok(())
     }
 
     fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String> {
@@ -74,8 +82,9 @@ impl Remote for VaultSync<'_> {
         let snapshots = self.listed_snapshots.borrow();
         let is_listed = |id: &&str| snapshots.iter().any(|s| s.published.id.starts_with(id));
         let parent = snapshot.base.as_deref().filter(is_listed);
-        let bar = self.context.ui.bar("publishing", 0);
-        Ok(self.store.publish(lock, tree, snapshot, parent, &bar)?)
+        let (restic, bar) = (&self.restic, self.context.ui.bar("publishing", 0));
+        let id = replica_snapshot::publish(restic, lock, tree, snapshot, parent, &bar)?;
+        Ok(id)
     }
 }
 
@@ -101,20 +110,21 @@ impl<'c> VaultSync<'c> {
         }
 
         let restic = ConnectionArgs::default().open(context)?;
-        let (store, lock) = if publishes {
+        let lock = if publishes {
             let lock = TreeLock::acquire(manager)?;
             // Only under the lock: `acquire` has waited for the restic of a killed run, which reads its staging folder.
             if let Some(error) = staging::remove_stale(&staging_folder).into_iter().next() {
                 return Err(error.into());
             }
-            (ReplicaStore::for_publishing(restic), Some(lock))
+            Some(lock)
         } else {
-            (ReplicaStore::new(restic), None)
+            None
         };
 
         Ok(Some(Self {
             context,
-            store,
+            restic,
+            locks_next_read: Cell::new(publishes),
             lock,
             listed_snapshots: RefCell::default(),
             staging: Staging::create_in(&staging_folder)?,
@@ -145,7 +155,7 @@ impl<'c> VaultSync<'c> {
 
     /// Returns the URL of the repository, without credentials.
     pub(crate) fn location(&self) -> String {
-        self.store.location()
+        self.restic.location()
     }
 
     /// Publishes the synced files as a snapshot. If this machine has at least twice as many snapshots as the
@@ -170,7 +180,7 @@ impl<'c> VaultSync<'c> {
 
         let old_snapshots = pluralize(old_ids.len(), "old snapshot");
         // A later run can remove them. A wait would hold the lock of this replica, so that other runs would fail.
-        match self.store.without_lock_wait().forget(old_ids) {
+        match self.restic.without_lock_wait().forget(old_ids) {
             Ok(()) => events::info!("removed {old_snapshots}"),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \

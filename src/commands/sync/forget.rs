@@ -11,9 +11,11 @@ use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::sync::config::SyncRemote;
 use codex_manager_core::sync::snapshots::{self, RemoteError, RemoteSnapshot};
 use codex_manager_core::vault::VaultError;
-use codex_manager_core::vault::replica_store::{
-    ReplicaSnapshot, ReplicaStore, ids_of_all_but_newest, newest_by_replica,
+use codex_manager_core::vault::replica_snapshot::{
+    ReplicaSnapshot, ids_of_all_but_newest, list_replica_snapshots, newest_by_replica,
+    read_manifest,
 };
+use codex_manager_core::vault::restic::Restic;
 use std::path::Path;
 
 /// A shorter text selects a machine only by its name, not by the beginning of its id.
@@ -48,8 +50,8 @@ impl SyncForgetArgs {
 
         let own_replica = replica(context, &config);
         let own_id = snapshots::replica_id(&own_replica.folder);
-        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
-        let snapshots = store.list()?;
+        let restic = ConnectionArgs::default().open(context)?;
+        let snapshots = list_replica_snapshots(&restic)?;
 
         // A named machine loses all its snapshots.
         let keep_count = if self.machine.is_some() {
@@ -70,7 +72,7 @@ impl SyncForgetArgs {
             let published: Vec<_> = published.collect();
             for machine_id in &machine_ids {
                 for snapshot in own_replica.find_unjoined(&config, machine_id, &published)? {
-                    refuse_unjoined(context, &store, &snapshot)?;
+                    refuse_unjoined(context, &restic, &snapshot)?;
                 }
             }
         }
@@ -82,7 +84,7 @@ impl SyncForgetArgs {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
             permanent_deletion::confirm_deletion(context, &removed)?;
-            remove_snapshots(context, &store, &old_snapshots)?;
+            remove_snapshots(context, &restic, &old_snapshots)?;
         }
 
         let json = object()
@@ -139,12 +141,9 @@ impl SyncForgetArgs {
 
 /// Refuses to remove a newest snapshot that this machine has not joined completely, because it may be the only one with
 /// its changes. If its manifest is damaged, only prints a warning, because no machine can join it.
-fn refuse_unjoined(
-    context: &Context,
-    store: &ReplicaStore,
-    snapshot: &RemoteSnapshot,
-) -> Result<()> {
-    match store.read_manifest(snapshot) {
+fn refuse_unjoined(context: &Context, restic: &Restic, snapshot: &RemoteSnapshot) -> Result<()> {
+    let locks = false;
+    match read_manifest(restic, snapshot, locks) {
         Ok(_) => {
             let RemoteSnapshot { id, machine, .. } = snapshot;
             let message = format!("this machine has not merged all changes of {machine}");
@@ -165,12 +164,12 @@ fn refuse_unjoined(
 ///
 /// # Errors
 /// restic fails, or the repository is append-only for this machine. The error says if the snapshots were removed.
-fn remove_snapshots(context: &Context, store: &ReplicaStore, ids: &[&str]) -> Result<()> {
-    store.forget(ids.iter().copied())?;
+fn remove_snapshots(context: &Context, restic: &Restic, ids: &[&str]) -> Result<()> {
+    restic.forget(ids.iter().copied())?;
     let removed = format!("{} removed", pluralize(ids.len(), "snapshot"));
 
     // A separate step, because a killed prune leaves only unused data, which the next prune removes.
-    let pruned = store.prune();
+    let pruned = restic.run(&["prune"]);
     pruned.map_err(|e| CommandError::from(e).after_change(removed.as_str()))?;
     context.ui.prose(removed);
     Ok(())

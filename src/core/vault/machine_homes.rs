@@ -7,7 +7,11 @@
 
 use super::error::VaultError;
 use super::folder::create_staging;
-use super::replica_store::{ReplicaSnapshot, ReplicaStore, newest_by_replica};
+use super::replica_snapshot::{
+    ReplicaSnapshot, list_replica_snapshots, newest_by_replica, read_manifest,
+};
+use super::restic::Restic;
+use super::restored_files::restore_files;
 use crate::codex::RolloutName;
 use crate::history::{files, session_index};
 use crate::io::document::{self, Document, DocumentState};
@@ -90,18 +94,20 @@ pub struct LocalHomes<'a> {
 /// # Errors
 /// The list of snapshots cannot be read, or the user interrupts.
 pub fn refresh(
-    store: &ReplicaStore,
+    restic: &Restic,
     homes: LocalHomes<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<(String, VaultError)>, VaultError> {
-    let snapshots = store.list()?;
-    let newest = newest_by_replica(&snapshots);
+    let snapshots = list_replica_snapshots(restic)?;
+    let mut newest = newest_by_replica(&snapshots);
+    // The id comes from a tag, so it may be no valid name of a folder.
+    newest.retain(|replica, _| homes.replica != Some(replica) && can_be_folder_name(replica));
 
     // Only another replica with a snapshot needs a folder.
     let root = machines_folder(homes.manager_home);
     for folder in tree::list_folders(&root)? {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if !newest.contains_key(&*name) || homes.replica == Some(&*name) {
+        if !newest.contains_key(&*name) {
             tree::remove(&folder)?;
         }
     }
@@ -109,14 +115,9 @@ pub fn refresh(
     let mut local_times = None;
     let mut failures = Vec::new();
     for (replica, snapshot) in newest {
-        // The id comes from a tag, so it may be no valid name of a folder.
-        if homes.replica == Some(replica) || !can_be_folder_name(replica) {
-            continue;
-        }
-
         let folder = root.join(replica);
         let machine_refresh = MachineRefresh {
-            store,
+            restic,
             homes,
             folder: &folder,
             progress,
@@ -146,7 +147,7 @@ type ManifestFiles = BTreeMap<String, ManifestEntry>;
 type RolloutTimes = HashMap<String, BTreeSet<i64>>;
 
 struct MachineRefresh<'a> {
-    store: &'a ReplicaStore,
+    restic: &'a Restic,
     homes: LocalHomes<'a>,
     folder: &'a Path,
     progress: &'a dyn Progress,
@@ -203,7 +204,8 @@ impl MachineRefresh<'_> {
 
     /// Returns the rollouts and the session index of a snapshot.
     fn read_manifest(&self, snapshot: &ReplicaSnapshot) -> Result<ManifestFiles, VaultError> {
-        let manifest = self.store.read_manifest(&snapshot.published)?;
+        let locks = false;
+        let manifest = read_manifest(self.restic, &snapshot.published, locks)?;
         let files = manifest.files().filter(|(path, _)| {
             rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
         });
@@ -241,15 +243,15 @@ impl MachineRefresh<'_> {
 
         let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
         let all_paths = manifest.keys().map(String::as_str);
-        self.store
-            .fetch(&snapshot.published.id, all_paths, &paths, &fetched_folder)?;
+        let id = &snapshot.published.id;
+        restore_files(self.restic, id, all_paths, &paths, &fetched_folder)?;
 
         for (path, entry) in missing {
             let target = self.folder.join(HOME).join(path);
             atomic::create_unsynced_below(self.folder, atomic::parent_of(&target))?;
             // The outer error is an I/O error of this disk, the inner error a difference from the manifest.
             place_fetched(&fetched_folder.join(HOME).join(path), &target, path, entry)?
-                .map_err(|detail| VaultError::damaged_snapshot(&snapshot.published.id, detail))?;
+                .map_err(|detail| VaultError::damaged_snapshot(id, detail))?;
             self.progress.add_bytes(entry.size);
         }
 

@@ -12,7 +12,7 @@
 //! - find a snapshot: [`snapshot`]; list or read what is in it: [`contents`]
 //! - restore or check one: [`materialize`], [`drill`]
 //! - know the conversations of the other machines: [`machine_homes`]
-//! - share the state of replicas between machines: [`replica_store`], [`replica_tags`], [`restored_files`]
+//! - share the state of replicas between machines: [`replica_snapshot`], [`restored_files`]
 //! - know the id of this machine, and what it did last: [`state`]
 
 pub mod backup;
@@ -26,10 +26,9 @@ pub mod machine_homes;
 pub mod materialize;
 pub mod password;
 mod process_note;
-pub mod replica_store;
-mod replica_tags;
+pub mod replica_snapshot;
 pub mod restic;
-mod restored_files;
+pub mod restored_files;
 mod run;
 pub mod snapshot;
 pub mod snapshot_id;

@@ -87,8 +87,10 @@ impl Restic {
         Ok(restic)
     }
 
-    /// Returns this program without a wait for the locks of other processes: its commands fail at once if one is held.
-    pub(super) fn without_lock_wait(&self) -> Self {
+    /// Returns this program without a wait for the locks of other processes, for steps that may be left out: its
+    /// commands fail at once if a lock is held.
+    #[must_use]
+    pub fn without_lock_wait(&self) -> Self {
         Self {
             lock_wait: Duration::ZERO,
             ..self.clone()

@@ -1,56 +1,41 @@
-//! Restores chosen files of a snapshot into a folder, by `restic restore --include`.
+//! Restores chosen files of a snapshot of sync into a folder, by `restic restore --include`.
 
 use super::error::VaultError;
 use super::restic::Restic;
 use crate::io::{IoContext, tree};
+use crate::sync::snapshots::HOME;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 
-/// Maximum size of the patterns of one command line. Windows allows 32,767 characters, other systems at least 256 KiB
-/// for arguments and variables together.
-const MAX_PATTERN_BYTES: usize = if cfg!(windows) { 24 << 10 } else { 160 << 10 };
+/// The number of patterns of one command line. Windows allows 32,767 characters, other systems at least 256 KiB for
+/// arguments and variables together.
+const MAX_PATTERNS: usize = if cfg!(windows) { 50 } else { 500 };
 
-/// Restores the files `wanted_paths` of the snapshot `id` to the same paths below `root` in `folder`, readable only by
-/// the user. `all_paths` has the paths of all files below the snapshot's folder `root`.
+/// Restores the files `wanted_paths` of the snapshot `id` of sync to the same paths below [`HOME`] in `folder`, readable
+/// only by the user. `all_paths` has the paths of all files below [`HOME`] in the snapshot.
 ///
 /// `folder` must be private, with nothing in it but other versions of these files, which are replaced. Files of the
 /// snapshot that are not in `all_paths` are restored too, if all listed files of their folder are wanted. A wanted
-/// file that the snapshot does not have is no error. Takes no lock.
+/// file that the snapshot does not have is no error. The digests are not checked. Takes no lock.
 ///
 /// # Errors
 /// restic fails, the disk is full, or one of the paths is a link or special file in the snapshot.
-pub(super) fn restore_files<'a>(
+pub fn restore_files<'a>(
     restic: &Restic,
     id: &str,
-    root: &str,
     all_paths: impl IntoIterator<Item = &'a str>,
     wanted_paths: &BTreeSet<&'a str>,
     folder: &Path,
 ) -> Result<(), VaultError> {
     let cover = find_cover(all_paths, wanted_paths).into_iter();
-    let patterns = cover.map(|path| escape_pattern(&format!("/{root}/{path}")));
+    let patterns = cover.map(|path| escape_pattern(&format!("/{HOME}/{path}")));
     let patterns: Vec<_> = patterns.collect();
 
-    let mut remaining = &patterns[..];
-    while !remaining.is_empty() {
-        const SEPARATORS: usize = 2;
-        let (mut bytes, mut fitting_count) = (0, 0_usize);
-        for pattern in remaining {
-            bytes += pattern.len() + "--include".len() + SEPARATORS;
-            if bytes > MAX_PATTERN_BYTES {
-                break;
-            }
-            fitting_count += 1;
-        }
-
-        // At least one pattern, even if it alone is too long.
-        let (batch, others) = remaining.split_at(fitting_count.max(1));
-
+    for batch in patterns.chunks(MAX_PATTERNS) {
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
         restic.run_writing_into(folder, &args)?;
-        remaining = others;
     }
 
     refuse_links_and_special_files(id, folder)?;

@@ -1,10 +1,9 @@
 //! Lists the snapshots of homes in the repository, and finds one of them.
 
 use super::error::VaultError;
-use super::replica_tags;
 use super::restic::Restic;
 use super::snapshot_id::short_id;
-use super::tags::SnapshotTags;
+use super::tags::{SnapshotTags, are_sync_tags};
 use crate::archive::{BackupMode, Metadata};
 use crate::inventory::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
@@ -82,7 +81,7 @@ impl Snapshot {
 /// restic fails.
 pub fn list_snapshots(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
     let listed = list_tagged(restic, &[])?.into_iter();
-    let of_homes = listed.filter(|listed| !replica_tags::are_sync_tags(listed.tags()));
+    let of_homes = listed.filter(|listed| !are_sync_tags(listed.tags()));
     let to_snapshot = |listed: ListedSnapshot| Snapshot {
         tags: SnapshotTags::from_tags(listed.tags()),
         id: listed.id,

@@ -1,17 +1,26 @@
-//! The tags that describe the snapshots of this program: `codex-manager` and `key=value` pairs. restic
-//! separates tags by commas, so values are percent-encoded.
+//! The tags that describe the snapshots of this program: the kind of the snapshot and `key=value` pairs. restic separates
+//! tags by commas, so values are percent-encoded.
+//!
+//! A snapshot of sync is no backup: `vault` neither lists nor removes it.
 
 use crate::archive::{BackupMode, Metadata};
+use crate::sync::snapshots::RemoteSnapshot;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-/// The tag of every snapshot of this program.
+/// The tag of every snapshot of a home that this program makes.
 const PROGRAM_TAG: &str = "codex-manager";
 
 /// The value of the tag `excludes` if globs left out all conversations.
 const CONVERSATIONS: &str = "conversations";
 
+/// The tag of every snapshot of sync.
+pub(super) const SYNC_TAG: &str = "codex-manager-sync";
+
+/// The layout of the snapshots of sync: `manifest.jsonl`, and the files in `home`.
+pub(super) const LAYOUT: u32 = 1;
+
 /// Characters that are encoded in the values of tags.
-pub(super) const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SnapshotTags {
@@ -55,14 +64,7 @@ impl SnapshotTags {
             ("archive", self.imported.as_deref()),
         ];
 
-        let mut tags = vec![PROGRAM_TAG.to_owned()];
-        for (key, value) in values {
-            let value = value.unwrap_or_default();
-            if !value.is_empty() {
-                tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
-            }
-        }
-        tags
+        format_tags(PROGRAM_TAG, &values)
     }
 
     /// Parses the tags of a snapshot. Returns `None` for a snapshot of another program, even if a user has tagged it
@@ -103,6 +105,57 @@ impl SnapshotTags {
     }
 }
 
+/// Returns true for the tags of a snapshot that sync made.
+pub(super) fn are_sync_tags(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag == SYNC_TAG)
+}
+
+/// Returns the layout of a snapshot of sync: [`LAYOUT`] without a tag, the largest number for a tag that cannot be
+/// parsed.
+pub(super) fn parse_layout(tags: &[String]) -> u32 {
+    let layout = find_value(tags, "layout").map(|text| text.parse().unwrap_or(u32::MAX));
+    layout.unwrap_or(LAYOUT)
+}
+
+/// Returns the tags of a snapshot of sync, which do not contain its id.
+pub(super) fn format_sync_tags(snapshot: &RemoteSnapshot) -> Vec<String> {
+    let (layout, number) = (LAYOUT.to_string(), snapshot.number.to_string());
+    let values = [
+        ("layout", Some(&*layout)),
+        ("replica", Some(&*snapshot.replica)),
+        ("machine", Some(&*snapshot.machine)),
+        ("number", Some(&*number)),
+        ("base", snapshot.base.as_deref()),
+    ];
+    format_tags(SYNC_TAG, &values)
+}
+
+/// Returns the snapshot of sync with this id and these tags; `None` if the tags name no replica. A missing or damaged
+/// number becomes 0, which is the oldest.
+pub(super) fn parse_sync_tags(id: String, tags: &[String]) -> Option<RemoteSnapshot> {
+    Some(RemoteSnapshot {
+        id,
+        replica: find_value(tags, "replica").filter(|id| !id.is_empty())?,
+        machine: find_value(tags, "machine").unwrap_or_default(),
+        number: find_value(tags, "number")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default(),
+        base: find_value(tags, "base"),
+    })
+}
+
+/// Returns the tag `kind`, and a tag `key=value` for each value that is not empty.
+fn format_tags(kind: &str, values: &[(&str, Option<&str>)]) -> Vec<String> {
+    let mut tags = vec![kind.to_owned()];
+    for (key, value) in values {
+        let value = value.unwrap_or_default();
+        if !value.is_empty() {
+            tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
+        }
+    }
+    tags
+}
+
 /// Returns the value of the first tag `key=value`.
 pub(super) fn find_value(tags: &[String], key: &str) -> Option<String> {
     let encoded = tags.iter().find_map(|tag| {
@@ -140,5 +193,25 @@ mod tests {
         assert_eq!(SnapshotTags::from_tags(&tags), Some(own));
         assert_eq!(SnapshotTags::from_tags(&["mode=full".into()]), None);
         assert_eq!(SnapshotTags::from_tags(&["codex-manager".into()]), None);
+    }
+    #[test]
+    fn replica_tags_round_trip_with_commas_and_percent_signs() {
+        for base in [None, Some("ab12".to_owned())] {
+            let snapshot = RemoteSnapshot {
+                id: "64ae0aa1".into(),
+                replica: "f00d".into(),
+                machine: "Anna's PC, 50% = half".into(),
+                number: 7,
+                base,
+            };
+            let encoded = format_sync_tags(&snapshot);
+            assert!(encoded.iter().all(|tag| !tag.contains(',')), "{encoded:?}");
+            assert!(are_sync_tags(&encoded));
+            assert_eq!(parse_layout(&encoded), LAYOUT);
+            assert_eq!(parse_sync_tags("64ae0aa1".into(), &encoded), Some(snapshot));
+        }
+        let newer = ["layout=2".to_owned(), "replica=".to_owned()];
+        assert_eq!(parse_layout(&newer), 2);
+        assert_eq!(parse_sync_tags(String::new(), &newer), None);
     }
 }
