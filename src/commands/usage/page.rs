@@ -5,11 +5,10 @@ use crate::context::Context;
 use crate::ui::chart::{as_length, format_share};
 use crate::views::account::short_id;
 use crate::views::page_charts::{CHART_STYLE, ShareRow, draw_bar, format_figures, format_shares};
-use chrono::{DateTime, Datelike as _, Timelike as _};
+use chrono::{Datelike as _, Timelike as _};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::escape::escape_html;
 use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
-use codex_manager_core::conversations::index::usage_query::SLOT_MS;
 use codex_manager_core::usage::figures::{format_cost, format_count};
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{Report, ReportRow, UsageSum};
@@ -41,15 +40,10 @@ pub(super) struct UsagePageSource<'a> {
 pub(super) fn sum_hours(usage: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
     let mut hours = [[0_u64; 24]; 7];
     for row in &usage.rows {
-        let start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-        let local_start = context.zone().at(&start.unwrap_or_default());
+        let local_start = context.zone().at(&row.slot_start());
         let day = local_start.weekday().num_days_from_monday() as usize;
         let sum = &mut hours[day][local_start.hour() as usize];
-        *sum = sum.saturating_add(
-            row.tokens
-                .input_tokens
-                .saturating_add(row.tokens.output_tokens),
-        );
+        *sum = sum.saturating_add(row.tokens.total_tokens);
     }
     hours
 }

@@ -7,13 +7,12 @@ use crate::choices::selection_args::SelectionArgs;
 use crate::context::Context;
 use crate::error::Result;
 use crate::views::account::{absolute_time, local_rfc3339, printable};
-use chrono::{DateTime, Utc};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{
-    self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
+    self, UsageConversation, UsageDetail, UsageRow,
 };
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::usage::period::{Blocks, Period, start_of_day};
@@ -123,12 +122,10 @@ fn to_row_key(
     context: &Context,
 ) -> RowKey {
     let zone = context.zone();
-    let slot_start = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-    let slot_start = slot_start.unwrap_or_default();
     let conversation = selected.conversations.get(&row.conversation);
 
     if let Some(period) = by.period() {
-        let first_day = period.first_day(&slot_start, zone);
+        let first_day = period.first_day(&row.slot_start(), zone);
         return RowKey {
             start: start_of_day(first_day, zone).timestamp_millis(),
             ..RowKey::of(&period.name(first_day))
@@ -137,7 +134,7 @@ fn to_row_key(
 
     match by {
         Grouping::Blocks => {
-            let start = blocks.advance_to(slot_start);
+            let start = blocks.advance_to(row.slot_start());
             RowKey {
                 start: start.timestamp_millis(),
                 block: Some(absolute_time(&start, context)),

@@ -8,16 +8,15 @@ use crate::commands::usage::window_use::{
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::refresh::ask_live;
+use crate::ui::chart::as_length;
 use crate::ui::{Cell, Column, Table, object};
 use crate::views::account::{label, printable};
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use codex_manager_core::codex::Question;
 use codex_manager_core::codex::app_server::{ModelEstimate, ServerUsage, ThreadEstimate};
 use codex_manager_core::conversations::index::IndexStore;
-use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
-use codex_manager_core::io::Zone;
+use codex_manager_core::conversations::index::usage_query::{self, UsageDetail, UsageRow};
 use codex_manager_core::usage::figures::format_count;
-use codex_manager_core::usage::period::Period;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -164,15 +163,13 @@ pub(super) fn divide_elsewhere_by_day(
     });
     let days: Vec<_> = days.collect();
 
-    #[allow(clippy::cast_precision_loss, reason = "a share")]
-    let as_float = |tokens: u64| tokens as f64;
-    let elsewhere_tokens: f64 = days.iter().map(|(_, tokens)| as_float(*tokens)).sum();
+    let elsewhere_tokens: f64 = days.iter().map(|(_, tokens)| as_length(*tokens)).sum();
     let parts = days.into_iter().map(|(day, tokens)| PartView {
         kind: PartKind::Elsewhere,
         key: day,
         title: None,
         tokens,
-        percent_of_window: window.parts.unattributed * (as_float(tokens) / elsewhere_tokens),
+        percent_of_window: window.parts.unattributed * (as_length(tokens) / elsewhere_tokens),
     });
     Ok(Some(parts.collect()))
 }
@@ -204,8 +201,7 @@ fn compare_days(
     let days_of_server = usage.days.keys().map(|day| (*day, 0));
     let mut local: BTreeMap<NaiveDate, u64> = days_of_server.collect();
     for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
-        let slot_start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-        let day = Period::Day.first_day(&slot_start.unwrap_or_default(), Zone::UTC);
+        let day = row.slot_start().date_naive();
         if (first..=last).contains(&&day) {
             let sum = local.entry(day).or_default();
             *sum = sum.saturating_add(row.tokens.total_tokens);
@@ -214,7 +210,7 @@ fn compare_days(
 
     let to_row = |(day, local_tokens)| {
         let server_tokens = usage.days.get(&day).copied();
-        ServerRow::new(Period::Day.name(day), server_tokens, local_tokens)
+        ServerRow::new(day.to_string(), server_tokens, local_tokens)
     };
     Ok(local.into_iter().map(to_row).collect())
 }

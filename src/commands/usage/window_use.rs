@@ -334,19 +334,13 @@ fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequ
         |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
     let costs: Option<Vec<f64>> = requests.iter().map(cost_of).collect();
     #[allow(clippy::cast_precision_loss, reason = "a weight")]
-    let weights = costs.unwrap_or_else(|| {
-        let tokens = requests
-            .iter()
-            .map(|request| request.tokens.total_tokens as f64);
-        tokens.collect()
-    });
+    let tokens_of = |request: &UsageRequest| request.tokens.total_tokens as f64;
+    let weights = costs.unwrap_or_else(|| requests.iter().map(tokens_of).collect());
 
-    let weighed = requests.iter().zip(weights);
+    let times = requests.iter().map(|request| request.at);
+    let weighed = times.zip(weights);
     weighed
-        .map(|(request, weight)| WeighedRequest {
-            at: request.at,
-            weight,
-        })
+        .map(|(at, weight)| WeighedRequest { at, weight })
         .collect()
 }
 

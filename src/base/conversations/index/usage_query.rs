@@ -38,6 +38,13 @@ pub struct UsageRow {
     pub tokens: TokenUsage,
 }
 
+impl UsageRow {
+    /// Returns the time at which the slot begins.
+    pub fn slot_start(&self) -> DateTime<Utc> {
+        time_from_millis(self.slot.saturating_mul(SLOT_MS))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRequest {
     pub conversation: i64,
