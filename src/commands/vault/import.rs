@@ -39,7 +39,12 @@ impl VaultImportArgs {
         if self.dry_run {
             for path in &paths {
                 ui.report(format_args!("would import {}", path.display()));
-                results.push(ImportedArchive::new(path, "planned"));
+                results.push(ImportedArchive {
+                    archive: path.display().to_string(),
+                    snapshot: None,
+                    outcome: "planned",
+                    problem: None,
+                });
             }
         } else {
             let restic = connection.open(context)?;
@@ -74,17 +79,6 @@ struct ImportedArchive {
     problem: Option<String>,
 }
 
-impl ImportedArchive {
-    fn new(path: &Path, outcome: &'static str) -> Self {
-        Self {
-            archive: path.display().to_string(),
-            snapshot: None,
-            outcome,
-            problem: None,
-        }
-    }
-}
-
 /// Prints and returns the result of importing one archive.
 ///
 /// # Errors
@@ -95,29 +89,28 @@ fn report_import(
     ui: &Ui,
 ) -> Result<ImportedArchive> {
     let archive = path.display();
-    let (outcome, id) = match imported {
+    let (outcome, snapshot, problem) = match imported {
         Ok(ImportOutcome::Added(report)) => {
             let id = report.short_id().to_owned();
             ui.report(format_args!("imported {archive} as {id}"));
-            ("added", id)
+            ("added", Some(id), None)
         }
         Ok(ImportOutcome::Present(id)) => {
             ui.report(format_args!("already in the vault: {archive}"));
-            ("present", id)
+            ("present", Some(id), None)
         }
         Err(e) if !matches!(e, VaultError::Archive(_)) => return Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).to_one_line();
             ui.warn(format_args!("not imported: {archive} ({problem})"));
-            return Ok(ImportedArchive {
-                problem: Some(problem),
-                ..ImportedArchive::new(path, "failed")
-            });
+            ("failed", None, Some(problem))
         }
     };
 
     Ok(ImportedArchive {
-        snapshot: Some(id),
-        ..ImportedArchive::new(path, outcome)
+        archive: archive.to_string(),
+        snapshot,
+        outcome,
+        problem,
     })
 }
