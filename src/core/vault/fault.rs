@@ -4,29 +4,41 @@
 //! password). Older versions end with 1, so the messages decide.
 
 use crate::codex::redaction::redact_message;
-use std::fmt;
 
 /// A kind of fault. Each has its own hint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    #[error("no repository at this URL")]
     NoRepository,
+    #[error("a repository exists at this URL")]
     Exists,
     /// The password opens no key of the repository.
+    #[error("wrong vault password")]
     WrongPassword,
+    #[error("another process has locked the vault")]
     Locked,
     /// The server cannot be reached, or the connection was cut.
+    #[error("the vault cannot be reached")]
     Network,
     /// The server refuses the credentials, or there are none.
+    #[error("the storage refused the credentials")]
     Credentials,
+    #[error("the bucket does not exist")]
     NoBucket,
     /// The storage accepts new data but no deletions.
+    #[error("the storage of the vault allows no deletions")]
     AppendOnly,
+    #[error("no space left")]
     NoSpace,
+    #[error("permission denied")]
     Permission,
     /// Data of the repository is missing or damaged.
+    #[error("data of the vault is missing or damaged")]
     Damaged,
+    #[error("restic was killed")]
     Killed,
     /// Any other fault; see the message of restic.
+    #[error("restic failed")]
     Other,
 }
 
@@ -113,26 +125,6 @@ fn names_pack_file(message: &str) -> bool {
         // A folder of two digits, then a file whose name begins with the same digits.
         name.len() > 5 && name[2] == b'/' && name[..2] == name[3..5]
     })
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoRepository => "no repository at this URL",
-            Self::Exists => "a repository exists at this URL",
-            Self::WrongPassword => "wrong vault password",
-            Self::Locked => "another process has locked the vault",
-            Self::Network => "the vault cannot be reached",
-            Self::Credentials => "the storage refused the credentials",
-            Self::AppendOnly => "the storage of the vault allows no deletions",
-            Self::NoBucket => "the bucket does not exist",
-            Self::NoSpace => "no space left",
-            Self::Permission => "permission denied",
-            Self::Damaged => "data of the vault is missing or damaged",
-            Self::Killed => "restic was killed",
-            Self::Other => "restic failed",
-        })
-    }
 }
 
 /// Returns the message of restic in one line, without its advice and without secrets.
