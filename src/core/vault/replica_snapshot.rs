@@ -90,9 +90,9 @@ pub fn read_manifest(
     Ok(parsed?)
 }
 
-/// Makes a snapshot of `tree`, which has [`MANIFEST`] and the folder of the home. Returns the id that restic prints, which is
-/// short before restic 0.17. restic reads only files whose size, mtime or inode differs from `parent`, the previous
-/// snapshot of this replica. `_lock` ensures that no restic of a killed run still reads `tree`.
+/// Makes a snapshot of `tree`, which has [`MANIFEST`] and the folder of the home. Returns the id that restic prints,
+/// which is short before restic 0.17. restic reads only files whose size, mtime or inode differs from `parent`, the
+/// previous snapshot of this replica. `_lock` ensures that no restic of a killed run still reads `tree`.
 ///
 /// # Errors
 /// restic fails. No snapshot is made then.

@@ -12,8 +12,8 @@ use std::path::Path;
 /// arguments and variables together.
 const MAX_PATTERNS: usize = if cfg!(windows) { 50 } else { 500 };
 
-/// Restores the files `wanted_paths` of the snapshot `id` of sync to the same paths below [`HOME`] in `folder`, readable
-/// only by the user. `all_paths` has the paths of all files below [`HOME`] in the snapshot.
+/// Restores the files `wanted_paths` of the snapshot `id` of sync to the same paths below [`HOME`] in `folder`,
+/// readable only by the user. `all_paths` has the paths of all files below [`HOME`] in the snapshot.
 ///
 /// `folder` must be private, with nothing in it but other versions of these files, which are replaced. Files of the
 /// snapshot that are not in `all_paths` are restored too, if all listed files of their folder are wanted. A wanted

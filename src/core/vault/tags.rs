@@ -1,5 +1,5 @@
-//! The tags that describe the snapshots of this program: the kind of the snapshot and `key=value` pairs. restic separates
-//! tags by commas, so values are percent-encoded.
+//! The tags that describe the snapshots of this program: the kind of the snapshot and `key=value` pairs. restic
+//! separates tags by commas, so values are percent-encoded.
 //!
 //! A snapshot of sync is no backup: `vault` neither lists nor removes it.
 

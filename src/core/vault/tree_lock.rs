@@ -13,9 +13,6 @@ use std::{fs, thread};
 /// The interval at which the end of an orphaned restic is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The wait after which a message tells the user that the command waits.
-const LONG_WAIT: Duration = Duration::from_secs(1);
-
 /// Name of the tree of the captured home in the vault's folder.
 const TREE_FOLDER: &str = "tree";
 
@@ -46,9 +43,7 @@ impl TreeLock {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);
             }
-            if waiting_since.elapsed() >= LONG_WAIT {
-                progress::report_wait("another process to finish");
-            }
+            progress::report_wait_since(waiting_since, || "another process to finish".into());
             thread::sleep(POLL_INTERVAL);
         }
 
