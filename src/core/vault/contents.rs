@@ -11,12 +11,12 @@ use crate::archive::{
     InodeStamp, Metadata,
 };
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::{IoContext, Zone};
+use crate::io::Zone;
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// The assumed compressed size of a manifest, from which its maximum unpacked size follows: 1 GiB.
@@ -228,24 +228,15 @@ pub fn list_nodes(
     let mut nodes = Vec::new();
 
     restic.stream(&args, |stream| {
-        let mut lines = BufReader::new(stream);
-        let mut line = Vec::new();
-
-        loop {
-            line.clear();
-            let read_len = lines.read_until(b'\n', &mut line);
-            if read_len.at("read", Path::new("restic ls"))? == 0 {
-                return Ok(());
-            }
-
-            let node: SnapshotNode =
-                serde_json::from_slice(&line).map_err(|e| VaultError::Output("ls", e))?;
-
-            // The first line is the snapshot, which has neither kind nor path.
+        let documents = serde_json::Deserializer::from_reader(BufReader::new(stream));
+        for node in documents.into_iter::<SnapshotNode>() {
+            let node = node.map_err(|e| VaultError::Output("ls", e))?;
+            // The first one is the snapshot, which has neither kind nor path.
             if !node.kind.is_empty() && !node.path.is_empty() && accepts(&node) {
                 nodes.push(node);
             }
         }
+        Ok(())
     })?;
 
     Ok(nodes)

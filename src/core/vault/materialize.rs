@@ -114,21 +114,18 @@ impl Repacker<'_, '_, '_> {
         let name = EntryName::from_path(root).ok();
         let listed_file = name.and_then(|name| self.take_missing_file(&name));
 
-        // restic streams a single file as it is, and a folder as a tar.
-        if let Some(listed_file) = listed_file {
-            restic.dump(&snapshot.id, &restic_path, |content| {
-                Ok(self.add_file(&listed_file, content)?)
-            })
-        } else {
-            restic.dump_folder(&snapshot.id, &restic_path, |stream| {
-                let mut add_entry = |entry: RawEntry, content: &mut EntryContent<'_>| {
-                    Ok(self.add_entry(&entry, content)?)
-                };
-                for_each_entry(stream, &mut add_entry)
-                    .map_err(|e| e.into_archive_error(archive_path))?;
-                Ok(())
-            })
-        }
+        restic.dump(&snapshot.id, &restic_path, |stream| {
+            // restic streams a single file as it is, and a folder as a tar.
+            if let Some(listed_file) = &listed_file {
+                return Ok(self.add_file(listed_file, stream)?);
+            }
+            let mut add_entry = |entry: RawEntry, content: &mut EntryContent<'_>| {
+                Ok(self.add_entry(&entry, content)?)
+            };
+            for_each_entry(stream, &mut add_entry)
+                .map_err(|e| e.into_archive_error(archive_path))?;
+            Ok(())
+        })
     }
 
     /// Removes a file from `missing_files` and returns its entry in the manifest; `None` if the manifest does not list

@@ -193,7 +193,7 @@ impl Restic {
         let subcommand = command.get_args().next().unwrap_or_default();
         let takes_no_lock = ["init", "unlock"].map(OsStr::new).contains(&subcommand)
             || command.get_args().any(|arg| arg == "--no-lock");
-        let is_backup = subcommand == "backup";
+        let (is_backup, is_forget) = (subcommand == "backup", subcommand == "forget");
         let note_and_input = if takes_no_lock {
             None
         } else {
@@ -203,7 +203,7 @@ impl Restic {
         let (mut note, input) = note_and_input.unzip();
 
         let input = input.map_or_else(Stdio::null, Stdio::from);
-        let child = match self.spawn(command, input) {
+        let mut child = match self.spawn(command, input) {
             Ok(child) => child,
             Err(e) => {
                 // A process that did not start leaves no lock.
@@ -214,6 +214,11 @@ impl Restic {
             }
         };
 
+        if is_forget {
+            // restic 0.14 would retry a refused deletion.
+            child.expect_marks();
+            child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
+        }
         if let Some(note) = &mut note {
             note.set_pid(child.id());
         }

@@ -4,7 +4,7 @@ use super::error::VaultError;
 use super::fault::{self, Fault};
 use super::process_note::{ProcessNote, RepositoryLock};
 use super::restic::Restic;
-use crate::io::{IoContext, PipedChild, progress};
+use crate::io::{IoContext, progress};
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl Restic {
     /// # Errors
     /// restic fails or makes no progress, or the user interrupts.
     pub fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        self.retry_while_locked(|| self.run_once(args, |_| {}))
+        self.retry_while_locked(|| self.run_once(args))
     }
 
     /// Removes snapshots. Their data stays until `restic prune`.
@@ -47,15 +47,7 @@ impl Restic {
     }
 
     fn forget_batch(&self, ids: &[&str]) -> Result<(), VaultError> {
-        let args = [&["forget"], ids].concat();
-
-        // restic 0.14 would retry a refused deletion.
-        let end_when_refused = |child: &mut PipedChild| {
-            child.expect_marks();
-            child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
-        };
-
-        let forgotten = self.retry_while_locked(|| self.run_once(&args, end_when_refused));
+        let forgotten = self.run(&[&["forget"], ids].concat());
         forgotten.map(drop).map_err(|mut e| {
             // The same credentials have read the list of snapshots, so the storage refuses only deletions.
             if let VaultError::Restic { fault, .. } = &mut e
@@ -89,15 +81,9 @@ impl Restic {
         }
     }
 
-    /// Like [`Restic::run`], but fails if the repository is locked. Calls `on_start` with the started process.
-    fn run_once(
-        &self,
-        args: &[&str],
-        on_start: impl Fn(&mut PipedChild),
-    ) -> Result<Vec<u8>, VaultError> {
+    /// Like [`Restic::run`], but fails if the repository is locked.
+    fn run_once(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
         let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
-        on_start(&mut child);
-
         let mut stdout = Vec::new();
         let read_result = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
@@ -147,7 +133,8 @@ impl Restic {
         })
     }
 
-    /// Passes the content of the file at `path` of a snapshot to `read`. Takes no lock.
+    /// Passes the content of the file at `path` of a snapshot to `read`, or the folder at `path` as a tar stream with
+    /// paths relative to the root of the snapshot. Takes no lock.
     ///
     /// # Errors
     /// As [`Restic::stream`].
@@ -158,21 +145,6 @@ impl Restic {
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let args = ["dump", "--no-lock", snapshot].map(OsStr::new);
-        self.stream(&[&args[..], &[path]].concat(), read)
-    }
-
-    /// Passes the folder at `path` of a snapshot to `read`, as a tar stream with paths relative to
-    /// the root of the snapshot. Takes no lock.
-    ///
-    /// # Errors
-    /// As [`Restic::stream`].
-    pub(crate) fn dump_folder<T>(
-        &self,
-        snapshot: &str,
-        path: &OsStr,
-        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
-    ) -> Result<T, VaultError> {
-        let args = ["dump", "--no-lock", "--archive", "tar", snapshot].map(OsStr::new);
         self.stream(&[&args[..], &[path]].concat(), read)
     }
 
@@ -208,9 +180,9 @@ impl Restic {
     /// Removes the locks of dead processes that this program started, and locks that were not refreshed
     /// for half an hour. Removes no lock if another process with the host name of this machine may hold one.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
-        let lock_ids = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
+        let lock_ids = self.run_once(&["list", "locks", "--no-lock", "--quiet"])?;
         for id in String::from_utf8_lossy(&lock_ids).split_whitespace() {
-            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id], |_| {}) {
+            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id]) {
                 Ok(json) => json,
                 Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
                 // Another process removed the lock in the meantime.
@@ -225,7 +197,7 @@ impl Restic {
         }
 
         // restic removes stale locks, and locks of this host whose process is dead. All of these were checked above.
-        self.run_once(&["unlock"], |_| {}).map(drop)
+        self.run_once(&["unlock"]).map(drop)
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until `lock_wait` has passed.
