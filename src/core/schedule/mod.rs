@@ -5,7 +5,6 @@
 //! belongs to the user, and is neither replaced nor removed.
 
 mod error;
-mod format;
 mod installation;
 mod job;
 pub(crate) mod launchd;
@@ -15,9 +14,9 @@ pub(crate) mod windows;
 mod xml;
 
 pub use error::ScheduleError;
-pub use format::{disable_commands, enable_commands, file_paths, render};
 pub use installation::{
-    FileAction, InstalledJob, PlannedJobFile, apply, find, plan_install, plan_remove,
+    FileAction, InstalledJob, PlannedJobFile, apply, disable_commands, enable_commands, file_paths,
+    find, plan_install, plan_remove, render,
 };
 pub use job::{JobContext, JobDefinition, JobKind, JobOptions, Trigger, search_path};
 pub use scheduler::{Scheduler, SchedulerCommand};
