@@ -114,7 +114,12 @@ impl UnpackedArchive {
             set_attributes(&unpacked_path(&file), file.mode, file.mtime)?;
         }
 
-        let manifest = manifest_without_members(archive);
+        // A snapshot has no gzip members. The manifest of a Python archive has no digests.
+        let manifest = ArchiveManifest {
+            members: Vec::new(),
+            void: Vec::new(),
+            ..archive.contents().clone()
+        };
         Ok(write_manifest(&self.folder.join(MANIFEST_NAME), &manifest)?)
     }
 }
@@ -122,15 +127,5 @@ impl UnpackedArchive {
 impl Drop for UnpackedArchive {
     fn drop(&mut self) {
         let _ = tree::remove(&self.folder);
-    }
-}
-
-/// Returns the manifest of an archive without its gzip members, for the snapshot of the archive. The manifest of a
-/// Python archive has no digests.
-fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
-    ArchiveManifest {
-        members: Vec::new(),
-        void: Vec::new(),
-        ..archive.contents().clone()
     }
 }

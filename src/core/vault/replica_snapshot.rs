@@ -105,10 +105,7 @@ pub fn publish(
     progress: &dyn Progress,
 ) -> Result<String, VaultError> {
     let tags = format_sync_tags(snapshot);
-    let options = match parent {
-        Some(parent) => vec!["--parent", parent],
-        None => Vec::new(),
-    };
+    let options: Vec<_> = parent.into_iter().flat_map(|id| ["--parent", id]).collect();
     let machine = &snapshot.machine;
     Ok(run_backup(restic, tree, machine, &tags, &options, progress)?.id)
 }

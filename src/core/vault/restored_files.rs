@@ -52,10 +52,7 @@ fn find_cover<'a>(
     for path in all_paths {
         let is_wanted = wanted_paths.contains(path);
         for folder in folders_above(path) {
-            let unwanted_count = unwanted_counts.entry(folder).or_default();
-            if !is_wanted {
-                *unwanted_count += 1;
-            }
+            *unwanted_counts.entry(folder).or_default() += usize::from(!is_wanted);
         }
     }
 
