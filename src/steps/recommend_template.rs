@@ -17,7 +17,7 @@ use codex_manager_core::quota::AccountEntry;
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking};
 use codex_manager_core::quota::state::{self, AccountState};
 use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
-use codex_manager_core::usage::period::{Period, start_of_day};
+use codex_manager_core::usage::period::start_of_day;
 use codex_manager_core::usage::report;
 use std::cell::LazyCell;
 use std::ops::Deref;
@@ -243,7 +243,7 @@ impl UsageToday {
     /// Reads the sums from the index. Opens no rollout and changes nothing.
     fn read(context: &Context) -> Self {
         let path = index::index_path(context.manager_home(), context.codex_home());
-        let today = Period::Day.first_day(&context.now(), context.zone());
+        let today = context.zone().at(&context.now()).date_naive();
         let first_slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
         let read_rows = || {
             let store = IndexStore::open_read_only(&path).ok().flatten()?;

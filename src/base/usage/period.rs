@@ -1,41 +1,10 @@
-//! The days, weeks and months of a time zone, and blocks of five hours.
+//! The beginning of days, and blocks of five hours.
 
 use crate::io::clock::{Timestamp, Zone};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 /// The length of a block, which is the length of Codex's short quota window.
 const BLOCK: TimeDelta = TimeDelta::hours(5);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Period {
-    /// A day of the local calendar.
-    Day,
-    /// A week that begins on Monday.
-    Week,
-    /// A month of the local calendar.
-    Month,
-}
-
-impl Period {
-    /// Returns the first day of the period that contains an instant.
-    pub fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
-        let day = zone.at(at).date_naive();
-        match self {
-            Self::Day => day,
-            Self::Week => day.week(chrono::Weekday::Mon).first_day(),
-            Self::Month => day.with_day(1).unwrap_or(day),
-        }
-    }
-
-    /// Returns the name of the period that begins on `first_day`: `2026-11-21` for a day or week, `2026-11` for a
-    /// month.
-    pub fn name(self, first_day: NaiveDate) -> String {
-        match self {
-            Self::Day | Self::Week => first_day.format("%Y-%m-%d").to_string(),
-            Self::Month => first_day.format("%Y-%m").to_string(),
-        }
-    }
-}
 
 /// Returns the instant at which a day begins.
 pub fn start_of_day(day: NaiveDate, zone: Zone) -> Timestamp {
@@ -73,23 +42,11 @@ mod tests {
     }
 
     #[test]
-    fn periods_begin_at_midnight_of_the_given_zone() {
+    fn a_day_begins_at_midnight_of_the_given_zone() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
-        let late = at("2026-11-30T23:30:00Z");
-        for (period, expected) in [
-            (Period::Day, "2026-12-01"),
-            (Period::Week, "2026-11-30"),
-            (Period::Month, "2026-12"),
-        ] {
-            assert_eq!(period.name(period.first_day(&late, berlin)), expected);
-        }
+        let day = at("2026-12-01T12:00:00Z").date_naive();
         assert_eq!(
-            Period::Month.name(Period::Month.first_day(&late, Zone::UTC)),
-            "2026-11"
-        );
-        let first = Period::Month.first_day(&late, berlin);
-        assert_eq!(
-            start_of_day(first, berlin).to_utc(),
+            start_of_day(day, berlin).to_utc(),
             at("2026-11-30T23:00:00Z")
         );
     }

@@ -7,6 +7,7 @@ use crate::choices::selection_args::SelectionArgs;
 use crate::context::Context;
 use crate::error::Result;
 use crate::views::account::{absolute_time, local_rfc3339, printable};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc, Weekday};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 use codex_manager_core::codex::ThreadFilter;
@@ -15,7 +16,8 @@ use codex_manager_core::conversations::index::usage_query::{
     self, UsageConversation, UsageDetail, UsageRow,
 };
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
-use codex_manager_core::usage::period::{Blocks, Period, start_of_day};
+use codex_manager_core::io::Zone;
+use codex_manager_core::usage::period::{Blocks, start_of_day};
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{self, Report, ReportRow};
 use hashbrown::HashMap;
@@ -124,11 +126,12 @@ fn to_row_key(
     let zone = context.zone();
     let conversation = selected.conversations.get(&row.conversation);
 
-    if let Some(period) = by.period() {
-        let first_day = period.first_day(&row.slot_start(), zone);
+    if let Some(first_day) = by.first_day(&row.slot_start(), zone) {
+        let is_month = by == Grouping::Monthly;
+        let name = first_day.format(if is_month { "%Y-%m" } else { "%Y-%m-%d" });
         return RowKey {
             start: start_of_day(first_day, zone).timestamp_millis(),
-            ..RowKey::of(&period.name(first_day))
+            ..RowKey::of(&name.to_string())
         };
     }
 
@@ -203,15 +206,19 @@ impl Grouping {
 
     /// Returns true if the rows are periods of time.
     pub(super) fn is_of_time(self) -> bool {
-        self == Self::Blocks || self.period().is_some()
+        matches!(
+            self,
+            Self::Daily | Self::Weekly | Self::Monthly | Self::Blocks
+        )
     }
 
-    /// Returns the period of one row. `None` if the rows are not periods of the calendar.
-    pub(super) fn period(self) -> Option<Period> {
+    /// Returns the first day of the row that contains an instant. `None` if the rows are no days, weeks or months.
+    fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> Option<NaiveDate> {
+        let day = || zone.at(at).date_naive();
         match self {
-            Self::Daily => Some(Period::Day),
-            Self::Weekly => Some(Period::Week),
-            Self::Monthly => Some(Period::Month),
+            Self::Daily => Some(day()),
+            Self::Weekly => Some(day().week(Weekday::Mon).first_day()),
+            Self::Monthly => day().with_day(1),
             _ => None,
         }
     }
@@ -388,4 +395,25 @@ pub(super) fn evaluate_filter(
     context: &Context,
 ) -> Result<ConversationFilter> {
     ConversationFilter::new(filter, |filter| list_threads(filter, context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_begin_at_midnight_of_the_given_zone() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let late: DateTime<Utc> = "2026-11-30T23:30:00Z".parse().unwrap();
+        for (by, zone, expected) in [
+            (Grouping::Daily, berlin, Some("2026-12-01")),
+            (Grouping::Weekly, berlin, Some("2026-11-30")),
+            (Grouping::Monthly, berlin, Some("2026-12-01")),
+            (Grouping::Monthly, Zone::UTC, Some("2026-11-01")),
+            (Grouping::Blocks, berlin, None),
+        ] {
+            let first_day = by.first_day(&late, zone).map(|day| day.to_string());
+            assert_eq!(first_day.as_deref(), expected);
+        }
+    }
 }
