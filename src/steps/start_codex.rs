@@ -87,8 +87,21 @@ impl StartArgs {
             );
         }
 
+        let request = LaunchRequest {
+            codex_home: context.codex_home(),
+            manager_home: context.manager_home(),
+            codex_bin: context.settings.codex_bin.as_deref(),
+            env: &context.env,
+            account,
+            args,
+            session_id,
+            isolated: self.isolated,
+            stop_daemon: self.stop_daemon,
+            now: context.local_now(),
+        };
+
         // Plans before a long wait, so that a start that cannot work fails at once.
-        let plan = session::plan_launch(&self.build_request(account, args, session_id, context))?;
+        let plan = session::plan_launch(&request)?;
         if self.dry_run {
             let wait_until = if self.wait {
                 wait::find_reset_time(account, context)?
@@ -104,7 +117,7 @@ impl StartArgs {
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
-        self.run_with_continuations(account, args, session_id, context)
+        self.run_with_continuations(request, context)
     }
 
     /// Refuses `--json` without `--dry-run`.
@@ -122,17 +135,24 @@ impl StartArgs {
     /// prompt of `--then`. Without `--then`, or if the reset is unknown, prints a note instead.
     fn run_with_continuations(
         &self,
-        account: &Identity,
-        args: &[OsString],
-        session_id: Option<&str>,
+        request: LaunchRequest<'_>,
         context: &Context,
     ) -> Result<Outcome> {
         // Only a batch run ends when a turn reaches the limit. The terminal interface stays open.
-        let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
-        let mut run_args = args.to_vec();
-        let mut run_session_id = session_id.map(str::to_owned);
+        let arguments = Arguments::parse(request.args);
+        let is_batch = arguments.mode == InvocationMode::Batch;
+        let mut run_args = request.args.to_vec();
+        let mut run_session_id = request.session_id.map(str::to_owned);
         loop {
-            let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
+            let report = run_once(
+                LaunchRequest {
+                    args: &run_args,
+                    session_id: run_session_id.as_deref(),
+                    now: context.local_now(),
+                    ..request
+                },
+                context,
+            )?;
             let code = report.exit.to_exit_code();
             let limited_conversation = match report.record.last_conversation() {
                 Some(last) if is_batch && code != 0 && last.hit_limit => last,
@@ -147,73 +167,9 @@ impl StartArgs {
             };
 
             wait::wait_until(wait_until.max(context.local_now() + RETRY_PAUSE), context);
-            run_args = Arguments::parse(args).to_exec_resume(id, prompt);
+            run_args = arguments.to_exec_resume(id, prompt);
             run_session_id = Some(id.clone());
         }
-    }
-
-    fn build_request<'a>(
-        &self,
-        account: &'a Identity,
-        args: &'a [OsString],
-        session_id: Option<&'a str>,
-        context: &'a Context,
-    ) -> LaunchRequest<'a> {
-        LaunchRequest {
-            codex_home: context.codex_home(),
-            manager_home: context.manager_home(),
-            codex_bin: context.settings.codex_bin.as_deref(),
-            env: &context.env,
-            account,
-            args,
-            session_id,
-            isolated: self.isolated,
-            stop_daemon: self.stop_daemon,
-            now: context.local_now(),
-        }
-    }
-
-    /// Starts Codex once and waits until it ends. If a signal ended Codex, ends this process by the same signal.
-    fn run_once(
-        &self,
-        account: &Identity,
-        args: &[OsString],
-        session_id: Option<&str>,
-        context: &Context,
-    ) -> Result<LaunchReport> {
-        let request = self.build_request(account, args, session_id, context);
-        let plan = session::plan_launch(&request)?;
-        // A start under the live account writes no login, so the folders need no check.
-        if plan.switch.is_some() || plan.isolated_home.is_some() {
-            let isolated_home = plan.isolated_home.as_deref();
-            let home = isolated_home.unwrap_or(request.codex_home);
-            check_logins_allowed(context, &[home, request.manager_home])?;
-        }
-
-        before_new_codex::archive_if_codex_changed(context)?;
-        let launch = session::prepare_launch(request)?;
-        print_launch_notes(&plan, &launch, context);
-
-        let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
-        let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
-        let report = launch.run(context.zone(), &|| context.local_now())?;
-        warn_all(&context.ui, &report.warnings);
-        if let Some(reason) = &report.record.binding.unbound_because {
-            context.note(format_args!(
-                "no conversation was recorded for this launch: {reason}"
-            ));
-        }
-
-        if plan.isolated_home.is_some() || replaced_account.is_some() {
-            note_live_account(replaced_account.as_ref(), context);
-        }
-
-        if let AttachedExit::Signal(signal) = report.exit {
-            // The shell has to see the signal, so that Ctrl-C also ends a shell loop around Codex.
-            attached::end_by_signal(signal);
-        }
-
-        Ok(report)
     }
 
     /// Replaces this process with Codex under the live account. The launch is not recorded.
@@ -241,6 +197,42 @@ impl StartArgs {
                 .because(error),
         )
     }
+}
+
+/// Starts Codex once and waits until it ends. If a signal ended Codex, ends this process by the same signal.
+fn run_once(request: LaunchRequest<'_>, context: &Context) -> Result<LaunchReport> {
+    let plan = session::plan_launch(&request)?;
+    // A start under the live account writes no login, so the folders need no check.
+    if plan.switch.is_some() || plan.isolated_home.is_some() {
+        let isolated_home = plan.isolated_home.as_deref();
+        let home = isolated_home.unwrap_or(request.codex_home);
+        check_logins_allowed(context, &[home, request.manager_home])?;
+    }
+
+    before_new_codex::archive_if_codex_changed(context)?;
+    let launch = session::prepare_launch(request)?;
+    print_launch_notes(&plan, &launch, context);
+
+    let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
+    let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
+    let report = launch.run(context.zone(), &|| context.local_now())?;
+    warn_all(&context.ui, &report.warnings);
+    if let Some(reason) = &report.record.binding.unbound_because {
+        context.note(format_args!(
+            "no conversation was recorded for this launch: {reason}"
+        ));
+    }
+
+    if plan.isolated_home.is_some() || replaced_account.is_some() {
+        note_live_account(replaced_account.as_ref(), context);
+    }
+
+    if let AttachedExit::Signal(signal) = report.exit {
+        // The shell has to see the signal, so that Ctrl-C also ends a shell loop around Codex.
+        attached::end_by_signal(signal);
+    }
+
+    Ok(report)
 }
 
 /// Returns the time at which the usage limit of a conversation resets: the last reset of its exhausted windows. `None`
