@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::best_login::{
-    choose_with_checked_login, describe_missing_login, note_first_without_login,
+    describe_missing_login, note_first_without_login, recheck_chosen_login,
 };
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, format_reason};
@@ -193,15 +193,14 @@ impl RecommendArgs {
         shows_better: bool,
         context: &Context,
     ) {
-        // The choice itself is not needed: the search updates the logins in `accounts`.
-        let _ = choose_with_checked_login(accounts, context, |accounts| {
+        recheck_chosen_login(accounts, context, |accounts| {
             let ranking = self.rank(accounts, context);
             let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
 
         if shows_better {
-            let _ = choose_with_checked_login(accounts, context, |accounts| {
+            recheck_chosen_login(accounts, context, |accounts| {
                 let ranking = self.rank(accounts, context);
                 let better = ranking.find_better()?;
                 accounts.iter().position(|a| a == better.account)

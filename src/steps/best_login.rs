@@ -8,19 +8,18 @@ use codex_manager_core::inventory::remedies;
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking, rank_accounts};
 use codex_manager_core::quota::{Account, LoginState};
 
-/// Returns the index of the best account, which `find_best` chooses; `None` if there is none. Reads the saved login of
-/// the chosen account again. If its state changed, chooses again.
-pub(crate) fn choose_with_checked_login(
+/// Reads the saved login of the account that `choose` finds, and updates its state in `accounts`. If the state changed,
+/// chooses again. `choose` returns an index.
+pub(crate) fn recheck_chosen_login(
     accounts: &mut [Account],
     context: &Context,
-    find_best: impl Fn(&[Account]) -> Option<usize>,
-) -> Option<usize> {
+    choose: impl Fn(&[Account]) -> Option<usize>,
+) {
     let home = context.manager_home();
-    loop {
-        let index = find_best(accounts)?;
+    while let Some(index) = choose(accounts) {
         let has_changed = recheck_profile_logins(home, [&mut accounts[index]]);
         if !has_changed {
-            return Some(index);
+            return;
         }
     }
 }
@@ -34,25 +33,22 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let mut accounts = read_known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
+    let now = context.now();
+    let has_login = |ranked: &&RankedAccount<'_>| ranked.account.login == LoginState::Ok;
 
-    let best_index = choose_with_checked_login(&mut accounts, context, |accounts| {
-        let ranking = rank_accounts(accounts, strategy, include_api_key, &context.now());
-        let mut candidates = ranking.candidates.iter();
-        let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
+    recheck_chosen_login(&mut accounts, context, |accounts| {
+        let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
+        let best = ranking.candidates.iter().find(has_login)?;
         accounts.iter().position(|a| a == best.account)
     });
-    let Some(best_index) = best_index else {
-        return Err(CommandError::refused("no account has a saved login")
-            .hint("sign in to an account: codex-manager profile login NAME"));
-    };
+    let ranking = rank_accounts(&accounts, strategy, include_api_key, &now);
+    let best = ranking.candidates.iter().find(has_login).ok_or_else(|| {
+        CommandError::refused("no account has a saved login")
+            .hint("sign in to an account: codex-manager profile login NAME")
+    })?;
 
-    // The check may have changed the login state of an account, so the accounts are ranked again.
-    let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
-    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best_index];
-    if let Some(chosen) = ranking.candidates.iter().find(is_best) {
-        note_first_without_login(&ranking, chosen, context);
-    }
-    Ok(accounts.swap_remove(best_index))
+    note_first_without_login(&ranking, best, context);
+    Ok(best.account.clone())
 }
 
 /// Prints a note if `chosen` does not rank first, because the first account has no saved login.
