@@ -3,7 +3,7 @@
 use crate::choices::account_choice::find_identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::steps::refresh::refresh_all;
+use crate::steps::refresh::refresh_accounts;
 use crate::views::account_list::AccountList;
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -36,11 +36,8 @@ impl AccountScreenArgs {
         context: &Context,
     ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let is_fresh = if self.refresh {
-            refresh_all(context)?
-        } else {
-            true
-        };
+        let all_accounts = None;
+        let is_fresh = !self.refresh || refresh_accounts(all_accounts, context)?;
         let dry_run = false;
         let mut list = AccountList::read(dry_run, context)?;
         if let Some(account_name) = &self.account {

@@ -7,7 +7,7 @@ use crate::error::{CommandError, Result};
 use crate::views::account::{load_figures, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
 use codex_manager_core::codex::{Identity, Question, ThreadFilter, app_server, status_text};
-use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeTarget};
+use codex_manager_core::inventory::probe_all::{self, AccountProbe};
 use codex_manager_core::inventory::status::{
     self, Inquiry, StatusOptions, StatusProblem, StatusReport,
 };
@@ -125,21 +125,16 @@ pub(crate) fn ask_live<const N: usize>(
     status::ask_questions(context.codex_home(), &inquiry, questions)
 }
 
-/// Returns the accounts with a saved login.
-pub(crate) fn load_probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> {
-    Ok(probe_all::load_targets(
-        context.codex_home(),
-        context.manager_home(),
-    )?)
-}
-
-/// Queries accounts and records their figures. A dry run only returns the last known figures. A failed query is no
-/// error; see [`AccountProbe::problem`].
-pub(crate) fn probe_targets(
-    targets: &[ProbeTarget],
+/// Queries the accounts with a saved login and records their figures. `only` limits the query to one account. A dry run
+/// only returns the last known figures. A failed query is no error; see [`AccountProbe::problem`].
+pub(crate) fn probe_accounts(
+    only: Option<&Identity>,
     dry_run: bool,
     context: &Context,
 ) -> Result<Vec<AccountProbe>> {
+    let home = context.codex_home();
+    let mut targets = probe_all::load_targets(home, context.manager_home())?;
+    targets.retain(|target| only.is_none_or(|account| target.identity.is_same(account)));
     let known_figures = load_figures(context)?;
     let ask_codex = !dry_run;
     let inquiry = build_inquiry(context, &known_figures, ask_codex);
@@ -154,57 +149,46 @@ pub(crate) fn probe_targets(
         }
     };
 
-    let mut targets = targets.to_vec();
     if !dry_run {
         for target in &mut targets {
             target.used_at = find_last_use(&target.identity, context);
         }
     }
 
-    let home = context.codex_home();
     Ok(probe_all::probe_all(home, &inquiry, &targets, &on_answer)?)
 }
 
-/// Queries all accounts with a saved login. Prints a warning for each failed query, and returns false if there was one.
+/// Queries all accounts with a saved login, or only the account `only`. Prints a warning for each failed query, and
+/// returns false if there was one.
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
-    refresh_targets(&load_probe_targets(context)?, context)
-}
-
-/// Like [`refresh_all`], for one account.
-///
-/// # Errors
-/// As [`refresh_all`].
-pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<bool> {
-    let mut targets = load_probe_targets(context)?;
-    targets.retain(|target| target.identity.is_same(account));
-    refresh_targets(&targets, context)
-}
-
-fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
+pub(crate) fn refresh_accounts(only: Option<&Identity>, context: &Context) -> Result<bool> {
     let dry_run = false;
-    let probes = probe_targets(targets, dry_run, context)?;
+    let probes = probe_accounts(only, dry_run, context)?;
+    warn_of_failed_queries(&probes, context);
+    let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
+    Ok(probes.iter().all(is_complete))
+}
 
-    for probe in &probes {
+/// Prints the warnings of queries, and the reason of each failed one.
+pub(crate) fn warn_of_failed_queries(probes: &[AccountProbe], context: &Context) {
+    for probe in probes {
         warn_all(&context.ui, &probe.warnings);
         // This machine cannot ask about a login that was moved to another machine, so missing figures are no fault.
         if !probe.is_moved()
             && let Some(problem) = probe.problem()
         {
-            let account = printable(&probe.target.identity.to_string());
-            context.warn(format_args!("no live figures for {account}: {problem}"));
+            let name = probe.target.profile.as_deref();
+            let name = printable(name.unwrap_or(probe.target.identity.email.as_str()));
+            context.warn(format_args!("no live figures for {name}: {problem}"));
             note_expired_login(&probe.report, context);
         }
     }
-
-    let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
-    Ok(probes.iter().all(is_complete))
 }
 
 /// Notes the command that signs in again, if the server no longer accepts the login.
-pub(crate) fn note_expired_login(report: &StatusReport, context: &Context) {
+fn note_expired_login(report: &StatusReport, context: &Context) {
     if report.login == LoginState::Expired {
         context.note(suggest_new_login(report.identity.as_ref(), context));
     }

@@ -25,7 +25,7 @@ const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
 /// The end of the account's cooldown is unknown, or the figures cannot be read or recorded.
 pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<()> {
     loop {
-        refresh::refresh_account(account, context)?;
+        refresh::refresh_accounts(Some(account), context)?;
         let Some(until) = find_reset_time(account, context)? else {
             return Ok(());
         };

@@ -4,9 +4,9 @@ use crate::choices::account_choice::find_identity;
 use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::refresh::{load_probe_targets, note_expired_login, probe_targets};
+use crate::steps::refresh::{probe_accounts, warn_of_failed_queries};
 use crate::ui::object;
-use crate::views::account::{printable, suggest_login, warn_all};
+use crate::views::account::{suggest_login, warn_all};
 use crate::views::account_list::AccountList;
 use codex_manager_core::inventory::probe_all::{AccountProbe, ProbeLocation};
 
@@ -16,9 +16,7 @@ use codex_manager_core::inventory::probe_all::{AccountProbe, ProbeLocation};
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
     let identity = find_identity(account_name, context)?;
-    let mut targets = load_probe_targets(context)?;
-    targets.retain(|target| target.identity.is_same(&identity));
-    let probes = probe_targets(&targets, dry_run, context)?;
+    let probes = probe_accounts(Some(&identity), dry_run, context)?;
 
     let Some(probe) = probes.first() else {
         return Err(
@@ -42,7 +40,8 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
-    let probes = probe_targets(&load_probe_targets(context)?, dry_run, context)?;
+    let every_account = None;
+    let probes = probe_accounts(every_account, dry_run, context)?;
 
     let to_json = |probe: &AccountProbe| {
         object()
@@ -53,29 +52,14 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let rows: Vec<_> = probes.iter().map(to_json).collect();
     context.ui.list_document("status", "accounts", &rows);
 
-    let ui = &context.ui;
     if probes.is_empty() {
         let first_step = suggest_login(context);
-        ui.note(format_args!("there are no saved logins; {first_step}"));
+        context.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }
 
     let list_outcome = AccountList::read(dry_run, context)?.show_table(context);
-    for probe in &probes {
-        warn_all(ui, &probe.warnings);
-        // No warning of a login that was moved to another machine: the table shows that.
-        if let Some(problem) = probe.problem()
-            && !probe.is_moved()
-        {
-            let name = probe.target.profile.as_deref();
-            let name = name.unwrap_or(probe.target.identity.email.as_str());
-            ui.warn(format_args!(
-                "no live figures for {}: {problem}",
-                printable(name)
-            ));
-            note_expired_login(&probe.report, context);
-        }
-    }
+    warn_of_failed_queries(&probes, context);
 
     let queried = probes.iter().filter(|probe| !probe.is_moved());
     Ok(to_outcome(queried, dry_run).or(list_outcome))
