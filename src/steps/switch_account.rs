@@ -54,10 +54,7 @@ impl SwitchArgs {
     /// Fails if the switch would be refused. Changes nothing.
     pub(crate) fn check_allowed(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
-        let request = self.build_request(to, context);
-        if !switch::plan_from_disk(&request)?.is_current {
-            switch::check_daemon(&request)?;
-        }
+        switch::plan_from_disk(&self.build_request(to, context))?;
         Ok(())
     }
 
@@ -71,9 +68,6 @@ impl SwitchArgs {
         }
 
         if self.dry_run {
-            if !plan.is_current {
-                switch::check_daemon(&request)?;
-            }
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }

@@ -2,14 +2,14 @@
 
 use super::error::SwitchError;
 use super::idle_login::IdleLogin;
-use super::plan::{SwitchPlan, plan_from_disk};
+use super::plan::{SwitchPlan, check_daemon, plan_from_disk};
 use super::request::{DaemonPolicy, SwitchRequest};
 use super::switch_record::record_last_switch;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{LoginOwner, Profiles};
 use crate::accounts::save::{LoginToKeep, SaveReport};
-use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
+use crate::codex::{AuthFile, AuthSnapshot, Holder, Login, Program, daemon, find_codex};
 use crate::history::running_turns::find_busy_conversations;
 use crate::io::{atomic, events};
 use std::path::PathBuf;
@@ -37,28 +37,6 @@ pub struct SwitchReport {
     pub unrecorded: Option<String>,
 }
 
-/// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
-///
-/// # Errors
-/// A daemon runs and the policy is to refuse; or it runs turns, and `force` is false.
-pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
-    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
-        return Ok(());
-    };
-
-    let force = match request.daemon {
-        DaemonPolicy::Leave => return Ok(()),
-        DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
-        DaemonPolicy::Stop { force, .. } => force,
-    };
-
-    let turns = find_busy_conversations(request.codex_home);
-    if !turns.is_empty() && !force {
-        return Err(SwitchError::DaemonAtWork { pid, turns });
-    }
-    Ok(())
-}
-
 /// Switches the live login.
 ///
 /// # Errors
@@ -66,9 +44,6 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
 pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     // Checked before anything is written, even a lock file.
     let planned = plan_from_disk(request)?;
-    if !planned.is_current {
-        check_daemon(request)?;
-    }
 
     atomic::create_private_folder(request.codex_home)?;
     let deadline = Instant::now() + request.lock_timeout;

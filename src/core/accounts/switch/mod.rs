@@ -11,7 +11,7 @@ mod plan;
 mod request;
 mod switch_record;
 
-pub use apply::{SwitchReport, apply, check_daemon};
+pub use apply::{SwitchReport, apply};
 pub use error::SwitchError;
 pub use plan::{PlannedSave, SwitchPlan, plan_from_disk};
 pub use request::{DaemonPolicy, SwitchRequest};

@@ -1,13 +1,14 @@
 //! Plans a switch without changing anything.
 
 use super::error::SwitchError;
-use super::request::SwitchRequest;
+use super::request::{DaemonPolicy, SwitchRequest};
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::find_own_profile;
 use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::save::predict_save_outcome;
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Daemon, Identity, Login, daemon};
+use crate::history::running_turns::find_busy_conversations;
 use crate::io::OrdinaryPath;
 use serde::Serialize;
 use std::path::Path;
@@ -196,18 +197,43 @@ fn check_other_homes(
 /// first.
 ///
 /// # Errors
-/// See [`SwitchError`].
+/// See [`SwitchError`]. A plan that replaces the login fails if the daemon prevents the switch.
 pub fn plan_from_disk(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
     let saved = profiles.list()?.into_iter();
     let returned = saved.map(|p| profiles.simulate_isolation_return(p));
-    plan_switch(&live, &returned.collect::<Vec<_>>(), request)
+    let plan = plan_switch(&live, &returned.collect::<Vec<_>>(), request)?;
+    if !plan.is_current {
+        check_daemon(request)?;
+    }
+    Ok(plan)
+}
+
+/// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
+///
+/// # Errors
+/// A daemon runs and the policy is to refuse; or it runs turns, and `force` is false.
+pub(super) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
+        return Ok(());
+    };
+
+    let force = match request.daemon {
+        DaemonPolicy::Leave => return Ok(()),
+        DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
+        DaemonPolicy::Stop { force, .. } => force,
+    };
+
+    let turns = find_busy_conversations(request.codex_home);
+    if !turns.is_empty() && !force {
+        return Err(SwitchError::DaemonAtWork { pid, turns });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::DaemonPolicy;
     use super::*;
     use crate::accounts::profile::ProfileFile;
     use crate::codex::auth::{AuthSnapshot, Freshness, Login};
