@@ -7,9 +7,7 @@
 //! `use`, `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
 use super::owner::OwnerLocation;
-use super::profile::{
-    LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
-};
+use super::profile::{LoginOwner, Profile, ProfileError, ProfileFile, Profiles};
 use super::save::LoginToKeep;
 use crate::codex::{
     AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity,
@@ -273,7 +271,7 @@ impl Profiles {
             live_home: None,
             ..profile.file
         };
-        write_profile_json(&self.folder.join(&profile.name), &record)?;
+        self.write_record(&profile.name, &record)?;
         Ok(auth_bytes)
     }
 
@@ -325,7 +323,7 @@ impl Profiles {
             let mut file = profile.file;
             file.owner = LoginOwner::Profile;
             file.live_home = None;
-            write_profile_json(&self.folder.join(&profile.name), &file)?;
+            self.write_record(&profile.name, &file)?;
         }
         Ok(())
     }

@@ -377,12 +377,17 @@ impl Profiles {
         self.lock.clone()
     }
 
-    /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. The
-    /// caller holds the lock.
+    /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. Renames a damaged
+    /// `profile.json` first, so that it is kept. The caller holds the lock.
     pub(crate) fn write_record(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
-        write_profile_json(&folder, file)
+        let path = folder.join(PROFILE_JSON);
+        // The user may still be able to read in the damaged file which home has the login.
+        if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
+            document::move_aside(&path)?;
+        }
+        Ok(document::write(&path, file)?)
     }
 
     /// Adds superseded fingerprints from another machine to the profile of `account`, if it has
@@ -578,14 +583,4 @@ fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentErro
             reason: format!("not used: its profile.json was {version_error}"),
         },
     }
-}
-
-/// Writes `profile.json`. Renames a damaged `profile.json` first, so that it is kept.
-pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
-    let path = folder.join(PROFILE_JSON);
-    // The user may still be able to read in the damaged file which home has the login.
-    if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
-        document::move_aside(&path)?;
-    }
-    Ok(document::write(&path, file)?)
 }

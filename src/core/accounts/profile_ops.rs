@@ -3,7 +3,7 @@
 use super::owner::OwnerLocation;
 use super::profile::{
     HISTORY, LoginCopy, LoginOwner, Profile, ProfileError, Profiles, find_own_profile,
-    is_unfinished_profile, write_profile_json,
+    is_unfinished_profile,
 };
 use super::save::{
     SaveOutcome, SaveReport, add_to_history_folder, list_history_names, predict_save_outcome,
@@ -382,7 +382,7 @@ impl Profiles {
             // The newest freshness is recorded before the login that has it is replaced.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
-            write_profile_json(&folder, &file)?;
+            self.write_record(&name, &file)?;
             if let Some(old) = profile.snapshot() {
                 add_to_history_folder(&folder, &old.bytes, now)?;
             }

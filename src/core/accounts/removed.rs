@@ -4,9 +4,7 @@
 //! recognized as old.
 
 use super::lease::account_key;
-use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
-};
+use super::profile::{HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles};
 use super::profile_ops::check_name_free;
 use super::save::format_stamp;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
@@ -182,10 +180,10 @@ impl Profiles {
         };
 
         let trash = self.folder.join(TRASH);
-        let trashed_folder = trash.join(folder);
+        let trashed_folder = trash.join(&folder);
         if !dry_run {
             if let Some(record) = record.filter(|record| *record != removed.file) {
-                write_profile_json(&trashed_folder, &record)?;
+                self.write_record(&format!("{TRASH}/{folder}"), &record)?;
             }
 
             atomic::rename(&trashed_folder, &self.folder.join(&name))?;

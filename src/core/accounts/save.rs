@@ -4,7 +4,6 @@
 use super::owner::OwnerLocation;
 use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished_profile,
-    write_profile_json,
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
@@ -115,13 +114,13 @@ impl Profiles {
         // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = new_record.owner != LoginOwner::Profile;
         if needs_record && is_elsewhere {
-            write_profile_json(&folder, &new_record)?;
+            self.write_record(name, &new_record)?;
         }
         if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
         if needs_record && !is_elsewhere {
-            write_profile_json(&folder, &new_record)?;
+            self.write_record(name, &new_record)?;
         }
 
         Ok(SaveReport {
