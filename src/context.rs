@@ -106,6 +106,20 @@ impl Context {
         self.settings.assume_yes || self.ui.confirm(question) == Some(true)
     }
 
+    /// Asks for confirmation before `objects` are deleted permanently, such as "2 archives, 3 MiB"; `--yes` skips the
+    /// question.
+    ///
+    /// # Errors
+    /// The user declines, or there is no terminal.
+    pub(crate) fn confirm_deletion(&self, objects: &str) -> Result<()> {
+        if self.confirm(format_args!("delete {objects} permanently?")) {
+            return Ok(());
+        }
+        let message = format!("a permanent deletion needs confirmation: {objects}");
+        Err(CommandError::refused(message)
+            .hint("delete them permanently with --yes; nothing was changed"))
+    }
+
     pub(crate) fn zone(&self) -> Zone {
         self.settings.zone
     }

@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::archive_check::{to_verify_finding, verify_archive};
-use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
 use crate::views::account::{absolute_time, printable, time_json, warn_not_recorded};
 use crate::views::dry_run::would_be;
@@ -253,7 +252,7 @@ impl PruneArgs {
             ui.prose(format_args!("would be deleted permanently: {description}"));
         } else if trashed.bytes > 0 {
             refuse_last_copy_in_trash(context)?;
-            permanent_deletion::confirm_deletion(context, &description)?;
+            context.confirm_deletion(&description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
             // Archives that another process moved to the trash after the question are not in `trashed`, so they stay.
             trash::delete_batches(manager_home, &trashed, &lock)?;

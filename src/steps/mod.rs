@@ -8,7 +8,7 @@
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_context`], [`sync_checks`], [`sync_shutdown`]; through the vault: [`vault_sync`]
 //! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
-//! - files: [`new_file`], [`run_log`], [`run_program`], [`permanent_deletion`]
+//! - files: [`new_file`], [`run_log`], [`run_program`]
 
 pub(crate) mod account_screen;
 pub(crate) mod archive_check;
@@ -21,7 +21,6 @@ pub(crate) mod home_checks;
 pub(crate) mod launch_list;
 pub(crate) mod new_file;
 pub(crate) mod new_snapshot;
-pub(crate) mod permanent_deletion;
 pub(crate) mod price_file;
 pub(crate) mod recommend_template;
 pub(crate) mod refresh;

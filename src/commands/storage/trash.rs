@@ -8,7 +8,6 @@ use crate::commands::storage::trash_item::{TrashAction, TrashItem, print_items, 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
-use crate::steps::permanent_deletion;
 use crate::ui::{bytes, time};
 use crate::views::account::printable;
 use crate::views::dry_run::would_be;
@@ -210,7 +209,7 @@ impl TrashArgs {
         } else if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {contents}"));
         } else {
-            permanent_deletion::confirm_deletion(context, &contents)?;
+            context.confirm_deletion(&contents)?;
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {contents}"));
         }

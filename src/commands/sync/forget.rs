@@ -4,7 +4,6 @@ use crate::choices::sync_config::{read_config, replica};
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::permanent_deletion;
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::io::quantity::pluralize;
@@ -83,7 +82,7 @@ impl SyncForgetArgs {
         } else if self.dry_run {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
-            permanent_deletion::confirm_deletion(context, &removed)?;
+            context.confirm_deletion(&removed)?;
             remove_snapshots(context, &restic, &old_snapshots)?;
         }
 

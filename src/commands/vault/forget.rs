@@ -9,7 +9,6 @@ use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
 use crate::error::{Outcome, Result};
-use crate::steps::permanent_deletion;
 use crate::steps::snapshot_source::{add_snapshots, is_of_this_home};
 use crate::ui::object;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
@@ -61,7 +60,7 @@ impl ForgetArgs {
         } else if self.dry_run {
             ui.prose(format_args!("{count_text} would be removed"));
         } else {
-            permanent_deletion::confirm_deletion(context, &count_text)?;
+            context.confirm_deletion(&count_text)?;
             // With a wrong clock, `--keep-within` could keep too few snapshots.
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
