@@ -8,7 +8,7 @@ use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
 use clap::Args;
 use codex_manager_core::io::{IoContext, IoError, atomic, file_open, tree};
-use serde::Serialize;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -34,13 +34,6 @@ const NEXT_COMMANDS: [&str; 3] = [
     "codex-manager profile save personal",
     "codex-manager sync init --cloud ~/Dropbox/codex",
 ];
-
-/// A command in JSON. Its keys are an interface.
-#[derive(Serialize)]
-struct StepJson {
-    command: String,
-    exit_code: u8,
-}
 
 impl DemoArgs {
     /// Runs all steps and compares the conversations before and after. The outcome is a failed check if they differ.
@@ -72,7 +65,8 @@ struct Demo<'a> {
     /// The context of the steps, with the sample homes.
     step_context: Context,
     folder: &'a Path,
-    steps: Vec<StepJson>,
+    /// The commands in JSON. Their keys are an interface.
+    steps: Vec<Value>,
 }
 
 impl<'a> Demo<'a> {
@@ -225,10 +219,8 @@ impl<'a> Demo<'a> {
         let ui = &self.context.ui;
         ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
         let outcome = self.step_context.run(&words)?;
-        self.steps.push(StepJson {
-            command,
-            exit_code: outcome.code(),
-        });
+        let step = json!({ "command": command, "exit_code": outcome.code() });
+        self.steps.push(step);
         Ok(())
     }
 }
