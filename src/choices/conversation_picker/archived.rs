@@ -55,19 +55,15 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 
 /// Returns the conversations with a rollout in `source`, without those of subagents and side conversations, the newest first.
 fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
-    let to_offered = |thread| OfferedConversation {
-        thread,
-        account: None,
-        is_unlisted: false,
-        is_running: false,
-    };
-
     let mut rollouts = group_rollouts_by_conversation(source.files());
     let mut rows = Vec::new();
     for thread in read_threads(source) {
         // The unlisted conversations remain in `rollouts`.
         if rollouts.remove(&thread.id.to_lowercase()).is_some() {
-            rows.push(to_offered(thread));
+            rows.push(OfferedConversation {
+                thread,
+                ..OfferedConversation::default()
+            });
         }
     }
 
@@ -80,8 +76,9 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
             ..ListedThread::default()
         };
         Some(OfferedConversation {
+            thread,
             is_unlisted: true,
-            ..to_offered(thread)
+            ..OfferedConversation::default()
         })
     }));
 

@@ -4,14 +4,13 @@ use crate::choices::conversation_picker::rows::{OfferedConversation, SharedConve
 use crate::context::Context;
 use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
-use crate::views::account::printable;
-use chrono::{DateTime, Utc};
+use crate::views::account::{absolute_time, printable};
+use chrono::DateTime;
 use codex_manager_core::conversations::transcript::{
     self, EntryKind, TranscriptEntry, TranscriptOptions,
 };
 use codex_manager_core::history::rollout::find_recorded_rollout;
 use codex_manager_core::history::thread_rollouts::ThreadChain;
-use codex_manager_core::io::Zone;
 use std::cmp::Reverse;
 use std::path::Path;
 
@@ -42,10 +41,7 @@ pub(crate) fn preview_task(
 
         let found = query.found.as_ref();
         let matching_turn = found.and_then(|found| describe_match(row, found, &context));
-        matching_turn.unwrap_or_else(|| {
-            let (zone, now) = (context.zone(), context.now());
-            describe_conversation(row, context.codex_home(), zone, &now)
-        })
+        matching_turn.unwrap_or_else(|| describe_conversation(row, &context))
     })
 }
 
@@ -128,14 +124,9 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
 }
 
 /// Returns the title, the facts and the last turn of a conversation.
-fn describe_conversation(
-    row: &OfferedConversation,
-    home: &Path,
-    zone: Zone,
-    now: &DateTime<Utc>,
-) -> Vec<(Style, String)> {
+fn describe_conversation(row: &OfferedConversation, context: &Context) -> Vec<(Style, String)> {
     let thread = &row.thread;
-    let rollout = find_recorded_rollout(home, &thread.rollout_path);
+    let rollout = find_recorded_rollout(context.codex_home(), &thread.rollout_path);
     let metadata = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = metadata.map(|meta| time::bytes(meta.len()));
 
@@ -149,7 +140,7 @@ fn describe_conversation(
 
     let format_time = |millis: Option<i64>, word: &str| {
         let at = DateTime::from_timestamp_millis(millis?)?;
-        Some(format!("{word} {}", time::format_absolute(&at, zone, now)))
+        Some(format!("{word} {}", absolute_time(&at, context)))
     };
     let times = join_facts([
         format_time(thread.created_ms, "created"),

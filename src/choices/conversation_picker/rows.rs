@@ -39,7 +39,7 @@ const TITLE_WIDTH: usize = 80;
 /// The largest width of the name of a folder or an account, in columns.
 const NAME_WIDTH: usize = 18;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OfferedConversation {
     pub thread: ListedThread,
     /// The profile of the conversation's account, else the email; `None` if the account is unknown.
