@@ -236,9 +236,8 @@ impl ExportArgs {
             write_result = emit(&formatter.format_piece(piece));
             write_result.is_ok()
         });
-        read_result.map_err(|e| to_command_error(session, e))?;
+        let left_out_here = read_result.map_err(|e| to_command_error(session, e))?;
         write_result?;
-        let left_out_here = parts.left_out.take();
         warn_of_left_out(&left_out_here, session, context);
         *left_out += left_out_here;
         emit(&formatter.format_end(redacted))?;

@@ -106,18 +106,17 @@ impl ShowArgs {
             require_turn(session, &parts, turn, context)?;
         }
 
-        if context.ui.wants_json() {
-            self.print_json(session, &parts, options, context)?;
+        let left_out = if context.ui.wants_json() {
+            self.print_json(session, &parts, options, context)?
         } else {
             let printed = if self.raw {
-                print_raw(session, context).map(|left_out| parts.left_out.set(left_out))
+                print_raw(session, context)
             } else {
                 self.print_markdown(session, &parts, options, context)
             };
-            printed.map_err(|e| to_command_error(session, e))?;
-        }
+            printed.map_err(|e| to_command_error(session, e))?
+        };
 
-        let left_out = parts.left_out.take();
         warn_of_left_out(&left_out, session, context);
         Ok(to_outcome(&left_out, context))
     }
@@ -142,16 +141,17 @@ impl ShowArgs {
     }
 
     /// Prints the JSON document. The entries are read while they are printed, so that memory does not hold them all.
+    /// Returns the parts that were left out.
     fn print_json(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
         options: TranscriptOptions,
         context: &Context,
-    ) -> Result<()> {
+    ) -> Result<LeftOut> {
         // Read once before printing, so that an error leaves no half document on stdout.
         let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
-        readable.map_err(|e| to_command_error(session, e))?;
+        let left_out = readable.map_err(|e| to_command_error(session, e))?;
 
         let facts = object()
             .with("id", &session.id)
@@ -169,19 +169,20 @@ impl ShowArgs {
                     TranscriptPiece::Mark(_) => true,
                 },
             );
-            printed.map_err(|e| to_command_error(session, e))
-        })
+            printed.map(drop).map_err(|e| to_command_error(session, e))
+        })?;
+        Ok(left_out)
     }
 
     /// Prints the conversation up to `--max-bytes`, or until the user closes the pager. Only a terminal gets rendered
-    /// text in a pager.
+    /// text in a pager. Returns the parts that were left out.
     fn print_markdown(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
         options: TranscriptOptions,
         context: &Context,
-    ) -> io::Result<()> {
+    ) -> io::Result<LeftOut> {
         let ui = &context.ui;
         let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
         let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
@@ -209,8 +210,9 @@ impl ShowArgs {
         let mut last_turn = 0;
 
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
+        let mut left_out = LeftOut::default();
         if !was_cut {
-            parts.read(options, &mut |text| self.redact(text), |piece| {
+            left_out = parts.read(options, &mut |text| self.redact(text), |piece| {
                 let text = match piece {
                     TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
                     TranscriptPiece::Entry(_, entry) => {
@@ -244,7 +246,7 @@ impl ShowArgs {
                 None => "the conversation has no messages",
             });
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 
@@ -271,12 +273,11 @@ fn require_turn(
         }
         !is_found
     });
-    result.map_err(|e| to_command_error(session, e))?;
+    let left_out = result.map_err(|e| to_command_error(session, e))?;
 
     if is_found {
         return Ok(());
     }
-    let left_out = parts.left_out.take();
     warn_of_left_out(&left_out, session, context);
     let noun = if left_out.is_empty() {
         "turn"

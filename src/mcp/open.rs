@@ -103,9 +103,9 @@ impl OpenArguments {
             // False ends the reading.
             !page.is_full && last_turn <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
         });
-        read_result.map_err(|e| to_command_error(&session, e))?;
+        let left_out = read_result.map_err(|e| to_command_error(&session, e))?;
 
-        let has_left_out = !parts.left_out.take().is_empty();
+        let has_left_out = !left_out.is_empty();
         if page.line_count <= page.skipped_lines {
             return Err(no_more_turns_error(last_turn, has_left_out));
         }

@@ -8,7 +8,6 @@ use codex_manager_core::conversations::transcript::{
 };
 use codex_manager_core::history::thread_rollouts::{ThreadChain, ThreadPart};
 use codex_manager_core::history::{SessionMeta, rollout};
-use std::cell::Cell;
 use std::io;
 
 /// A conversation, preceded by the parts of other conversations that it continues.
@@ -17,8 +16,6 @@ pub(crate) struct ConversationParts {
     pub list: Vec<ThreadPart>,
     /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
     pub missing_parent: Option<String>,
-    /// The parts of the rollouts that the last [`Self::read`] left out.
-    pub left_out: Cell<LeftOut>,
 }
 
 pub(crate) enum TranscriptPiece<'a> {
@@ -34,7 +31,6 @@ impl ConversationParts {
         Self {
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),
-            left_out: Cell::default(),
         }
     }
 
@@ -61,7 +57,7 @@ impl ConversationParts {
     }
 
     /// Reads the conversation. Calls `on_piece` with the headings and the entries in order, until `on_piece` returns
-    /// false. Applies `redact` to the texts of the entries.
+    /// false. Applies `redact` to the texts of the entries. Returns the parts of the rollouts that were left out.
     ///
     /// # Errors
     /// A rollout cannot be read, or the user interrupts.
@@ -70,7 +66,7 @@ impl ConversationParts {
         options: TranscriptOptions,
         redact: &mut dyn FnMut(&str) -> String,
         mut on_piece: impl FnMut(TranscriptPiece<'_>) -> bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<LeftOut> {
         let mut left_out = LeftOut::default();
         let mut goes_on = true;
         if let Some(parent) = self.missing_parent.clone() {
@@ -91,8 +87,7 @@ impl ConversationParts {
                 goes_on
             })?;
         }
-        self.left_out.set(left_out);
-        Ok(())
+        Ok(left_out)
     }
 
     /// Returns the heading of a part; `None` for a conversation with a single part.
