@@ -138,7 +138,7 @@ impl Template {
         context: &Context,
     ) -> String {
         // Only a template with a field for the usage of today reads the index.
-        let today = LazyCell::new(|| UsageToday::read(context));
+        let today = LazyCell::new(|| read_usage_of_today(context));
         self.0
             .iter()
             .map(|part| match part {
@@ -157,7 +157,7 @@ impl TemplateField {
         self,
         best: &RankedAccount<'_>,
         ranking: &Ranking<'_>,
-        today: &impl Deref<Target = UsageToday>,
+        today: &impl Deref<Target = Option<Vec<UsageRow>>>,
         context: &Context,
     ) -> String {
         let entry = &best.account.entry;
@@ -190,8 +190,13 @@ impl TemplateField {
                 expiry.map_or(String::new(), |at| format_day(&at, context))
             }
             Self::Prompt => format_live_and_better(ranking, context),
-            Self::TodayTokens => today.format_tokens(),
-            Self::TodayCost => today.format_cost(context),
+            Self::TodayTokens => today.as_deref().map(format_tokens).unwrap_or_default(),
+            Self::TodayCost => {
+                let cost = today
+                    .as_deref()
+                    .map(|rows| format_estimated_cost(rows, context));
+                cost.unwrap_or_default()
+            }
             Self::FiveHoursLeft => {
                 let window = find_short_window(entry);
                 format_percent(window.map(|window| state::percent_left(window, &context.now())))
@@ -233,54 +238,38 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     texts.join(" ")
 }
 
-/// The usage of all accounts of the Codex home on the current day.
-struct UsageToday {
-    /// The sums of the requests; `None` if no index can be read now.
-    rows: Option<Vec<UsageRow>>,
+/// Reads the usage of all accounts of the Codex home on the current day from the index: the sums of the requests. Opens
+/// no rollout and changes nothing. `None` if no index can be read now.
+fn read_usage_of_today(context: &Context) -> Option<Vec<UsageRow>> {
+    let path = index::index_path(context.manager_home(), context.codex_home());
+    let store = IndexStore::open_read_only(&path).ok().flatten()?;
+    let today = context.zone().at(&context.now()).date_naive();
+    let first_slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
+    let slots = first_slot_of(today)..first_slot_of(today + Days::new(1));
+    usage_query::read_sums(&store, slots, UsageDetail::Slots).ok()
 }
 
-impl UsageToday {
-    /// Reads the sums from the index. Opens no rollout and changes nothing.
-    fn read(context: &Context) -> Self {
-        let path = index::index_path(context.manager_home(), context.codex_home());
-        let today = context.zone().at(&context.now()).date_naive();
-        let first_slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
-        let read_rows = || {
-            let store = IndexStore::open_read_only(&path).ok().flatten()?;
-            let slots = first_slot_of(today)..first_slot_of(today + Days::new(1));
-            usage_query::read_sums(&store, slots, UsageDetail::Slots).ok()
-        };
-        Self { rows: read_rows() }
-    }
+/// Returns the total number of input and output tokens, such as `1.20M`.
+fn format_tokens(rows: &[UsageRow]) -> String {
+    let tokens = rows.iter().map(|row| row.tokens);
+    let counts = tokens.map(|t| t.input_tokens.saturating_add(t.output_tokens));
+    format_count(counts.sum())
+}
 
-    /// Returns the total number of input and output tokens, such as `1.20M`; empty without an index.
-    fn format_tokens(&self) -> String {
-        let Some(rows) = &self.rows else {
-            return String::new();
-        };
-        let tokens = rows.iter().map(|row| row.tokens);
-        let counts = tokens.map(|t| t.input_tokens.saturating_add(t.output_tokens));
-        format_count(counts.sum())
+/// Returns the estimated cost, such as `$3.40`; empty without a price.
+fn format_estimated_cost(rows: &[UsageRow], context: &Context) -> String {
+    if rows.is_empty() {
+        return "$0.00".to_owned();
     }
+    let given_path = None;
+    let Ok(prices) = price_file::read_prices(given_path, context) else {
+        return String::new();
+    };
 
-    /// Returns the estimated cost, such as `$3.40`; empty without an index or a price.
-    fn format_cost(&self, context: &Context) -> String {
-        let Some(rows) = &self.rows else {
-            return String::new();
-        };
-        if rows.is_empty() {
-            return "$0.00".to_owned();
-        }
-        let given_path = None;
-        let Ok(prices) = price_file::read_prices(given_path, context) else {
-            return String::new();
-        };
-
-        let usage = rows.iter().map(|row| ((), row));
-        let totals = report::sum_by_key(usage, &prices).totals.sum;
-        let cost = format_cost(&totals);
-        if cost == NO_COST { String::new() } else { cost }
-    }
+    let usage = rows.iter().map(|row| ((), row));
+    let totals = report::sum_by_key(usage, &prices).totals.sum;
+    let cost = format_cost(&totals);
+    if cost == NO_COST { String::new() } else { cost }
 }
 
 #[cfg(test)]
