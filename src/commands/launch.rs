@@ -77,7 +77,9 @@ impl LaunchArgs {
     fn run_for_folder(self, context: &Context) -> Result<Outcome> {
         let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
-            let start = self.start.clone().isolated_if_supported();
+            let mut start = self.start.clone();
+            // Only these systems support isolated homes.
+            start.isolated |= cfg!(unix);
             let session_id = None;
             let outcome = start.start(&account, &self.args, session_id, context)?;
 

@@ -55,14 +55,6 @@ pub(crate) struct StartArgs {
 }
 
 impl StartArgs {
-    /// Returns the same flags, with `--isolated` added where the system supports isolated homes.
-    pub(crate) fn isolated_if_supported(self) -> Self {
-        Self {
-            isolated: self.isolated || cfg!(unix),
-            ..self
-        }
-    }
-
     /// Starts Codex under an account with these arguments and waits until it ends. With `--then`, continues the
     /// conversation after each reset.
     ///
