@@ -25,7 +25,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The flags of a switch.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SwitchArgs {
     /// Stop Codex's background daemon, which keeps the old account
     #[arg(long)]
@@ -45,9 +45,8 @@ impl SwitchArgs {
     pub(crate) fn for_recommend(stop_daemon: bool, dry_run: bool) -> Self {
         Self {
             stop_daemon,
-            force: false,
-            force_stale: false,
             dry_run,
+            ..Self::default()
         }
     }
 

@@ -112,14 +112,11 @@ pub(crate) fn list_offered_conversations(
         ..filter
     };
     let mut rows = to_offered(list_threads(&filter, context)?, context)?;
-
-    let unlisted_threads = list_unlisted(&filter, context)?;
-    let unlisted = to_offered(unlisted_threads, context)?.into_iter();
-    rows.extend(unlisted.map(|row| OfferedConversation {
-        is_unlisted: true,
-        ..row
-    }));
-
+    let mut unlisted = to_offered(list_unlisted(&filter, context)?, context)?;
+    for row in &mut unlisted {
+        row.is_unlisted = true;
+    }
+    rows.append(&mut unlisted);
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(rows)
 }
