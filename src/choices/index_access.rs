@@ -10,7 +10,6 @@ use codex_manager_core::conversations::index::{
 };
 use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{FileLock, IoError, Progress, Silent, atomic, progress};
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -21,8 +20,6 @@ pub(crate) struct IndexAccess<'a> {
     context: &'a Context,
     pub path: PathBuf,
     database: Option<PathBuf>,
-    /// The error because of which [`Self::open_updated`] returned the index without an update.
-    pub problem: RefCell<Option<IndexError>>,
 }
 
 impl<'a> IndexAccess<'a> {
@@ -31,7 +28,6 @@ impl<'a> IndexAccess<'a> {
             context,
             path: index::index_path(context.manager_home(), context.codex_home()),
             database: context.state_database(),
-            problem: RefCell::new(None),
         }
     }
 
@@ -71,7 +67,7 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be written, for
-    /// example on a full disk, uses it without an update.
+    /// example on a full disk, uses it without an update, and the report has the problem.
     ///
     /// # Errors
     /// The index can be neither updated nor opened as it is, or the user interrupts.
@@ -87,8 +83,11 @@ impl<'a> IndexAccess<'a> {
             }
             Err(e) => match IndexStore::open_existing(&self.path) {
                 Ok(Some(store)) => {
-                    *self.problem.borrow_mut() = Some(e);
-                    Ok((store, RefreshReport::default()))
+                    let report = RefreshReport {
+                        problem: Some(e),
+                        ..RefreshReport::default()
+                    };
+                    Ok((store, report))
                 }
                 _ => Err(e.into()),
             },

@@ -67,9 +67,10 @@ impl IndexRefresh {
                 IndexWork::UpdateAll => access.open_updated(Thoroughness::All),
                 IndexWork::Rebuild => access.rebuild(),
             };
-            let problem = outcome
-                .err()
-                .or_else(|| access.problem.take().map(CommandError::from));
+            let problem = match outcome {
+                Ok((_store, report)) => report.problem.map(CommandError::from),
+                Err(e) => Some(e),
+            };
 
             state = self.lock_state();
             state.is_working = false;

@@ -330,7 +330,7 @@ impl FindArgs {
 
         let (store, report) = access.open_updated(Thoroughness::Newest)?;
         // The caller goes on with `search_index`, which warns of the problem.
-        if report.is_complete || access.problem.borrow().is_some() {
+        if report.is_complete || report.problem.is_some() {
             return Ok(());
         }
 
@@ -377,7 +377,7 @@ impl FindArgs {
         };
 
         let lacks_full_match = result.hits.is_empty() || result.relaxation.is_some();
-        if lacks_full_match && !report.is_complete && access.problem.borrow().is_none() {
+        if lacks_full_match && !report.is_complete && report.problem.is_none() {
             // The text may be in a conversation that Codex's database does not list.
             let already_read = report.conversations_read;
             drop(store);
@@ -388,9 +388,8 @@ impl FindArgs {
             report.conversations_read += already_read;
         }
 
-        let problem = access.problem.borrow_mut().take();
-        let is_stale = problem.is_some();
-        if let Some(problem) = problem {
+        let is_stale = report.problem.is_some();
+        if let Some(problem) = report.problem {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!(
                 "the search index is not up to date: {problem}"

@@ -117,7 +117,7 @@ impl UsageArgs {
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_of_skipped_files(&report.skipped, context);
         // An index that cannot be updated is used as it is.
-        if let Some(problem) = access.problem.take() {
+        if let Some(problem) = report.problem {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }

@@ -41,6 +41,8 @@ pub struct RefreshReport {
     pub is_complete: bool,
     /// The rollouts and folders that could not be read.
     pub skipped: Vec<SkippedFile>,
+    /// The error because of which the index is used without an update.
+    pub problem: Option<IndexError>,
 }
 
 /// Performs `tasks`. If a task fails, the index keeps what was committed before, and the next update does the remaining
