@@ -383,6 +383,7 @@ fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
         fs::rename(backups.join(name), aside.join(name)).expect("move");
     }
     let lock = FileLock::try_acquire(&env.manager_home().join(".lock")).expect("lock");
+    assert!(lock.is_some(), "another process holds the lock");
     let mut command = env.command(["prune", "--keep-last", "1", "--json"]);
     let errors = fs::File::create(env.path("errors")).expect("create");
     let prune = command.stdout(Stdio::piped()).stderr(errors).spawn();

@@ -165,7 +165,11 @@ fn the_holder_of_a_conversation_lock_is_found_without_a_visible_process() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(THREAD_LOCKS);
     std::fs::create_dir(&folder).unwrap();
-    let lock = |name: &str| lock::FileLock::try_acquire(&folder.join(name)).unwrap();
+    let lock = |name: &str| {
+        lock::FileLock::try_acquire(&folder.join(name))
+            .unwrap()
+            .unwrap()
+    };
     let _lock = (lock("abc.lock"), lock(".coordination.lock"));
     drop(lock("free.lock"));
     // A child that another test has just forked holds our files open for a moment.

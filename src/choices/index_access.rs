@@ -115,7 +115,7 @@ impl<'a> IndexAccess<'a> {
     /// without an update. `None` if the index is damaged, or is missing and cannot be created.
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
         atomic::create_private_folder(atomic::parent_of(&self.path)).ok()?;
-        let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) else {
+        let Ok(Some(_lock)) = FileLock::try_acquire(&lock_path(&self.path)) else {
             return self.open_existing().ok().flatten();
         };
         let mut store = IndexStore::open(&self.path).ok()?;

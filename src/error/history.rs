@@ -48,7 +48,7 @@ impl Advised for codex_manager_core::history::HistoryError {
                 Failed,
                 "check the current state: codex-manager history check",
             ),
-            Self::Lock(_) => {
+            Self::Locked(_) => {
                 self.hinted_error(Failed, "Codex is writing it; run the same command again")
             }
             Self::Unprojected { .. } => self

@@ -6,7 +6,7 @@ use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::shutdown::ShutdownArgs;
 use codex_manager_core::conversations::index;
 use codex_manager_core::io::progress::is_interrupted;
-use codex_manager_core::io::{FileLock, LockError, atomic};
+use codex_manager_core::io::{FileLock, atomic};
 use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange, IndexUpdate};
@@ -44,10 +44,10 @@ impl<'a> SyncContext<'a> {
     /// Locks the replica. Two runs at the same time would undo each other's changes.
     pub(crate) fn lock_replica(&self) -> Result<FileLock> {
         atomic::create_private_folder(&self.replica.folder)?;
-        FileLock::acquire_within(&self.replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
-            LockError::Held(_) => CommandError::failed("another sync of this folder is running")
-                .hint("wait for it to end; nothing was changed"),
-            LockError::Io(e) => e.into(),
+        let lock = FileLock::acquire_within(&self.replica.lock_file(), LOCK_WAIT)?;
+        lock.ok_or_else(|| {
+            CommandError::failed("another sync of this folder is running")
+                .hint("wait for it to end; nothing was changed")
         })
     }
 

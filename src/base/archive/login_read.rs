@@ -9,7 +9,6 @@ use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::hash::ContentDigest;
-use crate::io::lock::LockError;
 use crate::io::secret::SecretBytes;
 use std::path::Path;
 
@@ -78,11 +77,9 @@ pub(super) fn read_login(
 /// either.
 fn acquire_login_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Io(e)) if e.is_access_denied() => Ok(None),
-        Err(e) => {
-            let reason = "Codex holds the lock for too long";
-            Err(e.into_io_error(reason).into())
-        }
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(login_lock::timeout_error(home).into()),
+        Err(e) if e.is_access_denied() => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }

@@ -4,12 +4,22 @@
 //! auth.json again and replaces it by one rename. While this program holds both locks, Codex cannot
 //! renew the login.
 
-use crate::io::lock::{FileLock, LockError};
-use std::path::Path;
+use crate::io::{FileLock, IoError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest wait for Codex to finish a renewal and release its locks.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns the error for the locks of `home` that Codex has not released within the time limit.
+pub fn timeout_error(home: &Path) -> IoError {
+    IoError {
+        action: "lock",
+        path: LoginLock::path_in(home),
+        source: io::Error::new(ErrorKind::TimedOut, "Codex did not release it in time"),
+    }
+}
 
 /// Codex's two locks on the login of a home, released when dropped.
 #[derive(Debug)]
@@ -19,18 +29,25 @@ pub struct LoginLock {
 }
 
 impl LoginLock {
-    /// Takes both locks of `home` in Codex's order; `timeout` limits the two together. Missing lock
-    /// files are created, and stay, as Codex leaves them.
-    pub fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
+    /// Returns the file that Codex locks first to renew the login of `home`.
+    pub fn path_in(home: &Path) -> PathBuf {
+        home.join("auth.lock")
+    }
+
+    /// Takes both locks of `home` in Codex's order; `timeout` limits the two together. Returns `None` if Codex still
+    /// holds one of them. Missing lock files are created, and stay, as Codex leaves them.
+    pub fn acquire(home: &Path, timeout: Duration) -> Result<Option<Self>, IoError> {
         let started = std::time::Instant::now();
-        let auth_lock = FileLock::acquire_within(&home.join("auth.lock"), timeout)?;
+        let Some(auth_lock) = FileLock::acquire_within(&Self::path_in(home), timeout)? else {
+            return Ok(None);
+        };
         // In the order of Codex: two programs that take both locks in different orders could wait for each other
         // forever.
         let remaining = timeout.saturating_sub(started.elapsed());
         let auth_json_lock = FileLock::acquire_within(&home.join("auth.json.lock"), remaining)?;
-        Ok(Self {
+        Ok(auth_json_lock.map(|auth_json_lock| Self {
             _auth_json_lock: auth_json_lock,
             _auth_lock: auth_lock,
-        })
+        }))
     }
 }

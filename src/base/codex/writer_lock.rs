@@ -34,7 +34,7 @@ impl WriterLock {
             return Ok(None);
         };
         let path = folder.join(format!("{id}.lock"));
-        let lock = FileLock::acquire_if_free(&path, Duration::ZERO)?;
+        let lock = FileLock::try_acquire(&path)?;
         Ok(lock.map(|lock| Self { path, _lock: lock }))
     }
 }
@@ -51,7 +51,7 @@ impl Drop for WriterLock {
 
 /// Takes Codex's lock for lock files. Returns `None` if another process holds it until [`COORDINATION_TIMEOUT`] ends.
 fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
-    FileLock::acquire_if_free(&folder.join(COORDINATION_LOCK), COORDINATION_TIMEOUT)
+    FileLock::acquire_within(&folder.join(COORDINATION_LOCK), COORDINATION_TIMEOUT)
 }
 
 #[cfg(test)]

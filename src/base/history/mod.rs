@@ -45,7 +45,7 @@ pub use session_index::{IndexEntry, ThreadNameIndex};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
 use crate::io::progress::check_interrupt;
-use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};
+use crate::io::{DocumentError, IoError, is_interrupted, parallel};
 use crate::journal::{JournalError, format_holders};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,9 @@ pub enum HistoryError {
     /// `snapshot.json` cannot be read or written, or is of a newer version.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A lock of Codex's files or of the snapshots cannot be acquired.
-    #[error(transparent)]
-    Lock(#[from] lock::LockError),
+    /// Codex, or another command, still holds the lock of a file of Codex.
+    #[error("another process holds the lock: {}", .0.display())]
+    Locked(PathBuf),
     /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes
     /// them.
     #[error(transparent)]

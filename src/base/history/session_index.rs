@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest wait for a lock that Codex holds.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub const FILE_NAME: &str = "session_index.jsonl";
 /// The name of the lock file that Codex holds while it writes the index.
@@ -224,9 +224,15 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
+/// Takes one of the locks with which Codex writes its lists.
+pub(super) fn lock_list(path: &Path) -> Result<FileLock, HistoryError> {
+    let lock = FileLock::acquire_within(path, LOCK_TIMEOUT)?;
+    lock.ok_or_else(|| HistoryError::Locked(path.to_path_buf()))
+}
+
 fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<(), HistoryError> {
     // The whole file is written again. Without Codex's lock, a line that Codex appends meanwhile would be lost.
-    let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let _lock = lock_list(&home.join(LOCK_NAME))?;
 
     let path = home.join(FILE_NAME);
     let old_lines: Vec<String> = read_index_text(&path)?.lines().map(Into::into).collect();

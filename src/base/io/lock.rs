@@ -22,28 +22,6 @@ pub struct FileLock {
     file: File,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    #[error("another process holds the lock: {}", .0.display())]
-    Held(std::path::PathBuf),
-    #[error(transparent)]
-    Io(#[from] IoError),
-}
-
-impl LockError {
-    /// Returns the error of a wait that has timed out. `reason` is its text if another process holds the lock.
-    pub fn into_io_error(self, reason: &'static str) -> IoError {
-        match self {
-            Self::Io(e) => e,
-            Self::Held(path) => IoError {
-                action: "lock",
-                path,
-                source: std::io::Error::new(ErrorKind::TimedOut, reason),
-            },
-        }
-    }
-}
-
 impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.
@@ -84,18 +62,13 @@ impl FileLock {
         }
     }
 
-    /// Takes the exclusive lock on `path`, waiting at most `limit`.
-    pub fn acquire_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
-        let lock = Self::acquire_if_free(path, limit)?;
-        lock.ok_or_else(|| LockError::Held(path.to_path_buf()))
-    }
-
-    /// Like [`FileLock::acquire_within`], but returns `None` if another process holds the lock.
-    pub fn acquire_if_free(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
+    /// Takes the exclusive lock on `path`, waiting at most `limit`. Returns `None` if another process still holds it.
+    pub fn acquire_within(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
         Self::lock_until(path, |waited| waited >= limit)
     }
 
-    pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
+    /// Takes the exclusive lock on `path`. Returns `None` if another process holds it.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, IoError> {
         Self::acquire_within(path, Duration::ZERO)
     }
 
@@ -255,20 +228,14 @@ mod tests {
         assert_eq!(file_open::read(&path).unwrap(), b"text+");
         assert!(lock.is_current(&path));
         assert!(is_held(&path) && !is_free(&path));
-        assert!(matches!(
-            FileLock::try_acquire(&path),
-            Err(LockError::Held(_))
-        ));
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
         drop(lock);
         retry_until_free(|| is_held(&path), |held| *held);
         let first = FileLock::acquire_shared(&path).unwrap();
         let second = FileLock::acquire_shared(&path).unwrap();
-        assert!(matches!(
-            FileLock::try_acquire(&path),
-            Err(LockError::Held(_))
-        ));
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
         drop((first, second));
-        let again = || FileLock::try_acquire(&path);
-        assert!(retry_until_free(again, Result::is_err).is_ok());
+        let again = || FileLock::try_acquire(&path).unwrap();
+        assert!(retry_until_free(again, Option::is_none).is_some());
     }
 }

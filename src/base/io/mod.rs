@@ -78,7 +78,7 @@ pub use file_id::FileId;
 pub use hash::{ContentDigest, ContentHasher, Hasher, Sha256Digest};
 pub use io_error::{IoContext, IoError};
 pub(crate) use json_path::ListedPath;
-pub use lock::{FileLock, LockError};
+pub use lock::FileLock;
 pub use ordinary_path::OrdinaryPath;
 pub use piped_child::{ChildEnd, PipedChild, Stop};
 pub use processes::{EndTarget, Process, ProcessTable};

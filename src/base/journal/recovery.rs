@@ -10,8 +10,8 @@ use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, discard_empty};
 use crate::io::{
-    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
-    OrdinaryPath, atomic, beneath, document, lock, sharing,
+    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, OrdinaryPath, atomic,
+    beneath, document, lock, sharing,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,13 +58,13 @@ pub fn recover(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<Recovery, J
     beneath::protect(folder, FollowedLinks::AT_TOP);
 
     let lock = match FileLock::try_acquire(&folder.join(LOCK_NAME)) {
-        Ok(lock) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
+        Ok(Some(lock)) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
         // Another process removed the folder first.
-        Ok(_) => return Ok(Recovery::None),
-        Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
+        Ok(Some(_)) => return Ok(Recovery::None),
+        Ok(None) => return Ok(Recovery::InProgress),
         // Another process removed the folder between the check above and the lock.
-        Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
-        Err(LockError::Io(e)) => return Err(e.into()),
+        Err(e) if e.is_not_found() => return Ok(Recovery::None),
+        Err(e) => return Err(e.into()),
     };
 
     match recover_locked(folder, lock, policy) {
@@ -91,15 +91,13 @@ impl Transaction {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
             let lock = match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
-                Ok(lock) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
+                Ok(Some(lock)) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
                 // The process that held the lock has removed the folder. A third process may have created it again.
-                Ok(_) => continue,
-                Err(LockError::Held(_)) => {
-                    return Err(JournalError::InProgress(folder.to_path_buf()));
-                }
+                Ok(Some(_)) => continue,
+                Ok(None) => return Err(JournalError::InProgress(folder.to_path_buf())),
                 // Another process removed the folder between the two calls above.
-                Err(LockError::Io(e)) if e.is_not_found() => continue,
-                Err(LockError::Io(e)) => {
+                Err(e) if e.is_not_found() => continue,
+                Err(e) => {
                     // Removes the folder only if it is empty: then it is the one created above.
                     let _ = sharing::remove_dir(folder);
                     return Err(e.into());

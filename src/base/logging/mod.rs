@@ -73,7 +73,7 @@ impl LogHandle {
 
 /// Compresses and removes old logs. Returns a warning for each failure.
 fn clean_up(location: &LogLocation, settings: &LogSettings, today: NaiveDate) -> Vec<String> {
-    let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) else {
+    let Ok(Some(_lock)) = FileLock::try_acquire(&location.retention_lock_path()) else {
         // Another process cleans up, or the lock cannot be taken. The next run tries again.
         return Vec::new();
     };

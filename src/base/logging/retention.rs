@@ -60,7 +60,7 @@ pub(crate) fn run_actions(actions: &[RetentionAction], location: &LogLocation) -
 /// Compresses a log. Removes it only after the complete zip file is on disk.
 fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     // A process may still append a line to yesterday's log at midnight.
-    let lock = FileLock::acquire_if_free(&location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
+    let lock = FileLock::acquire_within(&location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
     let Some(_lock) = lock else {
         // The next run compresses it.
         return Ok(());

@@ -1,10 +1,9 @@
 //! Appends lines to the log, and renames a full file.
 
 use super::file::{LogLocation, LogName};
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, atomic, file_open};
+use crate::io::{FileLock, IoContext, IoError, atomic, file_open};
 use chrono::NaiveDate;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,14 +52,11 @@ impl LogWriter {
         let problem = self.problem.lock();
         let mut problem = problem.unwrap_or_else(PoisonError::into_inner);
         if let Err(e) = self.append_lines(lines, date) {
-            problem.get_or_insert_with(|| match &e {
-                LockError::Io(io) => format!("{io}: {}", io.source),
-                LockError::Held(_) => e.to_string(),
-            });
+            problem.get_or_insert_with(|| format!("{e}: {}", e.source));
         }
     }
 
-    fn append_lines(&self, lines: &str, date: NaiveDate) -> Result<(), LockError> {
+    fn append_lines(&self, lines: &str, date: NaiveDate) -> Result<(), IoError> {
         let name = LogName {
             date,
             number: 0,
@@ -69,7 +65,10 @@ impl LogWriter {
         let path = self.location.path(name);
 
         // The file is opened under the lock, because another process that holds the lock may rename it.
-        let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
+        let lock_path = self.location.write_lock_path();
+        let lock = FileLock::acquire_within(&lock_path, WRITE_LOCK_TIMEOUT)?;
+        let held_error = || io::Error::other("another process holds it");
+        let _lock = lock.ok_or_else(held_error).at("lock", &lock_path)?;
         let mut file = LogLocation::open_for_append(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
 

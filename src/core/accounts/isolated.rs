@@ -19,7 +19,6 @@ use crate::io::{
     FileLock, FollowedLinks, IoContext, OrdinaryPath, Timestamp, atomic, beneath, sharing,
 };
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The folder of isolated homes in `profiles/`.
 const ISOLATED: &str = ".isolated";
@@ -225,7 +224,7 @@ impl Profiles {
 
         // The lock is needed beside the search for processes, because a launch takes it before its Codex starts.
         let launch_lock = self.isolated_folder(account).join(LAUNCH_LOCK);
-        let Some(_exclusive_lock) = FileLock::acquire_if_free(&launch_lock, Duration::ZERO)? else {
+        let Some(_exclusive_lock) = FileLock::try_acquire(&launch_lock)? else {
             return Ok(());
         };
 

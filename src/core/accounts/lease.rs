@@ -14,7 +14,7 @@ use crate::codex::{
     LoginStorageError, check_login_storage, config, find_codex, process,
 };
 use crate::io::{
-    FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
+    FileLock, IoError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
     prefix_unless_empty, tree,
 };
 use crate::journal::format_holders;
@@ -167,11 +167,8 @@ impl Profiles {
         let mut locks = Vec::new();
         for (key, account) in accounts_by_key {
             let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
-            let lock = FileLock::acquire_within(&path, time_left()).map_err(|e| match e {
-                LockError::Held(_) => LeaseError::InUse(account.clone()),
-                LockError::Io(e) => e.into(),
-            })?;
-            locks.push(lock);
+            let lock = FileLock::acquire_within(&path, time_left())?;
+            locks.push(lock.ok_or_else(|| LeaseError::InUse(account.clone()))?);
             self.recover_lease(account, now, time_left())?;
             self.return_isolated_login(account, now)?;
         }

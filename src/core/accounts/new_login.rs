@@ -12,9 +12,7 @@ use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
     AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, find_codex, sign_in,
 };
-use crate::io::{
-    Document, FileLock, IoError, LockError, Timestamp, atomic, document, staging, tree,
-};
+use crate::io::{Document, FileLock, IoError, Timestamp, atomic, document, staging, tree};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -180,7 +178,7 @@ pub fn recover_login_homes(
     for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
         // Another process may be between the two calls that create a login home and its lock. It holds this lock then.
         let _no_creation = FileLock::acquire(&parent.join(".lock"))?;
-        let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
+        let Ok(Some(lock)) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
         };
 
@@ -285,10 +283,8 @@ pub(crate) fn renew_live_login(
         return Ok(LiveHomeUpdate::No);
     }
 
-    let _lock = match LoginLock::acquire(home, patience) {
-        Ok(lock) => lock,
-        Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
-        Err(LockError::Io(e)) => return Err(e.into()),
+    let Some(_lock) = LoginLock::acquire(home, patience)? else {
+        return Ok(LiveHomeUpdate::Busy);
     };
 
     // Codex may have renewed the login before it released the lock.

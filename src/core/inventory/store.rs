@@ -5,9 +5,7 @@ use super::cooldown::{self, CooldownFile, LOCK_NAME};
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::{ProfileError, Profiles};
 use crate::archive::{ArchiveReader, BackupMode, Metadata, PublishedArchive, SidecarProblem};
-use crate::io::{
-    DocumentError, DocumentState, FileLock, IoError, LockError, Timestamp, Zone, document,
-};
+use crate::io::{DocumentError, DocumentState, FileLock, IoError, Timestamp, Zone, document};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -194,10 +192,9 @@ pub fn note_verified(
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
-    match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
-        Ok(lock) => note_verified_locked(manager_home, results, &lock),
-        Err(LockError::Held(_)) => Ok(false),
-        Err(LockError::Io(e)) => Err(e.into()),
+    match FileLock::try_acquire(&manager_home.join(LOCK_NAME))? {
+        Some(lock) => note_verified_locked(manager_home, results, &lock),
+        None => Ok(false),
     }
 }
 

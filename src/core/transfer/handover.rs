@@ -19,8 +19,7 @@ use super::error::TransferError;
 use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
 use crate::codex::{LoginLock, login_lock};
 use crate::io::{
-    FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
-    tree,
+    FileId, FileLock, IoContext, PublishError, SecretBytes, TempFile, Timestamp, atomic, tree,
 };
 use serde::Serialize;
 use std::io::{self, ErrorKind};
@@ -176,11 +175,9 @@ fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError
     if !codex_home.is_dir() {
         return Ok(None);
     }
-    let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT);
-    lock.map(Some).map_err(|e| match e {
-        LockError::Io(e) => TransferError::Io(e),
-        LockError::Held(path) => TransferError::Locked(path),
-    })
+    let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT)?;
+    let lock = lock.ok_or_else(|| TransferError::Locked(LoginLock::path_in(codex_home)))?;
+    Ok(Some(lock))
 }
 
 /// Returns the profiles of the logins. The caller holds the lock on profiles.

@@ -81,7 +81,7 @@ pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
         return Ok(());
     }
 
-    let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
+    let Ok(Some(_lock)) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
         return Ok(());
     };
     if is_backup_running(&folder) {

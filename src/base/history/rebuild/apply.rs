@@ -105,7 +105,7 @@ pub fn apply(
         };
 
         let mut held_lock = lock_path
-            .map(|lock_path| FileLock::acquire_within(&lock_path, session_index::LOCK_TIMEOUT))
+            .map(|lock_path| session_index::lock_list(&lock_path))
             .transpose()?;
 
         // Codex only appends to both files. So a shorter file was replaced, and `read_bytes` is no offset in it.

@@ -8,7 +8,7 @@ use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
 use crate::history::running_turns::find_busy_conversations;
 use crate::io::progress::report_wait_since;
-use crate::io::{IoError, LockError, atomic, is_interrupted};
+use crate::io::{IoError, atomic, is_interrupted};
 use crate::journal::format_holders;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -73,10 +73,9 @@ impl<'a> IdleLogin<'a> {
 
     fn lock_and_plan(request: &SwitchRequest<'a>, deadline: Instant) -> Result<Self, SwitchError> {
         let time_left = deadline.saturating_duration_since(Instant::now());
-        let lock = LoginLock::acquire(request.codex_home, time_left).map_err(|e| match e {
-            LockError::Io(e) => e.into(),
-            LockError::Held(path) => SwitchError::Locked(path),
-        })?;
+        let lock = LoginLock::acquire(request.codex_home, time_left)?;
+        let lock =
+            lock.ok_or_else(|| SwitchError::Locked(LoginLock::path_in(request.codex_home)))?;
 
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         let profiles = Profiles::of(request.manager_home).list()?;

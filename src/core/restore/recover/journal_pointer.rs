@@ -1,9 +1,7 @@
 //! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home. It has the path of the
 //! staging folder, a NUL, and the marker that is also in the lock file of the staging folder.
 
-use crate::io::{
-    FileLock, IoContext, LockError, atomic, file_open, hash, json_path, random_id, sharing,
-};
+use crate::io::{FileLock, IoContext, atomic, file_open, hash, json_path, random_id, sharing};
 use crate::journal::JournalError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,13 +38,8 @@ impl JournalPointer {
         let path = pointer_path(manager_home, folder);
 
         loop {
-            let lock = match FileLock::acquire_within(&path, LOCK_TIMEOUT) {
-                Ok(lock) => lock,
-                Err(LockError::Held(_)) => {
-                    return Err(JournalError::InProgress(folder.to_path_buf()));
-                }
-                Err(LockError::Io(e)) => return Err(e.into()),
-            };
+            let lock = FileLock::acquire_within(&path, LOCK_TIMEOUT)?
+                .ok_or_else(|| JournalError::InProgress(folder.to_path_buf()))?;
 
             // Another command may have removed the file as stale before it was locked.
             if lock.is_current(&path) {
@@ -72,18 +65,15 @@ impl JournalPointer {
 
     /// Removes the pointer at `path` of a restore that has ended. Does nothing if a new restore holds the lock.
     pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
-        match FileLock::try_acquire(path) {
+        // If another process holds the lock, a new restore uses the staging folder.
+        if let Some(lock) = FileLock::try_acquire(path)? {
             // Removed by `Drop` while the lock is held, so that no new restore can take the lock in between.
-            Ok(lock) => drop(Self {
+            drop(Self {
                 path: path.to_path_buf(),
                 folder: folder.to_path_buf(),
                 lock,
-            }),
-            // A new restore uses the staging folder.
-            Err(LockError::Held(_)) => {}
-            Err(LockError::Io(e)) => return Err(e.into()),
+            });
         }
-
         Ok(())
     }
 }

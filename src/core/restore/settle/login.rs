@@ -173,8 +173,8 @@ fn lock_accounts_and_login(
     // the shortest time.
     let mut lock = None;
     if home.exists() {
-        let acquired = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
-        lock = Some(acquired.map_err(|e| e.into_io_error("Codex did not release it in time"))?);
+        let acquired = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT)?;
+        lock = Some(acquired.ok_or_else(|| login_lock::timeout_error(home))?);
     }
 
     Ok(StagedLogin {
