@@ -5,12 +5,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::io::clock::{Clock, Zone};
 use codex_manager_core::io::events;
 use codex_manager_core::logging::{
-    LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity,
+    LogArchiving, LogContext, LogFormat, LogLocation, LogName, LogSettings, LogWriter, Severity,
     gather_events, start,
 };
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn world(root: &Path, day: &str) -> LogContext {
     let now = format!("{day}T23:30:00Z");
@@ -27,7 +28,7 @@ fn world_at(root: &Path, now: DateTime<Utc>) -> LogContext {
     }
 }
 
-fn logged(settings: &LogSettings, world: &LogContext, work: impl FnOnce()) -> LogHandle {
+fn logged(settings: &LogSettings, world: &LogContext, work: impl FnOnce()) -> Arc<LogWriter> {
     let log = start(settings, world.clone());
     assert_eq!(log.warnings, Vec::<String>::new());
     log.record_during(work).1

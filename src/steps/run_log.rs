@@ -4,7 +4,8 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use codex_manager_core::codex::redaction;
 use codex_manager_core::io::{events, machine};
-use codex_manager_core::logging::{self, LogContext, LogHandle, LogSettings};
+use codex_manager_core::logging::{self, LogContext, LogSettings, LogWriter};
+use std::sync::Arc;
 
 /// Runs `work` with a log that records the command line and the result. `machine` is the configured name of this
 /// machine; `None` uses the host name.
@@ -20,7 +21,11 @@ pub(crate) fn run_with_log(
     result
 }
 
-fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>) -> LogHandle {
+fn begin_log(
+    context: &Context,
+    settings: &LogSettings,
+    given_name: Option<&str>,
+) -> Arc<LogWriter> {
     let given_name = given_name.map(str::to_owned);
     let machine_name = given_name.or_else(|| machine::read_name(&context.env));
     let log_context = LogContext {
@@ -35,17 +40,17 @@ fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>
         context.warn(warning);
     }
 
-    let (handle, is_first) = log.install();
+    let (writer, is_first) = log.install();
     // A command that was started by another command writes into the log of that command.
     if is_first {
         let arguments: Vec<_> = std::env::args_os().collect();
         let command = redaction::format_command_line(&arguments);
         events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
     }
-    handle
+    writer
 }
 
-fn log_result(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
+fn log_result(log: &LogWriter, context: &Context, result: &Result<Outcome>) {
     match result {
         Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
         Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),

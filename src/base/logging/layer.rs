@@ -1,8 +1,7 @@
 //! The `tracing` layers: [`LogLayer`] writes events to the log, and [`PrintLayer`] prints them for `--verbose`.
 
 use super::line::{self, LogFormat, redact_field_text};
-use super::settings::LogContext;
-use super::severity::Severity;
+use super::settings::{LogContext, Severity};
 use super::writer::LogWriter;
 use chrono::NaiveDate;
 use serde_json::Value;

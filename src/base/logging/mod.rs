@@ -8,21 +8,17 @@
 mod file;
 mod layer;
 mod line;
-pub(crate) mod retention;
+mod retention;
 mod settings;
-mod severity;
 mod writer;
 
 pub use file::{FOLDER, LogLocation, LogName};
 pub use layer::{gather_events, print_events};
 pub use line::LogFormat;
-pub use settings::{LogArchiving, LogContext, LogSettings};
-pub use severity::Severity;
+pub use settings::{LogArchiving, LogContext, LogSettings, Severity};
+pub use writer::LogWriter;
 
 use self::layer::LogLayer;
-use self::writer::LogWriter;
-use crate::io::lock::FileLock;
-use chrono::NaiveDate;
 use std::sync::Arc;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -41,48 +37,23 @@ impl Log {
     /// Writes all later events of this process to the log.
     ///
     /// Works once in a process. Returns `false` for a second log, which receives no events.
-    pub fn install(self) -> (LogHandle, bool) {
-        let (subscriber, handle) = self.into_subscriber();
+    pub fn install(self) -> (Arc<LogWriter>, bool) {
+        let (subscriber, writer) = self.into_subscriber();
         let is_first = tracing::subscriber::set_global_default(subscriber).is_ok();
-        (handle, is_first)
+        (writer, is_first)
     }
 
     /// Runs `work`, and writes its events in this thread to the log.
-    pub fn record_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
-        let (subscriber, handle) = self.into_subscriber();
-        (tracing::subscriber::with_default(subscriber, work), handle)
+    pub fn record_during<T>(self, work: impl FnOnce() -> T) -> (T, Arc<LogWriter>) {
+        let (subscriber, writer) = self.into_subscriber();
+        (tracing::subscriber::with_default(subscriber, work), writer)
     }
 
-    fn into_subscriber(self) -> (impl Subscriber, LogHandle) {
-        let handle = LogHandle(Arc::clone(&self.layer.writer));
+    fn into_subscriber(self) -> (impl Subscriber, Arc<LogWriter>) {
+        let writer = Arc::clone(&self.layer.writer);
         let registry = tracing_subscriber::registry().with(self.level);
-        (registry.with(self.layer), handle)
+        (registry.with(self.layer), writer)
     }
-}
-
-/// Reports the problems of an installed log.
-#[derive(Debug, Clone)]
-pub struct LogHandle(Arc<LogWriter>);
-
-impl LogHandle {
-    /// Returns the first error of writing the log, if any.
-    pub fn problem(&self) -> Option<String> {
-        self.0.problem()
-    }
-}
-
-/// Compresses and removes old logs. Returns a warning for each failure.
-fn clean_up(location: &LogLocation, settings: &LogSettings, today: NaiveDate) -> Vec<String> {
-    let Ok(Some(_lock)) = FileLock::try_acquire(&location.retention_lock_path()) else {
-        // Another process cleans up, or the lock cannot be taken. The next run tries again.
-        return Vec::new();
-    };
-
-    let days = settings.retention_days;
-    let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
-    let problems = retention::run_actions(&plan, location).into_iter();
-    let to_warning = |problem: String| format!("cannot clean up an old log: {problem}");
-    problems.map(to_warning).collect()
 }
 
 /// Creates the folder of the log and cleans up old logs. Errors become warnings and do not stop the job.
@@ -92,7 +63,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
 
     let warnings = match location.create_folder() {
         Err(e) => vec![format!("this run is not logged: {e}")],
-        Ok(()) => clean_up(&location, settings, today),
+        Ok(()) => retention::clean_up(&location, settings, today),
     };
 
     Log {

@@ -1,7 +1,7 @@
 //! Compresses and removes old logs. Changes only files with a name that [`LogLocation::parse`] accepts.
 
 use super::file::{LogLocation, LogName};
-use super::settings::LogArchiving;
+use super::settings::{LogArchiving, LogSettings};
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
@@ -12,48 +12,36 @@ use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RetentionAction {
-    /// Compress the log into a zip file, and remove the plain file.
-    Compress(LogName),
-    /// Remove the log, because it is older than `retention_days`.
-    Remove(LogName),
-}
-
-/// Plans the actions on old logs. The log to which lines are appended today stays as it is; full logs of today are
-/// compressed too. If `retention_days` is 0, no log is removed.
-pub(crate) fn plan_actions(
-    logs: &[LogName],
+/// Compresses and removes old logs, unless another process does so. The log to which lines are appended today stays as
+/// it is; full logs of today are compressed too. Returns a warning for each failure.
+pub(super) fn clean_up(
+    location: &LogLocation,
+    settings: &LogSettings,
     today: NaiveDate,
-    retention_days: u32,
-    archive: LogArchiving,
-) -> Vec<RetentionAction> {
+) -> Vec<String> {
+    let Ok(Some(_lock)) = FileLock::try_acquire(&location.retention_lock_path()) else {
+        // Another process cleans up, or the lock cannot be taken. The next run tries again.
+        return Vec::new();
+    };
+
+    let days = i64::from(settings.retention_days);
     // A log has lines until the end of its day, so its last line is younger than the difference of the dates.
-    let is_old = |log: &LogName| (today - log.date).num_days() > i64::from(retention_days);
-    let is_finished = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
+    let is_old = |log: LogName| days > 0 && (today - log.date).num_days() > days;
+    let is_finished = |log: LogName| log.date < today || (log.date == today && log.number > 0);
+    let is_zipped = settings.archive == LogArchiving::Zip;
 
-    logs.iter()
-        .filter_map(|log| {
-            if retention_days > 0 && is_old(log) {
-                Some(RetentionAction::Remove(*log))
-            } else if archive == LogArchiving::Zip && !log.is_zip && is_finished(log) {
-                Some(RetentionAction::Compress(*log))
-            } else {
-                None
-            }
-        })
-        .collect()
-}
-
-/// Runs the planned actions. Returns the errors, with their paths.
-pub(crate) fn run_actions(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
-    let results = actions.iter().map(|action| match action {
-        RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
-        RetentionAction::Compress(log) => compress_log(*log, location),
+    let results = location.list().into_iter().map(|log| {
+        if is_old(log) {
+            tree::remove(&location.path(log))
+        } else if is_zipped && !log.is_zip && is_finished(log) {
+            compress_log(log, location)
+        } else {
+            Ok(())
+        }
     });
-    results
-        .filter_map(Result::err)
-        .map(|e| format!("{e}: {}", e.source))
+    let failures = results.filter_map(Result::err);
+    failures
+        .map(|e| format!("cannot clean up an old log: {e}: {}", e.source))
         .collect()
 }
 

@@ -1,10 +1,10 @@
 //! The settings of a log.
 
 use super::line::LogFormat;
-use super::severity::Severity;
 use crate::io::clock::{Clock, Zone};
 use smart_default::SmartDefault;
 use std::path::PathBuf;
+use tracing::Level;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogArchiving {
@@ -42,4 +42,39 @@ pub struct LogContext {
     pub clock: Clock,
     /// The time zone of the times, and of the days that begin new files.
     pub zone: Zone,
+}
+
+/// The severity of an event, or the lowest severity that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Severity {
+    /// Details for finding the cause of a problem.
+    Debug,
+    /// The steps of a run and their results.
+    #[default]
+    Info,
+    /// Problems that did not stop the run.
+    Warning,
+    Error,
+}
+
+impl Severity {
+    /// Returns the name of an event's level in a log line.
+    pub(super) fn name_of(level: Level) -> &'static str {
+        match level {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARNING",
+            Level::INFO => "INFO",
+            _ => "DEBUG",
+        }
+    }
+
+    pub(super) fn to_tracing_level(self) -> Level {
+        match self {
+            Self::Debug => Level::DEBUG,
+            Self::Info => Level::INFO,
+            Self::Warning => Level::WARN,
+            Self::Error => Level::ERROR,
+        }
+    }
 }

@@ -16,7 +16,7 @@ const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// Writes lines to the log of the day.
 #[derive(Debug)]
-pub(crate) struct LogWriter {
+pub struct LogWriter {
     location: LogLocation,
     /// The maximum size of a file; 0 for no limit.
     max_bytes: u64,
@@ -35,7 +35,7 @@ impl LogWriter {
     }
 
     /// Returns the first error of writing a line, if any.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         let problem = self.problem.lock();
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
