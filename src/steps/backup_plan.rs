@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{describe_login_ban, forbids_logins, require_codex_home};
-use crate::steps::refresh::{build_inquiry, read_status_text};
+use crate::steps::refresh::{read_live_status, read_status_text};
 use crate::ui::time::format_duration;
 use crate::views::account::load_figures;
 use chrono::Duration;
@@ -13,7 +13,7 @@ use codex_manager_core::archive::scan::{self, HomeScan};
 use codex_manager_core::archive::{BackupMode, CaptureScope, Excludes, Metadata, names};
 use codex_manager_core::codex::window::WEEKLY_MINUTES;
 use codex_manager_core::codex::{CodexConfig, Login};
-use codex_manager_core::inventory::status::{self, StatusOptions, StatusReport};
+use codex_manager_core::inventory::status::{self, StatusReport};
 use codex_manager_core::inventory::{cleanup, cooldown};
 use codex_manager_core::io::{OrdinaryPath, TimeDirection, Timestamp, time_point};
 use codex_manager_core::quota::Observation;
@@ -111,18 +111,17 @@ impl QuotaArgs {
 
         let parse_reset = |text: &String| {
             time_point::parse(text, TimeDirection::Ahead, &now, context.zone())
-                .map(|period| period.next_bound(&now).to_utc())
+                .map(|period| period.next_bound(&now))
                 .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))
         };
         let reset_at = self.reset_at.as_ref().map(parse_reset).transpose()?;
 
         let known_figures = load_figures(context)?;
-        Ok(status::read_status(&StatusOptions {
-            home: context.codex_home(),
-            inquiry: build_inquiry(context, &known_figures, asks_codex),
-            status_text: text.as_deref(),
-            reset_at,
-        })?)
+        let mut report = read_live_status(context, &known_figures, text.as_deref(), asks_codex)?;
+        if let Some(reset_at) = reset_at {
+            status::override_reset(&mut report, reset_at, context.zone().at(&now));
+        }
+        Ok(report)
     }
 }
 

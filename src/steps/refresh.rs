@@ -8,9 +8,7 @@ use crate::views::account::{load_figures, printable, suggest_new_login, warn_all
 use chrono::DateTime;
 use codex_manager_core::codex::{Identity, Question, ThreadFilter, app_server, status_text};
 use codex_manager_core::inventory::probe_all::{self, AccountProbe};
-use codex_manager_core::inventory::status::{
-    self, Inquiry, StatusOptions, StatusProblem, StatusReport,
-};
+use codex_manager_core::inventory::status::{self, Inquiry, StatusProblem, StatusReport};
 use codex_manager_core::inventory::{CooldownFile, cooldown};
 use codex_manager_core::io::progress::block_on_input;
 use codex_manager_core::io::{IoContext, Timestamp, file_open};
@@ -48,12 +46,12 @@ pub(crate) fn read_live_status(
     status_text: Option<&str>,
     ask_codex: bool,
 ) -> Result<StatusReport> {
-    Ok(status::read_status(&StatusOptions {
-        home: context.codex_home(),
-        inquiry: build_inquiry(context, known, ask_codex),
+    let inquiry = build_inquiry(context, known, ask_codex);
+    Ok(status::read_status(
+        context.codex_home(),
+        &inquiry,
         status_text,
-        reset_at: None,
-    })?)
+    )?)
 }
 
 /// Records a report in the manager home. If that fails, prints a warning and returns false, so that the user still gets

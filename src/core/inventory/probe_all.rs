@@ -3,7 +3,7 @@
 //! The live account is probed in the Codex home, as by `status`, and a profile in a scratch home.
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
 
-use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
+use super::status::{self, Inquiry, StatusError, StatusReport};
 use crate::accounts::{LeaseError, Profile, ProfileError, Profiles};
 use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::clock::Timestamp;
@@ -16,6 +16,9 @@ const MAX_CONCURRENT_PROBES: usize = 4;
 
 /// The longest wait for another codex-manager process that holds a login.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// No text of `/status` replaces the answer of Codex.
+const NO_TEXT: Option<&str> = None;
 
 /// The home in which an account is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +154,7 @@ fn probe_account(
     target: &ProbeTarget,
 ) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (read_status(codex_home, inquiry)?, None),
+        ProbeLocation::Live => (status::read_status(codex_home, inquiry, NO_TEXT)?, None),
         _ => probe_profile(codex_home, inquiry, target)?,
     };
 
@@ -203,18 +206,9 @@ fn probe_profile(
     Ok((report?, obstacle))
 }
 
-/// Like [`read_status`], for a home that is not the Codex home.
+/// Like [`status::read_status`], for a home that is not the Codex home.
 fn read_scratch_status(home: &Path, inquiry: &Inquiry<'_>) -> Result<StatusReport, StatusError> {
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let env = &inquiry.env.clone().with("CODEX_SQLITE_HOME", home);
-    read_status(home, &Inquiry { env, ..*inquiry })
-}
-
-fn read_status(home: &Path, inquiry: &Inquiry<'_>) -> Result<StatusReport, StatusError> {
-    status::read_status(&StatusOptions {
-        home,
-        inquiry: *inquiry,
-        status_text: None,
-        reset_at: None,
-    })
+    status::read_status(home, &Inquiry { env, ..*inquiry }, NO_TEXT)
 }

@@ -9,7 +9,8 @@ mod sources;
 
 pub use self::report::{StatusProblem, StatusReport};
 
-use self::sources::{find_valid_observation, merge_answer, merge_status_text, override_reset};
+pub use self::sources::override_reset;
+use self::sources::{find_valid_observation, merge_answer, merge_status_text};
 use super::cooldown::{self, CooldownFile};
 use super::observations::{self, ObservationSpan};
 use crate::accounts::Profiles;
@@ -47,17 +48,6 @@ pub struct Inquiry<'a> {
     pub ask_codex: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct StatusOptions<'a> {
-    /// The Codex home whose account is reported.
-    pub home: &'a Path,
-    pub inquiry: Inquiry<'a>,
-    /// Pasted `/status` text. If present, Codex is not asked.
-    pub status_text: Option<&'a str>,
-    /// The weekly reset given by the user.
-    pub reset_at: Option<DateTime<Utc>>,
-}
-
 /// An error of a query. [`read_status`] and [`report_from_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
@@ -77,17 +67,20 @@ pub enum StatusError {
     Interrupted,
 }
 
-/// Reports the account of a home and its quota. Writes nothing itself. Codex, if asked, may renew
-/// the login in place.
+/// Reports the account of a home and its quota. If `status_text` has the text of `/status` that the user pasted, Codex
+/// is not asked. Writes nothing itself. Codex, if asked, may renew the login in place.
 ///
 /// # Errors
 /// The status text cannot be parsed or is about another account, or the user interrupts. Any other
 /// failure is a report with a problem.
-pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError> {
-    let StatusOptions { home, inquiry, .. } = *options;
-    let Inquiry { now, zone, .. } = inquiry;
+pub fn read_status(
+    home: &Path,
+    inquiry: &Inquiry,
+    status_text: Option<&str>,
+) -> Result<StatusReport, StatusError> {
+    let Inquiry { now, zone, .. } = *inquiry;
     let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
-    let text = options.status_text.map(parse).transpose()?;
+    let text = status_text.map(parse).transpose()?;
 
     let config = CodexConfig::read(home);
     let auth_path = home.join(AUTH_JSON);
@@ -105,7 +98,7 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
         Some(problem) => Err(problem),
         // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
         None if is_api_key || !inquiry.ask_codex || text.is_some() => Ok(None),
-        None => probe_when_renewed(home, &inquiry, app_server::probe).map(Some),
+        None => probe_when_renewed(home, inquiry, app_server::probe).map(Some),
     };
 
     check_interrupt().map_err(|_| StatusError::Interrupted)?;
@@ -137,12 +130,6 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
     }
 
     add_stored_figures(&mut report, inquiry.known, &now);
-    if !report.is_api_key()
-        && let Some(reset_at) = options.reset_at
-    {
-        override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
-    }
-
     Ok(report)
 }
 

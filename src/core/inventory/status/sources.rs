@@ -171,7 +171,11 @@ pub(super) fn find_valid_observation(
 
 /// Replaces the weekly reset by `reset_at`, which the user gave. Keeps the used percentage of a fresh observation, or
 /// of a stored one with the same reset. Otherwise the percentage is 0, so that no exhaustion is invented.
-pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
+/// Does nothing for an API key, which has no windows.
+pub fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
+    if report.is_api_key() {
+        return;
+    }
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let is_given_reset = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
     let keeps_percent =
