@@ -104,7 +104,7 @@ fn show_unseen(
     let mut failure = None;
 
     // The lock is held while the notices are shown, so that no other run shows them too.
-    let shown = document::update(&path, &lock, |state: &mut NoticeState| {
+    let (shown, _moved_aside) = document::update(&path, &lock, |state: &mut NoticeState| {
         let mut notices = update_and_select_unseen(state, accounts, current_notices, context);
         notices.retain(|notice| match show_notification(&notice.message, context) {
             Ok(()) => {
@@ -118,7 +118,7 @@ fn show_unseen(
         });
         notices
     })?;
-    Ok((shown.value, failure))
+    Ok((shown, failure))
 }
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and

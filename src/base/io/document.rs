@@ -204,14 +204,6 @@ pub fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Result<()> {
     }
 }
 
-#[derive(Debug)]
-pub struct DocumentUpdate<R> {
-    /// The value that the `change` function returned.
-    pub value: R,
-    /// The path to which a damaged document was moved.
-    pub moved_aside: Option<PathBuf>,
-}
-
 /// Appends `line` as JSON with a newline to `bytes`.
 ///
 /// # Errors
@@ -229,13 +221,13 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::R
 /// Reads, changes and writes the document at `path` under the lock `lock_path`.
 ///
 /// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
-/// document is not written. Waits for the lock until Ctrl-C, which is an error of the kind
-/// [`io::ErrorKind::Interrupted`].
+/// document is not written. Returns the value of `change`, and the new path of a damaged document. Waits for the lock
+/// until Ctrl-C, which is an error of the kind [`io::ErrorKind::Interrupted`].
 pub fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
     lock_path: &Path,
     change: impl FnOnce(&mut T) -> R,
-) -> Result<DocumentUpdate<R>, DocumentError> {
+) -> Result<(R, Option<PathBuf>), DocumentError> {
     // Locked before the read, because two processes that read the same state would each drop the change of the other.
     let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
 
@@ -253,7 +245,7 @@ pub fn update<T: Document + Default + PartialEq + Clone, R>(
         write(path, &document)?;
     }
 
-    Ok(DocumentUpdate { value, moved_aside })
+    Ok((value, moved_aside))
 }
 
 /// Renames a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists. Returns the new path.

@@ -232,21 +232,20 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
     atomic::create_private_folder(home)?;
 
     let backups = home.join("backups");
-    let updated = document::update::<InventoryFile, _>(
+    let (merged, moved_aside) = document::update::<InventoryFile, _>(
         &context.manager_path("inventory.json"),
         &context.manager_path(LOCK_NAME),
         |inventory| {
             legacy::merge_records(inventory, records, |r, name| is_taken(&backups, r, name))
         },
     )?;
-    if let Some(kept) = updated.moved_aside {
+    if let Some(kept) = moved_aside {
         context.warn(format_args!(
             "inventory.json was damaged; it was kept as {}, and a new one was created",
             kept.display()
         ));
     }
 
-    let merged = updated.value;
     let merged_records = InventoryFile {
         legacy: merged.records.clone(),
         ..InventoryFile::default()

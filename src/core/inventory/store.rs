@@ -83,9 +83,9 @@ fn update_inventory(
     change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
 ) -> Result<Option<PathBuf>, DocumentError> {
     let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
-    let updated = document::update(&path, &lock, change)?;
-    updated.value?;
-    Ok(updated.moved_aside)
+    let (changed, moved_aside) = document::update(&path, &lock, change)?;
+    changed?;
+    Ok(moved_aside)
 }
 
 /// Returns the warning about a damaged `inventory.json` that was moved to `moved_to`.
