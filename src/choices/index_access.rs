@@ -12,6 +12,7 @@ use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{FileLock, IoError, Progress, Silent, atomic, progress};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An update that reads at least this many bytes shows a progress bar.
 const MIN_BAR_BYTES: u64 = 20_000_000;
@@ -155,6 +156,7 @@ fn lock_path(index: &Path) -> PathBuf {
 pub(crate) struct LateBar<'a> {
     label: &'static str,
     context: &'a Context,
+    expected_bytes: AtomicU64,
     bar: OnceLock<ByteBar>,
 }
 
@@ -163,15 +165,17 @@ impl<'a> LateBar<'a> {
         Self {
             label,
             context,
+            expected_bytes: AtomicU64::new(0),
             bar: OnceLock::new(),
         }
     }
 }
 
 impl Progress for LateBar<'_> {
-    fn expect_bytes(&self, total: u64) {
+    fn expect_bytes(&self, bytes: u64) {
+        let total = self.expected_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let Some(bar) = self.bar.get() {
-            bar.expect_bytes(total);
+            bar.expect_bytes(bytes);
         } else if total >= MIN_BAR_BYTES {
             self.bar
                 .get_or_init(|| self.context.ui.bar(self.label, total));

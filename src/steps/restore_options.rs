@@ -420,7 +420,7 @@ pub(crate) fn apply_with_restore_marker(
         _ => None,
     };
 
-    let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
+    let applied = apply::apply(request, &context.ui.bar("restoring", 0));
     let may_have_changed_home = match &applied {
         Ok(_) => true,
         // After these two journal errors, the old state is live. Any other journal error may leave a part of the steps

@@ -41,8 +41,8 @@ impl Ui {
 }
 
 impl Progress for ByteBar {
-    fn expect_bytes(&self, total: u64) {
-        self.0.set_length(total);
+    fn expect_bytes(&self, bytes: u64) {
+        self.0.inc_length(bytes);
     }
 
     fn add_bytes(&self, bytes: u64) {

@@ -63,7 +63,7 @@ pub use atomic::{PublishError, TempFile, with_suffix};
 pub use disk_clock::{changed_ns, modified_ns};
 pub use io_error::{list_causes, message_with_causes, prefix_unless_empty};
 pub use json_path::serialize_displayed;
-pub use progress::{Phases, Progress, ReportingReader, Silent, is_interrupted};
+pub use progress::{Progress, ReportingReader, Silent, is_interrupted};
 pub use quantity::pluralize;
 pub use random_id::random_id;
 

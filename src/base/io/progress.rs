@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub trait Progress: Sync {
-    /// Sets the total number of bytes, once it is known.
-    fn expect_bytes(&self, total: u64);
+    /// Adds to the total number of bytes. Each phase of an operation adds its bytes once it knows them.
+    fn expect_bytes(&self, bytes: u64);
     /// Adds to the number of processed bytes.
     fn add_bytes(&self, bytes: u64);
 }
@@ -17,36 +17,8 @@ pub trait Progress: Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn expect_bytes(&self, _total: u64) {}
+    fn expect_bytes(&self, _bytes: u64) {}
     fn add_bytes(&self, _bytes: u64) {}
-}
-
-/// The progress of an operation in several phases, whose totals become known one after the other. Each total is added
-/// to the bytes of the earlier phases.
-pub struct Phases<'a> {
-    progress: &'a dyn Progress,
-    finished_bytes: AtomicU64,
-}
-
-impl<'a> Phases<'a> {
-    pub fn new(progress: &'a dyn Progress) -> Self {
-        Self {
-            progress,
-            finished_bytes: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Progress for Phases<'_> {
-    fn expect_bytes(&self, total: u64) {
-        let finished = self.finished_bytes.load(Ordering::Relaxed);
-        self.progress.expect_bytes(finished.saturating_add(total));
-    }
-
-    fn add_bytes(&self, bytes: u64) {
-        self.finished_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.progress.add_bytes(bytes);
-    }
 }
 
 /// A reader that reports the bytes that it reads, and fails after Ctrl-C.

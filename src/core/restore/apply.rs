@@ -15,7 +15,7 @@ use super::stage::{equal_rollouts, merge};
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, Extent, NameSet, PublishedArchive};
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::{Phases, Progress};
+use crate::io::Progress;
 use crate::journal::{JournalError, Step, Transaction};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,6 @@ pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
-    let progress = &Phases::new(progress);
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
 

@@ -147,7 +147,7 @@ pub(super) fn run_backup(
     let handle_line = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(BackupLine::Status(status)) => {
             let previous = std::mem::replace(&mut last_status, status);
-            progress.expect_bytes(status.total_bytes);
+            progress.expect_bytes(status.total_bytes.saturating_sub(previous.total_bytes));
             progress.add_bytes(status.bytes_done.saturating_sub(previous.bytes_done));
             // restic repeats its status while it waits for a server.
             previous != status

@@ -46,7 +46,6 @@ pub fn import(
     }
 
     let unpacked = UnpackedArchive::create(lock)?;
-    progress.expect_bytes(archive.contents().files.total_bytes());
     unpacked.unpack_archive(&archive, progress)?;
 
     let tags = SnapshotTags {

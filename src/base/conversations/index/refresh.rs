@@ -313,7 +313,7 @@ fn ingest_all(
             }
             tasks.truncate(fitting_count);
 
-            progress.expect_bytes(total_bytes);
+            progress.expect_bytes(tasks.iter().map(count_unread_bytes).sum());
             let batch_report = ingest::ingest(store, tasks, progress)?;
             report.conversations_read += batch_report.conversations_read;
             report.skipped.extend(batch_report.skipped);

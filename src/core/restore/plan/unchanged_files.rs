@@ -47,6 +47,7 @@ fn looks_unchanged(path: &Path, archived: &FileEntry) -> bool {
 /// Returns true if the file at `path` has the size and the digest of `file`. Returns false if the file cannot be read.
 pub(crate) fn has_archived_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
     file.digest.is_some_and(|digest| {
+        progress.expect_bytes(file.size);
         let hashed = file_open::open_no_link(path).and_then(|reader| {
             let mut reader = ReportingReader { reader, progress };
             digest.hasher().hash(&mut reader)
