@@ -32,8 +32,6 @@ pub struct RestorePlan {
     pub partial: bool,
     /// True if conversations that only the home has are kept (`--merge`).
     pub merge: bool,
-    /// The size of the written files and of the archived login in bytes.
-    pub bytes: u64,
 }
 
 /// Computes the plan of `request`. `live` has to store its names in the name table of the archive; for
@@ -63,7 +61,6 @@ pub(crate) fn plan_restore(
         wants_login: false,
         partial: selection.is_partial(),
         merge,
-        bytes: 0,
     };
 
     plan.add_archived_entries(request, &live.names);
@@ -88,10 +85,10 @@ impl RestorePlan {
     /// Adds the selected files and links of the archive, without its logins if the request leaves them out.
     fn add_archived_entries(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
         let contents = request.archive.contents();
-        let links = contents.links.iter().map(|l| (l.path.clone(), 0));
-        let files = contents.files.iter().map(|f| (f.path, f.size));
+        let links = contents.links.iter().map(|l| l.path.clone());
+        let files = contents.files.iter().map(|f| f.path);
 
-        for (name, size) in files.chain(links) {
+        for name in files.chain(links) {
             let path = name.as_path();
             let kind = kind_of(path);
             let is_live = live_names.contains(path);
@@ -101,7 +98,6 @@ impl RestorePlan {
                 continue;
             }
 
-            self.bytes = self.bytes.saturating_add(size);
             if kind == HomeEntryKind::Auth {
                 self.wants_login = true;
                 continue;

@@ -62,7 +62,6 @@ fn keep_continued_rollouts(
         }
 
         if home_has_content {
-            plan.bytes = plan.bytes.saturating_sub(file.size);
             plan.drop_write(&file.path);
             for name in live_files {
                 plan.removed.remove(name.as_path());
