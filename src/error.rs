@@ -6,11 +6,9 @@
 mod accounts;
 mod archive;
 mod history;
-mod inventory;
 mod launch;
 mod schedule;
 mod sync;
-mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
