@@ -8,7 +8,7 @@ use crate::steps::refresh::{probe_accounts, warn_of_failed_queries};
 use crate::ui::object;
 use crate::views::account::{suggest_login, warn_all};
 use crate::views::account_list::AccountList;
-use codex_manager_core::inventory::probe_all::{AccountProbe, ProbeLocation};
+use codex_manager_core::inventory::probe_all::AccountProbe;
 
 /// Queries one account and prints the result. Its login may be live or in a profile.
 ///
@@ -46,7 +46,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let to_json = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())
-            .with("current", probe.target.place == ProbeLocation::Live)
+            .with("current", probe.target.is_live)
             .and(report_json(&probe.report, probe.problem(), context))
     };
     let rows: Vec<_> = probes.iter().map(to_json).collect();

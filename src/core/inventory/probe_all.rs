@@ -8,7 +8,7 @@ use crate::accounts::{LeaseError, Profile, ProfileError, Profiles};
 use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::clock::Timestamp;
 use crate::io::parallel;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The number of accounts that are probed at a time.
@@ -20,23 +20,14 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 /// No text of `/status` replaces the answer of Codex.
 const NO_TEXT: Option<&str> = None;
 
-/// The home in which an account is probed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeLocation {
-    /// The live Codex home, which is signed in to the account.
-    Live,
-    /// A scratch home with the login of the account's profile.
-    Scratch,
-    /// No home, because the login is in this other Codex home.
-    Elsewhere(PathBuf),
-}
-
 #[derive(Debug, Clone)]
 pub struct ProbeTarget {
     /// The name of the account's profile. Only the live account may have none.
     pub profile: Option<String>,
     pub identity: Identity,
-    pub place: ProbeLocation,
+    /// True for the account of the live login, which is probed in the Codex home. Another account is probed in a
+    /// scratch home with the login of its profile, unless another Codex home has that login.
+    pub is_live: bool,
     /// The time of the last use of the account, according to its conversations.
     pub used_at: Option<Timestamp>,
 }
@@ -84,10 +75,10 @@ pub fn load_targets(
     let profiles = Profiles::of(manager_home).list()?;
     let live = live_auth.login().map(|login| &login.identity);
 
-    let new_target = |profile: Option<&Profile>, identity: &Identity, place| ProbeTarget {
+    let new_target = |profile: Option<&Profile>, identity: &Identity, is_live| ProbeTarget {
         profile: profile.map(|profile| profile.name.clone()),
         identity: identity.clone(),
-        place,
+        is_live,
         used_at: None,
     };
 
@@ -96,25 +87,21 @@ pub fn load_targets(
         let Some(identity) = profile.identity() else {
             continue;
         };
-        let place = match profile.find_live_home(codex_home) {
-            Some(_) if live.is_some_and(|live| live.is_same(identity)) => ProbeLocation::Live,
-            Some(home) => ProbeLocation::Elsewhere(home),
-            None => ProbeLocation::Scratch,
-        };
-        targets.push(new_target(Some(profile), identity, place));
+        let is_live = profile.find_live_home(codex_home).is_some()
+            && live.is_some_and(|live| live.is_same(identity));
+        targets.push(new_target(Some(profile), identity, is_live));
     }
 
     // The live login may belong to no profile.
-    let is_live = |target: &ProbeTarget| target.place == ProbeLocation::Live;
     if let Some(live) = live
-        && !targets.iter().any(is_live)
+        && !targets.iter().any(|target| target.is_live)
     {
         let no_profile = None;
-        targets.push(new_target(no_profile, live, ProbeLocation::Live));
+        targets.push(new_target(no_profile, live, true));
     }
 
     // The sort is stable, so the profiles stay in the order of their names.
-    targets.sort_by_key(|target| !is_live(target));
+    targets.sort_by_key(|target| !target.is_live);
     Ok(targets)
 }
 
@@ -153,9 +140,10 @@ fn probe_account(
     inquiry: &Inquiry<'_>,
     target: &ProbeTarget,
 ) -> Result<AccountProbe, StatusError> {
-    let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (status::read_status(codex_home, inquiry, NO_TEXT)?, None),
-        _ => probe_profile(codex_home, inquiry, target)?,
+    let (report, obstacle) = if target.is_live {
+        (status::read_status(codex_home, inquiry, NO_TEXT)?, None)
+    } else {
+        probe_profile(codex_home, inquiry, target)?
     };
 
     let mut warnings = Vec::new();
