@@ -136,6 +136,15 @@ impl Identity {
         self.kind != LoginKind::Chatgpt || self.account_id.is_some() || self.user_id.is_some()
     }
 
+    /// Returns true if both are the same account, or if both are missing because the homes are signed out.
+    pub fn is_same_or_none(a: Option<&Self>, b: Option<&Self>) -> bool {
+        match (a, b) {
+            (Some(a), Some(b)) => a.is_same(b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Returns true if both are the same account. ChatGPT accounts are compared by both ids. If an id is missing on one
     /// side, the emails have to be equal, and the other id must not differ. Other accounts are compared by kind and
     /// label.

@@ -249,7 +249,7 @@ impl BackupArgs {
                 && metadata.records_home(context.codex_home())
                 && !metadata.is_from_other_machine(machine.as_deref())
                 && (is_account_unknown
-                    || is_same_account_or_none(metadata.identity().as_ref(), live_identity))
+                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity))
         });
         let Some(newest) = newest else {
             return Ok(None);
@@ -343,15 +343,6 @@ fn find_losses_since(
         ));
         Vec::new()
     })
-}
-
-fn is_same_account_or_none(a: Option<&Identity>, b: Option<&Identity>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.is_same(b),
-        // Both homes are signed out.
-        (None, None) => true,
-        _ => false,
-    }
 }
 
 /// Returns true if there are no figures of the account's quota. Accounts with an API key and signed-out homes have no

@@ -154,14 +154,6 @@ fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -
     home_suffix + incompleteness_suffix
 }
 
-fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.is_same(b),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
 /// Returns the archives that must be read completely before the plan is applied: of each group that loses an archive
 /// and keeps no verified one, the newest kept archive that counts towards rules. If a kept archive that counts has
 /// conversations, archives without conversations are ignored. A group has one account, class, home, machine and
@@ -210,7 +202,7 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
     for candidate in ordered {
         let identity = candidate.identity.as_ref();
         let mut accounts_so_far = accounts.iter_mut();
-        match accounts_so_far.find(|(account, _)| is_same_account(*account, identity)) {
+        match accounts_so_far.find(|(account, _)| Identity::is_same_or_none(*account, identity)) {
             Some((_, group)) => group.push(candidate),
             None => accounts.push((identity, vec![candidate])),
         }
