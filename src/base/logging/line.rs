@@ -2,7 +2,7 @@
 
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt::Write;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -70,55 +70,41 @@ fn format_text(record: &LogRecord<'_>) -> String {
 }
 
 fn format_logfmt(record: &LogRecord<'_>) -> String {
-    let mut line = format!(
-        "time={} level={} machine={} pid={} msg={}",
-        format_time(record),
-        record.severity,
-        quote_if_needed(record.machine),
-        record.pid,
-        quote_if_needed(record.message)
-    );
-    for (name, value) in record.fields {
-        let name = prefix_if_reserved(name, "msg");
-        let _ = write!(line, " {name}={}", quote_value(value));
-    }
-    line
+    let fields = list_fields(record, "msg").into_iter();
+    let pairs = fields.map(|(name, value)| format!("{name}={}", quote_value(&value)));
+    pairs.collect::<Vec<_>>().join(" ")
 }
 
 fn format_json(record: &LogRecord<'_>) -> String {
-    let mut object = Map::new();
-    object.insert("time".into(), format_time(record).into());
-    object.insert("level".into(), record.severity.into());
-    object.insert("machine".into(), record.machine.into());
-    object.insert("pid".into(), record.pid.into());
-    object.insert("message".into(), record.message.into());
-    for (name, value) in record.fields {
-        object.insert(prefix_if_reserved(name, "message"), value.clone());
-    }
-    Value::Object(object).to_string()
+    let fields = list_fields(record, "message").into_iter();
+    Value::Object(fields.collect()).to_string()
 }
 
-/// Returns the name of an event's field, with a prefix if every line has a field of this name. `message_field` is the
-/// name of the message in the format of the line.
-fn prefix_if_reserved(name: &str, message_field: &str) -> String {
-    if ["time", "level", "machine", "pid", message_field].contains(&name) {
-        format!("event_{name}")
-    } else {
-        name.to_owned()
+/// Returns the fields that every line has, then those of the event. A field of the event gets a prefix if every line
+/// has a field of its name. `message_name` is the name of the message in the format of the line.
+fn list_fields(record: &LogRecord<'_>, message_name: &str) -> Vec<(String, Value)> {
+    let mut fields: Vec<(String, Value)> = vec![
+        ("time".into(), format_time(record).into()),
+        ("level".into(), record.severity.into()),
+        ("machine".into(), record.machine.into()),
+        ("pid".into(), record.pid.into()),
+        (message_name.into(), record.message.into()),
+    ];
+    for (name, value) in record.fields {
+        let is_taken = fields.iter().any(|(field_name, _)| field_name == name);
+        let prefix = if is_taken { "event_" } else { "" };
+        fields.push((format!("{prefix}{name}"), value.clone()));
     }
+    fields
 }
 
 fn quote_value(value: &Value) -> String {
-    match value {
-        Value::String(text) => quote_if_needed(text),
-        other => other.to_string(),
-    }
-}
-
-fn quote_if_needed(text: &str) -> String {
+    let Value::String(text) = value else {
+        return value.to_string();
+    };
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
+        return text.clone();
     }
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
