@@ -21,23 +21,12 @@ const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 /// the migrations run again and cannot create existing tables.
 const MIGRATED_TABLES: [&str; 2] = ["threads", "backfill_state"];
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+/// A fault of a database file, with its description.
 enum DatabaseFault {
-    /// A folder, pipe or device in place of the database.
-    #[error("not a regular file")]
-    NotAFile,
-    /// The permissions or the disk prevent reading.
-    #[error("not readable")]
-    NotReadable,
-    /// The content is not a complete database. Codex moves it aside and creates a new one.
-    #[error("{0}")]
+    /// The file is not a complete database. Codex moves it aside and creates a new one.
     Damaged(String),
-    /// The content is a database that Codex does not create.
-    #[error("{0}")]
-    NotOfCodex(String),
-    /// A table is missing. Codex does not start, and does not move the database aside.
-    #[error("lacks the table {0}")]
-    MissingTable(&'static str),
+    /// Codex does not start, and does not move the file aside.
+    Blocking(String),
 }
 
 /// Checks all databases of the Codex home.
@@ -59,20 +48,21 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
 
     let to_check = |(path, fault): (&PathBuf, DatabaseFault)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let check = Check::fail(ID, format!("{fault}: {}", path.display()))
-            .because("Codex does not start, or loses its list of conversations");
+        let new_check = |description: String| {
+            Check::fail(ID, format!("{description}: {}", path.display()))
+                .because("Codex does not start, or loses its list of conversations")
+        };
         match fault {
             // Codex creates the database again from the conversations.
-            DatabaseFault::NotAFile
-            | DatabaseFault::MissingTable(_)
-            | DatabaseFault::NotOfCodex(_) => {
-                check.fixed_by(remedies::format_rename_aside_command(path))
+            DatabaseFault::Blocking(description) => {
+                new_check(description).fixed_by(remedies::format_rename_aside_command(path))
             }
             // The advice names no archive: all archives would have to be read to find an intact copy.
-            _ if has_archive(context) => check.advised(format!(
+            DatabaseFault::Damaged(description) if has_archive(context) => new_check(description).advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),
-            _ => check.advised("start codex, which moves it aside and creates a new one"),
+            DatabaseFault::Damaged(description) => new_check(description)
+                .advised("start codex, which moves it aside and creates a new one"),
         }
     };
 
@@ -116,9 +106,9 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
         Ok(_) => find_schema_fault(path),
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => truncated_fault(),
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
-            Some(DatabaseFault::NotAFile)
+            Some(DatabaseFault::Blocking("not a regular file".to_owned()))
         }
-        Err(_) => Some(DatabaseFault::NotReadable),
+        Err(_) => Some(DatabaseFault::Damaged("not readable".to_owned())),
     }
 }
 
@@ -139,10 +129,13 @@ fn is_truncated(header: [u8; 18], file_len: u64) -> bool {
 fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
     match database_view::read_table_names(path) {
         Ok(tables) if home::is_database_named(path, home::STATE_DATABASE_PREFIX) => {
-            find_missing_table(&tables).map(DatabaseFault::MissingTable)
+            let missing = find_missing_table(&tables)?;
+            Some(DatabaseFault::Blocking(format!(
+                "lacks the table {missing}"
+            )))
         }
         Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
-        Err(DatabaseError::NotOfCodex { reason, .. }) => Some(DatabaseFault::NotOfCodex(reason)),
+        Err(DatabaseError::NotOfCodex { reason, .. }) => Some(DatabaseFault::Blocking(reason)),
         // Only the state database has these tables. A lock or a full disk proves nothing about the database.
         Ok(_) | Err(DatabaseError::Sqlite { .. }) => None,
     }
