@@ -15,41 +15,29 @@ pub type Timestamp = DateTime<FixedOffset>;
 /// implementation takes several times as long. It is tried second, because it also accepts looser forms.
 pub(crate) mod strict_time {
     use super::{DateTime, Timestamp};
-    use serde::de::{Deserialize, Deserializer, Error, Visitor};
-    use std::fmt;
+    use chrono::ParseResult;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use std::borrow::Cow;
+
+    /// A text that is not copied if it has no escapes.
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct TimeText<'a>(#[serde(borrow)] Cow<'a, str>);
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
-        input.deserialize_str(TimeVisitor)
+        parse(&TimeText::deserialize(input)?.0).map_err(D::Error::custom)
     }
 
     pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(
         input: D,
     ) -> Result<Option<Timestamp>, D::Error> {
-        let time = Option::<StrictTime>::deserialize(input)?;
-        Ok(time.map(|time| time.0))
+        let text = Option::<TimeText<'de>>::deserialize(input)?;
+        let time = text.map(|text| parse(&text.0).map_err(D::Error::custom));
+        time.transpose()
     }
 
-    struct StrictTime(Timestamp);
-
-    impl<'de> Deserialize<'de> for StrictTime {
-        fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-            deserialize(input).map(Self)
-        }
-    }
-
-    struct TimeVisitor;
-
-    impl Visitor<'_> for TimeVisitor {
-        type Value = Timestamp;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a time in the form of RFC 3339")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
-            let strict = DateTime::parse_from_rfc3339(text);
-            strict.or_else(|_| text.parse()).map_err(E::custom)
-        }
+    fn parse(text: &str) -> ParseResult<Timestamp> {
+        DateTime::parse_from_rfc3339(text).or_else(|_| text.parse())
     }
 }
 
