@@ -577,6 +577,31 @@ fn the_configured_log_lists_the_steps() {
 }
 
 #[test]
+fn a_full_log_of_all_events_is_renamed() {
+    let pair = Pair::new();
+    let file = pair.0.path("logs/sync.log");
+    pair.configure(
+        "a",
+        &format!("[logging]\nfile = {file:?}\nlevel = \"DEBUG\"\nmax_file_size_mb = 1\n"),
+    );
+    pair.put("a", ROLLOUT, META);
+    let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
+    let list_logs = || {
+        let entries = fs::read_dir(pair.0.path("logs")).unwrap().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let logs = paths.filter(|path| path.extension().is_some_and(|e| e == "log"));
+        logs.collect::<Vec<_>>()
+    };
+    let logs = list_logs();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    let more_than_a_mebibyte = format!("{}\n", "x".repeat(1 << 20));
+    fs::write(&logs[0], more_than_a_mebibyte).unwrap();
+    let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
+    let logs = list_logs();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+}
+
+#[test]
 fn resolve_keeps_the_named_side() {
     for (side, expected) in [("local", "of b"), ("cloud", "of a, longer")] {
         let pair = Pair::synced(&[(SKILL, "first")]);

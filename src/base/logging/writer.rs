@@ -1,7 +1,7 @@
 //! Appends lines to the log, and renames a full file.
 
 use super::file::{LogLocation, LogName};
-use crate::io::{FileLock, IoContext, IoError, atomic, file_open};
+use crate::io::{FileLock, IoContext, IoError, file_open, sharing};
 use chrono::NaiveDate;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -77,7 +77,9 @@ impl LogWriter {
         let exceeds_max = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && exceeds_max {
             let number = self.location.next_free_number(date);
-            atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
+            // Without an event, which would come back to this function.
+            let full_path = self.location.path(LogName { number, ..name });
+            sharing::rename(&path, &full_path).at("rename", &path)?;
             file = LogLocation::open_for_append(&path)?;
         }
 
