@@ -42,7 +42,6 @@ pub use attributes::{copy_attributes, set_attributes};
 pub use capture::{CaptureOptions, CapturedHome};
 pub use duplicates::parse_rollout_name;
 pub use format::names::encode_label;
-pub use format::path_checks::AncestorLookup;
 pub use format::sidecar::SidecarProblem;
 pub use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub use format::{

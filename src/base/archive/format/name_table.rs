@@ -251,7 +251,7 @@ impl NameSet {
     }
 
     /// Returns true if a parent folder of `path`, at any level, is in the set.
-    pub(crate) fn contains_ancestor_of(&self, path: &Path) -> bool {
+    pub fn contains_ancestor_of(&self, path: &Path) -> bool {
         !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
     }
 }

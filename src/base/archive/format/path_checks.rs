@@ -78,7 +78,6 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
 
     // A separate pass, so that its other sets are freed here: memory limits a restore of half a million files.
     let files_and_links = collect_unique_names(manifest)?;
-    let mut ancestors = AncestorLookup::new(&files_and_links);
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
         // `entry_names` returns the files, then the links, then the folders.
@@ -95,7 +94,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
         if let Some(reason) = reason {
             return refuse(&name, reason);
         }
-        if ancestors.contains_ancestor_of(path) {
+        if files_and_links.contains_ancestor_of(path) {
             return refuse(&name, "is below a file or link");
         }
     }
@@ -172,54 +171,6 @@ pub fn check_case_collisions(
     }
 
     Ok(())
-}
-
-/// Finds paths that are below a name of a set. For sorted paths, this is faster than [`NameSet::contains_ancestor_of`],
-/// because it looks up only folders that the previous path does not share.
-pub struct AncestorLookup<'a> {
-    names: &'a NameSet,
-    /// The folder of the previous lookup. Adjacent names usually share a folder.
-    last_folder: PathBuf,
-    /// The number of components of the name that is `last_folder` or its parent at any level; `None` without such a
-    /// name.
-    ancestor_len: Option<usize>,
-}
-
-impl<'a> AncestorLookup<'a> {
-    pub fn new(names: &'a NameSet) -> Self {
-        Self {
-            names,
-            last_folder: PathBuf::new(),
-            ancestor_len: None,
-        }
-    }
-
-    /// Returns true if a parent folder of `path`, at any level, is in the set.
-    pub fn contains_ancestor_of(&mut self, path: &Path) -> bool {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        if self.last_folder != folder {
-            let both = self.last_folder.components().zip(folder.components());
-            let shared_len = both.take_while(|(a, b)| a == b).count();
-            // An ancestor within the shared part is an ancestor of this path as well.
-            self.ancestor_len = self
-                .ancestor_len
-                .filter(|len| *len <= shared_len)
-                .or_else(|| self.find_shortest_ancestor(folder, shared_len));
-            self.last_folder = folder.to_path_buf();
-        }
-
-        self.ancestor_len.is_some()
-    }
-
-    /// Returns the number of components of the shortest parent of `folder`, or `folder` itself, that is in the set.
-    /// Skips the parents with up to `shared_len` components, which the previous lookup searched: otherwise deep paths
-    /// would take quadratic time.
-    fn find_shortest_ancestor(&self, folder: &Path, shared_len: usize) -> Option<usize> {
-        let folder_len = folder.components().count();
-        let ancestors = folder.ancestors().zip((shared_len + 1..=folder_len).rev());
-        let in_set = ancestors.filter(|(ancestor, _)| self.names.contains(ancestor));
-        in_set.last().map(|(_, len)| len)
-    }
 }
 
 /// Returns the reason if there must be no folder at `path` (relative to the home), because the folder would replace a

@@ -5,8 +5,8 @@ use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};
 use crate::accounts::AuthPolicy;
 use crate::archive::{
-    AncestorLookup, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes,
-    NameSet, parse_rollout_name,
+    ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes, NameSet,
+    parse_rollout_name,
 };
 use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::restore::error::RestoreError;
@@ -203,13 +203,10 @@ impl RestorePlan {
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
     /// has a file.
     fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
-        let mut written = AncestorLookup::new(&self.writes);
-        let is_below_written = |name: &EntryName| written.contains_ancestor_of(name.as_path());
+        let is_below_written = |name: &EntryName| self.writes.contains_ancestor_of(name.as_path());
         let mut conflicting: Vec<_> = live_names.iter().filter(is_below_written).collect();
 
-        let mut live = AncestorLookup::new(live_names);
-        let is_below_live = |name: &EntryName| live.contains_ancestor_of(name.as_path());
-        for name in self.writes.iter().filter(is_below_live) {
+        for name in self.writes.iter() {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
