@@ -5,7 +5,6 @@ use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, Relation, RolloutName};
-use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use std::path::Path;
 pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Vec<PathNote> {
     let mut dropped = NameSet::with_names(files.name_table());
 
-    for copies in group_by_conversation(files).into_values() {
+    for copies in group_by_conversation(files) {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
         let mut most_complete = &copies[0];
         for copy in &copies[1..] {
@@ -37,41 +36,25 @@ pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Vec
 }
 
 /// Returns the files of each conversation that has more than one, in the order of `files`.
-fn group_by_conversation(files: &FileList) -> HashMap<String, Vec<FileEntry>> {
-    // Compares hashes first: a table of all names would need as much memory as the file list.
+fn group_by_conversation(files: &FileList) -> Vec<Vec<FileEntry>> {
+    // Compares hashes: a table of all names would need as much memory as the file list. Of conversations with equal
+    // hashes, the contents differ, so all files stay.
     let hasher = RandomState::new();
-    let rollout_name = |index: usize| {
+    let hash_and_index = |index: usize| {
         let name = files.name_at(index)?;
-        Some(parse_rollout_name(name.as_path())?.name)
+        let conversation = parse_rollout_name(name.as_path())?;
+        Some((hasher.hash_one(conversation.name), index))
     };
 
-    let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
-    let names = (0..files.len()).filter_map(rollout_name);
-    name_hashes.extend(names.map(|name| hasher.hash_one(name)));
-    name_hashes.sort_unstable();
+    let mut indices_by_hash: Vec<(u64, usize)> = Vec::with_capacity(files.len());
+    indices_by_hash.extend((0..files.len()).filter_map(hash_and_index));
+    indices_by_hash.sort_unstable();
 
-    // Equal hashes are adjacent, so a pair of them is a conversation with several files.
-    let pairs = name_hashes.windows(2).filter(|pair| pair[0] == pair[1]);
-    let repeated: HashSet<u64> = pairs.map(|pair| pair[0]).collect();
-
-    let mut files_by_name: HashMap<String, Vec<FileEntry>> = HashMap::new();
-    if repeated.is_empty() {
-        return files_by_name;
-    }
-    for index in 0..files.len() {
-        if let Some(name) = rollout_name(index)
-            && repeated.contains(&hasher.hash_one(&name))
-        {
-            files_by_name
-                .entry(name)
-                .or_default()
-                .extend(files.get(index));
-        }
-    }
-
-    // A hash collision leaves conversations with one file.
-    files_by_name.retain(|_, copies| copies.len() > 1);
-    files_by_name
+    let groups = indices_by_hash.chunk_by(|a, b| a.0 == b.0);
+    let repeated = groups.filter(|group| group.len() > 1);
+    let files_of =
+        |group: &[(u64, usize)]| group.iter().filter_map(|(_, i)| files.get(*i)).collect();
+    repeated.map(files_of).collect()
 }
 
 /// Returns the file whose content is completely contained in the other file. Of two equal files, returns the compressed

@@ -15,8 +15,7 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::Path;
@@ -168,34 +167,17 @@ fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut H
 }
 
 /// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
-/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, or the first
-/// one if that spelling is missing.
+/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, which is in
+/// lower case, or the first one if that spelling is missing.
 fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
-    let mut archived_spellings: HashMap<String, OsString> = HashMap::new();
-    let mut variants = HashSet::new();
+    let lower_case = |name: &OsString| name.to_string_lossy().to_lowercase();
+    let names = top_entries.iter().map(fs::DirEntry::file_name);
+    let mut names: Vec<_> = names.filter(|name| home::is_codex_name(name)).collect();
+    names.sort_by_key(|name| *name != *lower_case(name));
 
-    for name in top_entries.iter().map(fs::DirEntry::file_name) {
-        let codex_name = match name.to_str() {
-            Some(text) if home::is_codex_name(&name) => text.to_lowercase(),
-            _ => continue,
-        };
-
-        let is_codex_spelling = name == codex_name.as_str();
-        match archived_spellings.entry(codex_name) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(name);
-            }
-            // Codex's own spelling replaces the one that came first.
-            Entry::Occupied(mut first) if is_codex_spelling => {
-                variants.insert(first.insert(name));
-            }
-            Entry::Occupied(_) => {
-                variants.insert(name);
-            }
-        }
-    }
-
-    variants
+    let mut archived = HashSet::new();
+    names.retain(|name| !archived.insert(lower_case(name)));
+    names.into_iter().collect()
 }
 
 struct HomeWalk<'a> {
