@@ -7,13 +7,11 @@ use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
-use codex_manager_core::codex::process::{
-    HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_holders,
-};
+use codex_manager_core::codex::process::{HomeProcess, ProcessRole, ProgramNames, find_holders};
 use codex_manager_core::io::environment::Environment;
 use codex_manager_core::shutdown::{
-    ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownRequest,
-    ShutdownSettings, ShutdownTargets, shut_down,
+    PromptChannel, RefusalReason, ShutdownError, ShutdownRequest, ShutdownSettings, shut_down,
+    wait_grace_period,
 };
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -89,23 +87,35 @@ impl Lab {
     fn shut_down(
         &self,
         settings: &ShutdownSettings,
-        wish: ConfirmationRequest,
+        asks_user: bool,
         answer: Option<bool>,
-    ) -> (Result<Vec<HomeProcess>, ShutdownError>, usize) {
-        let mut asked = FixedAnswer { answer, asked: 0 };
-        let result = shut_down(
-            &ShutdownRequest {
-                home: &self.home(),
-                outside: &[],
-                codex_bin: None,
-                env: &Environment::default(),
-                settings,
-            },
-            wish,
-            &mut asked,
-        );
-        (result, asked.asked)
+    ) -> (Result<Vec<HomeProcess>, ShutdownError>, bool) {
+        let request = ShutdownRequest {
+            home: &self.home(),
+            outside: &[],
+            codex_bin: None,
+            env: &Environment::default(),
+            settings,
+        };
+        wait_and_shut_down(&request, asks_user, answer)
     }
+}
+
+/// Ends the programs on the home for a user with a fixed answer. Returns the result, and true if the user was asked.
+fn wait_and_shut_down(
+    request: &ShutdownRequest<'_>,
+    asks_user: bool,
+    answer: Option<bool>,
+) -> (Result<Vec<HomeProcess>, ShutdownError>, bool) {
+    let mut was_asked = false;
+    let result = wait_grace_period(request).and_then(|usage| {
+        shut_down(request, &usage, asks_user, |targets| {
+            assert!(!targets.processes.is_empty());
+            was_asked = true;
+            answer
+        })
+    });
+    (result, was_asked)
 }
 
 /// Starts a script and waits for its first line.
@@ -117,22 +127,6 @@ fn ready(command: &mut Command) -> Running {
         .expect("a line");
     assert_eq!(line, "\n");
     running
-}
-
-/// A user with a fixed answer.
-struct FixedAnswer {
-    answer: Option<bool>,
-    asked: usize,
-}
-
-impl Prompter for FixedAnswer {
-    fn show(&mut self, _seen: &HomeUsage) {}
-
-    fn ask(&mut self, closing: &ShutdownTargets) -> Option<bool> {
-        assert!(!closing.processes.is_empty());
-        self.asked += 1;
-        self.answer
-    }
 }
 
 /// Settings without a grace period, and with a time limit for a busy machine.
@@ -165,37 +159,33 @@ fn reason(error: &ShutdownError) -> RefusalReason {
 fn codex_is_ended_with_consent_only() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let (refused, asked) =
-        lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(false));
+    let (refused, asked) = lab.shut_down(&settings(), true, Some(false));
     let refused = refused.expect_err("declined");
     assert!(matches!(&refused, ShutdownError::Declined(by) if by[0].pid == codex.pid()));
-    assert_eq!(asked, 1);
+    assert!(asked);
 
-    let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
+    let (refused, asked) = lab.shut_down(&settings(), true, None);
     assert!(matches!(refused, Err(ShutdownError::NoPrompter(_))));
-    assert_eq!(asked, 1);
-    // `--yes` does not answer a question that the user explicitly requests.
-    let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
-    assert!(matches!(refused, Err(ShutdownError::NoPrompter(_))));
+    assert!(asked);
     assert!(codex.is_alive());
 
-    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(true));
+    let (report, asked) = lab.shut_down(&settings(), true, Some(true));
     let ended: Vec<_> = report.expect("a report").iter().map(|p| p.pid).collect();
-    assert_eq!((ended, asked), (vec![codex.pid()], 1));
+    assert_eq!((ended, asked), (vec![codex.pid()], true));
     assert!(!codex.is_alive());
     // It is a zombie now, which does not count as a process.
-    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
+    let (report, asked) = lab.shut_down(&settings(), true, None);
     assert_eq!(report.expect("a report"), []);
-    assert_eq!(asked, 0);
+    assert!(!asked);
 }
 
 #[test]
 fn do_not_ask_ends_codex_without_a_question() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, asked) = lab.shut_down(&settings(), false, None);
     assert_eq!(report.expect("a report").len(), 1);
-    assert_eq!(asked, 0);
+    assert!(!asked);
     assert!(!codex.is_alive());
 }
 
@@ -204,7 +194,7 @@ fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
-    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&short_limit(), false, None);
     let error = result.expect_err("the process does not end");
     let output = format!("codex (PID {}, codex process)", codex.pid());
     assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
@@ -229,7 +219,7 @@ fn a_background_process_is_never_ended() {
         },
         ..settings()
     };
-    let (result, asked) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
+    let (result, asked) = lab.shut_down(&settings, false, Some(true));
     let error = result.expect_err("refused");
     assert_eq!(reason(&error), RefusalReason::Background);
     assert!(
@@ -242,7 +232,7 @@ fn a_background_process_is_never_ended() {
             .to_string()
             .contains(&format!("PID {}", elsewhere.pid()))
     );
-    assert_eq!(asked, 0);
+    assert!(!asked);
     assert!(codex.is_alive() && sandbox.is_alive());
 }
 
@@ -254,7 +244,7 @@ fn a_configuration_can_forbid_ending_codex() {
         may_terminate: false,
         ..settings()
     };
-    let (result, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
+    let (result, _) = lab.shut_down(&settings, false, Some(true));
     assert_eq!(
         reason(&result.expect_err("refused")),
         RefusalReason::Forbidden
@@ -267,7 +257,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
-    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), false, None);
     assert_eq!(report.expect("a report"), []);
     let settings = ShutdownSettings {
         names: ProgramNames {
@@ -276,7 +266,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
         },
         ..settings()
     };
-    let (report, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings, false, None);
     assert_eq!(report.expect("a report").len(), 1);
     assert!(other.is_alive() && !ours.is_alive());
 }
@@ -291,9 +281,9 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
     };
     // Codex ends before the first scan or during the grace period. Both cause no question.
     drop(codex.0.stdin.take());
-    let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
+    let (report, asked) = lab.shut_down(&settings, true, Some(false));
     assert_eq!(report.expect("a report"), []);
-    assert_eq!(asked, 0);
+    assert!(!asked);
 }
 
 #[test]
@@ -321,11 +311,11 @@ fn a_codex_of_another_user_is_never_ended() {
     };
     // A Codex of another user with its own home is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
-    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), false, None);
     assert_eq!(report.expect("a report"), []);
     // With this home it counts, but must not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
-    let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&settings(), false, None);
     let error = result.expect_err("refused");
     assert_eq!(reason(&error), RefusalReason::AnotherUser);
     assert!(ours.is_alive() && theirs.is_alive());
@@ -336,7 +326,7 @@ fn another_program_is_never_ended_and_a_child_of_codex_is_awaited() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
-    let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&settings(), false, None);
     let error = result.expect_err("refused");
     assert!(error.to_string().contains("holds file open"), "{error}");
     assert_eq!(reason(&error), RefusalReason::OtherProgram);
@@ -352,7 +342,7 @@ fn another_program_is_never_ended_and_a_child_of_codex_is_awaited() {
     let codex = ready(&mut command);
     let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("read the pid");
     let pid: u32 = pid.trim().parse().expect("a number");
-    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&short_limit(), false, None);
     let error = result.expect_err("the tool still runs");
     // On a stalled machine Codex itself may also still run at the end of the time limit.
     let named = error.to_string();
@@ -387,7 +377,7 @@ fn real_codex_is_ended_during_a_turn_with_its_launcher() {
         assert!(account.wait_for_held_turn(Duration::from_secs(60)));
     }
     let native = turn.native_pid().expect("a native process");
-    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), false, None);
     let report = report.expect("a report");
     let ended: Vec<_> = report.iter().map(|p| p.pid).collect();
     for pid in [turn.pid(), native] {
@@ -456,7 +446,7 @@ fn real_terminal_interface_is_ended() {
         let has_database = lab.home().join("state_5.sqlite-wal").exists();
         has_database && holders.iter().any(|holder| holder.why == "codex process")
     });
-    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), false, None);
     let report = report.expect("a report");
     assert!(report.iter().any(|process| process.name == "codex"));
     for process in &report {
@@ -473,7 +463,7 @@ fn real_app_server_is_ended() {
     let lab = Lab::new();
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let server = codex.app_server(&lab.home(), &backend);
-    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), false, None);
     assert!(!report.expect("a report").is_empty());
     drop(server);
 }
@@ -500,12 +490,8 @@ fn real_daemon_is_stopped_by_codex_itself() {
         env,
         settings: &settings,
     };
-    let mut nobody = FixedAnswer {
-        answer: None,
-        asked: 0,
-    };
-    let report =
-        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
+    let (report, _) = wait_and_shut_down(&request(&env), false, None);
+    let report = report.expect("a report");
     let ended: Vec<_> = report.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
@@ -514,8 +500,8 @@ fn real_daemon_is_stopped_by_codex_itself() {
     // Without a Codex on PATH the daemon's own program stops it.
     daemon.control("start").expect("starts again");
     let bare = env.without("PATH");
-    let report =
-        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
+    let (report, _) = wait_and_shut_down(&request(&bare), false, None);
+    let report = report.expect("a report");
     assert_eq!(report.len(), 1);
     assert_eq!(daemon.pid(), None);
 }

@@ -6,8 +6,7 @@ use crate::ui::dialog;
 use clap::Args;
 use codex_manager_core::codex::{HomeProcess, HomeUsage};
 use codex_manager_core::shutdown::{
-    self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownRequest,
-    ShutdownSettings, ShutdownTargets,
+    self, PromptChannel, ShutdownPlan, ShutdownRequest, ShutdownSettings, ShutdownTargets,
 };
 use std::fmt::Write;
 
@@ -27,16 +26,13 @@ pub(crate) struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    pub(crate) fn confirmation_request(&self, context: &Context) -> ConfirmationRequest {
+    /// Returns true if the user has to consent before Codex is ended, by the flags or else by the configuration.
+    fn must_ask(&self, context: &Context, settings: &ShutdownSettings) -> bool {
         if self.manual_terminate_confirmation {
-            ConfirmationRequest::Ask
-        } else if self.auto_terminate_without_confirmation {
-            ConfirmationRequest::DoNotAsk
-        } else if context.settings.assume_yes {
-            ConfirmationRequest::Yes
-        } else {
-            ConfirmationRequest::AsConfigured
+            return true;
         }
+        let consents = self.auto_terminate_without_confirmation || context.settings.assume_yes;
+        !consents && settings.must_ask(cfg!(windows))
     }
 
     /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the
@@ -44,8 +40,7 @@ impl ShutdownArgs {
     pub(crate) fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let usage = request.find_home_usage();
         print_home_usage(context, &usage);
-        let requested = self.confirmation_request(context);
-        let asks_user = shutdown::must_ask(request.settings, requested, cfg!(windows));
+        let asks_user = self.must_ask(context, request.settings);
         shutdown::plan_shutdown(&usage, request.settings, asks_user)
     }
 
@@ -59,9 +54,11 @@ impl ShutdownArgs {
         context: &Context,
         request: &ShutdownRequest<'_>,
     ) -> Result<Vec<HomeProcess>> {
-        let mut prompter = UserPrompter { context, request };
-        let ended =
-            shutdown::shut_down(request, self.confirmation_request(context), &mut prompter)?;
+        let usage = shutdown::wait_grace_period(request)?;
+        print_home_usage(context, &usage);
+        let asks_user = self.must_ask(context, request.settings);
+        let ask = |targets: &ShutdownTargets| ask_user(context, request, targets);
+        let ended = shutdown::shut_down(request, &usage, asks_user, ask)?;
         if !ended.is_empty() {
             let names = shutdown::join_processes(&ended);
             context.note(format_args!("ended: {names}"));
@@ -97,24 +94,18 @@ pub(crate) fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
     has_dialog || context.ui.is_interactive()
 }
 
-struct UserPrompter<'a> {
-    context: &'a Context,
-    request: &'a ShutdownRequest<'a>,
-}
-
-impl Prompter for UserPrompter<'_> {
-    fn show(&mut self, usage: &HomeUsage) {
-        print_home_usage(self.context, usage);
-    }
-
-    fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {
-        let question = format_question(targets, self.request);
-        let answer = match self.request.settings.channel {
-            PromptChannel::Gui => dialog::ask_in_window(&question, &self.context.env),
-            PromptChannel::Console => None,
-        };
-        answer.or_else(|| self.context.ui.confirm(&question))
-    }
+/// Asks the user for consent to end these processes; `None` if there is no way to ask.
+fn ask_user(
+    context: &Context,
+    request: &ShutdownRequest<'_>,
+    targets: &ShutdownTargets,
+) -> Option<bool> {
+    let question = format_question(targets, request);
+    let answer = match request.settings.channel {
+        PromptChannel::Gui => dialog::ask_in_window(&question, &context.env),
+        PromptChannel::Console => None,
+    };
+    answer.or_else(|| context.ui.confirm(&question))
 }
 
 fn format_question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> String {

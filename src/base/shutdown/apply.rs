@@ -4,10 +4,7 @@
 //! daemon, and the processes that Codex started get time to end. All of this shares one time limit. Finally the home is
 //! scanned again: success means that no process uses it.
 
-use super::{
-    ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, must_ask,
-    plan_shutdown,
-};
+use super::{ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, plan_shutdown};
 use crate::codex::{HomeProcess, HomeUsage, ProcessRole, Program, daemon, process};
 use crate::io::processes::terminate_all;
 use crate::io::{EndTarget, Environment, events, is_interrupted};
@@ -38,10 +35,8 @@ impl ShutdownRequest<'_> {
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub(super) fn wait_grace_period(
-    request: &ShutdownRequest<'_>,
-    usage: HomeUsage,
-) -> Result<HomeUsage, ShutdownError> {
+pub fn wait_grace_period(request: &ShutdownRequest<'_>) -> Result<HomeUsage, ShutdownError> {
+    let usage = request.find_home_usage();
     let grace_period = request.settings.grace_period;
     if usage.is_unused() || grace_period.is_zero() {
         return Ok(usage);
@@ -51,25 +46,18 @@ pub(super) fn wait_grace_period(
     Ok(request.find_home_usage())
 }
 
-/// Shows processes to the user and asks for consent to end them.
-pub trait Prompter {
-    fn show(&mut self, usage: &HomeUsage);
-    /// Asks for consent to end these processes; `None` if there is no way to ask.
-    fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
-}
-
-/// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and ends the processes.
+/// Ends the processes in `usage`, which use the home, and checks that no process uses it any more. If `asks_user` is
+/// true, calls `ask` for the user's consent to end these processes; `ask` returns `None` if there is no way to ask.
 /// Returns the ended processes.
 ///
 /// # Errors
 /// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
 pub fn shut_down(
     request: &ShutdownRequest<'_>,
-    requested: ConfirmationRequest,
-    prompter: &mut dyn Prompter,
+    usage: &HomeUsage,
+    asks_user: bool,
+    ask: impl FnOnce(&ShutdownTargets) -> Option<bool>,
 ) -> Result<Vec<HomeProcess>, ShutdownError> {
-    let usage = wait_grace_period(request, request.find_home_usage())?;
-    prompter.show(&usage);
     for process in &usage.processes {
         events::info!(
             pid = process.pid,
@@ -80,12 +68,11 @@ pub fn shut_down(
         );
     }
 
-    let asks_user = must_ask(request.settings, requested, cfg!(windows));
-    let targets = match plan_shutdown(&usage, request.settings, asks_user) {
+    let targets = match plan_shutdown(usage, request.settings, asks_user) {
         ShutdownPlan::Nothing => return Ok(Vec::new()),
         ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
         ShutdownPlan::Terminate(targets) => targets,
-        ShutdownPlan::Ask(targets) => match prompter.ask(&targets) {
+        ShutdownPlan::Ask(targets) => match ask(&targets) {
             Some(true) => targets,
             Some(false) => return Err(ShutdownError::Declined(targets.processes)),
             None => return Err(ShutdownError::NoPrompter(targets.processes)),

@@ -6,7 +6,7 @@
 
 mod apply;
 
-pub use apply::{Prompter, ShutdownRequest, shut_down};
+pub use apply::{ShutdownRequest, shut_down, wait_grace_period};
 
 use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramError, ProgramNames};
 use serde::Serialize;
@@ -56,31 +56,11 @@ impl Default for ShutdownSettings {
     }
 }
 
-/// The confirmation that the command line asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConfirmationRequest {
-    /// No flag: the configuration decides.
-    #[default]
-    AsConfigured,
-    /// `--yes`: consent to every question.
-    Yes,
-    /// Ask, overriding the configuration and other flags.
-    Ask,
-    /// End Codex without asking, in this run.
-    DoNotAsk,
-}
-
-/// Returns true if the user has to consent before Codex is ended.
-pub fn must_ask(
-    settings: &ShutdownSettings,
-    requested: ConfirmationRequest,
-    is_windows: bool,
-) -> bool {
-    match requested {
-        ConfirmationRequest::Ask => true,
-        ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
+impl ShutdownSettings {
+    /// Returns true if the user has to consent before Codex is ended, unless a flag says otherwise.
+    pub fn must_ask(&self, is_windows: bool) -> bool {
         // On other systems the configuration file alone must not end Codex.
-        ConfirmationRequest::AsConfigured => !is_windows || settings.needs_consent,
+        !is_windows || self.needs_consent
     }
 }
 
@@ -372,16 +352,9 @@ mod tests {
             needs_consent: false,
             ..ShutdownSettings::default()
         };
-        let asked = |wish, is_windows| must_ask(&waived, wish, is_windows);
-        assert!(!asked(ConfirmationRequest::AsConfigured, true));
-        assert!(asked(ConfirmationRequest::Ask, true));
-        assert!(asked(ConfirmationRequest::AsConfigured, false));
-        assert!(!asked(ConfirmationRequest::Yes, false));
-        assert!(!asked(ConfirmationRequest::DoNotAsk, false));
-        assert!(asked(ConfirmationRequest::Ask, false));
-        let required = ShutdownSettings::default();
-        assert!(must_ask(&required, ConfirmationRequest::AsConfigured, true));
-        assert!(!must_ask(&required, ConfirmationRequest::DoNotAsk, true));
+        assert!(!waived.must_ask(true));
+        assert!(waived.must_ask(false));
+        assert!(ShutdownSettings::default().must_ask(true));
     }
 
     #[test]
