@@ -421,31 +421,20 @@ fn an_invalid_login_does_not_stop_a_backup() {
 }
 
 #[test]
-fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
+fn an_auth_json_that_is_no_login_is_kept_by_a_restore() {
     let folder =
         |path: &Path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), "mine"));
     let pipe = create_pipe;
     let huge = |path: &Path| fs::File::create(path).and_then(|f| f.set_len(300 << 20));
+    let garbage = |path: &Path| fs::write(path, "{\"tok");
     type Make = fn(&Path) -> std::io::Result<()>;
-    let cases: [(&str, Make, &str); 4] = [
-        (
-            "folder",
-            folder,
-            "held no login that codex-manager recognizes; it was kept in ",
-        ),
-        ("pipe", pipe, "held no login that codex-manager recognizes"),
-        (
-            "huge",
-            huge,
-            "held no login that codex-manager recognizes; it was kept in ",
-        ),
-        (
-            "garbage",
-            |path| fs::write(path, "{\"tok"),
-            "held no login that codex-manager recognizes; it was kept in ",
-        ),
+    let cases: [(&str, Make, Option<&str>); 4] = [
+        ("folder", folder, Some("not a regular file")),
+        ("pipe", pipe, Some("not a regular file")),
+        ("huge", huge, Some("too large for a login")),
+        ("garbage", garbage, None),
     ];
-    for (what, make, because) in cases {
+    for (what, make, refusal) in cases {
         let env = TestEnv::new();
         let codex = sample_home(&env);
         let login = codex.join("auth.json");
@@ -462,18 +451,21 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
             (damaged.file_type(), damaged.len()),
             "{what}"
         );
-        let run = env.run(["restore", &archive, "--json"]).code(0);
-        let notes = run.json()["notes"].to_string();
-        assert!(notes.contains(because), "{what}: {run}");
-        assert_same_tree(&before, &home_tree(&env));
-        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{what}");
+        let run = env.run(["restore", &archive, "--json"]);
         let aside = env.tree("home/.codex-manager/profiles/.unreadable").0;
-        let is_kept = match what {
-            "folder" => aside.keys().any(|path| path.ends_with("x")),
-            "pipe" => aside.is_empty(),
-            _ => aside.len() == 2,
-        };
-        assert!(is_kept, "{what}: {aside:?}");
+        if let Some(refusal) = refusal {
+            let run = run.code(1);
+            assert!(run.stderr.contains(refusal), "{what}: {run}");
+            assert!(login.symlink_metadata().is_ok(), "{what}");
+            assert!(aside.is_empty(), "{what}: {aside:?}");
+        } else {
+            let notes = run.code(0).json()["notes"].to_string();
+            let kept = "held no login that codex-manager recognizes; it was kept in ";
+            assert!(notes.contains(kept), "{notes}");
+            assert_same_tree(&before, &home_tree(&env));
+            assert_eq!(aside.len(), 2, "{aside:?}");
+        }
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{what}");
     }
 }
 

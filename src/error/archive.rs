@@ -2,7 +2,7 @@
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
-use codex_manager_core::codex::{Holder, ProcessRole};
+use codex_manager_core::codex::{AUTH_JSON, AuthFile, Holder, ProcessRole};
 use codex_manager_core::io::shell;
 
 impl Advised for codex_manager_core::archive::ArchiveError {
@@ -108,6 +108,9 @@ impl Advised for codex_manager_core::restore::RestoreError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Archive(e) => e.to_command_error(),
+            Self::Io(e) if e.path.ends_with(AUTH_JSON) && AuthFile::cannot_be_login(e) => {
+                self.unchanged_error(Failed, "remove it, or leave it in place with --auth skip")
+            }
             Self::Io(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),
             Self::Lease(e) => e.to_command_error(),

@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 const MAX_SINGLE_SYNCS: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
-pub fn sync_tree(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_tree(folder: &Path) -> Result<(), IoError> {
     #[cfg(target_os = "linux")]
     {
         // Syncing the whole file system also waits for the writes of other programs, so a few new files

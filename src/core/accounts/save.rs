@@ -8,8 +8,7 @@ use super::profile::{
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
-    FileLock, IoContext, IoError, OrdinaryPath, SecretBytes, Timestamp, atomic, hash, links,
-    sharing, tree, tree_sync,
+    FileLock, IoContext, IoError, OrdinaryPath, SecretBytes, Timestamp, atomic, hash, sharing, tree,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -140,30 +139,6 @@ impl Profiles {
         let name = format!("profile-{}.json", format_stamp(now));
         let target = self.create_quarantine()?.join(name);
         atomic::rename(path, &atomic::find_free_path(&target))
-    }
-
-    /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
-    /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
-    /// for pipes, sockets and devices, which have no content to keep.
-    pub(crate) fn copy_to_quarantine(
-        &self,
-        path: &Path,
-        now: Timestamp,
-    ) -> Result<Option<PathBuf>, IoError> {
-        let kind = path.symlink_metadata().at("inspect", path)?.file_type();
-        if !(kind.is_dir() || kind.is_file()) {
-            return Ok(None);
-        }
-
-        let folder = self.create_quarantine()?;
-        let copy = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
-        links::link_or_copy_tree(path, &copy)?;
-
-        // The copy may contain a login.
-        tree::make_private(&copy)?;
-        tree_sync::sync_tree(&copy)?;
-        atomic::sync_folder(&folder)?;
-        Ok(Some(copy))
     }
 
     /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.

@@ -1,16 +1,15 @@
 //! Compares the account of the archive with the live one.
 
-use super::auth_json::AuthJsonState;
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
-use crate::codex::{CodexConfig, Identity, Login, home};
+use crate::codex::{AuthFile, CodexConfig, Identity, Login, home};
 use crate::restore::error::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows this. Also fails if
-/// the archive has the mode `auth` and Codex does not read auth.json. Checks nothing for `--to`, or if the plan
-/// restores no login.
+/// the archive has the mode `auth` and Codex does not read auth.json, or if the live auth.json cannot be a login, such
+/// as a folder. Checks nothing for `--to`, or if the plan restores no login.
 pub(crate) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -29,7 +28,7 @@ pub(crate) fn check_account(
         ));
     }
 
-    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = AuthFile::read(&request.folder.join(home::AUTH_JSON))?;
     match archived_identity(request.archive) {
         Some(archived) => check_same_account(request, live.login(), &archived),
         None => Ok(()),

@@ -1,7 +1,6 @@
 //! Phase 1: the request, the list of the live files, and the changes that follow from both. Writes nothing.
 
 pub(crate) mod account;
-pub(crate) mod auth_json;
 pub(crate) mod continued_lines;
 pub(crate) mod live_files;
 pub mod needed_paths;

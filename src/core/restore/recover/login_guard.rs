@@ -6,7 +6,6 @@ use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
 use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
-use crate::restore::plan::auth_json::AuthJsonState;
 use crate::restore::plan::request::RestoreRequest;
 use std::path::{Path, PathBuf};
 
@@ -77,8 +76,8 @@ impl LoginGuard<'_> {
     /// recognized login into quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
         let new_state = match incoming {
-            Some(incoming) => AuthJsonState::read(incoming)?,
-            None => AuthJsonState::File(AuthFile::Missing),
+            Some(incoming) => read_auth_json(incoming)?,
+            None => AuthFile::Missing,
         };
 
         let Some((old_auth, old_login)) = self.read_or_quarantine(outgoing, &new_state)? else {
@@ -102,20 +101,20 @@ impl LoginGuard<'_> {
     fn read_or_quarantine(
         &self,
         path: &Path,
-        incoming_state: &AuthJsonState,
+        incoming_state: &AuthFile,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let state = AuthJsonState::read(path)?;
+        let state = read_auth_json(path)?;
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
 
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        let stays_in_home = state.bytes().is_some() && state.bytes() == incoming_state.bytes();
-        // An entry without bytes may be a folder or a huge file, which is copied, too.
-        if !stays_in_home {
-            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
+        if let Some(bytes) = state
+            .bytes()
+            .filter(|bytes| incoming_state.bytes() != Some(bytes))
+        {
+            Profiles::of(self.manager_home).quarantine_bytes(bytes)?;
         }
-
         Ok(None)
     }
 
@@ -136,6 +135,15 @@ impl LoginGuard<'_> {
                     source: std::io::Error::other(other),
                 },
             })
+    }
+}
+
+/// Reads an auth.json. An entry that cannot be a login, such as a folder, counts as missing: it has no login to keep,
+/// and an error would leave the home half exchanged.
+fn read_auth_json(path: &Path) -> Result<AuthFile, IoError> {
+    match AuthFile::read(path) {
+        Err(e) if AuthFile::cannot_be_login(&e) => Ok(AuthFile::Missing),
+        auth => auth,
     }
 }
 
@@ -160,9 +168,7 @@ mod tests {
             let folder = manager_home.join("profiles/.unreadable");
             let mut texts = Vec::new();
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let text = fs::read_to_string(&path);
-                texts.push(text.unwrap_or_else(|_| fs::read_to_string(path.join("in")).unwrap()));
+                texts.push(fs::read_to_string(entry.path()).unwrap());
             }
             texts.sort();
             texts
@@ -178,13 +184,12 @@ mod tests {
         guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         fs::write(&outgoing, "torn").unwrap();
         guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
-        fs::remove_file(&outgoing).unwrap();
-        fs::create_dir(&outgoing).unwrap();
-        fs::write(outgoing.join("in"), "wreck").unwrap();
-        // Whatever the incoming path is.
-        fs::remove_file(&incoming).unwrap();
-        fs::create_dir(&incoming).unwrap();
+        // A folder is no login, and does not stop the exchange.
+        for path in [&outgoing, &incoming] {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }
         guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
-        assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
+        assert_eq!(kept(), ["torn", r#"{"a":1}"#]);
     }
 }

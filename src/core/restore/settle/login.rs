@@ -15,7 +15,6 @@ use crate::io::{
 };
 use crate::restore::error::RestoreError;
 use crate::restore::plan::account::{archived_identity, check_same_account};
-use crate::restore::plan::auth_json::AuthJsonState;
 use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::stage::extract::MAX_LOGIN_BYTES;
@@ -45,10 +44,10 @@ pub(crate) fn stage_login(
     let live_path = home.join(home::AUTH_JSON);
     let mut staged_login = lock_accounts_and_login(request, plan, home, &live_path)?;
 
-    let live_state = AuthJsonState::read(&live_path)?;
+    let live = read_live_login(stage.login.is_some(), &live_path)?;
     let archived = stage.login.as_ref().map(|login| &login.bytes);
     let store = CodexConfig::read(stage.settings_folder()).store;
-    let chosen = choose_login(request, archived, store, &live_state, notes)?;
+    let chosen = choose_login(request, archived, store, &live, notes)?;
     if let Some(chosen) = &chosen {
         staged_login.outcome = chosen.decision.outcome;
     }
@@ -58,12 +57,12 @@ pub(crate) fn stage_login(
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
         if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
-            stage_live_login(&live_path, &live_state, &staged_path)?;
+            stage_live_login(&live_path, &staged_path)?;
         }
         return Ok(staged_login);
     };
 
-    staged_login.was_live = save_live_login(request, home, &live_state, notes)?;
+    staged_login.was_live = save_live_login(request, home, &live, notes)?;
 
     // The login of the archive keeps its time. One of the profile gets the current time.
     let mtime_ns = match &stage.login {
@@ -127,7 +126,7 @@ pub fn preview_login(
         CodexConfig::read(&request.folder)
     };
 
-    let live = AuthJsonState::read(&live_path)?;
+    let live = AuthFile::read(&live_path)?;
     let notes = &mut preview.notes;
     let chosen = choose_login(request, Some(&archived), config.store, &live, notes)?;
     // Without a choice, the live login stays.
@@ -156,7 +155,7 @@ fn lock_accounts_and_login(
     live_path: &Path,
 ) -> Result<StagedLogin, RestoreError> {
     // Read only to find the account to lock. Codex may still renew the login, so it is read again under Codex's lock.
-    let before = AuthJsonState::read(live_path)?;
+    let before = read_live_login(plan.wants_login, live_path)?;
     let archived = archived_identity(request.archive);
     let live = before.login().map(|login| &login.identity);
 
@@ -182,6 +181,15 @@ fn lock_accounts_and_login(
         _lock: lock,
         ..StagedLogin::default()
     })
+}
+
+/// Reads the live auth.json if the restore may replace it. A restore that keeps it also keeps a folder at its path.
+fn read_live_login(may_replace: bool, live_path: &Path) -> Result<AuthFile, IoError> {
+    if may_replace {
+        AuthFile::read(live_path)
+    } else {
+        Ok(AuthFile::Missing)
+    }
 }
 
 fn stage_login_elsewhere(
@@ -229,7 +237,7 @@ fn choose_login(
     request: &RestoreRequest<'_>,
     archived: Option<&SecretBytes>,
     store: CredentialStore,
-    live: &AuthJsonState,
+    live: &AuthFile,
     notes: &mut Vec<String>,
 ) -> Result<Option<ChosenLogin>, RestoreError> {
     let parsed = archived.and_then(|bytes| parse_archived_login(bytes, store, notes));
@@ -408,7 +416,7 @@ fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Opt
 fn save_live_login(
     request: &RestoreRequest<'_>,
     home: &Path,
-    live: &AuthJsonState,
+    live: &AuthFile,
     notes: &mut Vec<String>,
 ) -> Result<Option<AuthSnapshot>, RestoreError> {
     let profiles = Profiles::of(request.manager_home);
@@ -421,18 +429,14 @@ fn save_live_login(
         return Ok(Some(snapshot.clone()));
     }
 
-    if matches!(live, AuthJsonState::File(AuthFile::Missing)) {
-        return Ok(None);
-    }
-
     // The bytes may be a login of a kind that this version does not know.
-    let path = home.join(home::AUTH_JSON);
-    let copy = live.quarantine(&path, &profiles, request.now)?;
-    let copy_clause = copy.map(|copy| format!("; it was kept in {}", copy.display()));
-    notes.push(format!(
-        "auth.json held no login that codex-manager recognizes{}",
-        copy_clause.unwrap_or_default()
-    ));
+    if let Some(bytes) = live.bytes() {
+        let copy = profiles.quarantine_bytes(bytes)?;
+        notes.push(format!(
+            "auth.json held no login that codex-manager recognizes; it was kept in {}",
+            copy.display()
+        ));
+    }
     Ok(None)
 }
 
@@ -491,13 +495,13 @@ fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(
     }
 }
 
-/// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
-/// is no auth.json.
-fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
+/// Stages the live auth.json: a login as a copy with the same modification time, any other entry as it is. Does nothing
+/// if there is no auth.json.
+fn stage_live_login(live: &Path, staged: &Path) -> Result<(), IoError> {
     let Some((_, meta)) = file_id::stat(live)? else {
         return Ok(());
     };
-    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile) {
+    if !meta.is_file() || meta.len() > MAX_LOGIN_BYTES as u64 {
         return links::link_or_copy_tree(live, staged);
     }
     let bytes = file_open::read(live).at("read", live)?;

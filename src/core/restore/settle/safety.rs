@@ -7,10 +7,9 @@ use crate::archive::{
     EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, PathNote, PreviousArchive,
     PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
 };
-use crate::codex::{HomeEntryKind, database, home, kind_of};
+use crate::codex::{AuthFile, HomeEntryKind, database, home, kind_of};
 use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, links, tree};
 use crate::restore::error::RestoreError;
-use crate::restore::plan::auth_json::AuthJsonState;
 use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::stage::staged_home::Stage;
@@ -53,7 +52,7 @@ pub(crate) fn make_backup(
     atomic::create_private_folder(&backups)?;
 
     let scope = safety.build_scope();
-    let (metadata, label) = safety.build_metadata(&scope)?;
+    let (metadata, label) = safety.build_metadata(&scope);
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
 
     // A damaged database is copied within the home instead. Any other unsaved file ends the restore.
@@ -133,8 +132,9 @@ impl SafetyBackup<'_> {
     }
 
     /// Returns the metadata of the backup, and the label of the account in its file name.
-    fn build_metadata(&self, scope: &CaptureScope) -> Result<(Metadata, String), RestoreError> {
-        let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
+    fn build_metadata(&self, scope: &CaptureScope) -> (Metadata, String) {
+        // A restore that keeps auth.json also keeps an entry that cannot be read.
+        let live = AuthFile::read(&self.home.join(home::AUTH_JSON)).ok();
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -146,13 +146,13 @@ impl SafetyBackup<'_> {
             ..Metadata::default()
         };
 
-        let Some(login) = live.login() else {
-            return Ok((metadata, names::SIGNED_OUT.to_owned()));
+        let Some(login) = live.as_ref().and_then(AuthFile::login) else {
+            return (metadata, names::SIGNED_OUT.to_owned());
         };
 
         metadata.set_identity(&login.identity);
         metadata.plan.clone_from(&login.plan);
-        Ok((metadata, login.identity.email.to_string()))
+        (metadata, login.identity.email.to_string())
     }
 
     fn capture(
