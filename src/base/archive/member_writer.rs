@@ -7,7 +7,7 @@ use super::format::{
     ArchiveManifest, Compression, FileList, Member, MemberContents, Metadata, gzip_member,
     manifest_members::write_manifest,
 };
-use super::reuse::{PreviousArchive, PreviousMember};
+use super::reuse::PreviousArchive;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{ContentDigest, ContentHasher};
 use crate::io::{IoContext, position};
@@ -60,7 +60,7 @@ pub(super) enum MemberJob {
         files: Vec<FileInMember>,
     },
     /// Copies a member of the previous archive.
-    Reused(PreviousMember),
+    Reused(Member),
 }
 
 /// A member that is ready to be written.
@@ -111,15 +111,15 @@ impl MemberJob {
                 })
             }
 
-            Self::Reused(previous_member) => {
+            Self::Reused(member) => {
                 let bytes = previous
-                    .map(|previous| previous.read_member(&previous_member, buffers))
+                    .map(|previous| previous.read_member(&member, buffers))
                     .transpose()?;
 
                 Ok(CompressedMember {
                     // Not reached: jobs of this kind are only made from a previous archive.
                     bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
-                    member: previous_member.member,
+                    member,
                     digests: Vec::new(),
                     is_reused: true,
                 })

@@ -11,14 +11,14 @@ use super::format::sizes::{
 };
 use super::format::tar_head::{encode_file_head, encode_folder_head, encode_link_head};
 use super::format::{
-    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry, Member,
     MemberContents, NameTable,
 };
 pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, FileInMember, MemberJob, MemberSink, SharedFileList, lock_files,
 };
-use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
+use super::reuse::{PreviousArchive, ReusableFiles};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
@@ -317,7 +317,7 @@ impl PackWriter<'_> {
 
         // The copied members hold the same files, but at other positions in the new manifest.
         for old in reusable.members {
-            let holds = match old.member.holds {
+            let holds = match old.holds {
                 MemberContents::Files(_, count) => MemberContents::Files(first_index, count),
                 MemberContents::Head(_) => MemberContents::Head(first_index),
                 MemberContents::Chunk(_, digest) => MemberContents::Chunk(first_index, digest),
@@ -339,11 +339,13 @@ impl PackWriter<'_> {
 
     fn submit_reused_member(
         &mut self,
-        mut previous_member: PreviousMember,
+        previous_member: Member,
         holds: MemberContents,
     ) -> Result<(), ArchiveError> {
-        previous_member.member.holds = holds;
-        self.submit(MemberJob::Reused(previous_member))
+        self.submit(MemberJob::Reused(Member {
+            holds,
+            ..previous_member
+        }))
     }
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {

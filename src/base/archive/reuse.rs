@@ -28,19 +28,11 @@ pub enum VerifyReused {
 /// [`VerifyReused::Sample`] checks one of this many members.
 const SAMPLE_INTERVAL: u64 = 8;
 
-/// A member of the previous archive.
-#[derive(Debug, Clone)]
-pub(crate) struct PreviousMember {
-    pub(super) member: Member,
-    /// True if the bytes have to match the digest before they are copied.
-    is_checked: bool,
-}
-
 /// Unchanged files that need not be read: their digests, and the members that hold them.
 #[derive(Debug)]
 pub(super) struct ReusableFiles {
     pub(super) digests: Vec<ContentDigest>,
-    pub(super) members: Vec<PreviousMember>,
+    pub(super) members: Vec<Member>,
 }
 
 /// A file and the member in which it begins, as positions in the lists of the manifest.
@@ -161,7 +153,7 @@ impl<'a> PreviousArchive<'a> {
 
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.previous_member(location.member_index)?],
+                    members: vec![manifest.members.get(location.member_index)?.clone()],
                 })
             }
 
@@ -173,7 +165,7 @@ impl<'a> PreviousArchive<'a> {
 
                 // The chunks of a large file directly follow its head.
                 let head = location.member_index;
-                let mut members = vec![self.previous_member(head)?];
+                let mut members = vec![manifest.members.get(head)?.clone()];
                 members.extend((0..).map_while(|chunk| Some(self.find_chunk(head, chunk)?.0)));
                 Some(ReusableFiles {
                     digests: vec![archived.digest?],
@@ -203,16 +195,12 @@ impl<'a> PreviousArchive<'a> {
 
     /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
     /// returns the digest of the file's content up to the end of this chunk.
-    pub(super) fn find_chunk(
-        &self,
-        head: usize,
-        position: usize,
-    ) -> Option<(PreviousMember, DigestBytes)> {
-        let member_index = head + 1 + position;
-        let contents_of = |index: usize| Some(self.manifest.members.get(index)?.holds);
-        match (contents_of(head)?, contents_of(member_index)?) {
+    pub(super) fn find_chunk(&self, head: usize, position: usize) -> Option<(Member, DigestBytes)> {
+        let members = &self.manifest.members;
+        let chunk = members.get(head + 1 + position)?;
+        match (members.get(head)?.holds, chunk.holds) {
             (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
-                Some((self.previous_member(member_index)?, digest))
+                Some((chunk.clone(), digest))
             }
             _ => None,
         }
@@ -232,14 +220,17 @@ impl<'a> PreviousArchive<'a> {
         })
     }
 
-    fn previous_member(&self, index: usize) -> Option<PreviousMember> {
-        let member = self.manifest.members.get(index)?.clone();
-        let is_checked = match self.options.verify {
+    /// Returns true if the bytes of this member have to match its digest before they are copied.
+    fn is_checked(&self, member: &Member) -> bool {
+        match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => (index as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
+            VerifyReused::Sample => {
+                let members = &self.manifest.members;
+                let index = members.partition_point(|other| other.offset < member.offset);
+                (index as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL)
+            }
             VerifyReused::None => false,
-        };
-        Some(PreviousMember { member, is_checked })
+        }
     }
 
     /// Reads the bytes of a member. Compares them with the digest if [`ReuseOptions::verify`] selects the member.
@@ -248,19 +239,19 @@ impl<'a> PreviousArchive<'a> {
     /// Reports read errors and wrong digests as damage of the previous archive.
     pub(super) fn read_member(
         &self,
-        previous: &PreviousMember,
+        member: &Member,
         buffers: &BufferPool,
     ) -> Result<AlignedBuffer, ArchiveError> {
-        let len = usize::try_from(previous.member.len)
+        let len = usize::try_from(member.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.take_aligned(len);
 
         // An unreadable previous archive counts as damaged: the home is still complete, so the
         // backup goes on without copying.
-        position::read_exact_at(&self.file, &mut bytes, previous.member.offset)
+        position::read_exact_at(&self.file, &mut bytes, member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
 
-        if previous.is_checked && !previous.member.digest.is_of(&bytes) {
+        if self.is_checked(member) && !member.digest.is_of(&bytes) {
             let detail = "a member does not match its digest";
             return Err(ArchiveError::damaged(self.path(), detail));
         }

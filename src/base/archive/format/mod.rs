@@ -18,7 +18,6 @@ pub mod name_table;
 pub mod names;
 pub mod path_checks;
 pub mod python;
-pub(crate) mod python_sidecar;
 pub mod sidecar;
 pub(crate) mod sizes;
 pub(crate) mod tar_head;

@@ -10,7 +10,7 @@ use super::inode_stamp::InodeStamp;
 use super::manifest::ArchiveManifest;
 use super::metadata::Metadata;
 use super::path_checks::check_names;
-use super::python_sidecar::parse_sidecar;
+use super::sidecar::parse_python_sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::document::{self, Document};
@@ -81,7 +81,7 @@ impl PythonScan {
             RawKind::File if is_sidecar_copy(&name) => {
                 let bytes = content.read_all(Metadata::MAX_BYTES)?;
                 // The last copy counts, as for a tar program that unpacks one over the other.
-                self.metadata = bytes.and_then(|b| parse_sidecar(&b));
+                self.metadata = bytes.and_then(|b| parse_python_sidecar(&b));
             }
             RawKind::File => self.manifest.files.push(&FileEntry {
                 path: name,
@@ -147,7 +147,7 @@ impl PythonScan {
 
 /// Reads a sidecar of the Python tool. Returns `None` if it is missing or another document.
 fn read_sidecar(path: &Path) -> Option<Metadata> {
-    parse_sidecar(&document::read_bytes::<Metadata>(path).ok()??)
+    parse_python_sidecar(&document::read_bytes::<Metadata>(path).ok()??)
 }
 
 /// Returns the archives of the Python tool in the subfolders of `backups/`, sorted, as pairs of archive path and

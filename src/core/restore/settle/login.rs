@@ -5,7 +5,7 @@ use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::archive::{ArchiveReader, FileEntry, file_extract, set_attributes};
+use crate::archive::{ArchiveReader, file_extract, set_attributes};
 use crate::codex::{
     AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
     Login, LoginLock, home, login_lock,
@@ -116,10 +116,7 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // If config.toml is a link in the archive, the restore follows the staged link. This preview does not.
-    let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
-    let has_config = request.archive.contents().files.iter().any(is_config_file);
-    let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
+    let config = if plan.writes.contains(Path::new(CONFIG_TOML)) {
         let text = read_archived(request.archive, HomeEntryKind::Config)?;
         CodexConfig::parse(&String::from_utf8_lossy(&text))
     } else {
