@@ -44,6 +44,11 @@ pub fn staging_folder_within(live: &Path) -> PathBuf {
     live.join(FOLDER_SUFFIX)
 }
 
+/// Returns true if this is the name that [`staging_folder_within`] gives.
+pub fn is_staging_folder_within(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == FOLDER_SUFFIX)
+}
+
 /// Returns the folder in the manager home for the journal of the command `command`. All spellings of the
 /// manager home give the same folder.
 pub fn journal_folder_of_command(manager_home: &Path, command: &str) -> PathBuf {

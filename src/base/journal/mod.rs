@@ -56,8 +56,8 @@ pub use error::{JournalError, RecoveryObstacle};
 pub(crate) use file_exchange::FileExchange;
 pub use folder::{KeptAs, list_kept_folders};
 pub use folder::{
-    is_real_folder, journal_folder_of_command, parse_kept_name, staging_folder_beside,
-    staging_folder_in, staging_folder_within,
+    is_real_folder, is_staging_folder_within, journal_folder_of_command, parse_kept_name,
+    staging_folder_beside, staging_folder_in, staging_folder_within,
 };
 pub use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated_by_codex};
 pub use recovery::{Recovery, is_in_progress, recover};

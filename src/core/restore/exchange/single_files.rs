@@ -18,7 +18,7 @@ fn is_folder(path: &Path) -> bool {
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
 pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let mut planner = StepPlanner {
-        linker: HardLinker::new(plan, stage),
+        linker: HardLinker { plan },
         steps: Vec::new(),
     };
 

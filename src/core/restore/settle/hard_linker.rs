@@ -5,29 +5,16 @@ use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::io::{IoContext, IoError, atomic, file_id, links, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::stage::staged_home::{Stage, StageRoot};
-use std::collections::BTreeSet;
+use crate::restore::stage::staged_home::StageRoot;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Stages hard links to the live files that the plan does not change.
 pub(crate) struct HardLinker<'a> {
-    plan: &'a RestorePlan,
-    /// The staging folders in the home, which are not linked.
-    staging_folders: BTreeSet<PathBuf>,
-    /// True to leave out empty folders of the kinds that an archive covers.
-    drop_empty_folders: bool,
+    pub(crate) plan: &'a RestorePlan,
 }
 
-impl<'a> HardLinker<'a> {
-    pub(crate) fn new(plan: &'a RestorePlan, stage: &Stage) -> Self {
-        Self {
-            plan,
-            staging_folders: stage.staging_folders(),
-            drop_empty_folders: !plan.partial && !plan.merge,
-        }
-    }
-
+impl HardLinker<'_> {
     /// Links the unchanged files of `root`. Does nothing if the root is a file or does not exist.
     pub(crate) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
@@ -54,8 +41,11 @@ impl<'a> HardLinker<'a> {
     /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of
     /// a restore, or it is auth.json, which `login` stages.
     fn is_never_linked(&self, relative: &Path) -> bool {
+        // A staging folder is in the home, or in the target of a top-level link.
+        let is_staging_folder =
+            journal::is_staging_folder_within(relative) && relative.components().count() <= 2;
         self.plan.removed.contains(relative)
-            || self.staging_folders.contains(relative)
+            || is_staging_folder
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient
                 && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
@@ -133,7 +123,8 @@ impl<'a> HardLinker<'a> {
             | HomeEntryKind::Transient
             | HomeEntryKind::Tmp
             | HomeEntryKind::Worktrees => false,
-            _ => self.drop_empty_folders,
+            // A restore of the whole archive creates its empty folders, and drops others of the kinds that it covers.
+            _ => !self.plan.partial && !self.plan.merge,
         };
         if !may_drop_if_empty {
             atomic::create_unsynced_folder(staged)?;

@@ -50,7 +50,7 @@ pub(crate) fn stage_unchanged(
 /// Links the unchanged live files of all roots into the stage.
 fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    let linker = HardLinker::new(plan, stage);
+    let linker = HardLinker { plan };
 
     // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
     for root in stage.linked_roots() {

@@ -7,10 +7,8 @@ use crate::archive::{
 };
 use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::io::{IoError, SecretBytes, atomic, links};
-use crate::journal;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::RolloutIndex;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A live folder or file with a staging folder of its own: the home, or the target of a top-level link or mount in it.
@@ -112,15 +110,6 @@ impl Stage {
         } else {
             &home.live
         }
-    }
-
-    /// Returns the possible paths of staging folders inside the home, relative to the home.
-    pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
-        let staging_folder_in = |root: &StageRoot| {
-            let within = journal::staging_folder_within(&root.live);
-            root.prefix.join(within.file_name().unwrap_or_default())
-        };
-        self.roots.iter().map(staging_folder_in).collect()
     }
 
     /// Returns the planned files at paths where Codex keeps databases, with their staged paths. Such a file may be no
