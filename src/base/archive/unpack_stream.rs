@@ -78,19 +78,13 @@ struct Checklist<'a> {
     unread_files: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
-    /// For each name of a void entry: the number of such entries that were not read yet.
-    voids: HashMap<&'a EntryName, usize>,
+    voids: HashSet<&'a EntryName>,
     /// True once the entry with the manifest, or with the Python tool's copy of the sidecar, was read.
     was_manifest_read: bool,
 }
 
 impl<'a> Checklist<'a> {
     fn new(manifest: &'a ArchiveManifest, is_python: bool) -> Self {
-        let mut voids = HashMap::new();
-        for name in &manifest.void {
-            *voids.entry(name).or_default() += 1;
-        }
-
         let links = manifest.links.iter().map(|l| (&l.path, &l.target));
         Self {
             is_python,
@@ -99,7 +93,7 @@ impl<'a> Checklist<'a> {
             unread_files: manifest.files.name_ids().zip(0..).collect(),
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
             links: links.collect(),
-            voids,
+            voids: manifest.void.iter().collect(),
             was_manifest_read: false,
         }
     }
@@ -113,7 +107,7 @@ impl<'a> Checklist<'a> {
 
         match &entry.kind {
             RawKind::File => {
-                if self.take_void(&entry.name) {
+                if self.voids.remove(&entry.name) {
                     return Ok(None);
                 }
                 if self.is_manifest_name(&entry.name) && !self.was_manifest_read {
@@ -133,12 +127,6 @@ impl<'a> Checklist<'a> {
                 _ => refuse("not the link in the manifest"),
             },
         }
-    }
-
-    /// Removes one void entry of this name from the list. Returns false if the list has none.
-    fn take_void(&mut self, name: &EntryName) -> bool {
-        let remaining = self.voids.get_mut(name).filter(|remaining| **remaining > 0);
-        remaining.map(|remaining| *remaining -= 1).is_some()
     }
 
     /// Removes a file from the list and returns it; `None` if the list does not have it.
@@ -165,11 +153,7 @@ impl<'a> Checklist<'a> {
 
         let files = self.unread_files.into_values();
         let files = files.filter_map(|index| self.files.name_at(index));
-        let voids = self.voids.into_iter();
-        let unread_voids = voids.filter(|(_, remaining)| *remaining > 0);
-
         let others = self.folders.into_iter().chain(self.links.into_keys());
-        let others = others.chain(unread_voids.map(|(name, _)| name));
-        files.chain(others.cloned()).min()
+        files.chain(others.chain(self.voids).cloned()).min()
     }
 }
