@@ -91,10 +91,10 @@ impl RestoreOptions {
         } else {
             "no backup"
         };
-        let replaced_note = describe_replaced_messages(replaced_messages, planned_backup);
 
         if self.dry_run {
-            show_preview(context, command, &request, &plan, replaced_note)?;
+            let note = describe_replaced_messages(replaced_messages, planned_backup);
+            show_preview(context, command, &request, &plan, note)?;
             return Ok(Outcome::Done);
         }
 
@@ -116,12 +116,10 @@ impl RestoreOptions {
         }
         let is_recorded = record_result(context, target, &mut report);
 
-        // Only the report has the name of the safety backup, so the note is built again with this name.
         let backup = report.safety.as_ref();
         let backup_name = backup.map(|backup| format_archive_argument(&backup.archive, context));
-        let message_note = backup_name.map_or(replaced_note, |name| {
-            describe_replaced_messages(replaced_messages, &name)
-        });
+        let backup_name = backup_name.as_deref().unwrap_or(planned_backup);
+        let message_note = describe_replaced_messages(replaced_messages, backup_name);
         report.notes.extend(message_note);
 
         if target == RestoreTarget::Home {
