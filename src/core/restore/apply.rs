@@ -74,12 +74,12 @@ pub fn apply(
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
     let safety_backup = safety::make_backup(&mut work, &outside, progress)?;
-    let exchange_mode = unchanged::stage_unchanged(&work, &outside)?;
+    unchanged::stage_unchanged(&mut work, &outside)?;
 
     // The login is staged last, because Codex cannot renew its login from here on.
-    let staged_login = login::stage_login(&mut work, exchange_mode)?;
+    let staged_login = login::stage_login(&mut work)?;
 
-    let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
+    let steps = exchange_steps::plan_steps(&work, &outside)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
     let leftover_notes = exchange_states(request, &staged_login, work.transaction, steps)?;

@@ -7,7 +7,7 @@ use crate::journal::{self, Step};
 use crate::restore::error::RestoreError;
 use crate::restore::settle::outside_databases::OutsideDatabases;
 use crate::restore::settle::unchanged::list_changed_top_names;
-use crate::restore::stage::staged_home::{ExchangeMode, StageRoot};
+use crate::restore::stage::staged_home::StageRoot;
 use crate::restore::stage::workspace::Workspace;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,10 +17,9 @@ use std::path::{Path, PathBuf};
 pub(crate) fn plan_steps(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
-    mode: ExchangeMode,
 ) -> Result<Vec<Step>, RestoreError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    if mode == ExchangeMode::SingleFiles {
+    if work.exchanges_files {
         return single_files::plan_steps(plan, stage);
     }
 
@@ -36,7 +35,7 @@ pub(crate) fn plan_steps(
 
     // The home is exchanged last, because it has the login.
     let root = stage.home();
-    if mode == ExchangeMode::WholeHome {
+    if root.is_whole {
         steps.push(Step::record(root.live.clone(), root.staged.clone())?);
     } else {
         let names = list_changed_top_names(plan, stage);

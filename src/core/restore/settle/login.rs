@@ -18,7 +18,7 @@ use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::stage::extract::MAX_LOGIN_BYTES;
-use crate::restore::stage::staged_home::{ArchivedLogin, ExchangeMode};
+use crate::restore::stage::staged_home::ArchivedLogin;
 use crate::restore::stage::workspace::Workspace;
 use std::io::Read as _;
 use std::path::Path;
@@ -27,10 +27,8 @@ use std::path::Path;
 /// If the live login stays, stages it only if the whole home is exchanged or auth.json has a second hard link.
 ///
 /// Takes the locks on the accounts, then Codex's own lock on the login. They are held until the result is dropped.
-pub(crate) fn stage_login(
-    work: &mut Workspace<'_>,
-    exchange_mode: ExchangeMode,
-) -> Result<StagedLogin, RestoreError> {
+pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, RestoreError> {
+    let exchanges_whole_home = work.stage.home().is_whole && !work.exchanges_files;
     let (request, plan, stage) = (work.request, &work.plan, &work.stage);
     let notes = &mut work.notes;
     let staged_path = stage.home().staged.join(home::AUTH_JSON);
@@ -56,7 +54,7 @@ pub(crate) fn stage_login(
     let Some((decision, snapshot)) = replacement else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
-        if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
+        if exchanges_whole_home || file_id::has_second_link(&live_path) {
             stage_live_login(&live_path, &staged_path)?;
         }
         return Ok(staged_login);

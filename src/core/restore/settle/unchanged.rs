@@ -6,7 +6,7 @@ use crate::restore::OutsideDatabases;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use crate::restore::stage::staged_home::{Stage, StageRoot};
 use crate::restore::stage::workspace::Workspace;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,34 +17,33 @@ use std::{fs, io};
 /// of the home into the stage instead.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If the changed
-/// files are exchanged one by one, the unchanged files stay in place and need no link.
+/// Stages the files that the plan does not change, and decides whether each changed file is exchanged by itself. The
+/// unchanged files then stay in place and need no link.
 pub(crate) fn stage_unchanged(
-    work: &Workspace<'_>,
+    work: &mut Workspace<'_>,
     outside: &OutsideDatabases,
-) -> Result<ExchangeMode, RestoreError> {
-    let (plan, stage) = (&work.plan, &work.stage);
+) -> Result<(), RestoreError> {
+    let plan = &work.plan;
     let changes_home_only =
         plan.target == RestoreTarget::Home && outside.live_and_staging_folder().is_none();
     let changed_count = plan.writes.len() + plan.removed.len();
 
     // Linking all unchanged files would cost more than the restore itself.
     let is_small = plan.partial && changed_count <= MAX_SINGLE_FILE_EXCHANGES;
-    let mode = if changes_home_only && (is_small || cannot_rename_home(stage.home())?) {
-        ExchangeMode::SingleFiles
-    } else {
+    work.exchanges_files =
+        changes_home_only && (is_small || cannot_rename_home(work.stage.home())?);
+    if !work.exchanges_files {
         match link_into_stage(work) {
             // A file of another user may allow neither reads nor links. It can stay in place.
-            Err(e) if e.is_access_denied() && changes_home_only => ExchangeMode::SingleFiles,
-            Err(e) => return Err(e.into()),
-            Ok(()) => work.mode,
+            Err(e) if e.is_access_denied() && changes_home_only => work.exchanges_files = true,
+            linked => linked?,
         }
-    };
+    }
 
     // A partial restore leaves the modes and times of existing folders.
-    let live_home = plan.partial.then_some(stage.home().live.as_path());
-    stage.set_folder_attributes(work.request.archive.contents(), live_home)?;
-    Ok(mode)
+    let stage = &work.stage;
+    let live_home = work.plan.partial.then_some(stage.home().live.as_path());
+    Ok(stage.set_folder_attributes(work.request.archive.contents(), live_home)?)
 }
 
 /// Links the unchanged live files of all roots into the stage.
@@ -57,7 +56,7 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
         linker.link_root(root)?;
     }
 
-    if work.mode == ExchangeMode::WholeHome {
+    if stage.home().is_whole {
         return linker.link_root(stage.home());
     }
 

@@ -41,17 +41,6 @@ impl StageRoot {
     }
 }
 
-/// The part of the home that one step exchanges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ExchangeMode {
-    /// The whole home, in one call.
-    WholeHome,
-    /// Each changed top-level entry by itself.
-    TopLevelEntries,
-    /// Each changed file by itself, as for a few files of a large home.
-    SingleFiles,
-}
-
 #[derive(Debug)]
 pub(crate) struct ArchivedLogin {
     pub(crate) bytes: SecretBytes,

@@ -1,7 +1,7 @@
 //! The locked target of a restore, with its plan and its staging folders.
 
 use super::linked_roots::{add_root, find_linked_roots};
-use super::staged_home::{ExchangeMode, Stage, StageRoot};
+use super::staged_home::{Stage, StageRoot};
 use super::{disk_probes, equal_rollouts};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, ArchiveReader, NameSet};
@@ -25,7 +25,9 @@ pub(crate) struct Workspace<'a> {
     pub(crate) live: LiveFiles,
     pub(crate) stage: Stage,
     pub(crate) transaction: Transaction,
-    pub(crate) mode: ExchangeMode,
+    /// True if each changed file of all roots is exchanged by itself, as for a few files of a large home. The settle
+    /// phase decides it.
+    pub(crate) exchanges_files: bool,
     /// Sentences for the user about exceptions, without a final period.
     pub(crate) notes: Vec<String>,
     _pointer: JournalPointer,
@@ -77,11 +79,7 @@ impl<'a> Workspace<'a> {
             live,
             stage,
             transaction,
-            mode: if exchanges_whole {
-                ExchangeMode::WholeHome
-            } else {
-                ExchangeMode::TopLevelEntries
-            },
+            exchanges_files: false,
             notes: Vec::new(),
             _pointer: pointer,
         })
