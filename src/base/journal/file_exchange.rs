@@ -88,7 +88,8 @@ impl FileExchange {
         // SQLite would apply a log to whichever database lies beside it, so logs are removed before
         // their database is replaced.
         let steps = [self.removals, self.replacements].concat();
-        self.transaction.commit(steps, policy).map(drop)
+        self.transaction.commit(steps, policy)?.remove_old_state();
+        Ok(())
     }
 
     /// Returns a free staging path on the file system of `live`. Creates its folder if it is missing.

@@ -69,10 +69,6 @@ pub trait RecoveryPolicy {
         Ok(())
     }
 
-    /// Called when the new state is final, before the old state is removed, which takes long for a large home. A
-    /// recovery does not call it.
-    fn after_exchange(&self) {}
-
     /// For disks without file modes: returns the text that identifies the lock of the staging folder `folder` as this
     /// user's; `None` if this user has no folder there. Empty for folders in the manager home.
     fn lock_marker(&self, _folder: &Path) -> Option<String> {

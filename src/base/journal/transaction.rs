@@ -112,7 +112,7 @@ impl Transaction {
         &self.journal.folders[0].0
     }
 
-    /// Performs `steps`. Returns the folders with the old state that could not be removed.
+    /// Performs `steps`, so that the new state is final. The returned transaction still has the old state.
     ///
     /// # Errors
     /// - Before the steps: two steps change the same path, processes use the home, or files were written since the
@@ -124,7 +124,7 @@ impl Transaction {
         mut self,
         mut steps: Vec<Step>,
         policy: &dyn RecoveryPolicy,
-    ) -> Result<Vec<PathBuf>, JournalError> {
+    ) -> Result<Self, JournalError> {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
@@ -163,18 +163,18 @@ impl Transaction {
             return Err(self.undo_because_of(cause, locks)?);
         }
 
-        // Until the journal says `committed`, the staged files are the only way back.
-        if self.record_committed().is_err() {
-            // A later process finds every step done and removes the old state.
-            self.keeps_folders_on_drop = true;
-            return Ok(vec![self.folder().to_path_buf()]);
-        }
+        // Until the journal says `committed`, the staged files are the only way back. If that cannot be written, a
+        // later process finds every step done and removes the old state.
+        self.keeps_folders_on_drop = self.record_committed().is_err();
+        Ok(self)
+    }
 
-        // The locks end before the removal, which takes long for a large home. No process can have a replaced database
-        // open any more.
-        drop(locks);
-        policy.after_exchange();
-        Ok(self.remove_folders())
+    /// Removes the old state after [`Transaction::commit`]. Returns the folders that could not be removed.
+    pub fn remove_old_state(mut self) -> Vec<PathBuf> {
+        if self.keeps_folders_on_drop {
+            return vec![self.folder().to_path_buf()];
+        }
+        self.remove_folders()
     }
 
     /// Locks the databases of `steps`.

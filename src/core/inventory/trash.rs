@@ -72,7 +72,10 @@ pub fn move_to_trash(
     }
 
     match transaction.commit(move_steps, &NoPolicy) {
-        Ok(_) => Ok(batch),
+        Ok(committed) => {
+            committed.remove_old_state();
+            Ok(batch)
+        }
         Err(e) => {
             // Succeeds only if the folder is empty, so never while moves remain to be undone.
             let _ = sharing::remove_dir(&batch);
@@ -147,7 +150,9 @@ pub fn undo_last_prune(
         }
     }
 
-    transaction.commit(move_steps, &NoPolicy)?;
+    transaction
+        .commit(move_steps, &NoPolicy)?
+        .remove_old_state();
     // Fails if the user has put other files into the folder. These files stay.
     let _ = sharing::remove_dir(&batch);
 

@@ -7,7 +7,6 @@ use super::plan::restore_plan::RestorePlan;
 use super::plan::rollout_index::RolloutIndex;
 use super::plan::target;
 use super::recover::login_guard::LoginGuard;
-use super::settle::login::StagedLogin;
 use super::settle::{databases, login, safety, unchanged};
 use super::stage::extract::ExtractSink;
 use super::stage::workspace::Workspace;
@@ -82,11 +81,12 @@ pub fn apply(
     let steps = exchange_steps::plan_steps(&work, &outside)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
-    let leftover_notes = exchange_states(request, &staged_login, work.transaction, steps)?;
-    work.notes.extend(leftover_notes);
+    let committed = exchange_states(request, work.transaction, steps)?;
 
-    // The exchange is done, so later errors are reported but do not fail the restore.
+    // The exchange is done, so later errors are reported but do not fail the restore. The owners are recorded before
+    // the old state is removed, which takes long for a large home. Without them, another home could use the login.
     let owner_error = staged_login.record_owners(request).err();
+    work.notes.extend(remove_old_state(committed));
     let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
 
     Ok(RestoreReport {
@@ -144,33 +144,30 @@ fn unpack_planned_files(
     Ok(())
 }
 
-/// Exchanges the live state and the staged state. Returns a sentence for each part of the old state that could not be
-/// removed.
+/// Exchanges the live state and the staged state.
 fn exchange_states(
     request: &RestoreRequest<'_>,
-    staged_login: &StagedLogin,
     transaction: Transaction,
     steps: Vec<Step>,
-) -> Result<Vec<String>, RestoreError> {
-    let record_owners = || {
-        // `apply` records the owners again and reports a failure: `commit` skips this if it cannot write the journal.
-        let _ = staged_login.record_owners(request);
-    };
-    let guard = LoginGuard {
-        record_owners: Some(&record_owners),
-        ..LoginGuard::from_request(request)
-    };
-    let leftover_paths = match transaction.commit(steps, &guard) {
+) -> Result<Transaction, RestoreError> {
+    match transaction.commit(steps, &LoginGuard::from_request(request)) {
         // The hint of `RestoreError::Busy` names the options of `restore`.
-        Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
-        other => other?,
-    };
+        Err(JournalError::Busy(holders)) => Err(RestoreError::Busy(holders)),
+        other => Ok(other?),
+    }
+}
 
+/// Removes the old state. Returns a sentence for each part of it that could not be removed.
+fn remove_old_state(committed: Transaction) -> Vec<String> {
     let format_note = |path: &PathBuf| {
         let path = path.display();
         format!("the replaced files are no longer needed, but could not be removed: {path}")
     };
-    Ok(leftover_paths.iter().map(format_note).collect())
+    committed
+        .remove_old_state()
+        .iter()
+        .map(format_note)
+        .collect()
 }
 
 /// Returns the number of restored files and their size in bytes, both including the login, which is not in `restored`.

@@ -42,7 +42,7 @@ fn fixture() -> Fixture {
 
 /// Asserts that the commit failed because of `name`, that the old state with the late file is live, and that
 /// nothing else is left.
-fn assert_undone(fixture: &Fixture, committed: Result<Vec<PathBuf>, JournalError>, name: &str) {
+fn assert_undone(fixture: &Fixture, committed: Result<Transaction, JournalError>, name: &str) {
     let Err(JournalError::WrittenMeanwhile { files, kept }) = committed else {
         panic!("{name}: {committed:?}");
     };
@@ -78,7 +78,10 @@ fn a_file_with_a_time_in_the_future_is_exchanged() {
             file.unwrap().set_modified(year_2100).unwrap();
         }
         let (transaction, steps) = fixture.begin();
-        transaction.commit(steps, &NoPolicy).unwrap();
+        transaction
+            .commit(steps, &NoPolicy)
+            .unwrap()
+            .remove_old_state();
     });
 }
 
@@ -124,7 +127,10 @@ fn a_write_to_a_file_of_both_states_needs_no_undo() {
     let staged = fixture.staging().join("new/folder/both");
     fs::hard_link(fixture.live("folder/both"), staged).unwrap();
     fs::write(fixture.live("folder/both"), "late").unwrap();
-    let left = transaction.commit(steps, &NoPolicy).unwrap();
+    let left = transaction
+        .commit(steps, &NoPolicy)
+        .unwrap()
+        .remove_old_state();
     assert_eq!(left, [""; 0].map(PathBuf::from));
     let text = fs::read_to_string(fixture.live("folder/both")).unwrap();
     assert_eq!(text, "late");

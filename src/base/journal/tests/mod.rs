@@ -243,7 +243,10 @@ fn commit_exchanges_all_steps_and_removes_the_staging_folder() {
     on_both_systems(|_| {
         let fixture = Fixture::new();
         let (transaction, steps) = fixture.begin();
-        let outcome = transaction.commit(steps, &NoPolicy).unwrap();
+        let outcome = transaction
+            .commit(steps, &NoPolicy)
+            .unwrap()
+            .remove_old_state();
         assert_eq!(outcome, [""; 0].map(PathBuf::from));
         assert_eq!(fixture.live_state(), NEW);
         assert!(!fixture.staging().exists());
@@ -347,7 +350,10 @@ fn conflicting_steps_are_refused() {
     let fixture = Fixture::new();
     let (transaction, mut steps) = fixture.begin();
     steps.extend_from_within(..);
-    let outcome = transaction.commit(steps, &NoPolicy).unwrap();
+    let outcome = transaction
+        .commit(steps, &NoPolicy)
+        .unwrap()
+        .remove_old_state();
     assert_eq!(outcome, [""; 0].map(PathBuf::from));
     assert_eq!(fixture.live_state(), NEW);
 }
@@ -453,7 +459,10 @@ fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() 
         fs::create_dir(&journal).unwrap();
         fs::write(journal.join("in"), "the way").unwrap();
     });
-    let outcome = transaction.commit(steps, &block).unwrap();
+    let outcome = transaction
+        .commit(steps, &block)
+        .unwrap()
+        .remove_old_state();
     assert_eq!(outcome, [""; 0].map(PathBuf::from));
     assert_eq!(fixture.live_state(), NEW);
     assert!(!fixture.staging().exists());

@@ -14,8 +14,6 @@ pub(crate) struct LoginGuard<'a> {
     pub(crate) manager_home: &'a Path,
     pub(crate) env: &'a Environment,
     pub(crate) now: Timestamp,
-    /// Records the owners of the exchanged logins; `None` in a recovery.
-    pub(crate) record_owners: Option<&'a dyn Fn()>,
 }
 
 impl<'a> LoginGuard<'a> {
@@ -24,7 +22,6 @@ impl<'a> LoginGuard<'a> {
             manager_home: request.manager_home,
             env: request.env,
             now: request.now,
-            record_owners: None,
         }
     }
 }
@@ -45,13 +42,6 @@ impl RecoveryPolicy for LoginGuard<'_> {
             self.keep_newer_login(&home.join(AUTH_JSON), incoming.as_deref())
         } else {
             Ok(())
-        }
-    }
-
-    /// Records the owners. Without the record, another home could use the same login.
-    fn after_exchange(&self) {
-        if let Some(record_owners) = self.record_owners {
-            record_owners();
         }
     }
 
@@ -162,7 +152,6 @@ mod tests {
             manager_home: &manager_home,
             env: &env,
             now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
-            record_owners: None,
         };
         let kept = || {
             let folder = manager_home.join("profiles/.unreadable");

@@ -72,7 +72,6 @@ pub(crate) fn recover_all(
         manager_home,
         env,
         now,
-        record_owners: None,
     };
 
     let mut recovered = Vec::new();
