@@ -50,10 +50,13 @@ impl HomePacker<'_, '_> {
         self.pending = files.name_set();
 
         while !files.is_empty() {
-            let reused = self.reuse_members(&files)?;
+            check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
+            let reused = self.writer.add_unchanged_files(&files)?;
             if reused > 0 {
                 for file in files.range(0..reused) {
                     self.pending.remove(file.path.as_path());
+                    // The progress counts the file as done, although it is not read.
+                    self.progress.add_bytes(file.size);
                 }
                 files.remove_front(reused);
             } else if let Some(planned) = files.pop_front() {
@@ -66,25 +69,6 @@ impl HomePacker<'_, '_> {
         }
 
         self.capture_deferred(deferred)
-    }
-
-    /// Copies the members that hold the first of `files` from the previous archive, if these files are unchanged.
-    /// Returns the number of copied files. Zero means that the first file has to be read.
-    fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
-        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
-
-        let Some(reusable) = self.writer.find_reusable(files) else {
-            return Ok(0);
-        };
-        let file_count = reusable.digests.len();
-
-        for file in files.range(0..file_count) {
-            // The progress counts the file as done, although it is not read.
-            self.progress.add_bytes(file.size);
-        }
-
-        self.writer.add_reused_files(files, reusable)?;
-        Ok(file_count)
     }
 
     /// Writes the first `size` bytes of `content` to the archive, under the name of `planned`. Returns a reason if the

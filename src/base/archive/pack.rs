@@ -18,7 +18,7 @@ pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, FileInMember, MemberJob, MemberSink, SharedFileList, lock_files,
 };
-use super::reuse::{PreviousArchive, ReusableFiles};
+use super::reuse::PreviousArchive;
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
@@ -294,18 +294,15 @@ impl PackWriter<'_> {
         name_id.is_some_and(|id| files.name_ids().any(|file_id| file_id == id))
     }
 
-    /// Returns the members of the previous archive that hold the first of `files`, if these files are unchanged.
-    pub(super) fn find_reusable(&self, files: &FileList) -> Option<ReusableFiles> {
-        self.previous?.find_reusable_files(files)
-    }
+    /// Adds the first of `files` without reading them, if they are unchanged, by copying the members of the previous
+    /// archive that hold them. Returns the number of added files. Zero means that the first file has to be read.
+    pub(super) fn add_unchanged_files(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
+        let previous = self.previous;
+        let Some(reusable) = previous.and_then(|archive| archive.find_reusable_files(files)) else {
+            return Ok(0);
+        };
 
-    /// Adds the first of `files` without reading them, by copying the members that [`PackWriter::find_reusable`]
-    /// returned for `files`.
-    pub(super) fn add_reused_files(
-        &mut self,
-        files: &FileList,
-        reusable: ReusableFiles,
-    ) -> Result<(), ArchiveError> {
+        let file_count = reusable.digests.len();
         self.submit_group()?;
         let first_index = self.file_count();
         for (file, digest) in files.iter().zip(reusable.digests) {
@@ -325,7 +322,7 @@ impl PackWriter<'_> {
             };
             self.submit_reused_member(old, holds)?;
         }
-        Ok(())
+        Ok(file_count)
     }
 
     /// Submits the header or a chunk of a large file.
