@@ -339,11 +339,6 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
         None => metadata.mode.name().to_owned(),
     };
 
-    // KIND already shows the label of a safety backup.
-    let label = match metadata.label.as_deref() {
-        Some(label) if !metadata.is_safety() => label,
-        _ => "",
-    };
     let name = archive_names::shortest_name(record);
 
     let problem = problem::describe_problem(record);
@@ -374,7 +369,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
             size.map_or(String::new(), |size| size.to_string())
         }),
         Cell::new(style, name),
-        Cell::plain(label),
+        Cell::plain(metadata.user_label().unwrap_or_default()),
         Cell::plain(problem.unwrap_or_default()),
     ]
 }

@@ -205,19 +205,16 @@ fn to_picker_item(
         .and_then(|identity| find_by_identity(known_accounts, &identity));
     let account_label = known_account.map_or_else(|| printable(email), label);
 
-    // The kind already shows the label of a safety backup.
-    let archive_label = match metadata.label.as_deref() {
-        Some(label) if !metadata.is_safety() => label,
-        _ => "",
-    };
-
     let name = archive_names::shortest_name(record);
     let columns = vec![
         (Style::Dim, number.to_string()),
         (Style::Plain, absolute_time(&metadata.created_at, context)),
         (Style::Plain, archive_names::format_kind(metadata)),
         (Style::Plain, account_label),
-        (Style::Plain, printable(archive_label)),
+        (
+            Style::Plain,
+            printable(metadata.user_label().unwrap_or_default()),
+        ),
         (Style::Dim, printable(&name)),
     ];
     PickerItem::new(record.path.clone(), columns)

@@ -256,6 +256,11 @@ impl Metadata {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }
 
+    /// Returns the label of the user. The label of a safety backup is not one of the user.
+    pub fn user_label(&self) -> Option<&str> {
+        self.label.as_deref().filter(|_| !self.is_safety())
+    }
+
     /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`, or does not
     /// record its home or its machine.
     pub fn is_of_home(&self, home: &Path, machine: Option<&str>) -> bool {
