@@ -17,7 +17,7 @@
 //!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
 //!    maps each conversation to its file. `reinstated_rows`
 //!    adds the rows and names of conversations that are restored without a database. `safety`
-//!    archives everything that will change. `unchanged` links what stays the same (`hard_linker`). `login` locks the
+//!    archives everything that will change. `unchanged` links what stays the same. `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
 //! 4. **Exchange.** `exchange_steps` lists the steps; `single_files` does so if files are

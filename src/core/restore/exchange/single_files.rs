@@ -6,7 +6,7 @@ use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::Step;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::settle::hard_linker::HardLinker;
+use crate::restore::settle::unchanged::{check_no_loss, stays_unlinked};
 use crate::restore::stage::staged_home::{Stage, StageRoot};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn is_folder(path: &Path) -> bool {
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
 pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let mut planner = StepPlanner {
-        linker: HardLinker { plan },
+        plan,
         steps: Vec::new(),
     };
 
@@ -45,7 +45,7 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
 }
 
 struct StepPlanner<'a> {
-    linker: HardLinker<'a>,
+    plan: &'a RestorePlan,
     steps: Vec<Step>,
 }
 
@@ -71,10 +71,10 @@ impl StepPlanner<'_> {
         if live.symlink_metadata().is_ok() {
             let are_files = !staged_meta.is_dir() && !is_folder(live);
             // This unchanged file was linked into the stage before linking the whole home failed. The live file stays.
-            if are_files && !self.linker.stays_unlinked(relative) {
+            if are_files && !stays_unlinked(self.plan, relative) {
                 return Ok(());
             }
-            self.linker.check_no_loss(live, relative)?;
+            check_no_loss(self.plan, live, relative)?;
         }
 
         let step = Step::record(live.to_path_buf(), staged.to_path_buf())?;

@@ -1,7 +1,6 @@
 //! Phase 3: databases, safety backup, unchanged files and the login. After it, the staged state is complete.
 
 pub(crate) mod databases;
-pub(crate) mod hard_linker;
 pub(crate) mod login;
 pub(crate) mod outside_databases;
 pub(crate) mod reinstated_rows;

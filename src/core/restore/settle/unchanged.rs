@@ -1,7 +1,9 @@
 //! Stages unchanged files as hard links, or decides that they can stay in place.
 
-use super::hard_linker::HardLinker;
-use crate::io::{IoError, atomic, file_id, tree};
+use crate::archive::copy_attributes;
+use crate::codex::{HomeEntryKind, home, kind_of};
+use crate::io::{IoContext, IoError, atomic, file_id, links, tree};
+use crate::journal::{self, KeptAs};
 use crate::restore::OutsideDatabases;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
@@ -49,19 +51,20 @@ pub(crate) fn stage_unchanged(
 /// Links the unchanged live files of all roots into the stage.
 fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    let linker = HardLinker { plan };
 
     // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
     for root in stage.linked_roots() {
-        linker.link_root(root)?;
+        link_root(plan, root)?;
     }
 
     if stage.home().is_whole {
-        return linker.link_root(stage.home());
+        return link_root(plan, stage.home());
     }
 
+    let home = stage.home();
     for name in list_changed_top_names(plan, stage) {
-        linker.link_path_in_root(stage.home(), Path::new(&name))?;
+        let (live, staged) = (home.live.join(&name), home.staged.join(&name));
+        link_entry(plan, &live, Path::new(&name), &staged)?;
     }
     Ok(())
 }
@@ -105,4 +108,131 @@ fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
         )
     });
     Ok(!can_rename)
+}
+
+/// Links the unchanged files of `root`. Does nothing if the root is a file or does not exist.
+fn link_root(plan: &RestorePlan, root: &StageRoot) -> Result<(), IoError> {
+    match root.live.metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(meta) if !meta.is_dir() => return Ok(()),
+        Ok(_) => {}
+        Err(e) => return Err(e).at("read", &root.live),
+    }
+
+    atomic::create_unsynced_folder(&root.staged)?;
+    link_folder_contents(plan, &root.live, &root.prefix, &root.staged)?;
+    if root.staged.is_dir() {
+        copy_attributes(&root.live, &root.staged)?;
+    }
+    Ok(())
+}
+
+/// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of
+/// a restore, or it is auth.json, which `login` stages.
+fn is_never_linked(plan: &RestorePlan, relative: &Path) -> bool {
+    // A staging folder is in the home, or in the target of a top-level link.
+    let is_staging_folder =
+        journal::is_staging_folder_within(relative) && relative.components().count() <= 2;
+    plan.removed.contains(relative)
+        || is_staging_folder
+        || relative == Path::new(home::AUTH_JSON)
+        || (kind_of(relative) == HomeEntryKind::Transient
+            && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
+}
+
+/// Returns true if the plan replaces the live file `relative`, or if the file is never linked.
+pub(crate) fn stays_unlinked(plan: &RestorePlan, relative: &Path) -> bool {
+    is_never_linked(plan, relative) || plan.writes.contains(relative)
+}
+
+/// Checks that an exchange of `live` discards only files that the plan replaces or removes, because the safety
+/// backup does not have other files.
+///
+/// # Errors
+/// The exchange would discard another file, or `live` cannot be read.
+pub(crate) fn check_no_loss(
+    plan: &RestorePlan,
+    live: &Path,
+    relative: &Path,
+) -> Result<(), IoError> {
+    let Some((_, meta)) = file_id::stat(live)? else {
+        return Ok(());
+    };
+
+    if meta.is_dir() && !is_never_linked(plan, relative) {
+        for (name, _) in tree::list(live).at("list", live)? {
+            check_no_loss(plan, &live.join(&name), &relative.join(&name))?;
+        }
+        return Ok(());
+    }
+
+    if stays_unlinked(plan, relative) {
+        return Ok(());
+    }
+
+    let why = "the archive has another entry at this path, and the safety backup does not have the live one";
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
+}
+
+fn link_folder_contents(
+    plan: &RestorePlan,
+    live: &Path,
+    relative: &Path,
+    staged: &Path,
+) -> Result<(), IoError> {
+    // Lists the whole folder first: one open descriptor per level would be too many for a deep path.
+    for (name, _) in tree::list(live).at("list", live)? {
+        let (live, staged) = (live.join(&name), staged.join(&name));
+        link_entry(plan, &live, &relative.join(&name), &staged)?;
+    }
+    Ok(())
+}
+
+fn link_entry(
+    plan: &RestorePlan,
+    live: &Path,
+    relative: &Path,
+    staged: &Path,
+) -> Result<(), IoError> {
+    if is_never_linked(plan, relative) {
+        return Ok(());
+    }
+
+    // An error ends the restore: an entry that is not linked would be removed with the old home.
+    let Some((_, live_meta)) = file_id::stat(live)? else {
+        return Ok(());
+    };
+
+    // If the archive has an entry at this path, it is staged already. Of two folders, the contents are merged.
+    if let Ok(staged_meta) = staged.symlink_metadata()
+        && !(staged_meta.is_dir() && live_meta.is_dir())
+    {
+        return check_no_loss(plan, live, relative);
+    }
+
+    if !live_meta.is_dir() {
+        atomic::create_unsynced_folder(atomic::parent_of(staged))?;
+        // A link takes no space. A process that has the file open goes on with the same file after the exchange.
+        return links::link_or_copy_entry(live, &live_meta, staged);
+    }
+
+    let may_drop_if_empty = match kind_of(relative) {
+        HomeEntryKind::Unknown
+        | HomeEntryKind::Transient
+        | HomeEntryKind::Tmp
+        | HomeEntryKind::Worktrees => false,
+        // A restore of the whole archive creates its empty folders, and drops others of the kinds that it covers.
+        _ => !plan.partial && !plan.merge,
+    };
+    if !may_drop_if_empty {
+        atomic::create_unsynced_folder(staged)?;
+    }
+
+    link_folder_contents(plan, live, relative, staged)?;
+    // The staged folder is missing if it was left out because it is empty.
+    if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        copy_attributes(live, staged)?;
+    }
+
+    Ok(())
 }
