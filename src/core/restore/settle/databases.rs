@@ -194,9 +194,9 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Returns true if the archive is restored into the home of which it was made.
     fn is_same_home(&self) -> bool {
-        let source = Path::new(&self.work.request.archive.metadata().source_codex_home);
-        self.work.plan.target == RestoreTarget::Home
-            && (source == self.work.request.folder || source == self.work.stage.home().live)
+        let request = self.work.request;
+        request.target == RestoreTarget::Home
+            && request.archive.metadata().records_home(&request.folder)
     }
 
     /// Updates the state databases that the restore does not replace: changes the paths of rollouts that the restore
