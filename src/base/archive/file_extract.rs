@@ -5,7 +5,7 @@ use super::error::ArchiveError;
 use super::reader::ArchiveReader;
 use super::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::progress::{Progress, Silent};
+use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, position, sharing};
 use std::fs::{File, OpenOptions};
 use std::io::Seek;
@@ -61,20 +61,8 @@ impl Sink for SingleFileSink<'_> {
     }
 }
 
-/// Extracts each file to the path that `path_of` returns for it; leaves out files without a path. The folders of the
-/// paths must exist and be private. Each chunk is written when it arrives, so no file is complete in memory.
-///
-/// # Errors
-/// The archive cannot be read or is damaged, a file cannot be written, or the user interrupts.
-pub fn extract_files(
-    archive: &ArchiveReader,
-    path_of: impl Fn(&FileEntry) -> Option<PathBuf> + Sync,
-    progress: &dyn Progress,
-) -> Result<(), ArchiveError> {
-    archive.read(Extent::Wanted, &PathSink { path_of }, progress)
-}
-
-/// Writes each file to the path that `path_of` returns for it; leaves out files without one.
+/// Writes each file to the path that `path_of` returns for it; leaves out files without one. The folders of the paths
+/// must exist and be private. Each chunk is written when it arrives, so no file is complete in memory.
 pub struct PathSink<F> {
     pub path_of: F,
 }

@@ -41,9 +41,10 @@ impl ArchiveReader {
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
         let (manifest, origin) = match manifest_members::read_manifest(path)? {
             Some((manifest, manifest_offset)) => {
-                let checked = check_manifest(&manifest)
-                    .and_then(|()| index_check::check_index(&manifest, manifest_offset));
-                checked.map_err(|e| e.into_archive_error(path))?;
+                check_manifest(&manifest).map_err(|e| e.into_archive_error(path))?;
+                index_check::check_index(&manifest, manifest_offset).map_err(|defect| {
+                    ArchiveError::damaged(path, format!("the index is wrong: {defect}"))
+                })?;
                 (manifest, ArchiveOrigin::Indexed)
             }
             // Compressed again by another program, or written by the Python tool: only a complete

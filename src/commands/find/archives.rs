@@ -9,7 +9,8 @@ use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result, check_interrupt};
 use crate::views::account::printable;
-use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
+use codex_manager_core::archive::file_extract::PathSink;
+use codex_manager_core::archive::{ArchiveReader, Extent, FileEntry};
 use codex_manager_core::codex::{ThreadFilter, threads};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::{Hit, SearchResult};
@@ -194,9 +195,11 @@ fn extract_home(
         folder.join(session_index::FILE_NAME),
     );
 
-    let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
+    let sink = PathSink {
+        path_of: |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned(),
+    };
     let entries = rollouts.values().flatten();
     let bar = context.ui.bar("searching", 0);
     bar.expect_bytes(entries.map(|entry| entry.size).sum());
-    Ok(file_extract::extract_files(archive, extracted_path, &bar)?)
+    Ok(archive.read(Extent::Wanted, &sink, &bar)?)
 }

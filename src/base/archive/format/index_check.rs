@@ -3,7 +3,6 @@
 
 use super::manifest::{ArchiveManifest, Member, MemberContents};
 use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_bytes};
-use crate::archive::error::ContentError;
 
 /// Maximum unpacked size of a member: a chunk, or a group of small files that ends with a file just below
 /// [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
@@ -12,17 +11,15 @@ const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 /// Generous upper bound of what deflate adds to incompressible data.
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
-/// Checks the index of `manifest`. `end` is the byte offset at which the members of the manifest itself begin.
-pub(crate) fn check_index(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
-    check_members(manifest, end)
-        .map_err(|defect| ContentError::damaged(format!("the index is wrong: {defect}")))
-}
-
-/// Checks that the members follow each other up to `members_end` and hold all entries.
+/// Checks that the members of the index follow each other up to `members_end`, the byte offset at which the members of
+/// the manifest itself begin, and hold all entries.
 ///
 /// # Errors
 /// Returns the first defect, as a sentence fragment.
-fn check_members(manifest: &ArchiveManifest, members_end: u64) -> Result<(), &'static str> {
+pub(crate) fn check_index(
+    manifest: &ArchiveManifest,
+    members_end: u64,
+) -> Result<(), &'static str> {
     let mut covered = CoveredEntries::default();
     let mut offset = 0u64;
     for member in &manifest.members {
