@@ -3,9 +3,7 @@
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
 use super::relocation::{FileLocator, OpenedFile};
-use super::stable_read::{
-    CaptureAttempt, ReadDecision, StablePrefix, decide_read, wait_for_growth,
-};
+use super::stable_read::{CaptureAttempt, StablePrefix, find_stable_prefix, wait_for_growth};
 use crate::io::progress::check_interrupt;
 use std::io;
 
@@ -67,15 +65,12 @@ pub(super) trait CaptureTarget {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let reason = match decide_read(&mut opened.file, planned, attempt) {
-                Ok(ReadDecision::Defer) => return Ok(false),
-                Ok(ReadDecision::Read(prefix)) => {
-                    match self.add_opened_file(planned, &mut opened, prefix)? {
-                        None => return Ok(true),
-                        Some(reason) => reason,
-                    }
-                }
-                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
+            let reason = match find_stable_prefix(&mut opened.file, planned, attempt) {
+                Ok(None) => return Ok(false),
+                Ok(Some(prefix)) => match self.add_opened_file(planned, &mut opened, prefix)? {
+                    None => return Ok(true),
+                    Some(reason) => reason,
+                },
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
                 Err(e) => SkipReason::Permanent(e.to_string()),
             };

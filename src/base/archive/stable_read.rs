@@ -20,16 +20,6 @@ pub(super) enum CaptureAttempt {
     Final,
 }
 
-/// The decision how to archive an open file.
-pub(super) enum ReadDecision {
-    /// Archive this prefix of the file now.
-    Read(StablePrefix),
-    /// Try again later: the last line is incomplete.
-    Defer,
-    /// Do not archive the file, for this reason.
-    Skip(&'static str),
-}
-
 /// The metadata of a file when it was examined, and the number of bytes to archive.
 pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
@@ -62,19 +52,18 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Decides how much of an open file to archive. That is the whole file, with two exceptions:
+/// Decides how much of an open file to archive, and sets the position of `file` to its start. That is the whole file,
+/// unless Codex extends it line by line and its last line is incomplete. If the size then differs from `planned`, Codex
+/// is writing the file, and it is cut at its last newline. Otherwise, returns `None` at the first attempt, to try again
+/// later, and the file is archived whole at the final attempt.
 ///
-/// - A file that Codex extends line by line may have an incomplete last line. If the size differs from `planned`, Codex
-///   is writing the file, and it is cut at its last newline. Otherwise the file is deferred at the first attempt, and
-///   archived whole at the final attempt.
-/// - A `config.toml` of NUL bytes is skipped.
-///
-/// Sets the position of `file` to its start if it is to be read.
-pub(super) fn decide_read(
+/// # Errors
+/// The file cannot be read, or is a `config.toml` of NUL bytes.
+pub(super) fn find_stable_prefix(
     file: &mut File,
     planned: &FileEntry,
     attempt: CaptureAttempt,
-) -> io::Result<ReadDecision> {
+) -> io::Result<Option<StablePrefix>> {
     let meta = file.metadata()?;
     let mut size = meta.len();
 
@@ -85,16 +74,17 @@ pub(super) fn decide_read(
         if is_being_written {
             size = rollout::complete_lines_len(file, size)?;
         } else if attempt == CaptureAttempt::First {
-            return Ok(ReadDecision::Defer);
+            return Ok(None);
         }
     }
 
     if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
-        return Ok(ReadDecision::Skip("filled with NUL bytes"));
+        let why = "filled with NUL bytes";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
 
     file.seek(SeekFrom::Start(0))?;
-    Ok(ReadDecision::Read(StablePrefix { meta, size }))
+    Ok(Some(StablePrefix { meta, size }))
 }
 
 /// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like
