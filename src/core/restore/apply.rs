@@ -65,10 +65,10 @@ pub fn apply(
 
     unpack_planned_files(&mut work, progress)?;
     databases::prepare_python_copies(&mut work)?;
-    let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
+    let kept = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
     // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
     let restored = work.plan.writes.clone();
-    let outside = databases::adapt_databases(&mut work, &merged)?;
+    let outside = databases::adapt_databases(&mut work, &kept)?;
 
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();

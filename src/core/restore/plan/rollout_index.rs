@@ -83,6 +83,14 @@ impl RolloutIndex {
         ids.collect()
     }
 
+    /// Returns the ids of all rollouts, as their names spell them.
+    pub(crate) fn rollout_ids(&self) -> HashSet<String> {
+        let files = self.files.iter();
+        let rollout_id =
+            |f: EntryName| Some(parse_rollout_name(f.as_path())?.rollout_id()?.to_owned());
+        files.filter_map(rollout_id).collect()
+    }
+
     /// Returns the newest rollout of a conversation. Returns `None` also after a hash collision.
     pub(crate) fn find_newest(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);

@@ -15,7 +15,6 @@ use crate::journal;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay};
-use crate::restore::stage::merge::MergeResult;
 use crate::restore::stage::workspace::Workspace;
 use std::collections::HashSet;
 use std::fs;
@@ -75,12 +74,12 @@ pub(crate) fn prepare_python_copies(work: &mut Workspace<'_>) -> Result<(), Rest
 /// the databases outside of the home.
 pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
-    merged: &MergeResult,
+    kept: &RolloutIndex,
 ) -> Result<OutsideDatabases, RestoreError> {
     let outside = outside_databases::move_databases(work)?;
     let mut adapter = DatabaseAdapter {
         work,
-        merged,
+        kept,
         outside,
     };
 
@@ -97,7 +96,8 @@ pub(crate) fn adapt_databases(
 
 struct DatabaseAdapter<'a, 'w> {
     work: &'a mut Workspace<'w>,
-    merged: &'a MergeResult,
+    /// The rollouts whose live file stays in a merge.
+    kept: &'a RolloutIndex,
     outside: OutsideDatabases,
 }
 
@@ -164,7 +164,7 @@ impl DatabaseAdapter<'_, '_> {
     /// a partial restore, deletes the projections that do not fit the remaining rollouts.
     fn adapt_staged_projections(&self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         if self.work.plan.merge {
-            let kept = &self.merged.kept_rollout_ids;
+            let kept = &self.kept.rollout_ids();
             self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
         }
 
@@ -179,16 +179,17 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Returns the rollouts of the home after the restore, as one index. `remaining` are the live ones that stay.
     fn overlay<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutOverlay<'r> {
-        let (kept, restored) = (&self.merged.kept_files, &self.work.stage.rollouts);
-        RolloutOverlay(vec![kept, restored, remaining])
+        RolloutOverlay(vec![self.kept, &self.work.stage.rollouts, remaining])
     }
 
     /// Returns the ids of the conversations whose newest rollout stays. For other conversations, the archive's database
     /// has the row of the newest rollout.
     fn list_conversations_that_stay(&self, rollouts: &RolloutOverlay<'_>) -> HashSet<String> {
-        let kept = &self.merged.kept_files;
-        let mut ids = kept.ids();
-        ids.retain(|id| rollouts.path_of(id).is_some_and(|path| kept.has(&path)));
+        let mut ids = self.kept.ids();
+        ids.retain(|id| {
+            let newest = rollouts.path_of(id);
+            newest.is_some_and(|path| self.kept.has(&path))
+        });
         ids
     }
 

@@ -2,7 +2,6 @@
 
 use super::staged_home::Stage;
 use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
-use crate::codex::RolloutName;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::conversations::messages::{self, RewrittenVersion};
@@ -17,26 +16,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// The conversations that a merge keeps.
-#[derive(Debug, Default)]
-pub(crate) struct MergeResult {
-    /// The rollouts whose live file stays.
-    pub(crate) kept_files: RolloutIndex,
-    /// The ids of the rollouts in `kept_files`.
-    pub(crate) kept_rollout_ids: HashSet<String>,
-}
-
-impl MergeResult {
-    fn keep(&mut self, rollout: &RolloutName, live_name: &EntryName) {
-        let id = rollout.id().unwrap_or(&rollout.name);
-        let rollout_id = rollout.rollout_id().unwrap_or(id);
-        self.kept_rollout_ids.insert(rollout_id.to_owned());
-        self.kept_files.insert(id, live_name);
-    }
-}
-
 /// Removes a staged rollout from the stage and the plan if its live version is equal or longer. Appends the
-/// missing live lines to staged line-based files. Does nothing unless the plan is a merge into the home.
+/// missing live lines to staged line-based files. Returns the rollouts whose live file stays. Does nothing unless the
+/// plan is a merge into the home.
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
@@ -44,18 +26,15 @@ pub(crate) fn merge_conversations(
     stage: &mut Stage,
     plan: &mut RestorePlan,
     live: &NameSet,
-) -> Result<MergeResult, RestoreError> {
+) -> Result<RolloutIndex, RestoreError> {
     if !plan.merge || plan.target != RestoreTarget::Home {
-        return Ok(MergeResult::default());
+        return Ok(RolloutIndex::default());
     }
 
     let by_rollout = |name: EntryName| Some((parse_rollout_name(name.as_path())?.name, name));
     let mut archived_names: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
 
-    let mut merged = MergeResult {
-        kept_files: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
-        ..MergeResult::default()
-    };
+    let mut kept = RolloutIndex::from_files(&NameSet::with_names(live.name_table()));
     let mut diverged = Vec::new();
 
     for live_name in live.iter() {
@@ -64,12 +43,12 @@ pub(crate) fn merge_conversations(
             continue;
         };
 
+        let id = rollout.id().unwrap_or(&rollout.name);
         let Some(archived_name) = archived_names.get(&rollout.name) else {
-            merged.keep(&rollout, &live_name);
+            kept.insert(id, &live_name);
             continue;
         };
 
-        let id = rollout.id().unwrap_or(&rollout.name);
         let live_path = stage.home().live.join(path);
         let staged_path = stage.staged_path(archived_name.as_path());
         match compare_versions(&live_path, &staged_path).at("compare", &live_path)? {
@@ -78,7 +57,7 @@ pub(crate) fn merge_conversations(
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
                 plan.drop_write(archived_name);
                 stage.rollouts.replace(id, archived_name, &live_name);
-                merged.keep(&rollout, &live_name);
+                kept.insert(id, &live_name);
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_names.remove(&rollout.name);
             }
@@ -99,7 +78,7 @@ pub(crate) fn merge_conversations(
     }
 
     merge_line_files(stage, live)?;
-    Ok(merged)
+    Ok(kept)
 }
 
 /// Compares the text of two versions of a rollout. A live version that Codex made by rewriting the staged one counts as
