@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
     let (home, manager_home) = (&settings.codex_home, &settings.manager_home);
-    for recovered in recovery::recover_all(home, manager_home, &context.env, context.local_now()) {
-        let interrupted = recovered.interrupted;
+    let recovered = recovery::recover_all(home, manager_home, &context.env, context.local_now());
+    for (interrupted, result) in recovered {
         let name = command_name(interrupted);
-        match recovered.result {
+        match result {
             Ok(Recovery::None) => {}
             Ok(Recovery::Finished(kept)) => {
                 index::expect_changed_rollouts(manager_home, home);

@@ -32,14 +32,6 @@ pub enum Interrupted {
     Snapshot,
 }
 
-/// An interrupted command, and the result of recovering it.
-#[derive(Debug)]
-pub struct Recovered {
-    pub interrupted: Interrupted,
-    /// The result of recovering the command, never [`Recovery::None`].
-    pub result: Result<Recovery, RecoveryError>,
-}
-
 /// The reason why an interrupted command could not be recovered. The next command tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
@@ -53,25 +45,23 @@ pub enum RecoveryError {
     Io(#[from] IoError),
 }
 
-/// Recovers every interrupted command. If there is none, it only lists a few folders.
+/// Recovers every interrupted command, and returns it with the result, which is never [`Recovery::None`]. If there is
+/// no such command, it only lists a few folders.
 pub fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
     env: &Environment,
     now: Timestamp,
-) -> Vec<Recovered> {
-    let restores = pending::recover_all(codex_home, manager_home, env, now);
-    let mut recovered: Vec<_> = restores
-        .into_iter()
-        .map(|restore| Recovered {
-            interrupted: if restore.is_own {
-                Interrupted::Restore
-            } else {
-                Interrupted::OtherRestore
-            },
-            result: restore.result.map_err(Into::into),
-        })
-        .collect();
+) -> Vec<(Interrupted, Result<Recovery, RecoveryError>)> {
+    let restores = pending::recover_all(codex_home, manager_home, env, now).into_iter();
+    let restores = restores.map(|(is_own, result)| {
+        let interrupted = if is_own {
+            Interrupted::Restore
+        } else {
+            Interrupted::OtherRestore
+        };
+        (interrupted, result.map_err(Into::into))
+    });
 
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env);
@@ -81,20 +71,15 @@ pub fn recover_all(
     // The leftovers of a snapshot are only removed, so there is nothing to report.
     let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);
 
-    for (interrupted, result) in [
+    let others = [
         (Interrupted::Prune, prune),
         (Interrupted::Vacuum, vacuum.map_err(Into::into)),
         (Interrupted::Trash, trash.map_err(Into::into)),
         (Interrupted::History, history.map_err(Into::into)),
         (Interrupted::Snapshot, snapshot.map_err(Into::into)),
-    ] {
-        if !matches!(result, Ok(Recovery::None)) {
-            recovered.push(Recovered {
-                interrupted,
-                result,
-            });
-        }
-    }
-
-    recovered
+    ];
+    let is_interrupted = |(_, result): &(Interrupted, Result<Recovery, RecoveryError>)| {
+        !matches!(result, Ok(Recovery::None))
+    };
+    restores.chain(others).filter(is_interrupted).collect()
 }

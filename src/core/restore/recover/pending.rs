@@ -51,22 +51,15 @@ pub fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     kept_folders.collect()
 }
 
-/// A restore that was interrupted, and the result of recovering it.
-#[derive(Debug)]
-pub(crate) struct RecoveredRestore {
-    /// True if the restore was one of the Codex home of this command.
-    pub is_own: bool,
-    pub result: Result<Recovery, JournalError>,
-}
-
-/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Also reports running
-/// restores. If there is no restore, only lists a few folders.
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Returns the results, also
+/// for running restores, each with true if the restore is one of `codex_home`. If there is no restore, only lists a few
+/// folders.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
     env: &Environment,
     now: Timestamp,
-) -> Vec<RecoveredRestore> {
+) -> Vec<(bool, Result<Recovery, JournalError>)> {
     let folders_of_home = restore_staging_folders(codex_home);
     let guard = LoginGuard {
         manager_home,
@@ -98,10 +91,7 @@ pub(crate) fn recover_all(
         }
 
         if !matches!(result, Ok(Recovery::None)) {
-            recovered.push(RecoveredRestore {
-                is_own: folders_of_home.contains(&folder),
-                result,
-            });
+            recovered.push((folders_of_home.contains(&folder), result));
         }
     }
 
