@@ -94,18 +94,14 @@ impl HomeSubset {
     /// Creates the subset of the paths `names`.
     pub fn new(names: NameSet) -> Self {
         let mut parents = NameSet::with_names(names.name_table());
-        let mut last_folder = PathBuf::new();
-
         for name in names.iter() {
-            let folder = name.as_path().parent().unwrap_or(Path::new(""));
-            // Names of one folder are usually adjacent, so the folder and its parents are added once.
-            if folder == last_folder {
-                continue;
+            let folders = name.as_path().ancestors().skip(1);
+            for folder in folders.map_while(|folder| EntryName::from_path(folder).ok()) {
+                // The parents of a folder that is in the set are in it, too.
+                if !parents.insert(&folder) {
+                    break;
+                }
             }
-
-            let folders = folder.ancestors();
-            parents.extend(folders.filter_map(|folder| EntryName::from_path(folder).ok()));
-            last_folder = folder.to_path_buf();
         }
 
         Self { names, parents }
