@@ -144,30 +144,25 @@ pub fn check_case_collisions(
     // no archive can have names chosen for equal hashes.
     let hashes = RandomState::new();
     let mut exact_by_folded: HashMap<u64, u64> = HashMap::new();
-    let mut last_folder = PathBuf::new();
 
     for name in names {
-        let path = name.as_path();
-        let folder = path.parent().unwrap_or(Path::new(""));
-
-        // Parents that this name shares with the previous name were checked with the previous name.
-        let folders = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
-        let new_folders = folders.take_while(|folder| !last_folder.starts_with(folder));
-
-        for path in std::iter::once(path).chain(new_folders) {
+        let paths = name.as_path().ancestors();
+        for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             let exact_hash = hashes.hash_one(path);
-            let first_hash = exact_by_folded.entry(hashes.hash_one(fold_case(path)));
-            if *first_hash.or_insert(exact_hash) != exact_hash {
-                return Err(ContentError::Unsafe {
-                    entry: path
-                        .to_string_lossy()
-                        .replace(std::path::MAIN_SEPARATOR, "/"),
-                    reason: "differs from another name only in letter case, which this disk ignores",
-                });
+            match exact_by_folded.insert(hashes.hash_one(fold_case(path)), exact_hash) {
+                None => {}
+                // The parents of a known path are known, too.
+                Some(known_hash) if known_hash == exact_hash => break,
+                Some(_) => {
+                    return Err(ContentError::Unsafe {
+                        entry: path
+                            .to_string_lossy()
+                            .replace(std::path::MAIN_SEPARATOR, "/"),
+                        reason: "differs from another name only in letter case, which this disk ignores",
+                    });
+                }
             }
         }
-
-        last_folder = folder.to_path_buf();
     }
 
     Ok(())
