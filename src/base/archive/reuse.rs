@@ -59,8 +59,6 @@ pub struct PreviousArchive<'a> {
     path: &'a Path,
     manifest: &'a ArchiveManifest,
     file: File,
-    /// Indexed by name id: the position of the file with this name plus one, or zero if there is no such file.
-    file_numbers: Vec<u32>,
     /// The first file of each member in which files begin, in order.
     starts: Vec<FileLocation>,
     /// Creation day of the previous archive, in days since 1970. Decides which members a sample checks.
@@ -91,15 +89,6 @@ impl<'a> PreviousArchive<'a> {
             }
         }
 
-        // Zero stays for a name without a file.
-        let mut file_numbers = Vec::with_capacity(manifest.files.len());
-        for (id, file_number) in manifest.files.name_ids().zip(1..) {
-            if file_numbers.len() <= id.index() {
-                file_numbers.resize(id.index() + 1, 0);
-            }
-            file_numbers[id.index()] = file_number;
-        }
-
         // The day of the previous archive, so that repeated backups of one day check the same
         // sample, and a week of them checks almost all.
         let created_at = manifest.metadata.created_at.timestamp();
@@ -109,7 +98,6 @@ impl<'a> PreviousArchive<'a> {
             path: archive.path(),
             manifest,
             file,
-            file_numbers,
             starts,
             day: created_at.div_euclid(86_400).unsigned_abs(),
             equal_files: equal,
@@ -207,9 +195,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
-        let id = self.name_table().find(name.as_path())?;
-        // A number is the position plus one, and zero is no number.
-        let file_index = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
+        let file_index = self.manifest.files.find_position(name.as_path())?;
         let is_at_or_before = |start: &FileLocation| start.file_index <= file_index;
         // The file is in the last member that starts at or before it.
         let start_count = self.starts.partition_point(is_at_or_before);

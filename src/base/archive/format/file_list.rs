@@ -9,6 +9,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Flag in [`FileRow::mode`]: the row has a digest.
@@ -116,6 +117,14 @@ impl FileList {
     /// Returns the ids of the names of all files in [`FileList::name_table`], in the order of the list.
     pub(crate) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
         self.rows.iter().map(|row| row.name)
+    }
+
+    /// Returns the position of the file with this name in a list that was read from a manifest: the names of its files
+    /// are the first ones of its table, in the same order. For any other list, may return `None` for a listed file.
+    pub(crate) fn find_position(&self, path: &Path) -> Option<usize> {
+        let id = self.names.find(path)?;
+        let row = self.rows.get(id.index())?;
+        (row.name == id).then_some(id.index())
     }
 
     pub fn name_set(&self) -> NameSet {
