@@ -1,7 +1,7 @@
 //! Runs a restore, from the first check to the record of the new login.
 
 use super::error::RestoreError;
-use super::exchange::exchange_steps;
+use super::exchange;
 use super::plan::request::RestoreRequest;
 use super::plan::restore_plan::RestorePlan;
 use super::plan::rollout_index::RolloutIndex;
@@ -78,7 +78,7 @@ pub fn apply(
     // The login is staged last, because Codex cannot renew its login from here on.
     let staged_login = login::stage_login(&mut work)?;
 
-    let steps = exchange_steps::plan_steps(&work, &outside)?;
+    let steps = exchange::plan_steps(&work, &outside)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
     let committed = exchange_states(request, work.transaction, steps)?;

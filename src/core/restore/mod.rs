@@ -20,8 +20,8 @@
 //!    archives everything that will change. `unchanged` links what stays the same. `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
-//! 4. **Exchange.** `exchange_steps` lists the steps; `single_files` does so if files are
-//!    exchanged one by one, as on overlays. The transaction makes all staged files durable, writes the
+//! 4. **Exchange.** `exchange` lists the steps, also if files are exchanged one by one, as on
+//!    overlays. The transaction makes all staged files durable, writes the
 //!    steps into the journal, and exchanges each live path with its staged one. If files of the home were
 //!    written since the plan, or a process opened it, it exchanges nothing or undoes all steps. Last, it
 //!    removes the old state; what cannot be removed is renamed.
@@ -37,13 +37,13 @@
 //!
 //! docs/restore.md explains the design and the behaviour on unusual disks.
 //!
-//! Each phase is a folder of this name. I want to …
+//! Each phase is a folder or a file of this name. I want to …
 //!
 //! - change what is written, removed or kept → `plan::restore_plan`
 //! - change where files are staged, or the checks of disks → `stage::workspace`
 //! - adapt what is in the databases → `settle::databases`; where they are → `settle::outside_databases`
 //! - change which login goes live → `settle::login`; what a recovery does with logins → `recover::login_guard`
-//! - change the order in which the states are exchanged → `exchange::exchange_steps`
+//! - change the order in which the states are exchanged → `exchange`
 
 pub mod apply;
 mod error;

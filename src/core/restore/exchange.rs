@@ -1,15 +1,16 @@
-//! Plans the steps that exchange the staged paths of a restore with the live ones.
+//! Phase 4: the steps that exchange the staged state with the live one. For a restore of a few files, if an unchanged
+//! file cannot be linked, and if an overlay file system, as in a container, cannot rename the home, each file is a step.
 
-use super::single_files;
 use crate::codex::{database, home};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, Step};
 use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::settle::outside_databases::OutsideDatabases;
-use crate::restore::settle::unchanged::list_changed_top_names;
-use crate::restore::stage::staged_home::StageRoot;
+use crate::restore::settle::unchanged::{check_no_loss, list_changed_top_names, stays_unlinked};
+use crate::restore::stage::staged_home::{Stage, StageRoot};
 use crate::restore::stage::workspace::Workspace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub(crate) fn plan_steps(
 ) -> Result<Vec<Step>, RestoreError> {
     let (plan, stage) = (&work.plan, &work.stage);
     if work.exchanges_files {
-        return single_files::plan_steps(plan, stage);
+        return plan_file_steps(plan, stage);
     }
 
     let mut steps = Vec::new();
@@ -134,4 +135,86 @@ fn plan_entry_steps(
 fn list_entry_names(folder: &Path) -> Result<BTreeSet<OsString>, IoError> {
     let entries = tree::list(folder).at("list", folder)?.into_iter();
     Ok(entries.map(|(name, _)| name).collect())
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+/// Returns a step for each file, for each new folder, and for each removed file. The login is last.
+fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
+    let mut steps = Vec::new();
+
+    // The home is the first root, and is exchanged after the folders that it links to.
+    for root in stage.roots.iter().rev() {
+        add_file_steps(plan, &root.prefix, &root.live, &root.staged, &mut steps)?;
+    }
+
+    // A removal at or below a path that is exchanged would remove a part of the new state.
+    let exchanged: HashSet<_> = steps.iter().map(|s: &Step| s.live.clone()).collect();
+    for name in plan.removed.iter() {
+        let root = stage.root_of(name.as_path());
+        let live = root.live_path(name.as_path());
+        if !live.ancestors().any(|above| exchanged.contains(above)) {
+            add_removal(root, live, &mut steps)?;
+        }
+    }
+
+    let live_login = stage.home().live.join(home::AUTH_JSON);
+    // The sort is stable, so that logs are still removed before their databases.
+    steps.sort_by_key(|step| step.live == live_login);
+    Ok(steps)
+}
+
+/// Adds the steps that exchange `staged`, and everything below it, with `live`. `relative` is the path of `live` in
+/// the home.
+///
+/// # Errors
+/// A step would discard a live file that the plan neither replaces nor removes.
+fn add_file_steps(
+    plan: &RestorePlan,
+    relative: &Path,
+    live: &Path,
+    staged: &Path,
+    steps: &mut Vec<Step>,
+) -> Result<(), IoError> {
+    let Ok(staged_meta) = staged.symlink_metadata() else {
+        return Ok(());
+    };
+
+    if staged_meta.is_dir() && is_folder(live) {
+        for (name, _) in tree::list(staged).at("list", staged)? {
+            let (live, staged) = (live.join(&name), staged.join(&name));
+            add_file_steps(plan, &relative.join(&name), &live, &staged, steps)?;
+        }
+        return Ok(());
+    }
+
+    if live.symlink_metadata().is_ok() {
+        let are_files = !staged_meta.is_dir() && !is_folder(live);
+        // This unchanged file was linked into the stage before linking the whole home failed. The live file stays.
+        if are_files && !stays_unlinked(plan, relative) {
+            return Ok(());
+        }
+        check_no_loss(plan, live, relative)?;
+    }
+
+    let step = Step::record(live.to_path_buf(), staged.to_path_buf())?;
+    if !step.is_same_file() {
+        steps.push(step);
+    }
+
+    Ok(())
+}
+
+/// Adds the step that moves `live` into the folder `old` beside the staged root.
+fn add_removal(root: &StageRoot, live: PathBuf, steps: &mut Vec<Step>) -> Result<(), IoError> {
+    if live.symlink_metadata().is_ok() {
+        let old_folder = atomic::parent_of(&root.staged).join("old");
+        atomic::create_unsynced_folder(&old_folder)?;
+        // Named by number, because removed files of different folders may have the same name.
+        let name = steps.len().to_string();
+        steps.push(Step::record(live, old_folder.join(name))?);
+    }
+    Ok(())
 }
