@@ -37,31 +37,20 @@ pub(super) struct Found {
 
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
-    /// the machine for the id of a conversation. `shares_conversations` is true if a conversation of the machine was
-    /// searched before.
+    /// the machine for the id of a conversation.
     pub(super) fn add_machine(
         &mut self,
         mut remote_found: Self,
-        shares_conversations: bool,
         machine: impl Fn(&str) -> FoundMachine,
     ) {
         let (local, remote) = (&mut self.result, &mut remote_found.result);
         let lists_all = |result: &SearchResult| result.total == Some(result.hits.len());
-        // A conversation that both have may be beyond a limit, and the sum of the totals would count it twice.
-        let is_countable = !shares_conversations || lists_all(local) && lists_all(remote);
+        let are_all_listed = lists_all(local) && lists_all(remote);
         let hits = local.hits.iter();
         let ids_with_hits: HashSet<_> = hits.map(|hit| hit.conversation.session.clone()).collect();
-
-        // A conversation with a hit on both machines counts once.
-        let remote_hit_count = remote.hits.len();
         remote
             .hits
             .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
-        let duplicate_count = remote_hit_count - remote.hits.len();
-        local.total = match (local.total, remote.total) {
-            (Some(local), Some(remote)) if is_countable => Some(local + remote - duplicate_count),
-            _ => None,
-        };
 
         self.refreshed += remote_found.refreshed;
         self.conversations += remote_found.conversations;
@@ -71,5 +60,7 @@ impl Found {
         self.machines
             .extend(ids.map(|id| (id.clone(), machine(id))));
         local.hits.append(&mut remote.hits);
+        // Both machines may have a conversation that is beyond a limit, so the sum of two totals could count it twice.
+        local.total = are_all_listed.then_some(local.hits.len());
     }
 }

@@ -562,27 +562,20 @@ impl FindArgs {
         };
 
         let ids_of_this_machine = list_ids_on_disk(context.codex_home())?;
-        let mut searched_ids = ids_of_this_machine.clone();
         for machine in machines {
             let machine_context = &machine.context;
             let list_filtered = |filter: &ThreadFilter| list_threads(filter, machine_context);
             let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
-
             let remote_found = match matcher {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
-
-            let remote_ids = list_ids_on_disk(machine_context.codex_home())?;
-            let shares_conversations = !remote_ids.is_disjoint(&searched_ids);
-            searched_ids.extend(remote_ids);
-            found.add_machine(remote_found, shares_conversations, |id| FoundMachine {
+            found.add_machine(remote_found, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 has_local_version: ids_of_this_machine.contains(id),
             });
         }
-
         self.sort_and_truncate(&mut found.result.hits);
         Ok(())
     }
