@@ -252,7 +252,7 @@ pub(super) fn read_indexed_conversations(
 pub(super) struct HomeRollouts<'a> {
     pub store: &'a IndexStore,
     pub home: &'a Path,
-    /// The rollouts on disk by the ids of their conversations. Empty in an update that does not list all rollouts.
+    /// The rollouts of the compared conversations, by the ids of these.
     pub paths: &'a HashMap<&'a str, &'a Path>,
     /// Read when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,

@@ -147,15 +147,15 @@ fn update_if_needed(
 
     if !can_find_changes || !has_recent_comparison {
         let compared = match thoroughness {
-            Thoroughness::Newest => ComparedConversations::Newest,
-            _ => ComparedConversations::All,
+            Thoroughness::Newest => Thoroughness::Newest,
+            _ => Thoroughness::All,
         };
         return update_index(store, source, compared, progress);
     }
 
     let mut report = match thoroughness {
         Thoroughness::Files => RefreshReport::default(),
-        _ => update_index(store, source, ComparedConversations::Changed, progress)?,
+        _ => update_index(store, source, Thoroughness::Changes, progress)?,
     };
 
     // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
@@ -166,7 +166,7 @@ fn update_if_needed(
             report.is_complete = true;
         } else {
             let read_before = report.conversations_read;
-            report = update_index(store, source, ComparedConversations::All, progress)?;
+            report = update_index(store, source, Thoroughness::All, progress)?;
             report.conversations_read += read_before;
         }
     }
@@ -174,30 +174,12 @@ fn update_if_needed(
     Ok(report)
 }
 
-/// The conversations that an update compares with the index.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ComparedConversations {
-    /// The conversations that changed according to Codex's database.
-    Changed,
-    All,
-    /// All, but reading stops after [`NEWEST_BYTES`] of the newest rollouts. At least one rollout is read.
-    Newest,
-}
-
-impl ComparedConversations {
-    fn max_bytes(self) -> u64 {
-        match self {
-            Self::Changed | Self::All => u64::MAX,
-            Self::Newest => NEWEST_BYTES,
-        }
-    }
-}
-
-/// Compares conversations with the index, and reads those that have changed.
+/// Compares the conversations that changed according to Codex's database with the index, or all conversations, or as
+/// many of the newest ones as [`NEWEST_BYTES`] allows. Reads those that have changed.
 fn update_index(
     store: &mut IndexStore,
     source: IndexSource<'_>,
-    compared: ComparedConversations,
+    compared: Thoroughness,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
     // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
@@ -205,7 +187,7 @@ fn update_index(
     let has_texts = !lacks_complete_update(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
 
-    let compares_all = compared != ComparedConversations::Changed;
+    let compares_all = compared != Thoroughness::Changes;
     let candidates = if compares_all {
         find_all_candidates(store, source)?
     } else {
@@ -215,13 +197,17 @@ fn update_index(
     let must_read_copies = remove_conversations(store, &candidates.gone_ids)?;
     if must_read_copies && !compares_all {
         // The marked conversations have not changed in Codex's database, so only a comparison of all finds them.
-        return update_index(store, source, ComparedConversations::All, progress);
+        return update_index(store, source, Thoroughness::All, progress);
     }
 
+    let max_bytes = match compared {
+        Thoroughness::Newest => NEWEST_BYTES,
+        _ => u64::MAX,
+    };
     let on_disk = &candidates.on_disk;
-    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, compared, progress)?;
+    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable_folders);
-    if new_bytes > compared.max_bytes() {
+    if new_bytes > max_bytes {
         // LAST_COMPARISON is not set, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
@@ -270,21 +256,16 @@ fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexE
 }
 
 /// Reads the candidates that differ from the index, in batches. Also returns the number of bytes that were to be read.
-/// If it exceeds the limit of `compared`, later candidates were not read; the first one is always read.
+/// If it exceeds `max_bytes`, later candidates were not read; the first one is always read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
     candidates: &[IndexCandidate],
-    compared: ComparedConversations,
+    max_bytes: u64,
     progress: &dyn Progress,
 ) -> Result<(u64, RefreshReport), IndexError> {
-    let max_bytes = compared.max_bytes();
-    let mut paths: HashMap<&str, &Path> = HashMap::new();
-    if compared != ComparedConversations::Changed {
-        // A fork may be read before its parent, whose path is then not in the index yet.
-        paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
-    }
-
+    // A fork may be read before its parent, whose path is then not in the index yet.
+    let paths: HashMap<&str, &Path> = candidates.iter().map(|c| (&*c.session, &*c.path)).collect();
     let rewound = OnceCell::new();
     let mut total_bytes = 0;
     let mut report = RefreshReport::default();
