@@ -303,18 +303,17 @@ impl<'a> Writer<'a> {
     fn set_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
-            "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
-             listed=?8, branch=?9 WHERE id=?1",
+            "UPDATE conversation SET path=?2, title=?3, cwd=?4, branch=?5, updated=?6, archived=?7, \
+             listed=?8 WHERE id=?1",
             params![
                 id,
                 task.candidate.path.to_string_lossy(),
                 shown.title,
                 shown.cwd,
-                shown.created,
+                shown.branch,
                 shown.updated,
                 shown.archived,
                 shown.listed,
-                shown.branch,
             ],
         )?;
 

@@ -112,8 +112,6 @@ pub(crate) struct ShownFields {
     pub cwd: String,
     /// The git branch that was checked out; empty if there was none.
     pub branch: String,
-    /// The time of the creation in milliseconds since 1970.
-    pub created: Option<i64>,
     /// The time of the last change in milliseconds since 1970.
     pub updated: Option<i64>,
     pub archived: bool,
@@ -126,7 +124,6 @@ impl ShownFields {
             title: thread.title,
             cwd: thread.cwd,
             branch: thread.git_branch,
-            created: thread.created_ms,
             updated: thread.updated_ms,
             archived: thread.archived,
             listed: true,
@@ -204,8 +201,8 @@ pub(super) struct ParentRollout {
     pub is_filtered: bool,
 }
 
-const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, created, \
-                       updated, archived, listed";
+const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, updated, \
+                       archived, listed";
 
 /// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
 pub(super) fn read_indexed_conversations(
@@ -237,10 +234,9 @@ pub(super) fn read_indexed_conversations(
                 title: row.get(10)?,
                 cwd: row.get(11)?,
                 branch: row.get(12)?,
-                created: row.get(13)?,
-                updated: row.get(14)?,
-                archived: row.get(15)?,
-                listed: row.get(16)?,
+                updated: row.get(13)?,
+                archived: row.get(14)?,
+                listed: row.get(15)?,
             },
         };
 
@@ -418,11 +414,9 @@ fn build_shown_fields(
     // Codex's database has no row of the conversation, so the fields come from the rollout.
     let cwd = head.and_then(|head| head.text("cwd"));
     let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
-    let created = head.and_then(SessionMeta::created).map(|at| at.millis());
     ShownFields {
         cwd: cwd.map_or(old_fields.cwd, str::to_owned),
         branch: branch.map_or(old_fields.branch, str::to_owned),
-        created: created.or(old_fields.created),
         updated: Some(stamp.mtime / NANOS_PER_MILLI),
         archived: candidate.archived,
         listed: false,
