@@ -267,6 +267,11 @@ impl TextSet {
         }
     }
 
+    pub(super) fn retain_role(&mut self, role: Role) {
+        let mask = role_mask(role);
+        self.bits.iter_mut().for_each(|bits| *bits &= mask);
+    }
+
     pub(super) fn retain_common(&mut self, other: &Self) {
         for (bits, other_bits) in self.bits.iter_mut().zip(&other.bits) {
             *bits &= other_bits;

@@ -2,8 +2,9 @@
 
 use super::posting_list::{BlockReader, decode_text_numbers};
 use super::store::{IndexError, IndexStore};
-use super::text_spans::TextSet;
+use super::text_spans::{TextSet, TextSpans};
 use super::word_runs::{self, WordRun};
+use crate::codex::rollout_lines::Role;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,17 +22,24 @@ pub(crate) enum WordQuery {
 
 /// Evaluates queries, and caches the results.
 pub(crate) struct WordSearcher<'a> {
-    store: &'a IndexStore,
-    /// All texts except deleted ones.
-    all_texts: &'a TextSet,
+    pub store: &'a IndexStore,
+    pub spans: &'a TextSpans,
+    /// The texts that a query may find: all except deleted ones, or those of one author.
+    texts: TextSet,
     cache: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
 
 impl<'a> WordSearcher<'a> {
-    pub(crate) fn new(store: &'a IndexStore, all_texts: &'a TextSet) -> Self {
+    /// With a `role`, queries find only texts of this author.
+    pub(crate) fn new(store: &'a IndexStore, spans: &'a TextSpans, role: Option<Role>) -> Self {
+        let mut texts = spans.texts.clone();
+        if let Some(role) = role {
+            texts.retain_role(role);
+        }
         Self {
             store,
-            all_texts,
+            spans,
+            texts,
             cache: RefCell::default(),
         }
     }
@@ -72,7 +80,7 @@ impl<'a> WordSearcher<'a> {
     fn find_uncached(&self, query: &WordQuery) -> Result<TextSet, IndexError> {
         self.run_in_transaction(|connection, runs| {
             let mut set = self.evaluate(connection, runs, query)?;
-            set.retain_common(self.all_texts);
+            set.retain_common(&self.texts);
             Ok(set)
         })
     }
@@ -96,7 +104,7 @@ impl<'a> WordSearcher<'a> {
         runs: &[WordRun],
         query: &WordQuery,
     ) -> rusqlite::Result<TextSet> {
-        let mut set = self.all_texts.empty_copy();
+        let mut set = self.texts.empty_copy();
 
         match query {
             WordQuery::All(parts) => {

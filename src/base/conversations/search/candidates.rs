@@ -4,10 +4,10 @@
 //! about the same score, the newer one comes first.
 
 use super::conversation_filter::FoundConversation;
-use super::postings::{Posting, PostingReader, build_exact_query};
+use super::postings::{Posting, build_exact_query};
 use super::query::Term;
 use super::wanted_term::{WantedTerm, join_queries};
-use crate::conversations::index::{IndexError, TextId};
+use crate::conversations::index::{IndexError, TextId, WordSearcher};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
@@ -83,7 +83,7 @@ pub(super) struct FoundCandidates {
 }
 
 pub(super) struct CandidateFinder<'a> {
-    pub reader: PostingReader<'a>,
+    pub words: &'a WordSearcher<'a>,
     pub wanted_terms: &'a [WantedTerm<'a>],
     pub negated_terms: Vec<&'a Term>,
     pub need: MatchNeed,
@@ -94,7 +94,7 @@ pub(super) struct CandidateFinder<'a> {
 impl CandidateFinder<'_> {
     pub(super) fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
         let widest_queries = self.wanted_terms.iter().map(WantedTerm::widest_query);
-        let lists = widest_queries.map(|query| self.reader.read_postings(query));
+        let lists = widest_queries.map(|query| self.words.read_postings(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
 
         let mut candidates = self.join_lists(&lists);
@@ -184,7 +184,7 @@ impl CandidateFinder<'_> {
         // The words alone exclude no phrase and no code. `Search` checks these in the texts later.
         let negated_terms = self.negated_terms.iter();
         for term in negated_terms.filter(|term| term.check.is_none()) {
-            let with_term = self.reader.read_postings(&build_exact_query(term))?;
+            let with_term = self.words.read_postings(&build_exact_query(term))?;
             candidates.retain(|candidate| !has_posting(&with_term, candidate.number));
         }
         Ok(())
@@ -195,14 +195,14 @@ impl CandidateFinder<'_> {
         lists: &[Vec<Posting>],
         candidates: &mut [RankedCandidate],
     ) -> Result<(), IndexError> {
-        let total = self.reader.store.count_conversations()?;
+        let total = self.words.store.count_conversations()?;
         let numbers: Vec<_> = candidates.iter().map(|c| c.number).collect();
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
 
         for (list, wanted) in lists.iter().zip(self.wanted_terms) {
             let narrower_queries = wanted.narrower_queries().iter();
-            let narrower_lists = narrower_queries.map(|query| self.reader.read_postings(query));
+            let narrower_lists = narrower_queries.map(|query| self.words.read_postings(query));
             let narrower_lists: Vec<_> = narrower_lists.collect::<Result<_, _>>()?;
             let rarity = rarity_weight(total, list.len());
 
@@ -257,7 +257,7 @@ impl CandidateFinder<'_> {
                 .filter(|(number, _)| term_bits & RankedCandidate::term_bit(*number) != 0);
             let joined_query = join_queries(these_terms.map(|(_, wanted)| wanted));
 
-            for posting in self.reader.read_postings(&joined_query)? {
+            for posting in self.words.read_postings(&joined_query)? {
                 let position = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
                 if let Ok(at) = position
                     && has_these_terms(&candidates[at])
@@ -272,7 +272,7 @@ impl CandidateFinder<'_> {
 
     /// Sets the times of the candidates, which must be in the order of their numbers.
     fn set_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
-        let store = self.reader.store;
+        let store = self.words.store;
         if candidates.len() < MAX_LOOKUPS {
             let sql = "SELECT updated FROM conversation WHERE id=?1";
             for candidate in candidates {

@@ -1,13 +1,13 @@
 //! Reads texts of one conversation from its rollouts, at the places that the index has recorded.
 
 use super::conversation_filter::FoundConversation;
-use super::postings::{PostingReader, build_exact_query};
+use super::postings::build_exact_query;
 use super::query::{CheckedText, Term};
 use crate::codex::rollout;
 use crate::codex::rollout_lines::{self, LineItems, LineParts, Role};
 use crate::conversations::index::{
-    IndexError, TextId, TextPosition, WordQuery, format_project, list_span_ranges, read_position,
-    searchable_part,
+    IndexError, TextId, TextPosition, WordQuery, WordSearcher, format_project, list_span_ranges,
+    read_position, searchable_part,
 };
 use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
@@ -24,7 +24,7 @@ pub(super) struct TextPlace {
 }
 
 pub(super) struct ConversationTexts<'a> {
-    index: PostingReader<'a>,
+    words: &'a WordSearcher<'a>,
     /// The number of the conversation in the index.
     number: i64,
     conversation: &'a FoundConversation,
@@ -34,12 +34,12 @@ pub(super) struct ConversationTexts<'a> {
 
 impl<'a> ConversationTexts<'a> {
     pub(super) fn new(
-        index: PostingReader<'a>,
+        words: &'a WordSearcher<'a>,
         number: i64,
         conversation: &'a FoundConversation,
     ) -> Self {
         Self {
-            index,
+            words,
             number,
             conversation,
             reader: None,
@@ -79,13 +79,12 @@ impl<'a> ConversationTexts<'a> {
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
     /// order of the rollout.
     pub(super) fn find_ids(&self, query: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let texts = self.index.words.find_texts(query)?;
-        let store = self.index.store;
+        let texts = self.words.find_texts(query)?;
+        let store = self.words.store;
         let mut ids = Vec::new();
         for range in list_span_ranges(store, self.number)? {
             ids.extend(texts.texts_between(range.first, range.last));
         }
-        ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
         Ok(ids)
     }
@@ -102,7 +101,7 @@ impl<'a> ConversationTexts<'a> {
             return Ok((TextPlace::default(), texts));
         }
 
-        let Some(TextPosition { turn, place: line }) = read_position(self.index.store, id)? else {
+        let Some(TextPosition { turn, place: line }) = read_position(self.words.store, id)? else {
             return Ok((TextPlace::default(), Vec::new()));
         };
 
@@ -131,7 +130,7 @@ impl<'a> ConversationTexts<'a> {
 
     fn read_rollout_path(&self, rollout_number: usize) -> Result<PathBuf, IndexError> {
         let sql = "SELECT rollouts FROM conversation WHERE id=?1";
-        let store = self.index.store;
+        let store = self.words.store;
         let stored_list: Option<Option<String>> =
             store.query_optional(sql, [self.number], |row| row.get(0))?;
 

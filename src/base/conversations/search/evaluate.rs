@@ -6,7 +6,6 @@
 use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
 pub use super::conversation_filter::FoundConversation;
 use super::conversation_texts::ConversationTexts;
-use super::postings::PostingReader;
 use super::query::{Query, Term};
 use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
@@ -107,9 +106,9 @@ pub(super) fn search_terms(
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let words = WordSearcher::new(store, &spans.texts);
+    let words = WordSearcher::new(store, spans, options.role);
 
-    let mut search = Search::new(store, spans, &words, terms, MatchNeed::All, options)?;
+    let mut search = Search::new(&words, terms, MatchNeed::All, options)?;
     let found = search.find_candidates()?;
     let result = search.rank_and_collect(found.candidates)?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
@@ -139,9 +138,9 @@ pub(super) fn search_most_terms(
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
-    let words = WordSearcher::new(store, &spans.texts);
+    let words = WordSearcher::new(store, spans, options.role);
     let need = MatchNeed::MostBelow(usize::MAX);
-    let mut search = Search::new(store, spans, &words, terms, need, options)?;
+    let mut search = Search::new(&words, terms, need, options)?;
 
     for wanted in &mut search.wanted_terms {
         wanted.add_prefix_query();
@@ -161,7 +160,7 @@ pub(super) fn search_most_terms(
 }
 
 struct Search<'a> {
-    reader: PostingReader<'a>,
+    words: &'a WordSearcher<'a>,
     terms: &'a [Term],
     wanted_terms: Vec<WantedTerm<'a>>,
     need: MatchNeed,
@@ -170,8 +169,6 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(
-        store: &'a IndexStore,
-        spans: &'a TextSpans,
         words: &'a WordSearcher<'a>,
         terms: &'a [Term],
         need: MatchNeed,
@@ -181,12 +178,7 @@ impl<'a> Search<'a> {
         let wanted_terms = positive_terms.map(|term| WantedTerm::read(words, term));
 
         Ok(Self {
-            reader: PostingReader {
-                store,
-                spans,
-                words,
-                role: options.role,
-            },
+            words,
             terms,
             wanted_terms: wanted_terms.collect::<Result<_, _>>()?,
             need,
@@ -197,7 +189,7 @@ impl<'a> Search<'a> {
     fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
         let accepts = |number| Ok(self.read_if_accepted(number)?.is_some());
         let finder = CandidateFinder {
-            reader: self.reader,
+            words: self.words,
             wanted_terms: &self.wanted_terms,
             negated_terms: self.terms.iter().filter(|term| term.is_negated).collect(),
             need: self.need,
@@ -232,7 +224,7 @@ impl<'a> Search<'a> {
     fn read_if_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
         let columns = FoundConversation::COLUMNS;
         let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
-        let store = self.reader.store;
+        let store = self.words.store;
         let conversation = store.query_optional(&sql, [number], FoundConversation::from_row)?;
         Ok(conversation.filter(|c| (self.options.accepts)(c)))
     }
@@ -283,7 +275,7 @@ impl<'a> Search<'a> {
         conversation: &FoundConversation,
     ) -> Result<(), IndexError> {
         let (terms, joined_query) = self.matched_terms_and_query(candidate);
-        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+        let mut texts = ConversationTexts::new(self.words, candidate.number, conversation);
 
         let ids = texts.find_ids(&joined_query)?.into_iter();
         for id in ids.take(MAX_REFINED_TEXTS) {
@@ -386,7 +378,7 @@ impl<'a> Search<'a> {
         conversation: &FoundConversation,
     ) -> Result<bool, IndexError> {
         // Excluded terms come first, because one match ends the check.
-        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+        let mut texts = ConversationTexts::new(self.words, candidate.number, conversation);
         let checked_terms = self.terms.iter().filter(|term| term.check.is_some());
         for term in checked_terms.clone().filter(|term| term.is_negated) {
             if texts.find_exact_match(term)?.is_some() {
@@ -425,7 +417,7 @@ impl<'a> Search<'a> {
         candidate: &RankedCandidate,
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
-        let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
+        let mut texts = ConversationTexts::new(self.words, candidate.number, &conversation);
         let (place, line_texts) = texts.read_texts(candidate.best_text)?;
 
         // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.

@@ -64,7 +64,8 @@ fn correct_spellings(
     terms: &mut [Term],
 ) -> Result<BTreeMap<String, String>, IndexError> {
     let mut spellings = BTreeMap::new();
-    let words = WordSearcher::new(store, &spans.texts);
+    let of_any_author = None;
+    let words = WordSearcher::new(store, spans, of_any_author);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
         if let Some(similar_word) = find_similar_word(&words, term)? {
             let word = std::mem::replace(&mut term.words[0].word, similar_word.clone());

@@ -2,9 +2,7 @@
 
 use super::query::Term;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{
-    IndexError, IndexStore, TextId, TextSpans, WordQuery, WordSearcher, role_mask,
-};
+use crate::conversations::index::{IndexError, TextId, WordQuery, WordSearcher, role_mask};
 
 /// The texts of one conversation that a query finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +14,6 @@ pub(super) struct Posting {
     pub best_text: TextId,
     /// True if the title is one of the found texts.
     pub has_title: bool,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct PostingReader<'a> {
-    pub store: &'a IndexStore,
-    pub spans: &'a TextSpans,
-    pub words: &'a WordSearcher<'a>,
-    /// Finds only texts of this author.
-    pub role: Option<Role>,
 }
 
 /// Returns the query for texts that have all words of a term as they are written.
@@ -40,15 +29,13 @@ pub(super) fn build_exact_query(term: &Term) -> WordQuery {
     WordQuery::All(words.collect())
 }
 
-impl PostingReader<'_> {
+impl WordSearcher<'_> {
     /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations'
     /// numbers.
-    pub(super) fn read_postings(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
-        let texts = self.words.find_texts(query)?;
-        let role_bits = self.role.map_or(u64::MAX, role_mask);
+    pub(super) fn read_postings(&self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
+        let texts = self.find_texts(query)?;
         let postings = self.spans.ranges.iter().filter_map(|range| {
             let groups = texts.bit_groups(range.first, range.last);
-            let groups = groups.map(|(base, bits)| (base, bits & role_bits));
             summarize_span(range.conversation, groups)
         });
         Ok(merge_by_conversation(postings.collect()))
