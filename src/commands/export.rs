@@ -97,7 +97,11 @@ impl ExportArgs {
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                redacted += self.print_conversation(session, &mut left_out, context)?;
+                let mut print = |text: &str| {
+                    ui.print_part(text);
+                    Ok(())
+                };
+                redacted += self.write_conversation(session, &mut left_out, context, &mut print)?;
                 continue;
             };
 
@@ -155,19 +159,6 @@ impl ExportArgs {
             _ => session.id.clone().into(),
         };
         format!("{stem}.{}", choice_name(&self.format))
-    }
-
-    /// Prints a conversation; see [`Self::write_conversation`].
-    fn print_conversation(
-        &self,
-        session: &NamedConversation,
-        left_out: &mut LeftOut,
-        context: &Context,
-    ) -> Result<usize> {
-        self.write_conversation(session, left_out, context, &mut |text| {
-            context.ui.print_part(text);
-            Ok(())
-        })
     }
 
     /// Writes a conversation to the new file `path`; see [`Self::write_conversation`].
