@@ -29,33 +29,22 @@ struct RecordedMessage {
     pub offset: u64,
 }
 
-/// Reads the messages of a plain or compressed rollout one at a time.
-struct MessageReader(EventReader);
-
-impl MessageReader {
-    /// Opens several rollouts, in which each one continues the previous one.
-    fn open_all(slices: &[RolloutSlice]) -> io::Result<Self> {
-        EventReader::open_all(slices, LineParts::TEXTS).map(Self)
+/// Returns the next message of a reader of texts, or `None` at the end.
+fn next_message(reader: &mut EventReader) -> io::Result<Option<RecordedMessage>> {
+    while let Some(event) = reader.next_event()? {
+        let (role, text) = match event.kind {
+            EventKind::User(text) => (Role::User, text),
+            EventKind::Assistant(text) => (Role::Assistant, text),
+            _ => continue,
+        };
+        return Ok(Some(RecordedMessage {
+            role,
+            text,
+            at: event.at,
+            offset: event.offset,
+        }));
     }
-
-    /// Returns the next message, or `None` at the end.
-    fn next_message(&mut self) -> io::Result<Option<RecordedMessage>> {
-        while let Some(event) = self.0.next_event()? {
-            let (role, text) = match event.kind {
-                EventKind::User(text) => (Role::User, text),
-                EventKind::Assistant(text) => (Role::Assistant, text),
-                _ => continue,
-            };
-
-            return Ok(Some(RecordedMessage {
-                role,
-                text,
-                at: event.at,
-                offset: event.offset,
-            }));
-        }
-        Ok(None)
-    }
+    Ok(None)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +77,10 @@ impl Message {
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).
 pub fn read_messages(path: &Path) -> io::Result<Vec<Message>> {
-    let mut reader = MessageReader::open_all(&[RolloutSlice::whole(path)])?;
+    let mut reader = EventReader::open(path, LineParts::TEXTS)?;
     let mut messages = Vec::new();
     loop {
-        let message = match reader.next_message() {
+        let message = match next_message(&mut reader) {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(messages),
             Err(e) if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
@@ -164,7 +153,7 @@ impl OwnMessages {
     fn add_remaining(
         &mut self,
         first: Option<RecordedMessage>,
-        reader: &mut MessageReader,
+        reader: &mut EventReader,
     ) -> io::Result<()> {
         let mut next = first;
         while let Some(message) = next {
@@ -172,7 +161,7 @@ impl OwnMessages {
                 Role::User => self.prompts += 1,
                 _ => self.answers += 1,
             }
-            next = reader.next_message()?;
+            next = next_message(reader)?;
         }
         Ok(())
     }
@@ -208,11 +197,11 @@ pub fn compare_branches(
     first: &[RolloutSlice],
     second: &[RolloutSlice],
 ) -> io::Result<MessageComparison> {
-    let mut first = MessageReader::open_all(first)?;
-    let mut second = MessageReader::open_all(second)?;
+    let mut first = EventReader::open_all(first, LineParts::TEXTS)?;
+    let mut second = EventReader::open_all(second, LineParts::TEXTS)?;
     let mut comparison = MessageComparison::default();
     loop {
-        match (first.next_message()?, second.next_message()?) {
+        match (next_message(&mut first)?, next_message(&mut second)?) {
             (Some(a), Some(b)) if (a.role, &a.text, a.at) == (b.role, &b.text, b.at) => {
                 comparison.common += 1;
                 comparison.since = a.at;
