@@ -50,6 +50,11 @@ impl AnswerText {
         fits
     }
 
+    /// Adds the lines of successive results until one does not fit. Returns the number of added results.
+    pub(super) fn add_results(&mut self, results: impl Iterator<Item = String>) -> usize {
+        results.take_while(|lines| self.add_if_fits(lines)).count()
+    }
+
     /// Adds the last lines, for which [`RESERVED_CHARS`] are kept free.
     pub(super) fn finish(mut self, notes: &[String]) -> String {
         for note in notes {

@@ -120,14 +120,8 @@ impl SearchArguments {
 /// Returns the results after the first `shown_count` ones.
 fn format_result(result: &SearchResult, shown_count: usize, context: &Context) -> String {
     let mut text = AnswerText::new(MAX_CHARS);
-    let mut next_cursor = shown_count;
     let page = result.hits.iter().skip(shown_count).take(PAGE_HITS);
-    for hit in page {
-        if !text.add_if_fits(&format_hit(hit, context)) {
-            break;
-        }
-        next_cursor += 1;
-    }
+    let next_cursor = shown_count + text.add_results(page.map(|hit| format_hit(hit, context)));
 
     let mut notes = Vec::new();
     notes.extend(result.relaxation.as_ref().map(ToString::to_string));
@@ -193,17 +187,15 @@ impl ListArguments {
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
 
         let mut text = AnswerText::new(MAX_CHARS);
-        let mut next_cursor = shown_count;
-        for thread in threads.iter().skip(shown_count).take(limit) {
+        let page = threads.iter().skip(shown_count).take(limit);
+        let results = page.map(|thread| {
             let at = format_time(thread.updated_ms, context);
             let without_turn = None;
             let call = format_open_call(&thread.id, without_turn);
             let title = quote_title(&thread.cwd, &thread.title);
-            if !text.add_if_fits(&format!("\n{at}: {call}\n{title}")) {
-                break;
-            }
-            next_cursor += 1;
-        }
+            format!("\n{at}: {call}\n{title}")
+        });
+        let next_cursor = shown_count + text.add_results(results);
 
         let note = if next_cursor < threads.len() {
             Some(format_cursor_note(next_cursor))
