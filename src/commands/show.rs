@@ -258,11 +258,9 @@ fn require_turn(
     context: &Context,
 ) -> Result<()> {
     let options = TranscriptOptions {
-        outputs: false,
-        images: false,
         // A turn may have only reasoning.
         reasoning: true,
-        turn: None,
+        ..TranscriptOptions::default()
     };
 
     let (mut last_turn, mut is_found) = (0, false);
