@@ -8,10 +8,7 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
-use crate::views::transcript_text::{
-    minute_format, to_command_error, to_outcome, warn_of_left_out,
-};
-use chrono::{DateTime, Utc};
+use crate::views::transcript_text::{to_command_error, to_outcome, warn_of_left_out};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::HtmlWriter;
@@ -20,7 +17,7 @@ use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::TranscriptOptions;
 use codex_manager_core::io::settings::choice_name;
-use codex_manager_core::io::{IoContext as _, TempFile, pluralize};
+use codex_manager_core::io::{IoContext as _, TempFile, Zone, pluralize};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
@@ -218,7 +215,7 @@ impl ExportArgs {
         };
 
         let parts = ConversationParts::read_chain(session);
-        let mut formatter = self.create_formatter(context);
+        let mut formatter = self.create_formatter(context.zone());
         emit(&formatter.format_head(session, &parts, context, &mut redact))?;
 
         // The callback returns only whether to go on, so `write_result` keeps the error of `emit`.
@@ -235,20 +232,12 @@ impl ExportArgs {
         Ok(redacted)
     }
 
-    fn create_formatter(
-        &self,
-        context: &Context,
-    ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String> {
-        let format_time = minute_format(context);
+    fn create_formatter(&self, zone: Zone) -> ExportFormatter {
         match self.format {
-            ExportFormat::Md => {
-                ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
-            }
-            ExportFormat::Html => {
-                ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
-            }
+            ExportFormat::Md => ExportFormatter::Markdown(MarkdownWriter::new(self.tools, zone)),
+            ExportFormat::Html => ExportFormatter::Html(HtmlWriter::new(!self.no_images, zone)),
             ExportFormat::Json => ExportFormatter::Json {
-                zone: context.zone(),
+                zone,
                 is_first: true,
             },
         }

@@ -7,9 +7,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
-use crate::views::transcript_text::{
-    format_head, minute_format, to_command_error, to_outcome, warn_of_left_out,
-};
+use crate::views::transcript_text::{format_head, to_command_error, to_outcome, warn_of_left_out};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::left_out::LeftOut;
@@ -209,7 +207,7 @@ impl ShowArgs {
         let mut has_entries = was_cut;
         let mut last_turn = 0;
 
-        let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
+        let mut writer = MarkdownWriter::new(self.tools, context.zone());
         let mut left_out = LeftOut::default();
         if !was_cut {
             left_out = parts.read(options, &mut |text| self.redact(text), |piece| {

@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::views::account::{printable, shown_title};
-use crate::views::transcript_text::minute_format;
 use chrono::DateTime;
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::past_answers::FIRST_LINE;
+use codex_manager_core::conversations::transcript::format_minute;
 use codex_manager_core::io::ansi;
 use serde_json::{Value, json};
 
@@ -129,5 +129,7 @@ pub(super) fn format_cursor_note(cursor: usize) -> String {
 
 pub(super) fn format_time(ms: Option<i64>, context: &Context) -> String {
     let at = ms.and_then(DateTime::from_timestamp_millis);
-    at.map_or("unknown time".to_owned(), |at| minute_format(context)(&at))
+    at.map_or("unknown time".to_owned(), |at| {
+        format_minute(&at, context.zone())
+    })
 }

@@ -4,23 +4,23 @@ use crate::context::Context;
 use crate::ui::{object, time};
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use codex_manager_core::conversations::html::{HtmlWriter, PageHead, format_page_start};
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
-use codex_manager_core::conversations::transcript::TranscriptEntry;
+use codex_manager_core::conversations::transcript::{TranscriptEntry, format_minute};
 use codex_manager_core::io::Zone;
 use serde::Serialize;
 use serde_json::Value;
 
 /// Formats a conversation: the head, each entry in order, the end.
-pub(crate) enum ExportFormatter<F> {
-    Markdown(MarkdownWriter<F>),
-    Html(HtmlWriter<F>),
+pub(crate) enum ExportFormatter {
+    Markdown(MarkdownWriter),
+    Html(HtmlWriter),
     Json { zone: Zone, is_first: bool },
 }
 
-impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
+impl ExportFormatter {
     /// Returns the beginning of the document. Applies `redact` to all texts of the conversation.
     pub(crate) fn format_head(
         &self,
@@ -116,7 +116,7 @@ fn build_page_head(
         let text_of_key = |key: &str| meta.text(key).map(str::to_owned);
         let created = meta.created();
         let created_at = created.and_then(|at| DateTime::from_timestamp_millis(at.millis()));
-        let started = created_at.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
+        let started = created_at.map(|at| format_minute(&at, zone));
         let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
 
         facts = vec![

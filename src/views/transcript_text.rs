@@ -4,7 +4,6 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::views::account::printable;
 use crate::views::conversation_parts::ConversationParts;
-use chrono::{DateTime, Utc};
 use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::lines::MAX_LINE_BYTES;
@@ -12,12 +11,6 @@ use codex_manager_core::io::ansi::strip_escapes;
 use codex_manager_core::io::pluralize;
 use std::fmt::Write as _;
 use std::io;
-
-/// Returns a function that formats times of transcripts, to the minute.
-pub(crate) fn minute_format(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
-    let zone = context.zone();
-    move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
-}
 
 /// Returns the title and the facts about a conversation as Markdown.
 pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts) -> String {

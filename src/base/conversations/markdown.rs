@@ -1,29 +1,29 @@
 //! Writes transcripts as Markdown.
 
-use super::transcript::{EntryKind, PartMark, TranscriptEntry};
+use super::transcript::{EntryKind, PartMark, TranscriptEntry, format_minute};
+use crate::io::Zone;
 use crate::io::ansi::strip_escapes;
-use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
 /// The length to which [`shorten_to_line`] shortens a text, in characters.
 const MAX_LINE_CHARS: usize = 100;
 
 /// Writes entries as Markdown, with a heading for each turn.
-pub struct MarkdownWriter<F> {
+pub struct MarkdownWriter {
     turn: Option<u32>,
     role: Option<&'static str>,
     /// True to write tool calls in full, instead of shortened to one line.
     with_full_calls: bool,
-    format_time: F,
+    zone: Zone,
 }
 
-impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
-    pub fn new(with_full_calls: bool, format_time: F) -> Self {
+impl MarkdownWriter {
+    pub fn new(with_full_calls: bool, zone: Zone) -> Self {
         Self {
             turn: None,
             role: None,
             with_full_calls,
-            format_time,
+            zone,
         }
     }
 
@@ -40,7 +40,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         if self.turn != Some(entry.turn) {
             self.turn = Some(entry.turn);
             self.role = None;
-            let time = entry.at.as_ref().map(&self.format_time);
+            let time = entry.at.map(|at| format_minute(&at, self.zone));
             let time_suffix = time.map_or(String::new(), |time| format!(" · {time}"));
             let _ = write!(markdown, "\n## Turn {}{time_suffix}\n", entry.turn);
         }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn turns_have_headings_and_calls_are_folded() {
-        let mut writer = MarkdownWriter::new(false, |_| "now".to_owned());
+        let mut writer = MarkdownWriter::new(false, Zone::UTC);
         let entries = [
             entry(1, EntryKind::User, "Fix it\n"),
             entry(1, EntryKind::ToolCall, "ls\n  -la `x`"),

@@ -5,6 +5,7 @@ use super::reader::EventReader;
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
+use crate::io::Zone;
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
@@ -29,6 +30,11 @@ impl TranscriptEntry {
         self.text = redact(&self.text);
         self.tool = self.tool.as_deref().map(redact);
     }
+}
+
+/// Formats a time of a transcript, to the minute.
+pub fn format_minute(at: &DateTime<Utc>, zone: Zone) -> String {
+    zone.at(at).format("%Y-%m-%d %H:%M").to_string()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,14 +6,14 @@ use super::message::{render_markdown, render_typed_text};
 use super::page::format_page_end;
 use crate::conversations::index::tokens::truncate_bytes;
 use crate::conversations::markdown::shorten_to_line;
-use crate::conversations::transcript::{EntryKind, PartMark, TranscriptEntry};
-use chrono::{DateTime, Utc};
+use crate::conversations::transcript::{EntryKind, PartMark, TranscriptEntry, format_minute};
+use crate::io::Zone;
 use std::fmt::Write as _;
 
 /// The longest output of a tool that the page shows, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
-pub struct HtmlWriter<F> {
+pub struct HtmlWriter {
     turn: Option<u32>,
     /// True in the part that a fork has from its base. Its turns get no anchors, because the fork has the same numbers.
     is_base: bool,
@@ -22,18 +22,18 @@ pub struct HtmlWriter<F> {
     /// The number of tool calls without an output so far.
     open_calls: usize,
     with_images: bool,
-    format_time: F,
+    zone: Zone,
 }
 
-impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
-    pub fn new(with_images: bool, format_time: F) -> Self {
+impl HtmlWriter {
+    pub fn new(with_images: bool, zone: Zone) -> Self {
         Self {
             turn: None,
             is_base: false,
             pending_call: None,
             open_calls: 0,
             with_images,
-            format_time,
+            zone,
         }
     }
 
@@ -91,7 +91,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     }
 
     fn push_turn_heading(&self, html: &mut String, entry: &TranscriptEntry) {
-        let time = entry.at.as_ref().map(&self.format_time);
+        let time = entry.at.map(|at| format_minute(&at, self.zone));
         let time_element = time.map_or(String::new(), |time| {
             format!("<time>{}</time>", escape_html(&time))
         });
@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn page(entries: &[(EntryKind, &str)]) -> String {
-        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let mut writer = HtmlWriter::new(true, Zone::UTC);
         let mut page = String::new();
         for (kind, text) in entries {
             page.push_str(&writer.format_entry(entry(*kind, text)));
@@ -330,7 +330,7 @@ mod tests {
     fn tools_are_escaped() {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
-        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let mut writer = HtmlWriter::new(true, Zone::UTC);
         let page = writer.format_entry(call) + &writer.finish_page(0);
         assert!(!page.contains("<script"), "{page}");
     }
