@@ -60,11 +60,12 @@ pub(super) fn search_archives(
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &known_ids, filter, context, &search) {
-            Ok(ArchiveHits {
+            Ok(None) => {}
+            Ok(Some(ArchiveHits {
                 searched_ids,
                 result: SearchResult { hits, total, .. },
                 skipped,
-            }) => {
+            })) => {
                 found.is_partial |= !skipped.is_empty();
                 for SkippedFile { path, reason } in skipped {
                     let (path, reason) = (printable(&path.to_string_lossy()), printable(&reason));
@@ -108,27 +109,19 @@ struct ArchiveHits {
     skipped: Vec<SkippedFile>,
 }
 
-/// Searches the conversations of an archive that are not in `known_ids`.
+/// Searches the conversations of an archive that are not in `known_ids`. `None` if there are none.
 fn search_archive(
     path: &Path,
     known_ids: &HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
-) -> Result<ArchiveHits> {
+) -> Result<Option<ArchiveHits>> {
     let archive = ArchiveReader::open(path)?;
     let mut searched_rollouts = group_rollouts_by_conversation(archive.files());
     searched_rollouts.retain(|id, _| !known_ids.contains(id));
     if searched_rollouts.is_empty() {
-        let no_hits = SearchResult {
-            total: Some(0),
-            ..SearchResult::default()
-        };
-        return Ok(ArchiveHits {
-            searched_ids: Vec::new(),
-            result: no_hits,
-            skipped: Vec::new(),
-        });
+        return Ok(None);
     }
 
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
@@ -159,11 +152,11 @@ fn search_archive(
         let is_of_conversation = |hit: &Hit| hit.conversation.session == *id;
         !files.iter().any(is_skipped) || result.hits.iter().any(is_of_conversation)
     });
-    Ok(ArchiveHits {
+    Ok(Some(ArchiveHits {
         searched_ids: searched_rollouts.into_keys().collect(),
         result,
         skipped,
-    })
+    }))
 }
 
 /// Extracts the `rollouts` and `session_index.jsonl` into `folder`, in the form of a Codex home. If the archive has a
