@@ -7,7 +7,7 @@ use super::plan::{IngestTask, NOT_INDEXED, ShownFields, UnreadPart, format_proje
 use super::rollout_blocks::{
     IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
-use super::store::{IndexError, IndexStore, Place};
+use super::store::{IndexError, IndexStore};
 use super::text_spans::{
     NEXT_TEXT, NewSpan, TextPosition, delete_conversation_texts, delete_matching_texts,
     delete_turns_after,
@@ -287,7 +287,7 @@ impl<'a> Writer<'a> {
         Ok(self.store.connection.last_insert_rowid())
     }
 
-    /// Stores the paths of the rollouts of a rewound conversation, because a [`Place`] has only the number of its
+    /// Stores the paths of the rollouts of a rewound conversation, because a place has only the number of its
     /// rollout. The column is NULL for a conversation with one rollout.
     fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest_path = &task.candidate.path;
@@ -445,11 +445,7 @@ impl<'a> Writer<'a> {
                 self.report.skipped.push(SkippedFile { path, reason });
                 // The next walk reads the conversation from its beginning.
                 open.task.stamp.size = NOT_INDEXED;
-                RolloutEnd {
-                    place: Place::from_number(0),
-                    tail: Vec::new(),
-                    cut_rollout: None,
-                }
+                RolloutEnd::default()
             }
         };
 

@@ -26,6 +26,7 @@ pub(super) enum IngestStep<L> {
 }
 
 /// The end of the part of a rollout that was read.
+#[derive(Default)]
 pub(super) struct RolloutEnd {
     /// The place after the last line.
     pub(super) place: Place,

@@ -110,7 +110,7 @@ impl TextId {
 
 /// The place of a line in the rollouts of a conversation. The index stores it as one number, which is the offset itself
 /// if the conversation has only one rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The number of the rollout. The oldest rollout has the number 0.
     pub rollout: usize,
