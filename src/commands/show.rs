@@ -10,6 +10,7 @@ use crate::views::export_formatter::entry_json;
 use crate::views::transcript_text::{format_head, to_command_error, to_outcome, warn_of_left_out};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::index::truncate_bytes;
 use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
@@ -193,13 +194,10 @@ impl ShowArgs {
             }
 
             // The limit may be inside of a character, and this character is left out.
-            let mut cut_at = text.len().min(bytes_left);
-            while !text.is_char_boundary(cut_at) {
-                cut_at -= 1;
-            }
-            ui.print_part(&text[..cut_at]);
-            bytes_left -= cut_at;
-            cut_at == text.len()
+            let shown = truncate_bytes(text, bytes_left);
+            ui.print_part(shown);
+            bytes_left -= shown.len();
+            shown.len() == text.len()
         };
 
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));

@@ -6,6 +6,7 @@ use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
 use crate::views::account::{absolute_time, printable};
 use chrono::DateTime;
+use codex_manager_core::conversations::index::truncate_bytes;
 use codex_manager_core::conversations::transcript::{
     self, EntryKind, TranscriptEntry, TranscriptOptions,
 };
@@ -96,11 +97,7 @@ fn describe_match(
 /// a match.
 fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let count_marks_from = |at: usize| {
-        let mut end = text.len().min(at + NEARBY_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let nearby = &text[at..end];
+        let nearby = truncate_bytes(&text[at..], NEARBY_BYTES);
         marks
             .iter()
             .filter(|mark| nearby.contains(mark.as_str()))

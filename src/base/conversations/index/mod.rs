@@ -35,5 +35,6 @@ pub(crate) use store::TextId;
 pub use store::{FOLDER, IndexError, IndexStore, disk_size, index_path, remove_index};
 pub use text_spans::read_extent;
 pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position, role_mask};
+pub use tokens::truncate_bytes;
 pub use usage_ingest::UNKNOWN_MODEL;
 pub(crate) use word_query::{WordQuery, WordSearcher};

@@ -35,7 +35,7 @@ pub(crate) fn truncate_output(text: &str) -> &str {
 }
 
 /// Returns the longest beginning of a text that has at most `max_bytes` and ends between two characters.
-pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
+pub fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
