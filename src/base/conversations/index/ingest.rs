@@ -228,10 +228,18 @@ impl<'a> Writer<'a> {
     }
 
     fn find_or_insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
-        match &task.old_row {
-            Some(old_row) => Ok(old_row.id),
-            None => self.insert_conversation(task),
+        if let Some(old_row) = &task.old_row {
+            return Ok(old_row.id);
         }
+
+        let candidate = &task.candidate;
+        let path = candidate.path.to_string_lossy();
+        // The row has no stamp until the rollout is read to its end, so that a rollout is read again after a failure.
+        self.store.execute(
+            "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', ?3, 0)",
+            params![candidate.session, path, NOT_INDEXED],
+        )?;
+        Ok(self.store.connection.last_insert_rowid())
     }
 
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
@@ -274,17 +282,6 @@ impl<'a> Writer<'a> {
         }
         self.open = Some(open);
         Ok(())
-    }
-
-    fn insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
-        let candidate = &task.candidate;
-        let path = candidate.path.to_string_lossy();
-        // The row has no stamp until the rollout is read to its end, so that a rollout is read again after a failure.
-        self.store.execute(
-            "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', ?3, 0)",
-            params![candidate.session, path, NOT_INDEXED],
-        )?;
-        Ok(self.store.connection.last_insert_rowid())
     }
 
     /// Stores the paths of the rollouts of a rewound conversation, because a place has only the number of its
