@@ -4,6 +4,7 @@
 //! about the same score, the newer one comes first.
 
 use super::conversation_filter::FoundConversation;
+use super::options::SearchOptions;
 use super::postings::{Posting, build_exact_query};
 use super::query::Term;
 use super::wanted_term::{WantedTerm, join_queries};
@@ -82,16 +83,34 @@ pub(super) struct FoundCandidates {
     pub conversations_per_term: Vec<usize>,
 }
 
-pub(super) struct CandidateFinder<'a> {
+/// A search for conversations with some terms. [`super::evaluate`] ranks the candidates that it finds.
+pub(super) struct Search<'a> {
     pub words: &'a WordSearcher<'a>,
-    pub wanted_terms: &'a [WantedTerm<'a>],
-    pub negated_terms: Vec<&'a Term>,
+    pub terms: &'a [Term],
+    pub wanted_terms: Vec<WantedTerm<'a>>,
     pub need: MatchNeed,
-    /// Returns true for the numbers of conversations that pass the filter.
-    pub accepts: &'a dyn Fn(i64) -> Result<bool, IndexError>,
+    pub options: &'a SearchOptions<'a>,
 }
 
-impl CandidateFinder<'_> {
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        words: &'a WordSearcher<'a>,
+        terms: &'a [Term],
+        need: MatchNeed,
+        options: &'a SearchOptions<'a>,
+    ) -> Result<Self, IndexError> {
+        let positive_terms = terms.iter().filter(|term| !term.is_negated);
+        let wanted_terms = positive_terms.map(|term| WantedTerm::read(words, term));
+
+        Ok(Self {
+            words,
+            terms,
+            wanted_terms: wanted_terms.collect::<Result<_, _>>()?,
+            need,
+            options,
+        })
+    }
+
     pub(super) fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
         let widest_queries = self.wanted_terms.iter().map(WantedTerm::widest_query);
         let lists = widest_queries.map(|query| self.words.read_postings(query));
@@ -123,7 +142,7 @@ impl CandidateFinder<'_> {
         // The bits of the required terms.
         let mut required_bits = 0;
 
-        for (term_index, (list, wanted)) in lists.iter().zip(self.wanted_terms).enumerate() {
+        for (term_index, (list, wanted)) in lists.iter().zip(&self.wanted_terms).enumerate() {
             let bit = RankedCandidate::term_bit(term_index);
             // Plain words are required only if all terms are.
             if needs_all || !wanted.term.is_plain {
@@ -171,7 +190,7 @@ impl CandidateFinder<'_> {
             if most_terms.is_some_and(|most_terms| candidate.count_matched_terms() < most_terms) {
                 break;
             }
-            if (self.accepts)(candidate.number)? {
+            if self.read_if_accepted(candidate.number)?.is_some() {
                 accepted.push(candidate);
             }
         }
@@ -180,9 +199,21 @@ impl CandidateFinder<'_> {
         Ok(accepted)
     }
 
+    /// Returns the conversation with this number, if it passes the filter.
+    pub(super) fn read_if_accepted(
+        &self,
+        number: i64,
+    ) -> Result<Option<FoundConversation>, IndexError> {
+        let columns = FoundConversation::COLUMNS;
+        let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
+        let store = self.words.store;
+        let conversation = store.query_optional(&sql, [number], FoundConversation::from_row)?;
+        Ok(conversation.filter(|c| (self.options.accepts)(c)))
+    }
+
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
-        // The words alone exclude no phrase and no code. `Search` checks these in the texts later.
-        let negated_terms = self.negated_terms.iter();
+        // The words alone exclude no phrase and no code. The ranking checks these in the texts later.
+        let negated_terms = self.terms.iter().filter(|term| term.is_negated);
         for term in negated_terms.filter(|term| term.check.is_none()) {
             let with_term = self.words.read_postings(&build_exact_query(term))?;
             candidates.retain(|candidate| !has_posting(&with_term, candidate.number));
@@ -200,7 +231,7 @@ impl CandidateFinder<'_> {
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
 
-        for (list, wanted) in lists.iter().zip(self.wanted_terms) {
+        for (list, wanted) in lists.iter().zip(&self.wanted_terms) {
             let narrower_queries = wanted.narrower_queries().iter();
             let narrower_lists = narrower_queries.map(|query| self.words.read_postings(query));
             let narrower_lists: Vec<_> = narrower_lists.collect::<Result<_, _>>()?;

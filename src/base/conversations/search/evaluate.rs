@@ -3,12 +3,13 @@
 //! The index knows which texts have a word. Phrases and code are checked in the rollouts, in the order of the results,
 //! and only until there are enough results.
 
-use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
+use super::candidates::{Closeness, MatchNeed, RankedCandidate, Search};
 pub use super::conversation_filter::FoundConversation;
 use super::conversation_texts::ConversationTexts;
+pub use super::options::{HitOrder, SearchOptions};
 use super::query::{Query, Term};
 use super::snippet::{self, Snippet};
-use super::wanted_term::{WantedTerm, join_queries};
+use super::wanted_term::join_queries;
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordQuery, WordSearcher};
@@ -54,26 +55,6 @@ pub struct SearchResult {
     pub relaxation: Option<Relaxation>,
     /// The words that the index does not have, with the spellings that were searched instead.
     pub spellings: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum HitOrder {
-    /// The most relevant first
-    Best,
-    /// The most recently changed conversation first
-    Newest,
-}
-
-pub struct SearchOptions<'a> {
-    /// Searches only texts of this author.
-    pub role: Option<Role>,
-    pub order: HitOrder,
-    /// The largest number of hits.
-    pub limit: usize,
-    /// Returns true for conversations that pass the filter.
-    pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
-    /// Redacts a text before the snippet is cut from it, because a part of a secret would not be recognized.
-    pub redact: &'a dyn Fn(String) -> String,
 }
 
 /// Returns the conversations of the index that had no row in Codex's database when the index was last updated.
@@ -159,45 +140,7 @@ pub(super) fn search_most_terms(
     }
 }
 
-struct Search<'a> {
-    words: &'a WordSearcher<'a>,
-    terms: &'a [Term],
-    wanted_terms: Vec<WantedTerm<'a>>,
-    need: MatchNeed,
-    options: &'a SearchOptions<'a>,
-}
-
-impl<'a> Search<'a> {
-    fn new(
-        words: &'a WordSearcher<'a>,
-        terms: &'a [Term],
-        need: MatchNeed,
-        options: &'a SearchOptions<'a>,
-    ) -> Result<Self, IndexError> {
-        let positive_terms = terms.iter().filter(|term| !term.is_negated);
-        let wanted_terms = positive_terms.map(|term| WantedTerm::read(words, term));
-
-        Ok(Self {
-            words,
-            terms,
-            wanted_terms: wanted_terms.collect::<Result<_, _>>()?,
-            need,
-            options,
-        })
-    }
-
-    fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
-        let accepts = |number| Ok(self.read_if_accepted(number)?.is_some());
-        let finder = CandidateFinder {
-            words: self.words,
-            wanted_terms: &self.wanted_terms,
-            negated_terms: self.terms.iter().filter(|term| term.is_negated).collect(),
-            need: self.need,
-            accepts: &accepts,
-        };
-        finder.find_candidates()
-    }
-
+impl Search<'_> {
     /// Orders and checks the candidates, and returns the best ones as hits.
     fn rank_and_collect(
         &self,
@@ -218,15 +161,6 @@ impl<'a> Search<'a> {
         let matched = numbered_matches.map(|(_, wanted)| wanted);
         let joined_query = join_queries(matched.clone());
         (matched.map(|wanted| wanted.term).collect(), joined_query)
-    }
-
-    /// Returns the conversation with this number, if it passes the filter.
-    fn read_if_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
-        let columns = FoundConversation::COLUMNS;
-        let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
-        let store = self.words.store;
-        let conversation = store.query_optional(&sql, [number], FoundConversation::from_row)?;
-        Ok(conversation.filter(|c| (self.options.accepts)(c)))
     }
 
     fn compare_rank(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {

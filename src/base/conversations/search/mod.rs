@@ -2,7 +2,8 @@
 //!
 //! - [`query`] parses the query language, and [`word_forms`] knows the forms of words;
 //! - [`postings`] reads from the index which texts have a word;
-//! - [`evaluate`] finds the conversations with all terms, and [`forgiving`] ignores terms if there are none;
+//! - [`candidates`] finds the conversations with the terms, and [`evaluate`] ranks them;
+//! - [`forgiving`] ignores terms if no conversation has all of them;
 //! - [`conversation_texts`] reads texts from the rollouts, to cut a [`snippet`] and to check phrases and code;
 //! - [`scan`] searches the rollouts themselves, without the index;
 //! - [`conversation_filter`] selects the conversations that are searched.
@@ -12,6 +13,7 @@ pub mod conversation_filter;
 mod conversation_texts;
 pub mod evaluate;
 pub mod forgiving;
+mod options;
 mod postings;
 pub mod query;
 pub mod scan;
