@@ -134,11 +134,10 @@ impl DistanceReader<'_> {
     fn next_distance(&mut self) -> Option<i64> {
         // Fills `bits` as long as another byte fits into its 64 bits.
         while self.bit_count <= 56
-            && let Some((byte, after_byte)) = self.bytes.split_first()
+            && let Some(byte) = self.bytes.split_off_first()
         {
             self.bits |= u64::from(*byte) << (56 - self.bit_count);
             self.bit_count += 8;
-            self.bytes = after_byte;
         }
 
         let zeros = self.bits.leading_zeros();
@@ -166,12 +165,6 @@ impl DistanceReader<'_> {
     }
 }
 
-fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (taken, remaining) = bytes.split_at_checked(len)?;
-    *bytes = remaining;
-    Some(taken)
-}
-
 /// Decodes a length. `head_value` is its value in the first byte of the word. If that is `max_head_value`, the length
 /// continues in `bytes`.
 fn take_length(bytes: &mut &[u8], head_value: usize, max_head_value: usize) -> Option<usize> {
@@ -197,20 +190,19 @@ impl<'a> BlockReader<'a> {
 
     /// Moves to the next word and returns its list. Returns `None` at the end of the block, and at damage.
     pub(super) fn next_list(&mut self) -> Option<&'a [u8]> {
-        let (head, after_head) = self.remaining.split_first()?;
+        let head = self.remaining.split_off_first()?;
         // Zeros fill the end of a block.
         if *head == 0 {
             return None;
         }
 
-        self.remaining = after_head;
         // `head` has 3 bits for the shared length, 4 for the length of the suffix, and 1 if the list has a single text.
         let shared_len = take_length(&mut self.remaining, usize::from(head >> 5), MAX_SHARED)?;
         let suffix_len = take_length(&mut self.remaining, usize::from(head >> 1 & 15), MAX_SUFFIX)?;
 
         self.word.truncate(shared_len);
         self.word
-            .extend_from_slice(take_bytes(&mut self.remaining, suffix_len)?);
+            .extend_from_slice(self.remaining.split_off(..suffix_len)?);
 
         let is_single = head & 1 == 1;
         let list_len = if is_single {
@@ -218,7 +210,7 @@ impl<'a> BlockReader<'a> {
         } else {
             usize::try_from(take_varint(&mut self.remaining)?).ok()?
         };
-        take_bytes(&mut self.remaining, list_len)
+        self.remaining.split_off(..list_len)
     }
 }
 

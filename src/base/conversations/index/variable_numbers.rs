@@ -16,8 +16,7 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0;
     let mut shift = 0;
     loop {
-        let (byte, remaining) = bytes.split_first()?;
-        *bytes = remaining;
+        let byte = bytes.split_off_first()?;
         number |= i64::from(byte & 0x7f).checked_shl(shift)?;
         if *byte < 0x80 {
             return Some(number);
