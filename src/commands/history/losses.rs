@@ -56,7 +56,7 @@ impl LossesArgs {
         }
         places::add_single_files(&mut search, context)?;
 
-        let acceptance = LossAcceptance::read(search.live(), context)?;
+        let acceptance = LossAcceptance::read(&search.live, context)?;
         acceptance.withdraw_returned(context);
         let report = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&report, context);

@@ -151,7 +151,7 @@ fn find_losses(
 ) -> Result<(LossSearch, Vec<Loss>)> {
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
-    let acceptance = LossAcceptance::read(search.live(), context)?;
+    let acceptance = LossAcceptance::read(&search.live, context)?;
     let found = search.find_losses(&acceptance.accepted)?;
     match found.failures.into_iter().next() {
         Some((_, e)) => Err(e),

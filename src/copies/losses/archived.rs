@@ -103,7 +103,7 @@ impl NeededArchives {
     ) -> Result<Vec<NeededCopy>> {
         let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
-        let acceptance = LossAcceptance::read(search.live(), context)?;
+        let acceptance = LossAcceptance::read(&search.live, context)?;
         let found = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&found, context);
 
@@ -239,7 +239,7 @@ pub(crate) fn find_and_record_losses(
     // The new archive is left out, because it has the live rollouts themselves.
     places::add_newest_copies(&mut search, uncompared_ids, &compared_names, context)?;
 
-    let acceptance = LossAcceptance::read(search.live(), context)?;
+    let acceptance = LossAcceptance::read(&search.live, context)?;
     acceptance.withdraw_returned(context);
     let found = search.find_losses(&acceptance.accepted)?;
     let extent = CheckExtent::LastArchive;
@@ -282,7 +282,7 @@ pub(crate) fn recheck_after_restore(
 
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
-    let acceptance = LossAcceptance::read(search.live(), context)?;
+    let acceptance = LossAcceptance::read(&search.live, context)?;
     acceptance.withdraw_returned(context);
 
     let mut checked_ids = changed_ids;

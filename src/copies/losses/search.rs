@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// The live conversations, with the copies of their rollouts and of the rollouts of deleted conversations.
 #[derive(Default)]
 pub(crate) struct LossSearch {
-    live: LiveThreads,
+    pub(crate) live: LiveThreads,
     /// The places of the copies, the newest first.
     pub(crate) places: Vec<SearchedPlace>,
     /// The copies by the id of their conversation, in lower case. A copy that equals a live rollout is not listed.
@@ -101,10 +101,6 @@ impl LossSearch {
         self.copies.entry(id).or_default().push(copy);
         let source = None;
         self.places.push(SearchedPlace { place, source });
-    }
-
-    pub(crate) fn live(&self) -> &LiveThreads {
-        &self.live
     }
 
     /// Returns the compressed rollouts that have a plain form beside them.
