@@ -2,17 +2,17 @@
 
 use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
-use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::{RolloutName, rollout};
 use codex_manager_core::conversations::messages::{self, Message, MessageCounts};
 use codex_manager_core::inventory::losses::AcceptedLosses;
-use codex_manager_core::io::{IoContext, is_interrupted};
+use codex_manager_core::io::{ContentDigest, ContentHasher, IoContext, is_interrupted};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -260,7 +260,7 @@ fn remove_prefixes<'a>(
         .collect();
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
-    let prefixes = prefix::find_prefixes(open_text, digests).unwrap_or_default();
+    let prefixes = find_prefixes(open_text, digests).unwrap_or_default();
 
     let is_prefix = |copy: &mut &RolloutCopy| {
         let digest = size_and_digest(copy);
@@ -269,10 +269,66 @@ fn remove_prefixes<'a>(
     copies.extract_if(.., is_prefix).collect()
 }
 
+/// The size of a file in bytes, and the digest of its content.
+type SizedDigest = (u64, ContentDigest);
+
 /// Returns the size and the digest of the plain text of a copy; `None` for a compressed copy and for a file.
 fn size_and_digest(copy: &RolloutCopy) -> Option<SizedDigest> {
     match &copy.content {
         CopyContent::Entry(entry) if !copy.file.compressed => Some((entry.size, entry.digest?)),
         _ => None,
+    }
+}
+
+/// Returns those of the `candidates` that are prefixes of the content of a reader, the shortest first. Reads as many
+/// bytes as the longest candidate has, and opens the reader only if there are candidates.
+fn find_prefixes<R: Read>(
+    open: impl FnOnce() -> io::Result<R>,
+    mut candidates: Vec<SizedDigest>,
+) -> io::Result<Vec<SizedDigest>> {
+    if candidates.is_empty() {
+        return Ok(candidates);
+    }
+
+    let mut reader = open()?;
+    candidates.sort_by_key(|(size, _)| *size);
+
+    // Archives of older versions have SHA-256 digests, which match nothing here. Messages are compared instead.
+    let mut hasher = ContentHasher::default();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut len = 0;
+    let mut prefixes = Vec::new();
+    for (size, digest) in candidates {
+        while len < size {
+            let missing_len = usize::try_from(size - len).unwrap_or(usize::MAX);
+            let missing_len = missing_len.min(buffer.len());
+            let read_len = reader.read(&mut buffer[..missing_len])?;
+            // The file ends before this candidate, and all further ones are longer.
+            if read_len == 0 {
+                return Ok(prefixes);
+            }
+            hasher.update(&buffer[..read_len]);
+            len += read_len as u64;
+        }
+
+        // The hasher continues after this candidate, so that one pass over the file serves all candidates.
+        if hasher.digest() == digest {
+            prefixes.push((size, digest));
+        }
+    }
+    Ok(prefixes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_prefixes_of_the_content_match() {
+        let sized = |text: &str| (text.len() as u64, ContentDigest::of(text.as_bytes()));
+        let candidates = ["abcdef", "abc", "abx", "abcdefg", ""].map(sized).to_vec();
+        let found = find_prefixes(|| Ok("abcdef".as_bytes()), candidates).unwrap();
+        let expected = [sized(""), sized("abc"), sized("abcdef")];
+        assert_eq!(found, expected);
     }
 }

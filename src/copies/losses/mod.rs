@@ -12,7 +12,6 @@ pub(crate) mod fullest;
 pub(crate) mod live;
 pub(crate) mod place;
 pub(crate) mod places;
-mod prefix;
 pub(crate) mod report;
 mod rollout_copy;
 pub(crate) mod search;
