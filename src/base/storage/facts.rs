@@ -5,7 +5,8 @@ use crate::codex::threads;
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
-use std::collections::{HashMap, HashSet};
+use hashbrown::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,12 +24,7 @@ impl InternedNames {
     /// Returns the name, or "unknown" if it is empty.
     fn intern(&mut self, name: &str) -> Arc<str> {
         let name = if name.is_empty() { "unknown" } else { name };
-        if let Some(interned) = self.0.get(name) {
-            return Arc::clone(interned);
-        }
-        let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
-        name
+        Arc::clone(self.0.get_or_insert_with(name, |_| name.into()))
     }
 
     fn new_facts(&mut self, project: &str, account: &str) -> ConversationFacts {
