@@ -255,7 +255,7 @@ impl PackWriter<'_> {
                 && let Some((member, digest)) = previous.find_chunk(head, chunk_index)
                 && digest == digest_so_far
             {
-                self.submit_reused_member(member, holds)?;
+                self.submit(MemberJob::Reused(Member { holds, ..member }))?;
                 continue;
             }
 
@@ -320,7 +320,7 @@ impl PackWriter<'_> {
                 MemberContents::Chunk(_, digest) => MemberContents::Chunk(first_index, digest),
                 other => other,
             };
-            self.submit_reused_member(old, holds)?;
+            self.submit(MemberJob::Reused(Member { holds, ..old }))?;
         }
         Ok(file_count)
     }
@@ -332,17 +332,6 @@ impl PackWriter<'_> {
             holds,
             files: Vec::new(),
         })
-    }
-
-    fn submit_reused_member(
-        &mut self,
-        previous_member: Member,
-        holds: MemberContents,
-    ) -> Result<(), ArchiveError> {
-        self.submit(MemberJob::Reused(Member {
-            holds,
-            ..previous_member
-        }))
     }
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
