@@ -4,7 +4,7 @@
 //! auth.json again and replaces it by one rename. While this program holds both locks, Codex cannot
 //! renew the login.
 
-use crate::io::{FileLock, IoError};
+use crate::io::{FileLock, IoError, lock};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn timeout_error(home: &Path) -> IoError {
     IoError {
         action: "lock",
-        path: LoginLock::path_in(home),
+        path: LoginLock::held_path(home),
         source: io::Error::new(ErrorKind::TimedOut, "Codex did not release it in time"),
     }
 }
@@ -29,16 +29,21 @@ pub struct LoginLock {
 }
 
 impl LoginLock {
-    /// Returns the file that Codex locks first to renew the login of `home`.
-    pub fn path_in(home: &Path) -> PathBuf {
-        home.join("auth.lock")
+    /// Returns the lock file of `home` that Codex holds; `auth.json.lock` if it holds none.
+    pub fn held_path(home: &Path) -> PathBuf {
+        let first = home.join("auth.lock");
+        if lock::is_held(&first) {
+            first
+        } else {
+            home.join("auth.json.lock")
+        }
     }
 
     /// Takes both locks of `home` in Codex's order; `timeout` limits the two together. Returns `None` if Codex still
     /// holds one of them. Missing lock files are created, and stay, as Codex leaves them.
     pub fn acquire(home: &Path, timeout: Duration) -> Result<Option<Self>, IoError> {
         let started = std::time::Instant::now();
-        let Some(auth_lock) = FileLock::acquire_within(&Self::path_in(home), timeout)? else {
+        let Some(auth_lock) = FileLock::acquire_within(&home.join("auth.lock"), timeout)? else {
             return Ok(None);
         };
         // In the order of Codex: two programs that take both locks in different orders could wait for each other

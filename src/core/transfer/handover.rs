@@ -176,7 +176,7 @@ fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError
         return Ok(None);
     }
     let lock = LoginLock::acquire(codex_home, login_lock::REFRESH_TIMEOUT)?;
-    let lock = lock.ok_or_else(|| TransferError::Locked(LoginLock::path_in(codex_home)))?;
+    let lock = lock.ok_or_else(|| TransferError::Locked(LoginLock::held_path(codex_home)))?;
     Ok(Some(lock))
 }
 

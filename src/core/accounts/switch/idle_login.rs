@@ -75,7 +75,7 @@ impl<'a> IdleLogin<'a> {
         let time_left = deadline.saturating_duration_since(Instant::now());
         let lock = LoginLock::acquire(request.codex_home, time_left)?;
         let lock =
-            lock.ok_or_else(|| SwitchError::Locked(LoginLock::path_in(request.codex_home)))?;
+            lock.ok_or_else(|| SwitchError::Locked(LoginLock::held_path(request.codex_home)))?;
 
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         let profiles = Profiles::of(request.manager_home).list()?;
