@@ -162,7 +162,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
     if !can_inject() {
         return;
     }
-    for call in ["rename", "renameat2", "fsync", "fdatasync", "unlink"] {
+    for call in ["rename", "renameat2", "fsync", "unlink"] {
         for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");

@@ -9,7 +9,7 @@ use codex_manager_core::io::hash::Sha256Digest;
 use std::fs;
 
 /// The calls that create, remove and flush files.
-const CALLS: [&str; 5] = ["rename", "renameat2", "fsync", "fdatasync", "unlink"];
+const CALLS: [&str; 4] = ["rename", "renameat2", "fsync", "unlink"];
 /// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 14;
 
@@ -198,12 +198,7 @@ fn i2_a_killed_sync_of_many_files_leaves_complete_files_and_continues() {
     if !can_inject() {
         return;
     }
-    let kills = [
-        ("syncfs", 1),
-        ("fdatasync", 1),
-        ("renameat2", 1),
-        ("renameat2", 150),
-    ];
+    let kills = [("syncfs", 1), ("renameat2", 1), ("renameat2", 150)];
     for (call, number) in kills.into_iter().chain([("fsync", 4), ("fsync", 9)]) {
         let pair = Pair::new();
         let paths = many_files(&pair);

@@ -11,7 +11,7 @@ pub fn sync_all(file: &File) -> io::Result<()> {
 
 /// Makes the content of `file` durable, and only those attributes that are needed to read it (`fdatasync`).
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
-pub fn sync_data(file: &File) -> io::Result<()> {
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_data())
 }
 

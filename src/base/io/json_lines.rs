@@ -3,7 +3,8 @@
 //! A kill or a power cut can tear the last line. Opening the file ends a torn line, so that the next line is not lost
 //! too, and readers skip torn lines. No line depends on an earlier one, so a torn line loses only its own record.
 
-use super::{IoContext, IoError, atomic, document, file_open, flush, sharing};
+use super::file_open::{self, FinalLink};
+use super::{IoContext, IoError, atomic, document, flush, sharing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
@@ -23,14 +24,16 @@ impl JsonLines {
     /// Opens an existing file.
     pub fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let file = sharing::open_to_write(options.read(true).append(true), &path);
+        let options = file_open::set_flags(options.read(true).append(true), FinalLink::Refuse);
+        let file = sharing::open_to_write(options, &path);
         Self::from_file(file.at("open", &path)?, path)
     }
 
     /// Opens or creates a file in an existing folder.
     pub fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let file = sharing::open_or_create(options.read(true).append(true), &path);
+        let options = file_open::set_flags(options.read(true).append(true), FinalLink::Refuse);
+        let file = sharing::open_or_create(options, &path);
         Self::from_file(file.at("open", &path)?, path)
     }
 
@@ -57,7 +60,7 @@ impl JsonLines {
     /// Flushes the new lines to disk.
     pub fn sync(&mut self) -> Result<(), IoError> {
         if self.is_unflushed {
-            flush::sync_data(&self.file).at("fsync", &self.path)?;
+            flush::sync_all(&self.file).at("fsync", &self.path)?;
             self.is_unflushed = false;
         }
         Ok(())
