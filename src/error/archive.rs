@@ -3,6 +3,7 @@
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
 use codex_manager_core::codex::{AUTH_JSON, AuthFile, Holder, ProcessRole};
+use codex_manager_core::inventory::remedies::format_rename_aside_command;
 use codex_manager_core::io::shell;
 
 impl Advised for codex_manager_core::archive::ArchiveError {
@@ -109,7 +110,9 @@ impl Advised for codex_manager_core::restore::RestoreError {
         match self {
             Self::Archive(e) => e.to_command_error(),
             Self::Io(e) if e.path.ends_with(AUTH_JSON) && AuthFile::cannot_be_login(e) => {
-                self.unchanged_error(Failed, "remove it, or leave it in place with --auth skip")
+                let command = format_rename_aside_command(&e.path);
+                let hint = format!("move it aside: {command}; or keep it with --auth skip");
+                self.unchanged_error(Failed, hint)
             }
             Self::Io(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),

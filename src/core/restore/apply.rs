@@ -85,8 +85,10 @@ pub fn apply(
 
     // The exchange is done, so later errors are reported but do not fail the restore. The owners are recorded before
     // the old state is removed, which takes long for a large home. Without them, another home could use the login.
-    let owner_error = staged_login.record_owners(request).err();
+    let first_error = staged_login.record_owners(request).err();
     work.notes.extend(remove_old_state(committed));
+    // The disk may have been full, and the removal has freed space.
+    let owner_error = first_error.and_then(|_| staged_login.record_owners(request).err());
     let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
 
     Ok(RestoreReport {
