@@ -78,6 +78,8 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
 
     // A separate pass, so that its other sets are freed here: memory limits a restore of half a million files.
     let files_and_links = collect_unique_names(manifest)?;
+    // Most names are in the folder of the name before. Its ancestors are looked up once.
+    let mut checked_folder = PathBuf::new();
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
         // `entry_names` returns the files, then the links, then the folders.
@@ -94,8 +96,12 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
         if let Some(reason) = reason {
             return refuse(&name, reason);
         }
-        if files_and_links.contains_ancestor_of(path) {
-            return refuse(&name, "is below a file or link");
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder != checked_folder {
+            if files_and_links.contains_ancestor_of(path) {
+                return refuse(&name, "is below a file or link");
+            }
+            checked_folder = folder.to_path_buf();
         }
     }
 
