@@ -143,11 +143,19 @@ impl NormalizeArgs {
     ) -> Result<WrittenFiles> {
         let mut files = WrittenFiles::default();
         for record in &merged.records {
-            // An archive comes with its sidecar.
-            if self.write_archives && self.write_archive(record, backups, skipped, context)? {
-                files.archives.push(record.archive_name.clone());
-            } else if self.write_metadata {
-                files.sidecars.extend(self.write_sidecar(record, backups)?);
+            let archived = if self.write_archives {
+                self.write_archive(record, backups, skipped, context)?
+            } else {
+                Some(false)
+            };
+            match archived {
+                // An archive comes with its sidecar.
+                Some(true) => files.archives.push(record.archive_name.clone()),
+                Some(false) if self.write_metadata => {
+                    files.sidecars.extend(self.write_sidecar(record, backups)?);
+                }
+                // The next run records a file that changed.
+                Some(false) | None => {}
             }
         }
 
@@ -159,30 +167,30 @@ impl NormalizeArgs {
     }
 
     /// Writes the auth-only archive of a record. Returns false if it exists. Also returns false, and adds the file to
-    /// `skipped`, if the file has no usable login or changed since it was recorded.
+    /// `skipped`, if the file has no usable login; `None` if it changed since it was recorded.
     fn write_archive(
         &self,
         record: &LegacyRecord,
         backups: &Path,
         skipped: &mut Vec<SkippedLegacyFile>,
         context: &Context,
-    ) -> Result<bool> {
+    ) -> Result<Option<bool>> {
         let path = backups.join(&record.archive_name);
-        let problem = match record.problem.as_deref() {
-            Some(problem) => problem,
-            None if path.symlink_metadata().is_ok() => return Ok(false),
-            None if self.dry_run => return Ok(true),
+        let (problem, result) = match record.problem.as_deref() {
+            Some(problem) => (problem, Some(false)),
+            None if path.symlink_metadata().is_ok() => return Ok(Some(false)),
+            None if self.dry_run => return Ok(Some(true)),
             None => {
                 let (lock, now) = (context.manager_path(LOCK_NAME), context.local_now());
                 if legacy::write_login_archive(record, &path, &lock, now)?.is_some() {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
-                "the file changed while it was read"
+                ("the file changed while it was read", None)
             }
         };
         let source = PathBuf::from(&record.source_path);
         skipped.push(failed_file(source, format!("no archive: {problem}")));
-        Ok(false)
+        Ok(result)
     }
 
     /// Writes the sidecar of a record without an archive, and returns its name; `None` if it exists.
