@@ -194,6 +194,7 @@ mod tests {
         assert_eq!(SnapshotTags::from_tags(&["mode=full".into()]), None);
         assert_eq!(SnapshotTags::from_tags(&["codex-manager".into()]), None);
     }
+
     #[test]
     fn replica_tags_round_trip_with_commas_and_percent_signs() {
         for base in [None, Some("ab12".to_owned())] {
