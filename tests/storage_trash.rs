@@ -795,7 +795,7 @@ fn a_trashed_version_with_turns_that_the_home_lacks_stays() {
 }
 
 #[test]
-fn undelete_works_in_a_moved_home_if_its_old_path_is_a_link() {
+fn undelete_names_the_command_that_helps_after_a_home_was_moved() {
     let env = home();
     let id = id(3);
     let _ = env.run(["storage", "trash", &id]).code(0);
@@ -804,8 +804,8 @@ fn undelete_works_in_a_moved_home_if_its_old_path_is_a_link() {
     let home = new.to_str().unwrap();
     let undelete = ["--codex-home", home, "storage", "undelete", &id];
     let run = env.run(undelete).code(5);
-    let hint = "if that home was moved, link its old path to it, and repeat";
-    assert!(run.stderr.contains(hint), "{run}");
+    let command = "ln -s [ROOT]/home/new [ROOT]/home/.codex";
+    assert!(run.stderr.contains(command), "{run}");
     std::os::unix::fs::symlink(&new, env.codex_home()).unwrap();
     let _ = env.run(undelete).code(0);
     assert_eq!(rollouts(&new).len(), 5);

@@ -255,10 +255,15 @@ pub(super) fn find_entry<'a>(
 
     if !is_of_home(&newest_entry) {
         let origin = &newest_entry.conversation.home.0;
+        let link_advice = "if that home was moved, link its old path to it, and repeat";
         let hint = if origin.exists() {
-            "choose that home with --codex-home; nothing was changed"
+            "choose that home with --codex-home; nothing was changed".to_owned()
+        } else if cfg!(windows) {
+            link_advice.to_owned()
         } else {
-            "if that home was moved, link its old path to it, and repeat; nothing was changed"
+            let [new, old] =
+                [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
+            format!("{link_advice}: ln -s {new} {old}")
         };
         let origin = origin.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
