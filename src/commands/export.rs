@@ -94,7 +94,7 @@ impl ExportArgs {
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                let mut print = |text: &str| {
+                let mut print = |text: &str| -> Result<()> {
                     ui.print_part(text);
                     Ok(())
                 };

@@ -191,8 +191,8 @@ impl RewoundThreads {
 }
 
 /// Returns the newest rollout of each thread by the id of the thread, in lower case. Codex continues this rollout if no
-/// row names another one. If the newest rollout has two files, returns the file in `sessions/`. Leaves out files without
-/// an id.
+/// row names another one. If the newest rollout has two files, returns the file in `sessions/`. Leaves out files
+/// without an id.
 pub(crate) fn select_newest_of_each_thread(
     files: Vec<RolloutFile>,
 ) -> BTreeMap<String, RolloutFile> {

@@ -304,6 +304,7 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
 
 fn to_json(value: &Value) -> Json {
     match value {
+        Value::Array(list) => list.iter().map(to_json).collect(),
         // No setting has such a value, but the file may.
         Value::Datetime(_) | Value::InlineTable(_) => json!(value.to_string().trim()),
         value => parse_value(value).unwrap_or_default(),

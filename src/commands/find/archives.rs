@@ -16,7 +16,7 @@ use codex_manager_core::conversations::search::conversation_filter::Conversation
 use codex_manager_core::conversations::search::evaluate::{Hit, SearchResult};
 use codex_manager_core::history::{SkippedFile, session_index};
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
+use codex_manager_core::io::{Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -191,8 +191,6 @@ fn extract_home(
     let sink = PathSink {
         path_of: |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned(),
     };
-    let entries = rollouts.values().flatten();
     let bar = context.ui.bar("searching", 0);
-    bar.expect_bytes(entries.map(|entry| entry.size).sum());
     Ok(archive.read(Extent::Wanted, &sink, &bar)?)
 }

@@ -8,6 +8,7 @@ use crate::error::{Outcome, Result};
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::schedule::{self, FileAction, JobKind};
+use serde_json::Value;
 
 /// Deactivate a job and remove its files
 #[derive(Debug, Args)]
@@ -51,8 +52,8 @@ impl ScheduleRemoveArgs {
         let json = object()
             .with("job", self.job)
             .with("scheduler", job_context.scheduler)
-            .with("when", ())
-            .with("runs", [(); 0])
+            .with("when", Value::Null)
+            .with("runs", Vec::<String>::new())
             .with("files", &files)
             .with("commands", list_words(&steps))
             .with("enabled", false)

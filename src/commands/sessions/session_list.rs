@@ -273,13 +273,12 @@ impl<'a> ConversationList<'a> {
 
     /// Returns the row of an entry. `listed` is its conversation in Codex's list. `None` if Codex no longer lists it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
-        let (thread, account) = match entry.unlisted {
-            Some(thread) => (*thread, None),
-            None => {
-                let thread = listed?;
-                let account = self.accounts.find(&thread);
-                (thread, Some(account))
-            }
+        let (thread, account) = if let Some(thread) = entry.unlisted {
+            (*thread, None)
+        } else {
+            let thread = listed?;
+            let account = self.accounts.find(&thread);
+            (thread, Some(account))
         };
         let mut row = ConversationRow::new(thread, account, self.context);
         row.machine = entry.machine;

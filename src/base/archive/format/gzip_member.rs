@@ -11,12 +11,12 @@ use std::io;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
 pub enum Compression {
     /// Larger archives, written faster
-    Fast,
+    Fast = 0,
     /// A balance of size and speed
     #[default]
-    Default,
+    Default = 1,
     /// Smaller archives, written more slowly
-    Best,
+    Best = 2,
 }
 
 impl Compression {
@@ -28,7 +28,7 @@ impl Compression {
         }
     }
 
-    /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
+    /// Returns the value of the manifest's key `effort`.
     pub fn effort(self) -> u8 {
         self as u8
     }
