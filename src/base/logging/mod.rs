@@ -62,7 +62,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
     let today = context.zone.at(&context.clock.now()).date_naive();
 
     let warnings = match location.create_folder() {
-        Err(e) => vec![format!("this run is not logged: {e}")],
+        Err(e) => vec![format!("this run is not logged: {e}: {}", e.source)],
         Ok(()) => retention::clean_up(&location, settings, today),
     };
 
