@@ -68,7 +68,7 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be written, for
-    /// example on a full disk, uses it without an update, and the report has the problem.
+    /// example on a full disk, uses it without an update and returns the error in [`RefreshReport::problem`].
     ///
     /// # Errors
     /// The index can be neither updated nor opened as it is, or the user interrupts.

@@ -78,7 +78,7 @@ impl LaunchArgs {
         let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             let mut start = self.start.clone();
-            // Only these systems support isolated homes.
+            // Isolated homes exist on Unix only.
             start.isolated |= cfg!(unix);
             let session_id = None;
             let outcome = start.start(&account, &self.args, session_id, context)?;

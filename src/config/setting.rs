@@ -80,7 +80,8 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
 
 /// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
 fn find_nearest_name(name: &str) -> Option<String> {
-    // The user may have omitted the table, so the last part of each name is compared too.
+    // The user may have omitted the table. `find_nearest` also compares each word of a candidate, so the last part is
+    // added as a word.
     let with_last_part = |key: &SettingKey| {
         let last_part = key.name.rsplit('.').next().unwrap_or_default();
         format!("{} {last_part}", key.name)

@@ -45,8 +45,8 @@ pub enum RecoveryError {
     Io(#[from] IoError),
 }
 
-/// Recovers every interrupted command, and returns it with the result, which is never [`Recovery::None`]. If there is
-/// no such command, it only lists a few folders.
+/// Recovers every interrupted command. Returns each command with its result, which is never [`Recovery::None`]. Without
+/// an interrupted command, only lists a few folders.
 pub fn recover_all(
     codex_home: &Path,
     manager_home: &Path,

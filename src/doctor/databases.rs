@@ -23,7 +23,7 @@ const MIGRATED_TABLES: [&str; 2] = ["threads", "backfill_state"];
 
 /// A fault of a database file, with its description.
 enum DatabaseFault {
-    /// The file is not a complete database. Codex moves it aside and creates a new one.
+    /// The file cannot be read or is not a complete database. Codex moves it aside and creates a new one.
     Damaged(String),
     /// Codex does not start, and does not move the file aside.
     Blocking(String),
@@ -48,21 +48,19 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
 
     let to_check = |(path, fault): (&PathBuf, DatabaseFault)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let new_check = |description: String| {
-            Check::fail(ID, format!("{description}: {}", path.display()))
-                .because("Codex does not start, or loses its list of conversations")
-        };
+        let (DatabaseFault::Damaged(description) | DatabaseFault::Blocking(description)) = &fault;
+        let check = Check::fail(ID, format!("{description}: {}", path.display()))
+            .because("Codex does not start, or loses its list of conversations");
         match fault {
             // Codex creates the database again from the conversations.
-            DatabaseFault::Blocking(description) => {
-                new_check(description).fixed_by(remedies::format_rename_aside_command(path))
-            }
+            DatabaseFault::Blocking(_) => check.fixed_by(remedies::format_rename_aside_command(path)),
             // The advice names no archive: all archives would have to be read to find an intact copy.
-            DatabaseFault::Damaged(description) if has_archive(context) => new_check(description).advised(format!(
+            DatabaseFault::Damaged(_) if has_archive(context) => check.advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),
-            DatabaseFault::Damaged(description) => new_check(description)
-                .advised("start codex, which moves it aside and creates a new one"),
+            DatabaseFault::Damaged(_) => {
+                check.advised("start codex, which moves it aside and creates a new one")
+            }
         }
     };
 

@@ -169,7 +169,7 @@ pub(crate) fn refresh_accounts(only: Option<&Identity>, context: &Context) -> Re
     Ok(probes.iter().all(is_complete))
 }
 
-/// Prints the warnings of queries, and the reason of each failed one.
+/// Prints the warnings of all queries, and the reason of each failed query.
 pub(crate) fn warn_of_failed_queries(probes: &[AccountProbe], context: &Context) {
     for probe in probes {
         warn_all(&context.ui, &probe.warnings);

@@ -26,7 +26,8 @@ pub(crate) struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    /// Returns true if the user has to consent before Codex is ended, by the flags or else by the configuration.
+    /// Returns true if the user has to consent before Codex is ended. The flags decide; without a flag, the
+    /// configuration.
     fn must_ask(&self, context: &Context, settings: &ShutdownSettings) -> bool {
         if self.manual_terminate_confirmation {
             return true;

@@ -30,8 +30,8 @@ pub(crate) enum VaultPurpose {
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     restic: Restic,
-    /// True if the next manifest is read under a lock of the repository. A run begins so, to learn of a locked
-    /// repository before it changes anything.
+    /// True if the next manifest is read under a lock of the repository. True at the start of a run, so that the run
+    /// learns of a locked repository before it changes anything.
     locks_next_read: Cell<bool>,
     // Declared before `lock`, because fields are dropped in order: the staged tree is removed while the lock is held.
     staging: Staging,

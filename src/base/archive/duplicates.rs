@@ -35,10 +35,11 @@ pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Vec
     notes.collect()
 }
 
-/// Returns the files of each conversation that has more than one, in the order of `files`.
+/// Returns the files of each conversation that has more than one. Only the files of a group are in the order of
+/// `files`.
 fn group_by_conversation(files: &FileList) -> Vec<Vec<FileEntry>> {
-    // Compares hashes: a table of all names would need as much memory as the file list. Of conversations with equal
-    // hashes, the contents differ, so all files stay.
+    // Compares hashes: a table of all names would need as much memory as the file list. Conversations with equal hashes
+    // share a group, and all of them stay, because their contents differ.
     let hasher = RandomState::new();
     let hash_and_index = |index: usize| {
         let name = files.name_at(index)?;

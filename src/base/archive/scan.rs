@@ -167,17 +167,18 @@ fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut H
 }
 
 /// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
-/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, which is in
-/// lower case, or the first one if that spelling is missing.
+/// case: a disk that ignores case could not restore both. Of such names, the spelling in lower case, which is Codex's
+/// own, is archived, or the first one without it.
 fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
     let lower_case = |name: &OsString| name.to_string_lossy().to_lowercase();
     let names = top_entries.iter().map(fs::DirEntry::file_name);
     let mut names: Vec<_> = names.filter(|name| home::is_codex_name(name)).collect();
+    // Codex's own spelling first: `false` sorts before `true`.
     names.sort_by_key(|name| *name != *lower_case(name));
 
     let mut archived = HashSet::new();
-    names.retain(|name| !archived.insert(lower_case(name)));
-    names.into_iter().collect()
+    let is_variant = |name: &OsString| !archived.insert(lower_case(name));
+    names.into_iter().filter(is_variant).collect()
 }
 
 struct HomeWalk<'a> {

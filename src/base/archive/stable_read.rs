@@ -52,10 +52,10 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Decides how much of an open file to archive, and sets the position of `file` to its start. That is the whole file,
-/// unless Codex extends it line by line and its last line is incomplete. If the size then differs from `planned`, Codex
-/// is writing the file, and it is cut at its last newline. Otherwise, returns `None` at the first attempt, to try again
-/// later, and the file is archived whole at the final attempt.
+/// Returns the part of an open file to archive, and sets the position of `file` to its start. The part is the whole
+/// file, unless Codex extends the file line by line and its last line is incomplete. If the size then differs from
+/// `planned`, Codex is writing the file, and the part ends at the last newline. Otherwise returns `None` at the first
+/// attempt, to try again later, and the whole file at the final attempt.
 ///
 /// # Errors
 /// The file cannot be read, or is a `config.toml` of NUL bytes.

@@ -224,7 +224,7 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
-/// Takes one of the locks with which Codex writes its lists.
+/// Takes Codex's lock on `session_index.jsonl` or `history.jsonl`; waits at most [`LOCK_TIMEOUT`].
 pub(super) fn lock_list(path: &Path) -> Result<FileLock, HistoryError> {
     let lock = FileLock::acquire_within(path, LOCK_TIMEOUT)?;
     lock.ok_or_else(|| HistoryError::Locked(path.to_path_buf()))

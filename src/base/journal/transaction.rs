@@ -163,8 +163,8 @@ impl Transaction {
             return Err(self.undo_because_of(cause, locks)?);
         }
 
-        // Until the journal says `committed`, the staged files are the only way back. If that cannot be written, a
-        // later process finds every step done and removes the old state.
+        // Until the journal says `committed`, the staged files are the only way back. If the journal cannot be written,
+        // a later process finds every step done and removes the old state.
         self.keeps_folders_on_drop = self.record_committed().is_err();
         Ok(self)
     }

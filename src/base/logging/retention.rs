@@ -28,12 +28,12 @@ pub(super) fn clean_up(
     // A log has lines until the end of its day, so its last line is younger than the difference of the dates.
     let is_old = |log: LogName| days > 0 && (today - log.date).num_days() > days;
     let is_finished = |log: LogName| log.date < today || (log.date == today && log.number > 0);
-    let is_zipped = settings.archive == LogArchiving::Zip;
+    let compresses = settings.archive == LogArchiving::Zip;
 
     let results = location.list().into_iter().map(|log| {
         if is_old(log) {
             tree::remove(&location.path(log))
-        } else if is_zipped && !log.is_zip && is_finished(log) {
+        } else if compresses && !log.is_zip && is_finished(log) {
             compress_log(log, location)
         } else {
             Ok(())

@@ -77,8 +77,8 @@ impl LogWriter {
         let exceeds_max = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && exceeds_max {
             let number = self.location.next_free_number(date);
-            // Without an event, which would come back to this function.
             let full_path = self.location.path(LogName { number, ..name });
+            // Not `atomic::rename`, which emits an event: the event would come back to this function.
             sharing::rename(&path, &full_path).at("rename", &path)?;
             file = LogLocation::open_for_append(&path)?;
         }

@@ -60,7 +60,7 @@ impl Found {
         self.machines
             .extend(ids.map(|id| (id.clone(), machine(id))));
         local.hits.append(&mut remote.hits);
-        // Both machines may have a conversation that is beyond a limit, so the sum of two totals could count it twice.
+        // Totals are not added: a conversation that both machines have, and that a limit cut off, would count twice.
         local.total = are_all_listed.then_some(local.hits.len());
     }
 }

@@ -146,16 +146,15 @@ impl NormalizeArgs {
             let archived = if self.write_archives {
                 self.write_archive(record, backups, skipped, context)?
             } else {
-                Some(false)
+                RecordArchive::NotWritten
             };
             match archived {
                 // An archive comes with its sidecar.
-                Some(true) => files.archives.push(record.archive_name.clone()),
-                Some(false) if self.write_metadata => {
+                RecordArchive::Written => files.archives.push(record.archive_name.clone()),
+                RecordArchive::NotWritten if self.write_metadata => {
                     files.sidecars.extend(self.write_sidecar(record, backups)?);
                 }
-                // The next run records a file that changed.
-                Some(false) | None => {}
+                RecordArchive::NotWritten | RecordArchive::Changed => {}
             }
         }
 
@@ -166,26 +165,26 @@ impl NormalizeArgs {
         Ok(files)
     }
 
-    /// Writes the auth-only archive of a record. Returns false if it exists. Also returns false, and adds the file to
-    /// `skipped`, if the file has no usable login; `None` if it changed since it was recorded.
+    /// Writes the auth-only archive of a record, unless it exists. Adds the file to `skipped` if it has no usable login
+    /// or changed since it was recorded.
     fn write_archive(
         &self,
         record: &LegacyRecord,
         backups: &Path,
         skipped: &mut Vec<SkippedLegacyFile>,
         context: &Context,
-    ) -> Result<Option<bool>> {
+    ) -> Result<RecordArchive> {
         let path = backups.join(&record.archive_name);
         let (problem, result) = match record.problem.as_deref() {
-            Some(problem) => (problem, Some(false)),
-            None if path.symlink_metadata().is_ok() => return Ok(Some(false)),
-            None if self.dry_run => return Ok(Some(true)),
+            Some(problem) => (problem, RecordArchive::NotWritten),
+            None if path.symlink_metadata().is_ok() => return Ok(RecordArchive::NotWritten),
+            None if self.dry_run => return Ok(RecordArchive::Written),
             None => {
                 let (lock, now) = (context.manager_path(LOCK_NAME), context.local_now());
                 if legacy::write_login_archive(record, &path, &lock, now)?.is_some() {
-                    return Ok(Some(true));
+                    return Ok(RecordArchive::Written);
                 }
-                ("the file changed while it was read", None)
+                ("the file changed while it was read", RecordArchive::Changed)
             }
         };
         let source = PathBuf::from(&record.source_path);
@@ -211,6 +210,15 @@ impl NormalizeArgs {
         // If another process has taken the name, the next run chooses another one.
         Ok(temp.publish(&path)?.is_ok().then_some(name))
     }
+}
+
+/// The result of writing the archive of a record.
+enum RecordArchive {
+    Written,
+    /// The archive exists, or the record has no usable login.
+    NotWritten,
+    /// The file changed since it was recorded. The next run records it again.
+    Changed,
 }
 
 const HOURS_PER_WEEK: f64 = 168.0;

@@ -255,8 +255,8 @@ impl SyncedRound {
 }
 
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. Returns true with the plan and its state if the round needs Codex to
-/// be closed, even if no Codex was running.
+/// nothing to do, or if a conflict stops the run. Returns the plan, its state, and true if the round needs Codex to be
+/// closed, also if no Codex was running.
 fn end_codex_and_plan(
     sync: &SyncContext<'_>,
     request: &PlanRequest<'_>,

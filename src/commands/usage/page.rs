@@ -58,7 +58,7 @@ pub(super) fn describe_days(days: &[ReportRow<RowKey>]) -> Option<String> {
     })
 }
 
-/// Returns the section with the largest rows of `report`, of the kind `by`.
+/// Returns the title and the HTML of a section with the largest rows of `report`. `by` is the kind of these rows.
 pub(super) fn format_section(by: Grouping, report: &Report<RowKey>) -> (String, String) {
     let to_row = |row: &ReportRow<RowKey>| ShareRow {
         name: redact_and_count(&row.key.label()).0,

@@ -212,7 +212,7 @@ impl Grouping {
         )
     }
 
-    /// Returns the first day of the row that contains an instant. `None` if the rows are no days, weeks or months.
+    /// Returns the first day of the row that contains an instant. `None` if the rows are not days, weeks or months.
     fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> Option<NaiveDate> {
         let day = || zone.at(at).date_naive();
         match self {
@@ -224,7 +224,7 @@ impl Grouping {
     }
 }
 
-/// Parses any word, which is a kind of rows or an account. Help and completion list only the kinds.
+/// Accepts any word: a kind of rows or an account. Help and completion list only the kinds.
 #[derive(Debug, Clone)]
 pub(super) struct SubjectParser;
 

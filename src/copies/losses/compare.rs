@@ -247,8 +247,8 @@ fn extract_copy<'a>(
 }
 
 /// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
-/// file. Returns the removed copies. Recognizes only plain copies in archives and snapshots, by their digests. The
-/// messages of other copies are compared.
+/// file. Returns the removed copies. Recognizes only plain copies in archives and snapshots, by their digests. Callers
+/// compare the messages of all other copies.
 fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,
@@ -272,7 +272,8 @@ fn remove_prefixes<'a>(
 /// The size of a file in bytes, and the digest of its content.
 type SizedDigest = (u64, ContentDigest);
 
-/// Returns the size and the digest of the plain text of a copy; `None` for a compressed copy and for a file.
+/// Returns the size and the digest of the plain text of a copy; `None` for a compressed copy, a copy that is a single
+/// file, and an entry without a digest.
 fn size_and_digest(copy: &RolloutCopy) -> Option<SizedDigest> {
     match &copy.content {
         CopyContent::Entry(entry) if !copy.file.compressed => Some((entry.size, entry.digest?)),

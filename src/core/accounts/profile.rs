@@ -377,8 +377,8 @@ impl Profiles {
         self.lock.clone()
     }
 
-    /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. Renames a damaged
-    /// `profile.json` first, so that it is kept. The caller holds the lock.
+    /// Writes `profile.json` into the folder `name` of `profiles/`, which it creates if it is missing. Renames a
+    /// damaged `profile.json` first, so that it is kept. The caller holds the lock.
     pub(crate) fn write_record(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;

@@ -17,7 +17,7 @@ const MAX_CONCURRENT_PROBES: usize = 4;
 /// The longest wait for another codex-manager process that holds a login.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// No text of `/status` replaces the answer of Codex.
+/// No pasted text of `/status`, so Codex is asked.
 const NO_TEXT: Option<&str> = None;
 
 #[derive(Debug, Clone)]

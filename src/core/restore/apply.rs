@@ -84,7 +84,8 @@ pub fn apply(
     let committed = exchange_states(request, work.transaction, steps)?;
 
     // The exchange is done, so later errors are reported but do not fail the restore. The owners are recorded before
-    // the old state is removed, which takes long for a large home. Without them, another home could use the login.
+    // the old state is removed: the removal takes long for a large home, and without the record another home could use
+    // the login.
     let first_error = staged_login.record_owners(request).err();
     work.notes.extend(remove_old_state(committed));
     // The disk may have been full, and the removal has freed space.

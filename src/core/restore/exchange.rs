@@ -1,6 +1,6 @@
-//! Phase 4: the steps that exchange the staged state with the live one. For a restore of a few files, if an unchanged
-//! file cannot be linked, and if an overlay file system, as in a container, cannot rename the home, each file is a
-//! step.
+//! Phase 4: the steps that exchange the staged state with the live one. Each file is a step in three cases: a restore
+//! of a few files, an unchanged file that cannot be linked, and an overlay file system, as in a container, that cannot
+//! rename the home.
 
 use crate::codex::{database, home};
 use crate::io::{IoContext, IoError, atomic, tree};

@@ -243,11 +243,11 @@ fn read_manifest_within(path: &Path, remaining_bytes: &mut u64) -> ManifestRead 
             return Ok(ManifestRead::TooLarge);
         }
         // The file may grow while it is read.
-        let manifest = manifest::parse(BufReader::new(file.take(size)))?;
-        Ok(manifest.map_or(ManifestRead::Unusable, |manifest| {
-            *remaining_bytes -= size;
-            ManifestRead::Complete(Box::new(manifest))
-        }))
+        let Some(manifest) = manifest::parse(BufReader::new(file.take(size)))? else {
+            return Ok(ManifestRead::Unusable);
+        };
+        *remaining_bytes -= size;
+        Ok(ManifestRead::Complete(Box::new(manifest)))
     };
     // A client may remove or lock the file at any moment; the next run reads it.
     read_file().unwrap_or(ManifestRead::Unusable)

@@ -163,8 +163,8 @@ pub(crate) fn with_folder(folder: &str, path: &str) -> String {
     format!("{folder}/{}", file_name(path))
 }
 
-/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
-/// the path is not in such a folder.
+/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`, without
+/// telling the two layouts apart. `None` if the path is not in such a folder.
 pub(crate) fn parse_date(path: &str) -> Option<String> {
     let date = path.strip_prefix("sessions/")?.get(..DATE_BYTES + 1)?;
     let is_date_folder = date.bytes().enumerate().all(|(index, b)| match index {

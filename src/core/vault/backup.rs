@@ -58,8 +58,8 @@ enum BackupLine {
     Other,
 }
 
-/// Makes a snapshot of the captured home of `profile`. If files changed while restic read them, makes another one, so
-/// that the snapshot has exactly the captured content, and removes the earlier ones.
+/// Makes a snapshot of a captured home, for `host` and the profile of its account. If files changed while restic read
+/// them, makes another one, so that the snapshot has exactly the captured content, and removes the earlier ones.
 ///
 /// # Errors
 /// restic fails, or files changed in each of [`MAX_RUNS`] runs. Earlier snapshots are unaffected.
@@ -147,6 +147,8 @@ pub(super) fn run_backup(
     let handle_line = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(BackupLine::Status(status)) => {
             let previous = std::mem::replace(&mut last_status, status);
+            last_status.total_bytes = last_status.total_bytes.max(previous.total_bytes);
+            last_status.bytes_done = last_status.bytes_done.max(previous.bytes_done);
             progress.expect_bytes(status.total_bytes.saturating_sub(previous.total_bytes));
             progress.add_bytes(status.bytes_done.saturating_sub(previous.bytes_done));
             // restic repeats its status while it waits for a server.

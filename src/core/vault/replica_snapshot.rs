@@ -56,8 +56,8 @@ pub fn list_replica_snapshots(restic: &Restic) -> Result<Vec<ReplicaSnapshot>, V
     Ok(snapshots)
 }
 
-/// Reads the manifest of a snapshot, which may have at most [`MAX_MANIFEST_BYTES`]. With `locks`, takes a lock, which
-/// waits for a process that has locked the repository for itself.
+/// Reads the manifest of a snapshot, which may have at most [`MAX_MANIFEST_BYTES`]. With `locks`, locks the repository,
+/// and waits while another process holds an exclusive lock.
 ///
 /// # Errors
 /// restic fails, the manifest is larger, or it cannot be parsed.

@@ -215,7 +215,7 @@ impl Restic {
         };
 
         if is_forget {
-            // restic 0.14 would retry a refused deletion.
+            // Ended at the first refused deletion, which restic 0.14 would retry.
             child.expect_marks();
             child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
         }

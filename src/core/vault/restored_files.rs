@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 
-/// The number of patterns of one command line, which leaves room for paths of 500 bytes. Windows allows 32,767
-/// characters, other systems at least 256 KiB for arguments and variables together.
-const MAX_PATTERNS: usize = if cfg!(windows) { 50 } else { 500 };
+/// Maximum number of patterns of one command line: few enough for paths of 500 bytes. Windows allows 32,767 characters,
+/// other systems at least 256 KiB for arguments and variables together.
+const MAX_PATTERNS: usize = if cfg!(windows) { 50 } else { 300 };
 
 /// Restores the files `wanted_paths` of the snapshot `id` of sync to the same paths below [`HOME`] in `folder`,
 /// readable only by the user. `all_paths` has the paths of all files below [`HOME`] in the snapshot.

@@ -119,8 +119,9 @@ impl FileList {
         self.rows.iter().map(|row| row.name)
     }
 
-    /// Returns the position of the file with this name in a list that was read from a manifest: the names of its files
-    /// are the first ones of its table, in the same order. For any other list, may return `None` for a listed file.
+    /// Returns the position of the file with this name. Relies on the order of a list that was read from a manifest:
+    /// its name table begins with the names of its files, in their order. For any other list, may return `None` for a
+    /// listed file.
     pub(crate) fn find_position(&self, path: &Path) -> Option<usize> {
         let id = self.names.find(path)?;
         let row = self.rows.get(id.index())?;

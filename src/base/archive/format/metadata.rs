@@ -256,7 +256,7 @@ impl Metadata {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }
 
-    /// Returns the label of the user. The label of a safety backup is not one of the user.
+    /// Returns the label; `None` for a safety backup, whose kind already shows its label.
     pub fn user_label(&self) -> Option<&str> {
         self.label.as_deref().filter(|_| !self.is_safety())
     }

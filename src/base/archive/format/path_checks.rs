@@ -78,7 +78,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
 
     // A separate pass, so that its other sets are freed here: memory limits a restore of half a million files.
     let files_and_links = collect_unique_names(manifest)?;
-    // Most names are in the folder of the name before. Its ancestors are looked up once.
+    // Adjacent names usually share a folder, so ancestors are looked up only where the folder changes.
     let mut checked_folder = PathBuf::new();
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));

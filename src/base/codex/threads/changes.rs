@@ -37,7 +37,8 @@ pub(crate) fn edit_rows<E: From<DatabaseError>>(
 }
 
 impl RowEditor<'_> {
-    /// Sets the rollout path of a row, in its plain form, and its archived flag.
+    /// Sets the rollout path of a row, absolute and in its plain form, and its archived flag, which is true for a
+    /// rollout in `archived_sessions/`.
     pub(crate) fn set_path(
         &self,
         id: &str,

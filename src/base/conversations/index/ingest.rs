@@ -41,7 +41,7 @@ pub struct RefreshReport {
     pub is_complete: bool,
     /// The rollouts and folders that could not be read.
     pub skipped: Vec<SkippedFile>,
-    /// The error because of which the index is used without an update.
+    /// The reason why the index was not updated; `None` after an update.
     pub problem: Option<IndexError>,
 }
 

@@ -248,7 +248,7 @@ pub(super) fn read_indexed_conversations(
 pub(super) struct HomeRollouts<'a> {
     pub store: &'a IndexStore,
     pub home: &'a Path,
-    /// The rollouts of the compared conversations, by the ids of these.
+    /// The rollouts of the compared conversations, by conversation id.
     pub paths: &'a HashMap<&'a str, &'a Path>,
     /// Read when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,

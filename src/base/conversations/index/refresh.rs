@@ -174,8 +174,8 @@ fn update_if_needed(
     Ok(report)
 }
 
-/// Compares the conversations that changed according to Codex's database with the index, or all conversations, or as
-/// many of the newest ones as [`NEWEST_BYTES`] allows. Reads those that have changed.
+/// Compares all conversations with the index, or with [`Thoroughness::Changes`] those that changed according to Codex's
+/// database, and reads those that differ. With [`Thoroughness::Newest`], stops reading after [`NEWEST_BYTES`].
 fn update_index(
     store: &mut IndexStore,
     source: IndexSource<'_>,

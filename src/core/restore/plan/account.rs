@@ -8,8 +8,8 @@ use crate::codex::{AuthFile, CodexConfig, Identity, Login, home};
 use crate::restore::error::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows this. Also fails if
-/// the archive has the mode `auth` and Codex does not read auth.json, or if the live auth.json cannot be a login, such
-/// as a folder. Checks nothing for `--to`, or if the plan restores no login.
+/// the archive has the mode `auth` and Codex does not read auth.json, or if the live auth.json is not a regular file or
+/// is too large for a login. Checks nothing for `--to`, or if the plan restores no login.
 pub(crate) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,

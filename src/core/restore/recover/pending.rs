@@ -51,8 +51,8 @@ pub fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     kept_folders.collect()
 }
 
-/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Returns the results, also
-/// for running restores, each with true if the restore is one of `codex_home`. If there is no restore, only lists a few
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Returns for each restore,
+/// also for a running one, true if its home is `codex_home`, and the result. If there is no restore, only lists a few
 /// folders.
 pub(crate) fn recover_all(
     codex_home: &Path,

@@ -178,7 +178,8 @@ fn lock_accounts_and_login(
     })
 }
 
-/// Reads the live auth.json if the restore may replace it. A restore that keeps it also keeps a folder at its path.
+/// Reads the live auth.json if the restore may replace it; otherwise returns [`AuthFile::Missing`], because a restore
+/// that keeps auth.json also keeps a folder at its path.
 fn read_live_login(may_replace: bool, live_path: &Path) -> Result<AuthFile, IoError> {
     if may_replace {
         AuthFile::read(live_path)

@@ -19,8 +19,8 @@ use std::{fs, io};
 /// of the home into the stage instead.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// Stages the files that the plan does not change, and decides whether each changed file is exchanged by itself. The
-/// unchanged files then stay in place and need no link.
+/// Stages the files that the plan does not change, and decides whether each changed file is exchanged by itself. If so,
+/// the unchanged files stay in place and need no link.
 pub(crate) fn stage_unchanged(
     work: &mut Workspace<'_>,
     outside: &OutsideDatabases,
@@ -221,7 +221,8 @@ fn link_entry(
         | HomeEntryKind::Transient
         | HomeEntryKind::Tmp
         | HomeEntryKind::Worktrees => false,
-        // A restore of the whole archive creates its empty folders, and drops others of the kinds that it covers.
+        // A restore of the whole archive creates the empty folders of the archive, and drops other empty folders of the
+        // kinds that the archive covers.
         _ => !plan.partial && !plan.merge,
     };
     if !may_drop_if_empty {

@@ -20,8 +20,8 @@ pub(crate) struct StageRoot {
     pub(crate) live: PathBuf,
     /// The path at which the new state is staged.
     pub(crate) staged: PathBuf,
-    /// True if the root is exchanged in one system call, unless all files are exchanged one by one. False if its entries
-    /// are, for example because the root is a mount point or its parent is not writable.
+    /// True if the root is exchanged in one system call, false if its entries are exchanged one by one, for example
+    /// because the root is a mount point or its parent is not writable. Ignored if the workspace `exchanges_files`.
     pub(crate) is_whole: bool,
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct Workspace<'a> {
     pub(crate) live: LiveFiles,
     pub(crate) stage: Stage,
     pub(crate) transaction: Transaction,
-    /// True if each changed file of all roots is exchanged by itself, as for a few files of a large home. The settle
-    /// phase decides it.
+    /// True if each changed file of all roots is exchanged by itself, as for a few files of a large home.
+    /// `stage_unchanged` sets it.
     pub(crate) exchanges_files: bool,
     /// Sentences for the user about exceptions, without a final period.
     pub(crate) notes: Vec<String>,

@@ -371,9 +371,9 @@ impl<'a> FactReader<'a> {
     }
 }
 
-/// Returns a notice if one of the files is a login under the name of a conversation, of prompts or of names. These
-/// files are not searched for secrets like plain ones, because they may quote tokens. An unreadable file does not
-/// count as a login; its copy fails later with the reason.
+/// Returns a notice if one of the files is a login under the name of a rollout, of `history.jsonl` or of
+/// `session_index.jsonl`. Sync does not search these files for secrets, because they may quote tokens. An unreadable
+/// file does not count as a login; its copy fails later with the reason.
 fn notice_if_login(versions: &UncheckedFiles) -> Option<Notice> {
     let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
     let files = versions.local.iter().chain(&versions.remote);
