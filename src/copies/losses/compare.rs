@@ -5,10 +5,10 @@ use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
 use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
-use codex_manager_core::codex::{RolloutName, rollout};
+use codex_manager_core::codex::{Relation, RolloutName, rollout};
 use codex_manager_core::conversations::messages::{self, Message, MessageCounts};
 use codex_manager_core::inventory::losses::AcceptedLosses;
-use codex_manager_core::io::{ContentDigest, ContentHasher, IoContext, is_interrupted};
+use codex_manager_core::io::{ContentDigest, ContentHasher, IoContext, file_open, is_interrupted};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -178,7 +178,7 @@ pub(crate) fn find_lost_messages(
     let mut uncompared = thread.copies.clone();
     // A copy that is a prefix of a live rollout has no lost message.
     for rollout in thread.live {
-        let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path);
+        let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
     }
 
     let mut lost = LostMessages::new();
@@ -195,7 +195,7 @@ pub(crate) fn find_lost_messages(
         let copied_messages = messages::read_messages(&path).at("read", &path)?;
 
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
-        let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path);
+        let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path)?;
         let prefix_versions = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
         for (version, place_indexes) in prefix_versions.chain([(copy, restorable_from)]) {
             // The messages of a base after the cut are not part of this thread.
@@ -247,37 +247,53 @@ fn extract_copy<'a>(
 }
 
 /// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
-/// file. Returns the removed copies. Recognizes only plain copies in archives and snapshots, by their digests. Callers
-/// compare the messages of all other copies.
+/// file. Returns the removed copies.
 fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,
     path: &Path,
-) -> Vec<&'a RolloutCopy> {
-    let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
-    let digests = of_rollout
-        .filter_map(|copy| size_and_digest(copy))
-        .collect();
+) -> Result<Vec<&'a RolloutCopy>> {
+    // The digest of a compressed copy is that of the compressed bytes, so it matches only a compressed file.
+    let digests_of = |is_compressed: bool| -> Vec<SizedDigest> {
+        let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
+        let of_form = of_rollout.filter(|copy| copy.file.compressed == is_compressed);
+        of_form.filter_map(|copy| size_and_digest(copy)).collect()
+    };
+    let (plain_digests, compressed_digests) = (digests_of(false), digests_of(true));
+
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
-    let prefixes = find_prefixes(open_text, digests).unwrap_or_default();
-
-    let is_prefix = |copy: &mut &RolloutCopy| {
-        let digest = size_and_digest(copy);
-        copy.file.name == file.name && digest.is_some_and(|digest| prefixes.contains(&digest))
+    let plain_prefixes = find_prefixes(open_text, plain_digests).unwrap_or_default();
+    let compressed_prefixes = if file.compressed {
+        find_prefixes(|| file_open::open(path), compressed_digests).at("read", path)?
+    } else {
+        Vec::new()
     };
-    copies.extract_if(.., is_prefix).collect()
+
+    let is_prefix = |copy: &RolloutCopy| match &copy.content {
+        CopyContent::File(copied_path) => matches!(
+            rollout::compare(copied_path, path),
+            Ok(Relation::Equal | Relation::SecondExtends)
+        ),
+        CopyContent::Entry(_) => size_and_digest(copy).is_some_and(|digest| {
+            if copy.file.compressed {
+                compressed_prefixes.contains(&digest)
+            } else {
+                plain_prefixes.contains(&digest)
+            }
+        }),
+    };
+    let is_removed = |copy: &mut &RolloutCopy| copy.file.name == file.name && is_prefix(copy);
+    Ok(copies.extract_if(.., is_removed).collect())
 }
 
 /// The size of a file in bytes, and the digest of its content.
 type SizedDigest = (u64, ContentDigest);
 
-/// Returns the size and the digest of the plain text of a copy; `None` for a compressed copy, a copy that is a single
-/// file, and an entry without a digest.
 fn size_and_digest(copy: &RolloutCopy) -> Option<SizedDigest> {
     match &copy.content {
-        CopyContent::Entry(entry) if !copy.file.compressed => Some((entry.size, entry.digest?)),
-        _ => None,
+        CopyContent::Entry(entry) => Some((entry.size, entry.digest?)),
+        CopyContent::File(_) => None,
     }
 }
 
