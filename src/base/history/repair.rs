@@ -155,8 +155,9 @@ fn add_projections(
         return snapshot::copy_file(source, &target);
     };
 
-    let ids = &projected.complete_rollouts;
-    Ok(staged::replace_projections(database, source, ids)?)
+    let cuts = projected.complete_rollouts.iter();
+    let ids = cuts.map(|cut| cut.rollout_id.clone()).collect();
+    Ok(staged::replace_projections(database, source, &ids)?)
 }
 
 /// Returns the bases of these threads, and of the threads that continue them: all rollouts that the newest rollout of a

@@ -11,10 +11,12 @@ use super::unreadable::ContinuedRollout;
 use super::{HistoryError, rollout};
 use crate::codex::config::{self, PROVIDER_KEYS};
 use crate::codex::rollout::open_plain;
-use crate::codex::{Program, Projections, RolloutName, SESSIONS, database, projections, threads};
+use crate::codex::{
+    Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
+};
 use crate::io::{Environment, IoContext as _, Staging, atomic};
 use serde_json::json;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 
@@ -24,8 +26,8 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// A database with projections that Codex has created.
 pub(crate) struct ScratchProjections {
     pub(super) scratch: ScratchDatabase,
-    /// The ids of the rollouts whose projections in the database are complete.
-    pub(super) complete_rollouts: HashSet<String>,
+    /// The cuts that the projections in the database reach.
+    pub(super) complete_rollouts: Vec<RolloutCut>,
 }
 
 /// Lets `program` project `rollouts` up to their cuts, except rollouts that Codex has projected already.
@@ -84,14 +86,14 @@ pub(crate) fn create_scratch_projections(
     database::check_integrity(&database)?;
 
     let created = Projections::read_beside(&database);
-    let complete = cuts.into_iter().filter(|cut| created.reach(cut));
+    cuts.retain(|cut| created.reach(cut));
 
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
             database,
             _staging: staging,
         },
-        complete_rollouts: complete.map(|cut| cut.rollout_id).collect(),
+        complete_rollouts: cuts,
     })
 }
 

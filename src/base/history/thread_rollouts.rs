@@ -13,8 +13,8 @@ use crate::codex::rollout::{OrderedRolloutId, uuid_time_ms};
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
 use crate::io::tree;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 /// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
@@ -190,35 +190,38 @@ impl RewoundThreads {
     }
 }
 
-/// Returns the newest rollout of each thread by the id of the thread, in lower case. Codex continues this rollout if no
-/// row names another one. If the newest rollout has two files, returns the file in `sessions/`. Leaves out files
-/// without an id.
-pub(crate) fn select_newest_of_each_thread(
-    files: Vec<RolloutFile>,
-) -> BTreeMap<String, RolloutFile> {
+/// Returns the newest rollout of each thread, after the id of the thread in lower case. Codex continues this rollout if
+/// no row names another one. Threads are in the order of their first files. If the newest rollout has two files,
+/// returns the file in `sessions/`. Leaves out files without an id.
+pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // The id decides first, because a killed Codex or a sync may leave only older rollouts of a thread unarchived.
     let rank = |file: &RolloutFile| {
         let id = OrderedRolloutId::parse_name(&file.relative);
         (id, !file.is_archived)
     };
 
-    let mut newest = BTreeMap::new();
+    let mut positions: HashMap<ConversationId, usize> = HashMap::new();
+    let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
         let name = RolloutName::parse_any(&file.relative);
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
-        match newest.entry(id.to_lowercase()) {
+
+        match positions.entry(ConversationId::of(id)) {
             Entry::Vacant(entry) => {
-                entry.insert(file);
+                entry.insert(newest.len());
+                newest.push((id.to_lowercase(), file));
             }
-            Entry::Occupied(mut entry) => {
-                if rank(&file) > rank(entry.get()) {
-                    entry.insert(file);
+            Entry::Occupied(entry) => {
+                let newest_so_far = &mut newest[*entry.get()].1;
+                if rank(&file) > rank(newest_so_far) {
+                    *newest_so_far = file;
                 }
             }
         }
     }
+
     newest
 }
 
@@ -230,7 +233,7 @@ pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
         let thread_id = name.as_ref().and_then(RolloutName::id);
         thread_id.is_some_and(|thread_id| thread_id.eq_ignore_ascii_case(id))
     });
-    let (_, newest) = select_newest_of_each_thread(files).pop_first()?;
+    let (_, newest) = select_newest_of_each_thread(files).pop()?;
     Some(newest.path(home))
 }
 

@@ -109,14 +109,15 @@ pub(crate) fn list_candidates(
     let mut candidates: Vec<_> = candidates.collect();
 
     if let Some(database) = database {
+        let mut by_session: Vec<_> = (0..candidates.len()).collect();
+        by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
         // Each row is moved into its candidate while the rows are read. A list of 200,000 rows would take 40 MB.
         let () = threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             let id = thread.id.to_lowercase();
-            // The candidates are in the order of their ids.
-            let position = candidates.binary_search_by(|candidate| candidate.session.cmp(&id));
+            let position = by_session.binary_search_by(|i| candidates[*i].session.cmp(&id));
             if let Ok(position) = position {
                 titles.replace_title(&mut thread);
-                candidates[position].thread = Some(ShownFields::from_thread(thread));
+                candidates[by_session[position]].thread = Some(ShownFields::from_thread(thread));
             }
         })?;
     }
