@@ -120,21 +120,23 @@ fn link_root(plan: &RestorePlan, root: &StageRoot) -> Result<(), IoError> {
     }
 
     atomic::create_unsynced_folder(&root.staged)?;
-    link_folder_contents(plan, &root.live, &root.prefix, &root.staged)?;
+    for (name, _) in tree::list(&root.live).at("list", &root.live)? {
+        // The root may contain its own staging folder. Elsewhere, an entry of that name is the user's.
+        if !journal::is_staging_folder_within(Path::new(&name)) {
+            let (live, staged) = (root.live.join(&name), root.staged.join(&name));
+            link_entry(plan, &live, &root.prefix.join(&name), &staged)?;
+        }
+    }
     if root.staged.is_dir() {
         copy_attributes(&root.live, &root.staged)?;
     }
     Ok(())
 }
 
-/// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of
-/// a restore, or it is auth.json, which `login` stages.
+/// Returns true for a live entry that is never linked: the plan removes it, it is a leftover of a restore, or it is
+/// auth.json, which `login` stages.
 fn is_never_linked(plan: &RestorePlan, relative: &Path) -> bool {
-    // A staging folder is in the home, or in the target of a top-level link.
-    let is_staging_folder =
-        journal::is_staging_folder_within(relative) && relative.components().count() <= 2;
     plan.removed.contains(relative)
-        || is_staging_folder
         || relative == Path::new(home::AUTH_JSON)
         || (kind_of(relative) == HomeEntryKind::Transient
             && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
