@@ -304,10 +304,9 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
     }
 
     let is_json = text.starts_with(b"{") || text.starts_with(b"[");
-    let names: [&[u8]; 4] = [
+    let names: [&[u8]; 3] = [
         b"\"refresh_token\"",
         b"\"access_token\"",
-        b"\"id_token\"",
         b"\"OPENAI_API_KEY\"",
     ];
     let has_token = is_json && names.iter().any(|name| has_text_value(text, name));
