@@ -5,6 +5,7 @@ use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
 use super::facts::missing_files::MissingFiles;
 use super::facts::obstacles::{Obstacle, Obstacles};
+use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
 use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
@@ -54,6 +55,22 @@ pub(super) fn notice_if_refused(file: &ComparedFile<'_>, decision: FileDecision)
         why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
+}
+
+/// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file
+/// is not searched for secrets or the user allowed its secrets.
+pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
+    let FileOutcome::Step(step) = &plan.outcome else {
+        return plan;
+    };
+    let mut sources = step.ops.iter().flat_map(Op::sources);
+    match sources.find(|seen| file.logins.contains(seen)) {
+        None => plan,
+        Some(login) => {
+            let why = "is not synced: it is a login under another name";
+            NoticeList::Warning.notice(&login.path, why).into()
+        }
+    }
 }
 
 /// Fails if the cloud folder is probably not mounted or not downloaded: it lacks this machine's manifest and a known

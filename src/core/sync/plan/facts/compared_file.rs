@@ -41,6 +41,8 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) cancelled_deletions: Vec<String>,
     /// True if the version that a copy replaces is saved in a snapshot first.
     pub(crate) is_backed_up: bool,
+    /// Files of the group that are a login, whatever their name.
+    pub(crate) logins: Vec<ObservedFile>,
     /// The merge of a line-based file, if its versions diverged or clients made copies of it.
     pub(crate) merge: Option<LineMergeFacts>,
     /// Empty unless the file is a conversation.

@@ -51,6 +51,7 @@ impl<'a> FactReader<'a> {
             cancelled_deletions,
             is_backed_up: self.config.backup.before_overwrite,
             contents: last.and_then(|last| last.contents),
+            logins: Vec::new(),
             download_risk: None,
             merge: None,
             conversation: ConversationVersions::default(),

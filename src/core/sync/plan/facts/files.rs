@@ -177,22 +177,23 @@ impl<'a> FactReader<'a> {
             return settled(plan);
         }
 
-        if kind != FileKind::Plain
-            && let Some(notice) = notice_if_login(&versions)
-        {
-            return settled(notice.into());
-        }
+        // Logins are never copied. An unreadable file does not count as a login; its copy fails later with the reason.
+        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
+        let files = versions.local.iter().chain(&versions.remote);
+        let logins = files.chain(&versions.client_copies).filter(is_login);
+        let logins = logins.map(|version| version.seen.clone()).collect();
 
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
         };
 
-        let file = if kind == FileKind::Rollout {
+        let mut file = if kind == FileKind::Rollout {
             self.read_conversation(key, path, files)?
         } else {
             self.read_pair(key, path, kind, files)?
         };
+        file.logins = logins;
         Ok(FileReading::Compared(Box::new(file)))
     }
 
@@ -369,15 +370,4 @@ impl<'a> FactReader<'a> {
         let config = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local))?;
         config.history_max_bytes.ok().flatten()
     }
-}
-
-/// Returns a notice if one of the files is a login under the name of a rollout, of `history.jsonl` or of
-/// `session_index.jsonl`. Sync does not search these files for secrets, because they may quote tokens. An unreadable
-/// file does not count as a login; its copy fails later with the reason.
-fn notice_if_login(versions: &UncheckedFiles) -> Option<Notice> {
-    let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
-    let files = versions.local.iter().chain(&versions.remote);
-    let login = files.chain(&versions.client_copies).find(is_login)?;
-    let why = "is not synced: it is a login under another name";
-    Some(NoticeList::Warning.notice(&login.seen.path, why))
 }

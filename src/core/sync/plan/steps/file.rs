@@ -8,7 +8,7 @@ use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::guards::notice_if_refused;
+use crate::sync::plan::guards::{drop_login_step, notice_if_refused};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
@@ -16,7 +16,8 @@ use crate::sync::sides::{Side, SidePath};
 
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
-    let mut plan = plan_by_decision(&file);
+    // Checked after the decision, because the login may be a version that no step reads.
+    let mut plan = drop_login_step(&file, plan_by_decision(&file));
     plan.notices.extend(notices);
     plan
 }
