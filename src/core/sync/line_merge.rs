@@ -2,7 +2,7 @@
 //!
 //! If a line occurs several times, the merge has it as often as the version with the most occurrences. Lines are
 //! ordered by the times in them. The order is total and symmetric: two machines that merge the same versions write the
-//! same bytes. The lines of all versions are in memory: they are prompts and names, which are short.
+//! same bytes. Memory is bounded by the number of lines, not by their length.
 //!
 //! Because of `history.max_bytes`, Codex drops the oldest lines of `history.jsonl`. These lines stay in the cloud
 //! folder and are not copied back.
@@ -10,7 +10,7 @@
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, file_open};
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Returns true if the file at this relative path consists of lines that can be merged.
@@ -19,29 +19,37 @@ pub(crate) fn is_mergeable(path: &str) -> bool {
 }
 
 /// A line of one of the versions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct MergeLine {
     /// Time in the line, in nanoseconds since 1970. A line without a time has `i128::MIN`, so that it comes first.
     time: i128,
     /// The first half of the digest of the text.
     digest: [u8; 16],
-    /// The text without a newline.
-    text: Vec<u8>,
+    /// Index of the version with the line.
+    version: usize,
+    offset: u64,
+    len: u64,
 }
 
 /// One of the merged files, as it was read.
 #[derive(Debug)]
 pub(crate) struct MergedVersion {
+    path: PathBuf,
+    size: u64,
     pub digest: Sha256Digest,
+    /// Digests of the lines in file order.
+    line_digests: Vec<[u8; 16]>,
     /// The earliest time in a line.
     oldest_time: Option<i128>,
 }
 
-/// A merge that is not written yet.
+/// A merge that is not written yet. It knows the places of its lines in the versions, not their text.
 #[derive(Debug)]
 pub(crate) struct Merge {
     pub versions: Vec<MergedVersion>,
     lines: Vec<MergeLine>,
+    /// Size of the merge in bytes.
+    pub bytes: u64,
 }
 
 /// Merges versions of one file.
@@ -52,8 +60,8 @@ pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
     let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut versions = Vec::new();
 
-    for path in paths {
-        let (version, lines) = read_version(path).at("read", path)?;
+    for (index, path) in paths.iter().enumerate() {
+        let (version, lines) = read_version(path, index).at("read", path)?;
         versions.push(version);
 
         let mut copies_in_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
@@ -72,7 +80,12 @@ pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
     let mut lines: Vec<MergeLine> = copies_by_digest.into_values().flatten().collect();
     // The digest orders lines of equal times in the same way on all machines.
     lines.sort_by_key(|line| (line.time, line.digest));
-    Ok(Merge { versions, lines })
+    let bytes = lines.iter().map(|line| line.len + 1).sum();
+    Ok(Merge {
+        versions,
+        lines,
+        bytes,
+    })
 }
 
 impl Merge {
@@ -80,7 +93,7 @@ impl Merge {
     /// is the index of that home's file. A larger merge is written without the lines that are older than all lines of
     /// the file. It may still be too large; Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
-        if self.bytes_from(0) <= max_bytes {
+        if self.bytes <= max_bytes {
             return 0;
         }
         match self.versions[version].oldest_time {
@@ -92,55 +105,79 @@ impl Merge {
     /// Returns the size in bytes of the lines from `first_line` on.
     pub(crate) fn bytes_from(&self, first_line: usize) -> u64 {
         let lines = self.lines[first_line..].iter();
-        lines.map(|line| line.text.len() as u64 + 1).sum()
+        lines.map(|line| line.len + 1).sum()
     }
 
     /// Returns true if the version `index` has exactly the bytes of the lines from `first_line` on.
     pub(crate) fn matches_version(&self, first_line: usize, index: usize) -> bool {
-        let mut hasher = Hasher::default();
-        for line in &self.lines[first_line..] {
-            hasher.update(&line.text);
-            hasher.update(b"\n");
-        }
-        self.versions[index].digest == hasher.digest()
+        let version = &self.versions[index];
+        let line_digests = self.lines[first_line..].iter().map(|line| &line.digest);
+        version.size == self.bytes_from(first_line) && line_digests.eq(&version.line_digests)
     }
 
     /// Writes the lines from `first_line` on.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
     pub(crate) fn write_from(&self, first_line: usize, to: &mut dyn Write) -> io::Result<()> {
+        let paths = self.versions.iter().map(|version| &version.path);
+        let mut files = paths.map(file_open::open).collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
+        let mut line_text = Vec::new();
+
         for line in &self.lines[first_line..] {
-            to.write_all(&line.text)?;
-            to.write_all(b"\n")?;
+            let file = &mut files[line.version];
+            file.seek(SeekFrom::Start(line.offset))?;
+            line_text.clear();
+            file.take(line.len).read_to_end(&mut line_text)?;
+
+            // The lines were read before; Codex may have truncated the file since.
+            if Sha256Digest::of(&line_text).first_half() != line.digest {
+                let why = "one of its lines changed while it was read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+
+            line_text.push(b'\n');
+            to.write_all(&line_text)?;
         }
         to.flush()
     }
 }
 
-fn read_version(path: &Path) -> io::Result<(MergedVersion, Vec<MergeLine>)> {
+/// Reads a version and its lines. `index` is the index of the version.
+fn read_version(path: &Path, index: usize) -> io::Result<(MergedVersion, Vec<MergeLine>)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
+    let (mut text, mut offset) = (Vec::new(), 0);
 
     loop {
-        let mut text = Vec::new();
-        if reader.read_until(b'\n', &mut text)? == 0 {
+        text.clear();
+        let read_bytes = reader.read_until(b'\n', &mut text)? as u64;
+        if read_bytes == 0 {
             break;
         }
 
         hasher.update(&text);
-        text.pop_if(|last| *last == b'\n');
-        if !text.is_empty() {
+        let line = text.strip_suffix(b"\n").unwrap_or(&text);
+        if !line.is_empty() {
             lines.push(MergeLine {
-                time: parse_time_ns(&text).unwrap_or(i128::MIN),
-                digest: Sha256Digest::of(&text).first_half(),
-                text,
+                time: parse_time_ns(line).unwrap_or(i128::MIN),
+                digest: Sha256Digest::of(line).first_half(),
+                version: index,
+                offset,
+                len: line.len() as u64,
             });
         }
+        offset += read_bytes;
     }
 
     let times = lines.iter().map(|line| line.time);
     let version = MergedVersion {
+        path: path.to_path_buf(),
+        size: offset,
         digest: hasher.digest(),
+        line_digests: lines.iter().map(|line| line.digest).collect(),
         oldest_time: times.filter(|time| *time > i128::MIN).min(),
     };
     Ok((version, lines))
@@ -188,7 +225,7 @@ mod tests {
         let merge = merge_versions(&paths).unwrap();
         let mut out = Vec::new();
         merge.write_from(0, &mut out).unwrap();
-        assert_eq!(out.len() as u64, merge.bytes_from(0));
+        assert_eq!(out.len() as u64, merge.bytes);
         for (version, text) in versions.iter().enumerate() {
             // A version without a final newline differs from the merge.
             assert_eq!(
