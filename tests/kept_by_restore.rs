@@ -50,6 +50,20 @@ fn a_folder_without_search_permission_stays_in_place() {
 }
 
 #[test]
+fn a_folder_named_like_a_staging_folder_stays_in_a_folder_of_the_home() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "sessions/.codex-manager-restore/mine", "nowhere else");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    let mine = env
+        .codex_home()
+        .join("sessions/.codex-manager-restore/mine");
+    assert_eq!(fs::read_to_string(mine).expect("read"), "nowhere else");
+}
+
+#[test]
 fn a_folder_at_the_path_of_an_outside_database_is_kept_completely() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);

@@ -95,6 +95,24 @@ fn a_backup_names_conversations_that_lost_messages() {
 }
 
 #[test]
+fn an_equal_compressed_copy_is_not_read_whatever_its_time_is() {
+    let mut env = TestEnv::new();
+    let rollout = write(&env, &sample(1));
+    // Nothing can be read after the magic number of zstd.
+    let compressed = rollout.with_extension("jsonl.zst");
+    fs::write(
+        &compressed,
+        [&[0x28, 0xb5, 0x2f, 0xfd][..], &[7; 100]].concat(),
+    )
+    .unwrap();
+    fs::remove_file(&rollout).unwrap();
+    back_up_at(&mut env, "10:00");
+    let file = fs::File::options().write(true).open(&compressed).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(losses(&env, 0).len(), 0);
+}
+
+#[test]
 fn an_accepted_loss_is_not_reported_again_but_a_further_one_is() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
