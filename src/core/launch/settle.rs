@@ -62,8 +62,8 @@ fn was_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: 
     })
 }
 
-/// Returns true if another unsettled launch of the same account and home ran at the creation of the conversation, so
-/// that it may have started the conversation.
+/// Returns true if another launch may have started the conversation: it is unsettled, has the same account and home,
+/// and ran when the conversation was created.
 fn may_be_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: &str) -> bool {
     let created = thread_rollouts::parse_creation_time(session_id);
     launches.iter_unsettled().any(|launch| {

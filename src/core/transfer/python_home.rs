@@ -295,8 +295,9 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
 }
 
 /// Plans the import again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The copies
-/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten. Returns the plan
-/// that was carried out, and warnings about damaged documents of the manager home, with the paths of the kept copies.
+/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
+///
+/// Returns the executed plan, and a warning for each damaged document of the manager home, with the path of its copy.
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.

@@ -178,8 +178,8 @@ fn lock_accounts_and_login(
     })
 }
 
-/// Reads the live auth.json if the restore may replace it; otherwise returns [`AuthFile::Missing`], because a restore
-/// that keeps auth.json also keeps a folder at its path.
+/// Reads the live auth.json if the restore may replace it. Otherwise returns [`AuthFile::Missing`] without a check: the
+/// entry stays in place, even if it is a folder.
 fn read_live_login(may_replace: bool, live_path: &Path) -> Result<AuthFile, IoError> {
     if may_replace {
         AuthFile::read(live_path)
