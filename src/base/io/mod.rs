@@ -58,6 +58,7 @@ pub mod time_format;
 pub mod time_point;
 pub mod tree;
 pub mod tree_sync;
+pub mod zip_file;
 
 pub use atomic::{PublishError, TempFile, with_suffix};
 pub use disk_clock::{changed_ns, modified_ns};

@@ -4,12 +4,11 @@ use super::file::{LogLocation, LogName};
 use super::settings::{LogArchiving, LogSettings};
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree, zip_file};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 /// Compresses and removes old logs, unless another process does so. The log to which lines are appended today stays as
@@ -83,12 +82,11 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
 fn write_zip(log_path: &Path, zip_file: &mut File) -> io::Result<()> {
     let mut log = file_open::open(log_path)?;
     let name = log_path.file_name().unwrap_or_default().to_string_lossy();
-    let mut zip = ZipWriter::new(zip_file);
     let options = SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Deflated)
         .unix_permissions(0o600);
-    zip.start_file(name, options)?;
-    io::copy(&mut log, &mut zip)?;
-    zip.finish()?;
-    Ok(())
+    zip_file::write(zip_file, |zip| {
+        zip.start_file(name, options)?;
+        io::copy(&mut log, zip).map(drop)
+    })
 }

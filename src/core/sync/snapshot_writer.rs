@@ -8,7 +8,7 @@ use super::config::{SnapshotCompression, SyncConfig};
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::sides::{Side, set_mtime};
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, Staging, document, file_open, modes};
+use crate::io::{IoContext, IoError, Staging, document, file_open, modes, zip_file};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io;
@@ -183,19 +183,18 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
 /// Writes the snapshot in the folder `root` to a `.zip` at `path`.
 fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoError> {
     let mut temp = TempFile::create_beside(path)?;
-    let mut zip = zip::ZipWriter::new(temp.file());
     let names = list.files.iter().map(SnapshotFile::path_in_snapshot);
-    for name in names.chain([LIST_NAME.to_owned()]) {
-        let source = root.join(&name);
-        let mut file = file_open::open(&source).at("open", &source)?;
-        let meta = file.metadata().at("inspect", &source)?;
-        let options = SimpleFileOptions::default().large_file(true);
-        let options = options.unix_permissions(modes::mode_of(&meta) & 0o777);
-        let started = zip.start_file(name, options);
-        started.map_err(io::Error::from).at("write", path)?;
-        io::copy(&mut file, &mut zip).at("write", path)?;
-    }
-    zip.finish().map_err(io::Error::from).at("write", path)?;
+    let written = zip_file::write(temp.file(), |zip| {
+        for name in names.chain([LIST_NAME.to_owned()]) {
+            let mut file = file_open::open(&root.join(&name))?;
+            let mode = modes::mode_of(&file.metadata()?) & 0o777;
+            let options = SimpleFileOptions::default().large_file(true);
+            zip.start_file(name, options.unix_permissions(mode))?;
+            io::copy(&mut file, zip)?;
+        }
+        Ok(())
+    });
+    written.at("write", path)?;
     temp.replace(path)
 }
 
