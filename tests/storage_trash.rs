@@ -186,6 +186,25 @@ fn trash_shows_titles_and_the_command_that_undoes_it() {
 }
 
 #[test]
+fn trash_says_that_sync_brings_conversations_back_unless_it_propagates_deletions() {
+    let env = home();
+    let cloud = env.path("cloud");
+    env.run(["sync", "init", "--cloud", cloud.to_str().unwrap()])
+        .code(0);
+    let note = "sync brings back what another machine has";
+    let run = env.run(["storage", "trash", &id(3)]).code(0);
+    assert!(run.stderr.contains(note), "{run}");
+
+    let config = env.manager_home().join("sync.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let propagating = text.replace("\"never\"", "\"propagate\"");
+    assert_ne!(propagating, text);
+    fs::write(&config, propagating).unwrap();
+    let run = env.run(["storage", "trash", &id(5)]).code(0);
+    assert!(!run.stderr.contains(note), "{run}");
+}
+
+#[test]
 fn trash_filters_select_conversations_and_a_filter_or_id_is_required() {
     let env = home();
     let before = env.tree("home");

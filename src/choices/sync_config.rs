@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Result;
 use codex_manager_core::io::shell;
-use codex_manager_core::sync::config::{ConfigContext, SyncConfig};
+use codex_manager_core::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
 use codex_manager_core::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
@@ -67,4 +67,16 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<()> {
     let path = resolve_config_path(context, given);
     read_config_quietly(context, &path).map(drop)
+}
+
+/// Prints a note if sync is set up such that it brings deleted conversations back.
+pub(crate) fn note_if_sync_restores_deleted(context: &Context) {
+    let path = default_config_path(context);
+    let policy = read_config_quietly(context, &path).map(|config| config.policy.rules.delete);
+    if let Ok(DeletePolicy::Never) = policy {
+        context.note(format_args!(
+            "sync brings back what another machine has; to delete it everywhere, set delete_policy = \"propagate\" in {}",
+            path.display()
+        ));
+    }
 }

@@ -94,7 +94,7 @@ mod tests {
         write(disk, |zip| {
             for name in ["one", "two"] {
                 zip.start_file(name, SimpleFileOptions::default().large_file(true))?;
-                zip.write_all(&[b'x'; 100_000])?;
+                zip.write_all(&[b'x'; 10_000])?;
             }
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! The screen on which the user searches conversations and acts on them.
 
 use crate::choices::conversation_picker::pick::ConversationPicker;
+use crate::choices::sync_config::note_if_sync_restores_deleted;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui;
@@ -48,6 +49,7 @@ impl ConversationPicker {
             context.note(format_args!(
                 "moved {count} to the trash; undo with: codex-manager storage undelete {ids}"
             ));
+            note_if_sync_restores_deleted(context);
         }
         end
     }

@@ -1,6 +1,7 @@
 //! `storage trash`: moves conversations to the trash of the manager home, and empties it.
 
 use crate::choices::project_choice::find_all_project_folders;
+use crate::choices::sync_config::note_if_sync_restores_deleted;
 use crate::commands::storage::report::{
     ambiguous_name_error, check_names_resolved, warn_of_unreadable,
 };
@@ -169,6 +170,7 @@ impl TrashArgs {
                 "undo with: codex-manager storage undelete {}",
                 format_undo_ids(items)
             ));
+            note_if_sync_restores_deleted(context);
         }
     }
 

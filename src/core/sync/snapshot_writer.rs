@@ -186,7 +186,7 @@ fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoErro
     let names = list.files.iter().map(SnapshotFile::path_in_snapshot);
     let written = zip_file::write(temp.file(), |zip| {
         for name in names.chain([LIST_NAME.to_owned()]) {
-            let mut file = file_open::open(&root.join(&name))?;
+            let mut file = file_open::open(root.join(&name))?;
             let mode = modes::mode_of(&file.metadata()?) & 0o777;
             let options = SimpleFileOptions::default().large_file(true);
             zip.start_file(name, options.unix_permissions(mode))?;
