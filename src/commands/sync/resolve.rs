@@ -463,7 +463,7 @@ impl SyncContext<'_> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.record_decision(keep, &config.local, replica, &mut state, &resolutions)?;
+        branch.apply_decision(keep, &config.local, replica, &mut state, &resolutions)?;
         self.update_codex_index()?;
         Ok(DecisionOutcome::default())
     }

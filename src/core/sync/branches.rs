@@ -67,8 +67,8 @@ pub fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
     let published = plan.records.published_records.values().flatten();
     let learned = plan.records.learned_resolutions.iter().chain(published);
     let records = learned.chain(&state.resolutions);
-    let in_conflict = |record: &String| names_in_conflict.iter().any(|n| record.starts_with(&**n));
-    records.filter(|r| !in_conflict(r)).cloned().collect()
+    let is_in_conflict = |r: &String| names_in_conflict.iter().any(|n| r.starts_with(&**n));
+    records.filter(|r| !is_in_conflict(r)).cloned().collect()
 }
 
 /// Returns the conflicts of the [undecided](find_undecided) branches.
@@ -168,11 +168,11 @@ impl Branch {
         knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
     }
 
-    /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
-    /// this branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the
-    /// decision. `remote_records` has the records of other machines. The caller holds the lock of the state, and Codex
-    /// must not use the home.
-    pub fn record_decision(
+    /// Carries out the decision of the user, and records it in `state`, which it writes. For
+    /// [`KeepChoice::ConflictCopy`], makes Codex continue this branch; for any other choice, Codex goes on with the
+    /// branch that it shows. The next sync publishes the decision. `remote_records` has the records of other machines.
+    /// The caller holds the lock of the state, and Codex must not use the home.
+    pub fn apply_decision(
         &self,
         choice: KeepChoice,
         home: &Path,

@@ -10,9 +10,9 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
-const TAIL_BYTES: u64 = 512;
-/// A complete binary file may end in fewer zeros.
-const MANY_ZEROS: usize = 64;
+const END_BYTES: u64 = 512;
+/// Number of zeros at the end of a file that indicate damage. A complete binary file may end in fewer.
+const MIN_DAMAGE_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
@@ -48,13 +48,13 @@ pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
 /// The part of a file that is searched for zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SearchedPart {
-    /// The first and the last [`TAIL_BYTES`].
+    /// The first and the last [`END_BYTES`].
     Ends,
     /// All bytes of a file of lines; the ends of other files.
     Whole,
 }
 
-/// The first and the last bytes of a file, at most [`TAIL_BYTES`] each.
+/// The first and the last bytes of a file, at most [`END_BYTES`] each.
 struct Ends {
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -65,11 +65,11 @@ struct Ends {
 impl Ends {
     fn read(file: &File) -> io::Result<Self> {
         let size = file.metadata()?.len();
-        let take = size.min(TAIL_BYTES);
-        let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
+        let end_len = size.min(END_BYTES);
+        let mut head = vec![0; usize::try_from(end_len).unwrap_or(0)];
         let mut tail = head.clone();
         position::read_exact_at(file, &mut head, 0)?;
-        position::read_exact_at(file, &mut tail, size - take)?;
+        position::read_exact_at(file, &mut tail, size - end_len)?;
         Ok(Self { head, tail, size })
     }
 }
@@ -88,10 +88,13 @@ pub(crate) fn find_defect(path: &Path, kind: FileKind) -> io::Result<Option<&'st
         return Ok(None);
     }
 
-    let zeros = count_trailing_zeros(&tail);
+    let trailing_zeros = count_trailing_zeros(&tail);
     let has_lines = kind != FileKind::Plain;
     let is_plain_lines = has_lines && !is_zstd(&head);
-    if zeros >= MANY_ZEROS || zeros == tail.len() || (is_plain_lines && zeros > 0) {
+    if trailing_zeros >= MIN_DAMAGE_ZEROS
+        || trailing_zeros == tail.len()
+        || (is_plain_lines && trailing_zeros > 0)
+    {
         return Ok(Some("ends in zero bytes"));
     }
 
@@ -115,8 +118,8 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
         return Ok(false);
     }
 
-    let zeros = count_trailing_zeros(&tail);
-    if zeros == tail.len() && head.iter().all(|b| *b == 0) {
+    let trailing_zeros = count_trailing_zeros(&tail);
+    if trailing_zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
 
@@ -125,7 +128,7 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        let has_zero_at_ends = zeros > 0 || head.contains(&0);
+        let has_zero_at_ends = trailing_zeros > 0 || head.contains(&0);
         return Ok(has_zero_at_ends || (is_whole && has_zero_run(&mut file, 1)?));
     }
 
@@ -133,7 +136,7 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
     // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text_len].contains(&0);
     // In a short file, zeros in half of the tail are enough.
-    Ok(is_text && (zeros >= MANY_ZEROS || zeros * 2 >= tail.len()))
+    Ok(is_text && (trailing_zeros >= MIN_DAMAGE_ZEROS || trailing_zeros * 2 >= tail.len()))
 }
 
 /// Returns true if the file has `min_len` consecutive zero bytes after its current position.

@@ -32,7 +32,7 @@ pub(crate) struct FileFacts {
     pub is_rewritten: bool,
     /// The side with the later mtime; `None` if the times are equal within the configured tolerance.
     pub newer: Option<Side>,
-    /// [`FormerVersion::No`] for conversations and files of lines.
+    /// The evidence that the remote version is older; not looked for in conversations and files of lines.
     pub former: FormerVersion,
     /// True if the home has the conversation under an excluded name only, so that the absent file is no deletion.
     pub is_excluded: bool,
@@ -41,7 +41,7 @@ pub(crate) struct FileFacts {
     /// True if a rollout that stays continues this one. Read only for a rollout that would be deleted.
     pub is_continued: bool,
     /// True while `sync resolve` decides about the file.
-    pub is_decided: bool,
+    pub is_being_resolved: bool,
 }
 
 /// The evidence that a remote version is older than the local one.
@@ -185,7 +185,7 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     }
 
     // One side may be unchanged: a rollout can also be in conflict because other rollouts continue it.
-    if facts.is_decided && facts.kind == FileKind::Rollout {
+    if facts.is_being_resolved && facts.kind == FileKind::Rollout {
         return decide_conflict(facts, rules);
     }
 
@@ -292,7 +292,7 @@ mod tests {
             is_excluded: false,
             deletion_requested: false,
             is_continued: false,
-            is_decided: false,
+            is_being_resolved: false,
         }
     }
 
@@ -456,7 +456,7 @@ mod tests {
             ] {
                 let rules = DecisionRules { conflict, ..RULES };
                 let facts = FileFacts {
-                    is_decided: true,
+                    is_being_resolved: true,
                     ..facts(Rollout, local, remote, Some(Relation::Diverged))
                 };
                 let expected = D::Copy(side, CopyReason::Policy);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A version of a file on one side.
 #[derive(Debug, Clone)]
 pub(crate) struct FileVersion {
-    pub(crate) seen: ObservedFile,
+    pub(crate) observed: ObservedFile,
     pub(crate) full_path: PathBuf,
     /// Modification time in nanoseconds since 1970. If a manifest attests the file, the mtime in that manifest, because
     /// cloud clients round the mtimes of files.
@@ -78,14 +78,14 @@ impl FileVersion {
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
         let defect = contents::find_defect(path, FileKind::Lines).at("read", path)?;
-        Ok(self.seen.stat.size > 0 && defect.is_none())
+        Ok(self.observed.stat.size > 0 && defect.is_none())
     }
 
     /// Returns true if this file is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a
     /// truncated copy, because editors and Codex end files with a newline.
     pub(crate) fn is_truncated_copy_of(&self, whole: &Self) -> Result<bool, IoError> {
-        let size = self.seen.stat.size;
-        if size == 0 || size >= whole.seen.stat.size {
+        let size = self.observed.stat.size;
+        if size == 0 || size >= whole.observed.stat.size {
             return Ok(false);
         }
         let path = &self.full_path;

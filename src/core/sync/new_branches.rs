@@ -53,16 +53,16 @@ pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &Sync
     for (thread, changed) in &changed_threads {
         let local_rollouts = rollouts_by_thread.remove(thread).unwrap_or_default();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
-        let mut added = record_own_rewinds(&local_rollouts, changed, state, &mut knowledge);
-        own_records.extend(added.iter().cloned());
+        let mut new_records = record_own_rewinds(&local_rollouts, changed, state, &mut knowledge);
+        own_records.extend(new_records.iter().cloned());
         for key in find_new_branches(&local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
-            added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
+            new_records.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
 
         for key in &changed.keys {
             let published = plan.records.published_records.entry(key.clone());
-            published.or_default().extend(added.iter().cloned());
+            published.or_default().extend(new_records.iter().cloned());
         }
     }
 }
@@ -70,24 +70,25 @@ pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &Sync
 /// Adds the rewinds that began on this machine to `knowledge`. Returns the records of those that the plan uploads for
 /// the first time.
 fn record_own_rewinds(
-    local: &Rollouts,
-    changed: &ChangedThread,
+    local_rollouts: &Rollouts,
+    changed_thread: &ChangedThread,
     state: &SyncState,
     knowledge: &mut RewindKnowledge,
 ) -> Vec<String> {
     let mut records = Vec::new();
-    for (id, KeyedRollout { key, .. }) in local {
+    for (id, KeyedRollout { key, .. }) in local_rollouts {
         // Only a rollout without a sync and without a record began on this machine, where the user knew the one before.
         if state.files.contains_key(key) || knowledge.has_records(id) {
             continue;
         }
-        let Some((previous_id, previous)) = local.range(..id.clone()).next_back() else {
+        let Some((previous_id, previous)) = local_rollouts.range(..id.clone()).next_back() else {
             continue;
         };
 
+        // If the previous rollout cannot be read, the user counts as knowing none of its lines.
         let last_ordinal = read_last_ordinal(&previous.path).unwrap_or(0);
         knowledge.add(id, &previous_id.id, last_ordinal);
-        if changed.first_uploads.contains(id) {
+        if changed_thread.first_uploads.contains(id) {
             let record = rewind_knowledge::record_name(key, &previous_id.id, last_ordinal);
             records.push(record);
         }
@@ -96,14 +97,14 @@ fn record_own_rewinds(
 }
 
 /// Returns the branches that Codex will not show and that the user did not know when the newest rollout of the thread
-/// began. Each branch is the key of its last rollout.
+/// began. Each branch is given by the key of its last rollout.
 fn find_new_branches(
-    local: &Rollouts,
-    changed: &ChangedThread,
+    local_rollouts: &Rollouts,
+    changed_thread: &ChangedThread,
     knowledge: &RewindKnowledge,
 ) -> Vec<String> {
-    let downloads = &changed.downloads;
-    let ids = local.keys().chain(downloads.keys());
+    let downloads = &changed_thread.downloads;
+    let ids = local_rollouts.keys().chain(downloads.keys());
     // The records of a newer rollout arrive before the rollout, so the ids in `knowledge` count too.
     let ids: BTreeSet<&OrderedRolloutId> = ids.chain(knowledge.ids()).collect();
     let newest = match ids.last() {
@@ -112,9 +113,10 @@ fn find_new_branches(
     };
 
     // Of the local branches, only the shown one and diverged ones can be new. An earlier sync has recorded the others.
-    let shown_rollout = local.last_key_value();
-    let diverged_ids = &changed.diverged_ids;
-    let diverged_rollouts = local.iter().filter(|(id, _)| diverged_ids.contains(*id));
+    let shown_rollout = local_rollouts.last_key_value();
+    let diverged_ids = &changed_thread.diverged_ids;
+    let rollouts = local_rollouts.iter();
+    let diverged_rollouts = rollouts.filter(|(id, _)| diverged_ids.contains(*id));
     let local_ends = shown_rollout.into_iter().chain(diverged_rollouts);
     let local_ends = local_ends.filter(|(id, _)| !downloads.contains_key(*id));
 

@@ -51,7 +51,7 @@ impl ApplyRun<'_> {
         let mtime_ns = choose_merge_mtime(op, &merge);
         let mut staged = Vec::new();
         for target in &op.targets {
-            staged.push(self.stage_merge(target, &merge, mtime_ns, op.is_one_text)?);
+            staged.push(self.stage_merge(target, &merge, mtime_ns, op.makes_sides_equal)?);
         }
 
         require_all_unchanged(self)?;
@@ -72,7 +72,7 @@ impl ApplyRun<'_> {
         MergeTarget { to, first_line, .. }: &MergeTarget,
         merge: &Merge,
         mtime_ns: i64,
-        is_one_text: bool,
+        makes_sides_equal: bool,
     ) -> Result<StagedCopy, StepFailure> {
         let target = prepare_target(self.request.config, self.plan, to)?;
         let mut temp = self.copier.create_temp(to.side, &target)?;
@@ -86,7 +86,7 @@ impl ApplyRun<'_> {
         copy_mode(temp.file(), &target).at("set mode", &target)?;
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
         // The state has one digest for both sides, and none if the local file lacks old prompts.
-        let text = is_one_text.then_some(TextDigest { len: size, digest });
+        let text = makes_sides_equal.then_some(TextDigest { len: size, digest });
         StagedCopy::new(temp, target, to.clone(), entry, text)
     }
 

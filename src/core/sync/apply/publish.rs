@@ -125,7 +125,7 @@ fn record_findings(
         }
     }
 
-    for key in &plan.records.forgotten {
+    for key in &plan.records.forgotten_keys {
         state.files.remove(key);
     }
     for (key, digest) in &plan.records.lost_deletions {

@@ -77,7 +77,7 @@ impl FolderReader<'_> {
             if let Some(why) = problem
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
-                let remote_path = &version.seen.path;
+                let remote_path = &version.observed.path;
                 let is_new = files.local.is_empty() && last.is_none();
                 // A decision now could turn a partly delivered version into a conflict.
                 return Ok(Err(match kind {
@@ -119,7 +119,7 @@ impl FolderReader<'_> {
             Ok(text) => text.digest,
             Err(e) => {
                 let why = describe_read_failure(&e.source);
-                let notice = NoticeList::Waiting.notice(&version.seen.path, why);
+                let notice = NoticeList::Waiting.notice(&version.observed.path, why);
                 files.notices.push(notice);
                 return Ok(());
             }
@@ -151,7 +151,7 @@ impl FolderReader<'_> {
         kind: FileKind,
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
-        let ObservedFile { path, stat, .. } = &version.seen;
+        let ObservedFile { path, stat, .. } = &version.observed;
         let size = stat.size;
         if let Some(last) = last
             && last.remote.matches(path, *stat)
@@ -199,7 +199,7 @@ impl FolderReader<'_> {
         kind: FileKind,
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
-        let (path, size) = (&version.full_path, version.seen.stat.size);
+        let (path, size) = (&version.full_path, version.observed.stat.size);
         let defect = contents::find_defect(path, kind).at("read", path)?;
         if defect.is_some() {
             return Ok(defect);
@@ -252,7 +252,7 @@ impl FolderReader<'_> {
         for local in &files.local {
             let is_contained = match kind {
                 FileKind::Plain => {
-                    let has_same_size = local.seen.stat.size == remote.seen.stat.size;
+                    let has_same_size = local.observed.stat.size == remote.observed.stat.size;
                     has_same_size && local.read_raw_digest()? == remote.read_raw_digest()?
                 }
                 _ if !remote.has_complete_lines()? => return Ok(false),
@@ -261,7 +261,7 @@ impl FolderReader<'_> {
                     Relation::FirstExtends => {
                         // Clients' copies are versions too.
                         let remotes = files.remote.iter().chain(copies);
-                        let others = remotes.filter(|file| file.seen != remote.seen);
+                        let others = remotes.filter(|file| file.observed != remote.observed);
                         let versions: Vec<_> = std::iter::once(local).chain(others).collect();
                         self.have_all_attested(key, &versions)?
                     }
@@ -319,7 +319,7 @@ impl FolderReader<'_> {
         }
 
         // Clients create a file empty before they fill it.
-        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+        let is_empty = remote.observed.stat.size == 0 && local.observed.stat.size > 0;
         if is_empty && is_first_sync && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }

@@ -38,8 +38,8 @@ impl FileOutcome {
         contents: Option<TextDigest>,
     ) -> Self {
         let record = SyncedFile {
-            local: SideFile::new(&local.seen.path, local.seen.stat),
-            remote: SideFile::new(&remote.seen.path, remote.seen.stat),
+            local: SideFile::new(&local.observed.path, local.observed.stat),
+            remote: SideFile::new(&remote.observed.path, remote.observed.stat),
             contents,
         };
         Self::Equal((last != Some(&record)).then_some(record))

@@ -3,11 +3,12 @@
 
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
+use super::facts::continued_rollouts::UnreadRollout;
 use super::facts::missing_files::MissingFiles;
 use super::facts::obstacles::{Obstacle, Obstacles};
 use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
-use super::sync_plan::SyncPlan;
+use super::sync_plan::{PlanNotices, SyncPlan};
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::codex::rollout::uuid_time_ms;
 use crate::io::quantity::pluralize;
@@ -30,6 +31,8 @@ const MIN_DELETION_LIMIT: usize = 5;
 const MAX_DELETION_LIMIT: usize = 20;
 /// The place of the path in the notice about all files that exist only as placeholders.
 pub const PLACEHOLDERS: &str = "placeholders";
+/// Number of paths that the notice about placeholders names.
+const NAMED_PATHS: usize = 3;
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
 
@@ -64,7 +67,7 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
         return plan;
     };
     let mut sources = step.ops.iter().flat_map(Op::sources);
-    match sources.find(|seen| file.logins.contains(seen)) {
+    match sources.find(|observed| file.logins.contains(observed)) {
         None => plan,
         Some(login) => {
             let why = "is not synced: it is a login under another name";
@@ -75,28 +78,29 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
 
 /// Fails if the cloud folder is probably not mounted or not downloaded: it lacks this machine's manifest and a known
 /// file, or more than a quarter of the known files and more than [`ALLOWED_MISSING`]. With `--refill`, never fails.
-///
-/// Drops the deletions of lost files from `missing`, so that they are not published, with `--refill`, or if they are
-/// too many and `--delete-many` is not given.
 pub(super) fn refuse_unmounted(
-    missing: &mut MissingFiles,
+    missing: &MissingFiles,
     request: &PlanRequest<'_>,
 ) -> Result<(), PlanError> {
-    let is_many = missing.missing_count > (missing.known / 4).max(ALLOWED_MISSING);
-    let seems_unmounted = missing.missing_count > 0 && (is_many || !missing.has_own_manifest);
+    let lacks_many = missing.missing_count > (missing.known_count / 4).max(ALLOWED_MISSING);
+    let seems_unmounted = missing.missing_count > 0 && (lacks_many || !missing.has_own_manifest);
     if seems_unmounted && !request.refill {
         return Err(PlanError::MostFilesMissing {
             missing: missing.missing_count,
-            known: missing.known,
+            known: missing.known_count,
             cloud: request.config.cloud.clone(),
         });
     }
+    Ok(())
+}
 
-    let lost_too_many = missing.lost_count > deletion_limit(missing.known) && !request.delete_many;
-    if request.refill || lost_too_many {
+/// Drops the deletions of lost files, so that they are not published, with `--refill`, or if they are too many and
+/// `--delete-many` is not given.
+pub(super) fn hold_back_lost_deletions(missing: &mut MissingFiles, request: &PlanRequest<'_>) {
+    let are_too_many = missing.lost_count > deletion_limit(missing.known_count);
+    if request.refill || (are_too_many && !request.delete_many) {
         missing.lost_deletions.clear();
     }
-    Ok(())
 }
 
 /// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
@@ -111,8 +115,12 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
     let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
-    let suffix = if paths.len() > 3 { ", …" } else { "" };
-    let first_paths: Vec<_> = paths.iter().copied().take(3).collect();
+    let suffix = if paths.len() > NAMED_PATHS {
+        ", …"
+    } else {
+        ""
+    };
+    let first_paths: Vec<_> = paths.iter().copied().take(NAMED_PATHS).collect();
     let why = format!(
         "the cloud client has not downloaded {}: {}{suffix}; have it download the folder, then run this command again",
         pluralize(paths.len(), "file"),
@@ -181,7 +189,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
     let ops = plan.steps.iter().flat_map(|step| &step.ops);
     let removed_files: HashSet<(Side, String)> = ops
         .filter_map(|op| match op {
-            Op::Remove(seen) => Some((seen.side, seen.path.clone())),
+            Op::Remove(observed) => Some((observed.side, observed.path.clone())),
             _ => None,
         })
         .collect();
@@ -217,11 +225,13 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of the rollouts that are not certainly newer than the rollout `unread_id`. Each of them may be
-/// its base: the first line of `unread_id`, which names the base, was not read.
-pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
+/// Drops the deletions of the rollouts that are not certainly newer than the rollout `unread`. Each of them may be its
+/// base: the first line of `unread`, which names the base, was not read.
+pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &UnreadRollout) {
+    let path = &unread.path;
     let why = format!("is not deleted until {path}, which may continue it, can be read");
-    let may_be_older = |id: &str| uuid_time_ms(id).is_none() || id <= unread_id;
+    // An id with a time begins with it, so the greater id is the newer rollout.
+    let may_be_older = |id: &str| uuid_time_ms(id).is_none() || id <= &*unread.id;
     hold_back(plan, |step| {
         let id = rollouts::rollout_id(&step.key);
         let may_be_base = rollouts::is_key(&step.key) && id.as_deref().is_none_or(may_be_older);
@@ -239,10 +249,7 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 }
 
 /// Adds notices about files that are not downloaded, and about undelivered versions unless the file has another notice.
-/// Adds to each waiting notice the machine that has the newest version.
-///
-/// Offers `--accept-unlisted` only if an unlisted file waits and no current manifest lists a newer version of it. If a
-/// newer version is on its way, the option could use an older one.
+/// Completes the waiting notices.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,
@@ -250,7 +257,36 @@ pub(super) fn report_incomplete(
 ) {
     let reported_keys = collect_reported_keys(plan);
     let notices = &mut plan.notices;
+    complete_waiting_notices(notices, &undelivered, groups);
 
+    undelivered.retain(|key, _| !reported_keys.contains(key));
+    for file in undelivered.into_values() {
+        match file.missing {
+            Some(version) if file.is_former => {
+                let why = format!(
+                    "{} listed a version before it was restored from a backup or copied; no machine lists that \
+                     version now, so sync does not wait for it",
+                    version.machine
+                );
+                notices.notes.push((version.path, why));
+            }
+            Some(version) => notices.undelivered.push(version),
+            None => {}
+        }
+    }
+    notices.undelivered.sort();
+    notices.extend(placeholders_notice(groups));
+}
+
+/// Adds to each waiting notice the machine that has the newest version.
+///
+/// Offers `--accept-unlisted` only if an unlisted file waits and no current manifest lists a newer version of it. If a
+/// newer version is on its way, the option could use an older one.
+fn complete_waiting_notices(
+    notices: &mut PlanNotices,
+    undelivered: &UndeliveredFiles,
+    groups: &HashMap<String, FileGroup>,
+) {
     for (path, why) in &mut notices.waiting {
         let undelivered_file = undelivered.get(&manifest::folded_key(path));
         let newer_file = undelivered_file.filter(|file| !file.is_former);
@@ -271,24 +307,6 @@ pub(super) fn report_incomplete(
             let _ = write!(why, "; {machine} has the newest version");
         }
     }
-
-    undelivered.retain(|key, _| !reported_keys.contains(key));
-    for file in undelivered.into_values() {
-        match file.missing {
-            Some(version) if file.is_former => {
-                let why = format!(
-                    "{} listed a version before it was restored from a backup or copied; no machine lists that \
-                     version now, so sync does not wait for it",
-                    version.machine
-                );
-                notices.notes.push((version.path, why));
-            }
-            Some(version) => notices.undelivered.push(version),
-            None => {}
-        }
-    }
-    notices.undelivered.sort();
-    notices.extend(placeholders_notice(groups));
 }
 
 /// Returns the [`manifest::folded_key`] of each file for which the plan already has a reason not to sync it.

@@ -77,7 +77,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
     let mut missing = reader.find_missing_files(sides.is_renamed)?;
-    guards::refuse_unmounted(&mut missing, request)?;
+    guards::refuse_unmounted(&missing, request)?;
+    guards::hold_back_lost_deletions(&mut missing, request);
 
     let undelivered = reader.folder.find_undelivered(
         &groups.by_key,
@@ -93,9 +94,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     };
 
     let notices = sides.notices.into_iter().chain(groups.notices);
-    let out_of_scope = guards::out_of_scope_note(missing.out_of_scope);
+    let out_of_scope = guards::out_of_scope_note(missing.out_of_scope_count);
     plan.notices.extend(notices.chain(out_of_scope));
-    plan.records.forgotten = missing.forgotten;
+    plan.records.forgotten_keys = missing.forgotten_keys;
     plan.records.lost_deletions = missing.lost_deletions;
 
     plan_groups(&reader, &mut plan)?;
@@ -119,11 +120,11 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let continuation_keys = reader.find_steps_continuing_conflicts(&plan);
     guards::hold_back_continuations(&mut plan, &continuation_keys);
 
-    guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
+    guards::hold_back_mass_deletions(&mut plan, missing.known_count, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // Needs the notices about unread rollouts, and must not change the number of deletions that was counted above.
-    if let Some((id, path)) = reader.find_unread_rollout(&plan) {
-        guards::hold_back_deletions_of_bases(&mut plan, &id, &path);
+    if let Some(unread) = reader.find_unread_rollout(&plan) {
+        guards::hold_back_deletions_of_bases(&mut plan, &unread);
     }
 
     // After steps were held back, because only paths that this run creates can be blocked.
@@ -174,7 +175,7 @@ fn plan_files<'a>(
     let files = files.iter().map(|(key, group)| {
         progress::check_interrupt().at("plan", key)?;
         let file_plan = match reader.read_group(key, group)? {
-            FileReading::Settled(plan) => *plan,
+            FileReading::Planned(plan) => *plan,
             FileReading::Compared(mut compared) => {
                 compared.facts.is_continued = are_continued;
                 plan_file(*compared)

@@ -93,8 +93,8 @@ impl Extend<Notice> for PlanNotices {
 pub struct PlanRecords {
     /// Files that are equal on both sides, but not as the state records them, by key.
     pub recorded_equal: Vec<(String, SyncedFile)>,
-    /// Keys of the state whose files neither side has any more.
-    pub forgotten: Vec<String>,
+    /// Keys of files that a side lacks, and whose records the sync removes from the state.
+    pub forgotten_keys: Vec<String>,
     /// Deletions to publish of files that neither side has any more: digest of the deleted text, by key.
     pub lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Resolutions to publish before the step of a file, by key.
@@ -127,7 +127,7 @@ impl SyncPlan {
     }
 
     /// Adds the steps, conflicts and notices of a later round of the same run, so that output shows both rounds as one
-    /// plan. The number of unchanged files becomes that of the later round.
+    /// plan. The number of unchanged files and the list of conflict copies become those of the later round.
     pub fn append(&mut self, later: Self) {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);

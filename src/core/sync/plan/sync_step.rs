@@ -31,7 +31,7 @@ pub struct MergeOp {
     /// The files of the sides that lack lines.
     pub targets: Vec<MergeTarget>,
     /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
-    pub is_one_text: bool,
+    pub makes_sides_equal: bool,
 }
 
 /// One file that receives the merged lines.
@@ -83,7 +83,11 @@ impl Op {
         match self {
             Self::Copy(CopyOp { from, .. })
             | Self::KeepConflictCopy(NewConflictCopy { from, .. }) => vec![from],
-            Self::Merge(merge) => merge.versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Merge(merge) => merge
+                .versions
+                .iter()
+                .map(|(observed, _)| observed)
+                .collect(),
             Self::Rename { .. }
             | Self::ReplicateConflictCopy { .. }
             | Self::DropConflictCopy { .. }
@@ -109,7 +113,7 @@ impl Op {
                 .iter()
                 .filter_map(|target| replaced_file(&target.to, target.replaced_stat))
                 .collect(),
-            Self::Remove(seen) => vec![seen.clone()],
+            Self::Remove(observed) => vec![observed.clone()],
             Self::Rename { .. }
             | Self::KeepConflictCopy(_)
             | Self::ReplicateConflictCopy { .. }
@@ -134,8 +138,8 @@ impl Placement {
     }
 
     /// Creates the placement of a file that the step leaves in place or renames to `path`.
-    pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
-        let stat = Some(seen.stat);
+    pub(crate) fn existing(path: String, observed: &ObservedFile) -> Self {
+        let stat = Some(observed.stat);
         Self { path, stat }
     }
 }

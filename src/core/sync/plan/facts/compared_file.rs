@@ -14,8 +14,14 @@ use crate::sync::state::SyncedFile;
 /// The result of reading the files of a group.
 pub(crate) enum FileReading<'a> {
     /// The plan needs no comparison: the files are equal by size and time, or a file cannot be used.
-    Settled(Box<FilePlan>),
+    Planned(Box<FilePlan>),
     Compared(Box<ComparedFile<'a>>),
+}
+
+impl FileReading<'_> {
+    pub(super) fn planned(plan: impl Into<FilePlan>) -> Self {
+        Self::Planned(Box::new(plan.into()))
+    }
 }
 
 /// A file with the version of each side, and all that a decision and a step need to know, so that neither reads a file
@@ -82,10 +88,10 @@ pub(crate) struct ConversationVersions {
     pub(crate) canonical_remote: Option<ObservedFile>,
     /// Names of listed versions that will never arrive, because Codex rewrote the conversation. They are beginnings of
     /// the former text and longer than the new text, so machines would wait for them.
-    pub(crate) given_up: Vec<String>,
+    pub(crate) given_up_names: Vec<String>,
     /// The messages that only one main version has; `None` unless the main versions diverged and the file name has an
     /// id.
-    pub(crate) versions: Option<ConflictingVersions>,
+    pub(crate) conflicting: Option<ConflictingVersions>,
     /// True if the newest rollout of the thread is archived; `None` unless the thread was rewound.
     pub(crate) is_thread_archived: Option<bool>,
 }

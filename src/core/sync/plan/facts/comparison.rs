@@ -44,7 +44,7 @@ impl<'a> FactReader<'a> {
                 is_excluded: local.is_none() && self.is_excluded_locally(key),
                 deletion_requested: false,
                 is_continued: false,
-                is_decided: self.request.decides(&path),
+                is_being_resolved: self.request.decides(&path),
             },
             rules: self.rules_for(&path, kind),
             remote_kind: self.config.remote,
@@ -114,7 +114,7 @@ impl<'a> FactReader<'a> {
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
-            let compared = self.read_relation(file.key, local, remote, facts.is_decided)?;
+            let compared = self.read_relation(file.key, local, remote, facts.is_being_resolved)?;
             (facts.relation, facts.is_rewritten) = (Some(compared.relation), compared.is_rewritten);
         }
 
@@ -126,19 +126,19 @@ impl<'a> FactReader<'a> {
     }
 
     /// Compares the contents of both sides. A conversation that Codex rewrote counts as diverged if the user decides
-    /// about it (`is_decided`) or dropped the rewritten version. Otherwise the rewritten version would win, and Codex
-    /// could not open rollouts that continue the old one.
+    /// about it (`is_being_resolved`) or dropped the rewritten version. Otherwise the rewritten version would win, and
+    /// Codex could not open rollouts that continue the old one.
     fn read_relation(
         &self,
         key: &str,
         local: &FileVersion,
         remote: &FileVersion,
-        is_decided: bool,
+        is_being_resolved: bool,
     ) -> Result<VersionRelation, IoError> {
         let compared = local.compare_to(remote)?;
         if compared.is_rewritten
             && let Some(side) = Side::of_extending(compared.relation)
-            && (is_decided || self.is_dropped(key, side.select(local, remote))?)
+            && (is_being_resolved || self.is_dropped(key, side.select(local, remote))?)
         {
             return Ok(VersionRelation {
                 relation: Relation::Diverged,
@@ -159,12 +159,12 @@ impl<'a> FactReader<'a> {
     fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
         let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
         let have_both_changed = is_changed(file.facts.local) && is_changed(file.facts.remote);
-        let (Some(local), true) = (&file.local, have_both_changed) else {
+        let Some(local) = file.local.as_ref().filter(|_| have_both_changed) else {
             return Ok(false);
         };
 
         let downloads = self.records.downloaded_versions(file.key);
-        let size = local.seen.stat.size;
+        let size = local.observed.stat.size;
         if downloads.iter().all(|entry| entry.size != size) {
             return Ok(false);
         }
@@ -177,7 +177,7 @@ impl<'a> FactReader<'a> {
     fn must_compare(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;
-        let same_size = local.seen.stat.size == remote.seen.stat.size;
+        let same_size = local.observed.stat.size == remote.observed.stat.size;
         let stats_decide = match self.rules.compare {
             Compare::ThreeWay => false,
             Compare::Mtime => true,
@@ -206,33 +206,33 @@ impl<'a> FactReader<'a> {
         } else {
             Some(remote.read_raw_digest()?)
         };
-        let is_replaced = digest.is_some_and(|digest| replaced_digests.contains(&digest));
+        let was_replaced = digest.is_some_and(|digest| replaced_digests.contains(&digest));
         let last_digest = file.last.and_then(SyncedFile::text_digest);
         let is_of_last_sync = digest.is_some() && digest == last_digest;
         let is_own = own_versions.iter().any(|own| Some(own.digest) == digest);
-        let is_unrecorded_upload = is_own && !is_replaced && !is_of_last_sync;
+        let is_unrecorded_upload = is_own && !was_replaced && !is_of_last_sync;
         if facts.local != Unchanged && is_unrecorded_upload {
             // The killed run uploaded this version; then the user edited the local file.
             (file.facts.local, file.facts.remote) = (Changed, Unchanged);
         } else if file.last.is_some() {
-            file.facts.former = self.find_former_version(local, remote, is_replaced)?;
+            file.facts.former = self.find_former_version(local, remote, was_replaced)?;
         }
         Ok(())
     }
 
-    /// Looks for evidence that the remote version is older than the local one. `is_replaced` is true if this machine
+    /// Looks for evidence that the remote version is older than the local one. `was_replaced` is true if this machine
     /// once had the remote version and replaced it.
     fn find_former_version(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
-        is_replaced: bool,
+        was_replaced: bool,
     ) -> Result<FormerVersion, IoError> {
         if remote.attested.is_some() {
             // The mtimes decide too: a user who returns to an old text writes it later. A truncated copy can be
             // attested by a machine that found it before any manifest had arrived.
             let is_older = remote.mtime_ns < local.mtime_ns
-                && (is_replaced || remote.is_truncated_copy_of(local)?);
+                && (was_replaced || remote.is_truncated_copy_of(local)?);
             return Ok(if is_older {
                 FormerVersion::Older
             } else {
@@ -241,7 +241,8 @@ impl<'a> FactReader<'a> {
         }
 
         let looks_older = || self.newer_side(local, remote) == Some(Side::Local);
-        Ok(match (is_replaced, self.records.state.has_other_machines) {
+        let has_other_machines = self.records.state.has_other_machines;
+        Ok(match (was_replaced, has_other_machines) {
             (true, true) => FormerVersion::Older,
             // Without other machines, only the user or the cloud client can have brought the replaced version back.
             (true, false) => FormerVersion::Unlisted,
@@ -265,6 +266,7 @@ impl<'a> FactReader<'a> {
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
                 let has_deleted_text = self.has_deleted_text(file.last, remote)?;
                 if !has_deleted_text {
+                    // A changed file is copied back instead of deleted.
                     file.facts.remote = Presence::Changed;
                 }
             }
@@ -330,6 +332,7 @@ impl<'a> FactReader<'a> {
 
         // Prompts and conversations are not searched: a quoted secret would keep them from the other machines.
         if kind == FileKind::Plain {
+            // `--allow-secrets` applies to secrets in a text, not to a file that is a login or a key as a whole.
             let is_allowed = self.request.allow_secrets.contains(&file.path);
             let is_withheld =
                 |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
@@ -355,15 +358,15 @@ fn compare_with_last_sync(
         return Ok(Presence::New);
     };
 
-    let stat = version.seen.stat;
-    if stat == last.file_on(version.seen.side).stat {
+    let stat = version.observed.stat;
+    if stat == last.file_on(version.observed.side).stat {
         return Ok(Presence::Unchanged);
     }
 
     if let Some(text) = last.contents {
         // A file with another length has other contents, and is not read. The length of a compressed file says nothing
         // about its text.
-        let may_be_equal = stat.size == text.len || version.seen.path.ends_with(ZST);
+        let may_be_equal = stat.size == text.len || version.observed.path.ends_with(ZST);
         if may_be_equal && version.read_text_digest()?.digest == text.digest {
             return Ok(Presence::Unchanged);
         }

@@ -35,6 +35,13 @@ impl ConflictCopyState {
     }
 }
 
+/// The text that a conversation has after the steps.
+struct FinalText {
+    path: PathBuf,
+    /// The index of the step that downloads the file; `None` if the home has it.
+    download_step: Option<usize>,
+}
+
 pub(crate) struct ConflictCopyFacts<'a> {
     pub(crate) copy: &'a ConflictCopy,
     pub(crate) state: ConflictCopyState,
@@ -63,10 +70,10 @@ impl<'a> FactReader<'a> {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
-        if let Some((path, download_step)) = self.find_conversation(copy, steps)
-            && self.contains_copy(&path, copy)
+        if let Some(text) = self.find_final_text(copy, steps)
+            && self.contains_copy(&text.path, copy)
         {
-            return match download_step {
+            return match text.download_step {
                 Some(index) => ConflictCopyState::ObsoleteAfter(index),
                 None => ConflictCopyState::Obsolete,
             };
@@ -112,18 +119,13 @@ impl<'a> FactReader<'a> {
     /// Returns true if the conversation has the text of the copy after the steps, so that there is nothing to decide.
     fn equals_conversation(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
         let copies = &self.records.conflict_copies;
-        let conversation = self.find_conversation(copy, steps);
-        conversation.is_some_and(|(path, _)| copies.has_text_of(copy, &path))
+        let final_text = self.find_final_text(copy, steps);
+        final_text.is_some_and(|text| copies.has_text_of(copy, &text.path))
     }
 
-    /// Returns the file with the text that the conversation has after the steps, and the index of the step that
-    /// downloads the file, if a step does. `None` if the conversation was never synced and is not downloaded now, or if
-    /// it is replaced in another way.
-    fn find_conversation(
-        &self,
-        copy: &ConflictCopy,
-        steps: &[SyncStep],
-    ) -> Option<(PathBuf, Option<usize>)> {
+    /// Returns the text that the conversation of a copy has after the steps. `None` if the conversation was never
+    /// synced and is not downloaded now, or if it is replaced in another way.
+    fn find_final_text(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<FinalText> {
         let is_of_copy = |(_, step): &(usize, &SyncStep)| copy.belongs_to(&step.key);
         let own_steps = || steps.iter().enumerate().filter(is_of_copy);
 
@@ -132,7 +134,10 @@ impl<'a> FactReader<'a> {
                 if let Op::Copy(op) = op
                     && op.to.side == Side::Local
                 {
-                    return Some((op.from.full_path(self.config), Some(index)));
+                    return Some(FinalText {
+                        path: op.from.full_path(self.config),
+                        download_step: Some(index),
+                    });
                 }
             }
         }
@@ -145,7 +150,10 @@ impl<'a> FactReader<'a> {
         // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
         // other machines without its lines.
         let last = copy.last_synced(&self.records.state)?;
-        Some((self.config.local.join(&last.local.path), None))
+        Some(FinalText {
+            path: self.config.local.join(&last.local.path),
+            download_step: None,
+        })
     }
 
     /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the

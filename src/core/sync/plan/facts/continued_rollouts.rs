@@ -9,10 +9,17 @@ use crate::sync::rollouts;
 use crate::sync::sides::{ObservedFile, Side};
 use std::collections::HashSet;
 
+/// A rollout whose base is unknown, because its first line was not read.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnreadRollout {
+    pub(crate) id: String,
+    pub(crate) path: String,
+}
+
 impl<'a> FactReader<'a> {
     /// Returns the continued rollouts of both sides. They are read once, and only if a plan needs them.
-    fn continued(&self) -> &ContinuedRollouts {
-        self.continued.get_or_init(|| {
+    fn continued_rollouts(&self) -> &ContinuedRollouts {
+        self.continued_rollouts.get_or_init(|| {
             let remote_only = self.groups.values().filter(|group| group.local.is_empty());
             let remote_files = remote_only.flat_map(|group| &group.remote);
             let remote_files = remote_files.filter(|file| rollouts::is_below_sessions(&file.path));
@@ -40,17 +47,16 @@ impl<'a> FactReader<'a> {
         let deleted_ids: HashSet<_> = deletions.iter().map(|(_, id)| id.as_str()).collect();
 
         let is_deleted = |id: &str| deleted_ids.contains(id);
-        let kept_steps = deletions
+        let wrong_deletions = deletions
             .iter()
-            .filter(|(_, id)| self.continued().is_needed(id, is_deleted));
-        let kept_files = kept_steps.filter_map(|(step, _)| self.groups.get_key_value(&step.key));
-        kept_files.map(|(key, group)| (&**key, group)).collect()
+            .filter(|(_, id)| self.continued_rollouts().is_needed(id, is_deleted));
+        let files = wrong_deletions.filter_map(|(step, _)| self.groups.get_key_value(&step.key));
+        files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the id and the path of the newest rollout whose base is unknown, because its first line was not read.
-    /// Such a rollout is not downloaded, has not arrived, was left alone, or is copied by a step. `None` if the steps
-    /// delete no rollout.
-    pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<(String, String)> {
+    /// Returns the newest unread rollout: it is not downloaded, has not arrived, was left alone, or is copied by a
+    /// step. `None` if the steps delete no rollout.
+    pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<UnreadRollout> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
         deletions.retain(|step| rollouts::is_key(&step.key));
@@ -61,7 +67,7 @@ impl<'a> FactReader<'a> {
         let placeholders = self.groups.values().flat_map(|group| &group.placeholders);
         let undelivered_paths = plan.notices.undelivered.iter().map(|file| &file.path);
         let left_alone = plan.notices.waiting.iter().chain(&plan.notices.skipped);
-        let read_ids = self.continued().rollout_ids();
+        let read_ids = self.continued_rollouts().rollout_ids();
 
         let paths = placeholders.map(|file| &file.path);
         let paths = paths.chain(undelivered_paths);
@@ -69,11 +75,13 @@ impl<'a> FactReader<'a> {
         let keys = paths.filter_map(|path| Some((rollouts::key(path)?, path)));
         // A rollout on both sides is read in the home only, where its first line may be incomplete.
         let copied_keys = copies.iter().map(|step| (step.key.clone(), &step.path));
-        let ids = keys
-            .chain(copied_keys)
-            .filter_map(|(key, path)| rollouts::rollout_id(&key).map(|id| (id, path)));
-        let unread_rollouts = ids.filter(|(id, _)| !read_ids.contains(&**id));
-        unread_rollouts.max().map(|(id, path)| (id, path.clone()))
+        let rollouts = keys.chain(copied_keys).filter_map(|(key, path)| {
+            let (id, path) = (rollouts::rollout_id(&key)?, path.clone());
+            Some(UnreadRollout { id, path })
+        });
+        let unread_rollouts = rollouts.filter(|rollout| !read_ids.contains(&*rollout.id));
+        // An id begins with the time of the rollout.
+        unread_rollouts.max()
     }
 
     /// Returns the conflicts that take the place of steps, each with the key of the step. Such a step would replace
@@ -129,7 +137,8 @@ impl<'a> FactReader<'a> {
         remote: &ObservedFile,
     ) -> Vec<Side> {
         let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
-        self.continued().find_needed_sides(id, &local, &remote)
+        let continued_rollouts = self.continued_rollouts();
+        continued_rollouts.find_needed_sides(id, &local, &remote)
     }
 
     /// Sets `needed_side` of each conflict with exactly one version that other rollouts continue.
@@ -149,34 +158,34 @@ impl<'a> FactReader<'a> {
     /// of the steps. Codex could not open such a rollout on the side with the other version of the conflict.
     pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> HashSet<String> {
         let conflicts = plan.conflicts.iter();
-        let mut held_ids: HashSet<String> = conflicts
+        let mut blocked_ids: HashSet<String> = conflicts
             .filter_map(|conflict| rollouts::rollout_id(&rollouts::key(&conflict.path)?))
             .collect();
-        let mut held_keys = HashSet::new();
-        if held_ids.is_empty() {
-            return held_keys;
+        let mut blocked_keys = HashSet::new();
+        if blocked_ids.is_empty() {
+            return blocked_keys;
         }
 
         // Reads only the files that the steps copy.
         let steps = plan.steps.iter();
         let steps = steps.filter(|step| rollouts::is_key(&step.key));
-        let with_bases = steps.map(|step| {
+        let keys_with_bases = steps.map(|step| {
             let sources = step.ops.iter().flat_map(Op::sources);
-            let base_ids =
-                sources.filter_map(|seen| rollouts::read_parent_id(&seen.full_path(self.config)));
+            let base_ids = sources
+                .filter_map(|observed| rollouts::read_parent_id(&observed.full_path(self.config)));
             (&step.key, base_ids.collect::<Vec<_>>())
         });
-        let with_bases: Vec<_> = with_bases.collect();
+        let keys_with_bases: Vec<_> = keys_with_bases.collect();
         loop {
-            let old_count = held_keys.len();
-            for (key, base_ids) in &with_bases {
-                if base_ids.iter().any(|base_id| held_ids.contains(base_id)) {
-                    held_ids.extend(rollouts::rollout_id(key));
-                    held_keys.insert((*key).clone());
+            let old_count = blocked_keys.len();
+            for (key, base_ids) in &keys_with_bases {
+                if base_ids.iter().any(|id| blocked_ids.contains(id)) {
+                    blocked_ids.extend(rollouts::rollout_id(key));
+                    blocked_keys.insert((*key).clone());
                 }
             }
-            if held_keys.len() == old_count {
-                return held_keys;
+            if blocked_keys.len() == old_count {
+                return blocked_keys;
             }
         }
     }

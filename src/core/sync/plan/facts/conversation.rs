@@ -24,8 +24,8 @@ use std::path::Path;
 struct ConversationFold<'a> {
     key: &'a str,
     /// True while `sync resolve` decides about the conversation.
-    is_resolved: bool,
-    facts: ConversationVersions,
+    is_being_resolved: bool,
+    versions: ConversationVersions,
     notices: Vec<Notice>,
 }
 
@@ -39,15 +39,15 @@ impl<'a> FactReader<'a> {
     ) -> Result<ComparedFile<'a>, IoError> {
         let mut fold = ConversationFold {
             key,
-            is_resolved: self.request.decides(&path),
-            facts: ConversationVersions::default(),
+            is_being_resolved: self.request.decides(&path),
+            versions: ConversationVersions::default(),
             notices: files.notices,
         };
 
         let local = self.fold_files_of_side(&mut fold, files.local)?;
         let remote = self.fold_files_of_side(&mut fold, files.remote)?;
         // Set before a client's copy may replace `remote`, because other machines read this file.
-        fold.facts.canonical_remote = remote.as_ref().map(|version| version.seen.clone());
+        fold.versions.canonical_remote = remote.as_ref().map(|version| version.observed.clone());
         let copies = files.client_copies;
         let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
 
@@ -60,21 +60,22 @@ impl<'a> FactReader<'a> {
                 // copy of the losing version.
                 for version in [local, remote] {
                     let copy = self.new_conflict_copy(&fold, version)?;
-                    fold.facts.losing_copies.extend(copy);
+                    fold.versions.losing_copies.extend(copy);
                 }
                 let (local, remote) = (&local.full_path, &remote.full_path);
-                fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
+                fold.versions.conflicting = self.read_conflicting_versions(key, local, remote)?;
             } else if file.facts.is_rewritten
                 && let Some(new_side) = Side::of_extending(relation)
             {
                 let new_version = new_side.select(local, remote);
                 let old_version = new_side.other().select(local, remote);
-                fold.facts.given_up = self.find_given_up_versions(key, old_version, new_version)?;
+                fold.versions.given_up_names =
+                    self.find_given_up_versions(key, old_version, new_version)?;
             }
         }
 
-        fold.facts.is_thread_archived = self.is_thread_archived(key);
-        file.conversation = fold.facts;
+        fold.versions.is_thread_archived = self.is_thread_archived(key);
+        file.conversation = fold.versions;
         file.notices = fold.notices;
         Ok(file)
     }
@@ -92,11 +93,10 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if a file of a rewound thread is archived and the newest rollout is not, or the reverse.
     pub(super) fn must_follow_thread(&self, key: &str, group: &FileGroup) -> bool {
-        let is_apart = |is_archived| {
+        self.is_thread_archived(key).is_some_and(|is_archived| {
             let mut files = group.files();
             files.any(|file| rollouts::is_archived(&file.path) != is_archived)
-        };
-        self.is_thread_archived(key).is_some_and(is_apart)
+        })
     }
 
     /// Chooses the main version among the files of one side. The others become duplicates; diverged ones also get a
@@ -111,9 +111,9 @@ impl<'a> FactReader<'a> {
         // last sync, because a killed move leaves both.
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
-            let path = &version.seen.path;
+            let path = &version.observed.path;
             let old_folder =
-                last.map(|last| rollouts::parent_folder(&last.file_on(version.seen.side).path));
+                last.map(|last| rollouts::parent_folder(&last.file_on(version.observed.side).path));
             let is_in_old_folder = old_folder == Some(rollouts::parent_folder(path));
             (path.ends_with(ZST), is_in_old_folder, path.clone())
         });
@@ -129,11 +129,11 @@ impl<'a> FactReader<'a> {
                 Relation::SecondExtends => std::mem::replace(&mut main_version, version),
                 Relation::Diverged => {
                     let copy = self.new_conflict_copy(fold, &version)?;
-                    fold.facts.diverged_copies.extend(copy);
+                    fold.versions.diverged_copies.extend(copy);
                     version
                 }
             };
-            fold.facts.duplicates.push(duplicate.seen);
+            fold.versions.duplicates.push(duplicate.observed);
         }
         Ok(Some(main_version))
     }
@@ -154,21 +154,21 @@ impl<'a> FactReader<'a> {
                 None => Ok::<_, IoError>(None),
                 Some(main_version) => Ok(Some(main_version.compare_to(&version)?.relation)),
             };
-            let to_local = relation_to(local)?;
-            let to_remote = relation_to(remote.as_ref())?;
-            let has_no_new_lines = [to_local, to_remote]
+            let relation_to_local = relation_to(local)?;
+            let relation_to_remote = relation_to(remote.as_ref())?;
+            let has_no_new_lines = [relation_to_local, relation_to_remote]
                 .iter()
                 .any(|relation| matches!(relation, Some(Relation::Equal | Relation::FirstExtends)));
-            let extends_remote = matches!(to_remote, None | Some(Relation::SecondExtends));
+            let extends_remote = matches!(relation_to_remote, None | Some(Relation::SecondExtends));
 
             let name = conflict_copies::format_file_name(fold.key, &copy.digest);
-            if has_no_new_lines || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
+            if has_no_new_lines || fold.creates_copy(&name) || self.has_copy_or_is_dropped(&name) {
                 continue;
             }
 
             match copy.problem {
                 Some(why) if extends_remote || !copy.is_whole => {
-                    let notice = NoticeList::WaitingUnlisted.notice(&version.seen.path, why);
+                    let notice = NoticeList::WaitingUnlisted.notice(&version.observed.path, why);
                     fold.notices.push(notice);
                 }
                 None if extends_remote => remote = Some(version),
@@ -176,7 +176,7 @@ impl<'a> FactReader<'a> {
                 // conflict copy of its own.
                 _ => {
                     let copy = self.new_conflict_copy(fold, &version)?;
-                    fold.facts.diverged_copies.extend(copy);
+                    fold.versions.diverged_copies.extend(copy);
                 }
             }
         }
@@ -184,7 +184,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns true if a version has a conflict copy, or the user has decided to drop it.
-    fn is_kept_or_resolved(&self, name: &str) -> bool {
+    fn has_copy_or_is_dropped(&self, name: &str) -> bool {
         self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
     }
 
@@ -198,10 +198,10 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<NewConflictCopy>, IoError> {
         let digest = version.read_text_digest()?.digest;
         let name = conflict_copies::format_file_name(fold.key, &digest);
-        let is_known =
-            fold.creates_copy(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);
-        Ok((!is_known).then(|| NewConflictCopy {
-            from: version.seen.clone(),
+        let needs_no_copy = fold.creates_copy(&name)
+            || (!fold.is_being_resolved && self.has_copy_or_is_dropped(&name));
+        Ok((!needs_no_copy).then(|| NewConflictCopy {
+            from: version.observed.clone(),
             name,
             digest,
         }))
@@ -217,7 +217,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
         for listed in self.records.attested_versions(key) {
-            if listed.size > new_version.seen.stat.size
+            if listed.size > new_version.observed.stat.size
                 && old_version.text_begins_with(listed.size, &listed.digest)?
             {
                 names.push(conflict_copies::format_file_name(key, &listed.digest));
@@ -246,7 +246,7 @@ impl<'a> FactReader<'a> {
 impl ConversationFold<'_> {
     /// Returns true if the step already creates the conflict copy of this name.
     fn creates_copy(&self, name: &str) -> bool {
-        let mut copies = self.facts.diverged_copies.iter();
+        let mut copies = self.versions.diverged_copies.iter();
         copies.any(|copy| copy.name == name)
     }
 }

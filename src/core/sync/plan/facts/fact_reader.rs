@@ -21,7 +21,7 @@ pub(crate) struct FactReader<'a> {
     pub(super) groups: &'a HashMap<String, FileGroup>,
     /// By the id of the thread; see [`find_newest_rewinds`].
     pub(super) newest_rewinds: HashMap<String, NewestRewind>,
-    pub(super) continued: OnceLock<ContinuedRollouts>,
+    pub(super) continued_rollouts: OnceLock<ContinuedRollouts>,
     /// The keys of the local conversations that `exclude_globs` excludes; empty without globs.
     pub(super) excluded_keys: OnceLock<HashSet<String>>,
 }
@@ -57,7 +57,7 @@ impl<'a> FactReader<'a> {
             },
             groups,
             newest_rewinds: find_newest_rewinds(groups, &records.state),
-            continued: OnceLock::new(),
+            continued_rollouts: OnceLock::new(),
             excluded_keys: OnceLock::new(),
         }
     }

@@ -24,39 +24,40 @@ use std::path::Path;
 const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
-    /// Returns the groups to plan: the groups inside the roots, and the conversations that these continue. Leaves out
-    /// files that exist only as placeholders.
+    /// Returns the groups to plan: the [wanted](Self::is_wanted) groups, and the conversations that these continue.
+    /// Leaves out files that exist only as placeholders, which have a notice of their own.
     pub(crate) fn select_groups(&self) -> Vec<(&'a str, &'a FileGroup)> {
-        let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = self.groups.iter();
         let groups = groups.map(|(key, group)| (key.as_str(), group));
-        // Files that exist only as placeholders have a notice of their own.
         let candidates = groups.filter(|(_, group)| group.only_placeholder().is_none());
-
-        // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
-        // days are synced, a companion in the state stays synced.
-        let (mut planned, outside): (Vec<_>, Vec<_>) = candidates.partition(|(key, group)| {
-            group.files().any(|file| !file.companion)
-                || (syncs_all_days && self.records.last_synced(key).is_some())
-        });
+        let (mut planned, companions): (Vec<_>, Vec<_>) =
+            candidates.partition(|(key, group)| self.is_wanted(key, group));
 
         // Codex cannot resume a conversation without the ones that it continues, so these are synced even if they are
         // companions.
-        let with_id = outside.into_iter();
-        let with_id =
-            with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
-        let mut outside_by_id: HashMap<String, _> = with_id.collect();
+        let companions = companions.into_iter();
+        let with_ids =
+            companions.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
+        let mut companions_by_id: HashMap<String, _> = with_ids.collect();
 
         // The list grows in the loop by the parents of its entries.
         let mut next_index = 0;
-        while !outside_by_id.is_empty()
+        while !companions_by_id.is_empty()
             && let Some((key, group)) = planned.get(next_index)
         {
-            let parents = self.read_parent_ids(key, group);
-            planned.extend(parents.iter().filter_map(|id| outside_by_id.remove(id)));
+            let parent_ids = self.read_parent_ids(key, group).into_iter();
+            planned.extend(parent_ids.filter_map(|id| companions_by_id.remove(&id)));
             next_index += 1;
         }
         planned
+    }
+
+    /// Returns true if a file of the group is no companion. A companion is a conversation outside of the roots or of
+    /// another day. If all days are synced, also returns true for a companion in the state, which stays synced.
+    fn is_wanted(&self, key: &str, group: &FileGroup) -> bool {
+        let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
+        group.files().any(|file| !file.companion)
+            || (syncs_all_days && self.records.last_synced(key).is_some())
     }
 
     /// Returns the ids of the rollouts that the files of a group continue; empty if the group is unchanged, blocked or
@@ -95,7 +96,7 @@ impl<'a> FactReader<'a> {
             return reading;
         };
         let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
-        Ok(FileReading::Settled(Box::new(notice.into())))
+        Ok(FileReading::planned(notice))
     }
 
     /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
@@ -112,25 +113,25 @@ impl<'a> FactReader<'a> {
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
-        let linked = || group.local.iter().find(is_link_target);
-        let relative_path = below_root.or_else(|| linked().map(|file| Path::new(&file.path)))?;
+        let linked_file = || group.local.iter().find(is_link_target);
+        let relative_path =
+            below_root.or_else(|| linked_file().map(|file| Path::new(&file.path)))?;
         Some(relative_path.to_string_lossy().replace('\\', "/"))
     }
 
     fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
         let last = self.records.last_synced(key);
         let kind = FileKind::from_key(key);
-        let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
 
         // An unchanged group needs no step, with two exceptions: merges on two machines can differ despite equal size
         // and time, and a file has to follow the rest of its thread into or out of the archive.
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
         if is_unchanged && kind != FileKind::Lines && !self.must_follow_thread(key, group) {
             let new_record = None;
-            return settled(FileOutcome::Equal(new_record).into());
+            return Ok(FileReading::planned(FileOutcome::Equal(new_record)));
         }
         if group.is_blocked {
-            return settled(FilePlan::default());
+            return Ok(FileReading::planned(FilePlan::default()));
         }
 
         let path = match kind {
@@ -139,12 +140,12 @@ impl<'a> FactReader<'a> {
         };
         if group.has_placeholder() {
             let why = "is not downloaded to this machine; have the cloud client download it";
-            return settled(NoticeList::Waiting.notice(path, why).into());
+            return Ok(FileReading::planned(NoticeList::Waiting.notice(path, why)));
         }
 
         if kind == FileKind::Plain && (group.local.len() > 1 || group.remote.len() > 1) {
             let why = "has two names on one side that are one name on another system; rename one of the files";
-            return settled(NoticeList::Skipped.notice(path, why).into());
+            return Ok(FileReading::planned(NoticeList::Skipped.notice(path, why)));
         }
         self.read_delivered(key, path, kind, group)
     }
@@ -157,7 +158,6 @@ impl<'a> FactReader<'a> {
         kind: FileKind,
         group: &FileGroup,
     ) -> Result<FileReading<'a>, IoError> {
-        let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
         let to_versions = |side, files: &[ListedFile]| -> Vec<_> {
             let of_side = files.iter().map(|file| self.to_unread_version(side, file));
             of_side.collect()
@@ -170,28 +170,28 @@ impl<'a> FactReader<'a> {
 
         for local in &versions.local {
             if let Some(notice) = self.notice_if_zero_filled(key, local, kind)? {
-                return settled(notice.into());
+                return Ok(FileReading::planned(notice));
             }
         }
-        if let Some(plan) = self.plan_if_equal_by_stat(key, &versions, kind) {
-            return settled(plan);
+        if let Some(outcome) = self.outcome_if_equal_by_stat(key, &versions, kind) {
+            return Ok(FileReading::planned(outcome));
         }
 
         // Logins are never copied. An unreadable file does not count as a login; its copy fails later with the reason.
         let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
         let files = versions.local.iter().chain(&versions.remote);
         let logins = files.chain(&versions.client_copies).filter(is_login);
-        let logins = logins.map(|version| version.seen.clone()).collect();
+        let logins = logins.map(|version| version.observed.clone()).collect();
 
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
-            Err(notice) => return settled(notice.into()),
+            Err(notice) => return Ok(FileReading::planned(notice)),
         };
 
         let mut file = if kind == FileKind::Rollout {
             self.read_conversation(key, path, files)?
         } else {
-            self.read_pair(key, path, kind, files)?
+            self.read_plain_or_line_file(key, path, kind, files)?
         };
         file.logins = logins;
         Ok(FileReading::Compared(Box::new(file)))
@@ -202,7 +202,7 @@ impl<'a> FactReader<'a> {
         FileVersion {
             full_path: self.config.file_path(side, &file.path),
             mtime_ns: file.stat.mtime_ns,
-            seen: ObservedFile {
+            observed: ObservedFile {
                 side,
                 path: file.path.clone(),
                 stat: file.stat,
@@ -213,14 +213,14 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the plan if the files count as equal by size and time, so that they are not read. Only a first sync with
-    /// `compare = "mtime"` may decide so.
-    fn plan_if_equal_by_stat(
+    /// Returns the outcome if the files count as equal by size and time, so that they are not read. Only a first sync
+    /// with `compare = "mtime"` may decide so.
+    fn outcome_if_equal_by_stat(
         &self,
         key: &str,
         versions: &UncheckedFiles,
         kind: FileKind,
-    ) -> Option<FilePlan> {
+    ) -> Option<FileOutcome> {
         let ([local], [remote]) = (&*versions.local, &*versions.remote) else {
             return None;
         };
@@ -230,21 +230,21 @@ impl<'a> FactReader<'a> {
             return None;
         }
 
-        let (local_seen, remote_seen) = (&local.seen, &remote.seen);
-        let has_same_size = local_seen.stat.size == remote_seen.stat.size;
+        let (local_file, remote_file) = (&local.observed, &remote.observed);
+        let has_same_size = local_file.stat.size == remote_file.stat.size;
         let is_equal = match kind {
             FileKind::Lines => false,
             // Two diverged conversations can have equal size and almost equal times. Only times equal to the
             // nanosecond show that one file is a copy of the other.
             FileKind::Rollout => {
                 versions.client_copies.is_empty()
-                    && local_seen.path == remote_seen.path
-                    && local_seen.stat == remote_seen.stat
+                    && local_file.path == remote_file.path
+                    && local_file.stat == remote_file.stat
             }
             FileKind::Plain => has_same_size && self.newer_side(local, remote).is_none(),
         };
         let unread_contents = None;
-        is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_contents).into())
+        is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_contents))
     }
 
     /// Returns a notice if the local file changed since the last sync and has zeros in place of its text, as after a
@@ -255,9 +255,9 @@ impl<'a> FactReader<'a> {
         local: &FileVersion,
         kind: FileKind,
     ) -> Result<Option<Notice>, IoError> {
-        let (seen, path) = (&local.seen, &local.full_path);
+        let (observed, path) = (&local.observed, &local.full_path);
         let last = self.records.last_synced(key);
-        if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
+        if last.is_some_and(|last| last.local.matches(&observed.path, observed.stat)) {
             return Ok(None);
         }
 
@@ -270,12 +270,12 @@ impl<'a> FactReader<'a> {
         let is_zero_filled = contents::is_zero_filled(path, kind, part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
-        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
+        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&observed.path, why)))
     }
 
     /// Reads a file that is not a rollout. Each side has at most one version. A cloud client may have made copies of a
     /// line-based file, which are merged with it.
-    fn read_pair(
+    fn read_plain_or_line_file(
         &self,
         key: &'a str,
         path: String,
@@ -291,7 +291,7 @@ impl<'a> FactReader<'a> {
         for copy in files.client_copies {
             match copy.problem {
                 Some(why) if !copy.is_whole => {
-                    let path = &copy.version.seen.path;
+                    let path = &copy.version.observed.path;
                     file.notices
                         .push(NoticeList::WaitingUnlisted.notice(path, why));
                 }
@@ -319,7 +319,7 @@ impl<'a> FactReader<'a> {
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge_versions(&paths)?;
 
-        let version_index_on = |side| sides.iter().position(|version| version.seen.side == side);
+        let version_index_on = |side| sides.iter().position(|v| v.observed.side == side);
         let local_first_line = match (self.read_history_limit(key), version_index_on(Side::Local)) {
             (Some(max_bytes), Some(index)) => merge.first_line_within(max_bytes, index),
             _ => 0,
@@ -330,11 +330,11 @@ impl<'a> FactReader<'a> {
             if index.is_some_and(|index| merge.matches_version(first_line, index)) {
                 return None;
             }
-            let replaced_file = index.map(|index| &sides[index].seen);
-            let replaced_file = replaced_file.filter(|seen| seen.path == key);
+            let replaced_file = index.map(|index| &sides[index].observed);
+            let replaced_file = replaced_file.filter(|observed| observed.path == key);
             Some(MergeTarget {
                 to: SidePath::new(side, key),
-                replaced_stat: replaced_file.map(|seen| seen.stat),
+                replaced_stat: replaced_file.map(|observed| observed.stat),
                 first_line,
             })
         };
@@ -350,14 +350,14 @@ impl<'a> FactReader<'a> {
             attested.is_some_and(|attested| attested != read.digest)
         });
         let with_digests =
-            read_versions().map(|(version, read)| (version.seen.clone(), read.digest));
+            read_versions().map(|(version, read)| (version.observed.clone(), read.digest));
 
         Ok(LineMergeFacts {
             bytes: targets.iter().map(|t| merge.bytes_from(t.first_line)).sum(),
             op: MergeOp {
                 versions: with_digests.collect(),
                 targets,
-                is_one_text: local_first_line == 0,
+                makes_sides_equal: local_first_line == 0,
             },
             has_client_copies: !copies.is_empty(),
             is_outdated,

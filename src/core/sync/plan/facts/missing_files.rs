@@ -17,17 +17,17 @@ pub(crate) struct MissingFiles {
     /// longer includes are not missing.
     pub(crate) missing_count: usize,
     /// Number of files of the last sync that the configuration still includes.
-    pub(crate) known: usize,
+    pub(crate) known_count: usize,
     pub(crate) has_own_manifest: bool,
     /// Keys of files that a side lacks, and whose records the sync removes from the state.
-    pub(crate) forgotten: Vec<String>,
+    pub(crate) forgotten_keys: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost_count: usize,
-    /// For the lost files, the digest of the last text, by key. They are published as deletions,
-    /// because another machine that has such a file would restore it.
+    /// For the lost files, the digest of the last text, by key. They are published as deletions, because another
+    /// machine that has such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Number of files that the configuration no longer includes and that both sides have.
-    pub(crate) out_of_scope: usize,
+    pub(crate) out_of_scope_count: usize,
 }
 
 impl FactReader<'_> {
@@ -36,7 +36,7 @@ impl FactReader<'_> {
     pub(crate) fn find_missing_files(&self, is_renamed: bool) -> Result<MissingFiles, IoError> {
         let records = self.records;
         let own_manifest = identity::own_manifest_path(self.config, &records.state);
-        let mut files = MissingFiles {
+        let mut found = MissingFiles {
             has_own_manifest: is_renamed || own_manifest.exists(),
             ..MissingFiles::default()
         };
@@ -51,31 +51,31 @@ impl FactReader<'_> {
                     !group.remote.is_empty() || group.has_placeholder() || group.is_blocked;
                 // If a manifest in the folder lists the deletion, the folder is mounted and the file is not missing.
                 if !may_be_remote && !records.has_deletion(key) {
-                    files.missing_count += 1;
+                    found.missing_count += 1;
                 }
             } else if self.is_out_of_scope(last) {
                 // The record of an excluded file stays, in case the file is included again. If a side has lost the file
                 // since, the record is removed, so that the loss never counts as a deletion.
                 if self.is_on_both_sides(last)? {
-                    files.out_of_scope += 1;
+                    found.out_of_scope_count += 1;
                 } else {
-                    files.forgotten.push(key.clone());
+                    found.forgotten_keys.push(key.clone());
                 }
             } else if records.has_deletion(key) {
                 // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
-                files.forgotten.push(key.clone());
+                found.forgotten_keys.push(key.clone());
             } else if !self.is_excluded_locally(key) {
-                files.missing_count += 1;
-                files.lost_count += 1;
-                files.forgotten.push(key.clone());
+                found.missing_count += 1;
+                found.lost_count += 1;
+                found.forgotten_keys.push(key.clone());
                 if publishes_deletions && let Some(digest) = last.text_digest() {
-                    files.lost_deletions.insert(key.clone(), digest);
+                    found.lost_deletions.insert(key.clone(), digest);
                 }
             }
         }
 
-        files.known = records.state.files.len() - files.out_of_scope;
-        Ok(files)
+        found.known_count = records.state.files.len() - found.out_of_scope_count;
+        Ok(found)
     }
 
     /// Returns true if the configuration no longer includes the file on either side.

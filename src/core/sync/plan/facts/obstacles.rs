@@ -26,11 +26,11 @@ impl FactReader<'_> {
     pub(crate) fn find_obstacles(&self, steps: &[SyncStep]) -> Obstacles {
         let mut folders = HashMap::new();
         let targets = steps.iter().flat_map(SyncStep::new_targets);
-        let found = targets.filter_map(|target| {
+        let obstacles = targets.filter_map(|target| {
             let obstacle = self.find_obstacle(target, &mut folders)?;
             Some((target.clone(), obstacle))
         });
-        found.collect()
+        obstacles.collect()
     }
 
     /// Finds the obstacle of one file. `usable_folders` caches the results for its folders, because most files share

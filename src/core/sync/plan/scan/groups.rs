@@ -72,7 +72,7 @@ pub(crate) fn group_files(
 
 /// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
 /// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
-/// other mode, or without date folders.
+/// other mode, or without date folders, which adds a warning.
 fn mark_older_days_as_companions(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
@@ -138,8 +138,8 @@ fn resolve_case_clash(
     let local_spellings = spellings.iter().filter(|group| !group.local.is_empty());
     let remote_spellings = spellings.iter().filter(|group| !group.remote.is_empty());
     let is_one_file = local_spellings.count() <= 1 && remote_spellings.count() <= 1;
-    let is_of_codex = keys.iter().any(|key| line_merge::is_mergeable(key));
-    if is_one_file && !is_of_codex {
+    let codex_reads_one_name = keys.iter().any(|key| line_merge::is_mergeable(key));
+    if is_one_file && !codex_reads_one_name {
         let mut joined = FileGroup::default();
         for key in keys {
             if let Some(group) = groups.remove(key) {

@@ -60,7 +60,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let (remote, local) = (remote?, local?);
 
     let is_first_sync = !state.file.exists && state.file.damage.is_none();
-    if let (true, Some(manifest)) = (is_first_sync, &config.codexsync_manifest) {
+    if is_first_sync && let Some(manifest) = &config.codexsync_manifest {
         state.files = codexsync::import_synced_files(manifest, &local, &remote)?;
     }
 
@@ -72,7 +72,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         state.file.needs_rewrite = true;
     }
 
-    stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
+    stat_cache::reset_mtimes_of_changed_files(&mut state, &remote, &manifests, config);
     let is_renamed = rename_warning.is_some();
 
     let misspelled = scope::describe_misspelled_roots(config).into_iter();
@@ -81,7 +81,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
         .chain(list_manifest_notices(&manifests))
-        .chain(check_damage(request, &state, cloud_contents)?)
+        .chain(check_state_damage(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
 
@@ -126,7 +126,7 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
 /// # Errors
 /// No line of the state is readable, and the cloud folder contains no manifest. It may be unmounted, and without a
 /// state no missing file would reveal that. With `--refill`, this is no error.
-fn check_damage(
+fn check_state_damage(
     request: &PlanRequest<'_>,
     state: &SyncState,
     cloud_contents: CloudContents,

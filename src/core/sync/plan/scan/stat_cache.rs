@@ -13,7 +13,7 @@ use crate::sync::{contents, line_merge};
 
 /// Reads the remote files that may have changed despite equal size and mtime. Resets the recorded mtime of a changed
 /// file, so that the plan sees the change.
-pub(crate) fn recheck_stats(
+pub(crate) fn reset_mtimes_of_changed_files(
     state: &mut SyncState,
     remote: &SideListing,
     manifests: &RemoteManifests,

@@ -41,13 +41,13 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         is_diverged: file.facts.relation == Some(Relation::Diverged),
         ops: Vec::new(),
     };
-    draft.keep_copies(file.conversation.diverged_copies.iter());
+    draft.add_conflict_copies(file.conversation.diverged_copies.iter());
 
     let chosen = ChosenVersion::choose(file, decision);
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
     if let Some(chosen) = &chosen {
-        draft.keep_losing_version(chosen);
+        draft.add_copy_of_losing_version(chosen);
         published_records = draft.list_published_records(chosen);
         state_update = draft.add_copies_and_moves(chosen);
     }
@@ -67,7 +67,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     let is_rewritten = chosen.as_ref().and_then(|chosen| chosen.why) == Some(CopyReason::Rewritten);
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
-        replaces_lines: draft.is_diverged || is_rewritten || draft.count_new_copies() > 0,
+        replaces_lines: draft.is_diverged || is_rewritten || draft.count_new_conflict_copies() > 0,
         conflict: draft.format_conflict_note(decision),
         change: chosen.map_or(ContentChange::Unchanged, |chosen| {
             draft.classify_local_change(&chosen)
@@ -108,26 +108,26 @@ impl<'a> ChosenVersion<'a> {
     /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
     /// be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
-        let seen = &file.version_on(side)?.seen;
-        let has_version = self.why.is_none() || side == self.from.seen.side;
+        let observed = &file.version_on(side)?.observed;
+        let has_version = self.why.is_none() || side == self.from.observed.side;
         let canonical_remote = file.conversation.canonical_remote.as_ref();
-        let is_own_file = side == Side::Local || Some(seen) == canonical_remote;
-        (has_version && is_own_file).then_some(seen)
+        let is_own_file = side == Side::Local || Some(observed) == canonical_remote;
+        (has_version && is_own_file).then_some(observed)
     }
 }
 
 /// Returns the folder that the conversation should be in. Without a file in the cloud folder, this is the folder of
 /// `from`.
 fn choose_common_folder<'a>(file: &'a ComparedFile<'_>, from: &'a FileVersion) -> &'a str {
-    let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
+    let folder_of = |observed: &'a ObservedFile| rollouts::parent_folder(&observed.path);
     match (&file.local, &file.conversation.canonical_remote) {
         (Some(local), Some(remote)) => {
             let last_path = file.last.map(|last| &*last.local.path);
             let last_folder = last_path.map(rollouts::parent_folder);
-            choose_folder(folder_of(&local.seen), folder_of(remote), last_folder)
+            choose_folder(folder_of(&local.observed), folder_of(remote), last_folder)
         }
         (None, Some(remote)) => folder_of(remote),
-        (_, None) => folder_of(&from.seen),
+        (_, None) => folder_of(&from.observed),
     }
 }
 
@@ -139,15 +139,17 @@ struct ConversationDraft<'a> {
 
 impl<'a> ConversationDraft<'a> {
     /// Adds ops that store versions as conflict copies.
-    fn keep_copies(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
+    fn add_conflict_copies(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
         self.ops.extend(copies.cloned().map(Op::KeepConflictCopy));
     }
 
-    /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged.
-    fn keep_losing_version(&mut self, chosen: &ChosenVersion<'_>) {
+    /// Adds an op that stores the replaced version as a conflict copy, if the versions diverged.
+    fn add_copy_of_losing_version(&mut self, chosen: &ChosenVersion<'_>) {
         if chosen.why.is_some() && self.is_diverged {
             let losers = self.file.conversation.losing_copies.iter();
-            self.keep_copies(losers.filter(|copy| copy.from.side != chosen.from.seen.side));
+            self.add_conflict_copies(
+                losers.filter(|copy| copy.from.side != chosen.from.observed.side),
+            );
         }
     }
 
@@ -156,37 +158,40 @@ impl<'a> ConversationDraft<'a> {
     fn list_published_records(&self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let file = self.file;
         match chosen.why {
-            Some(CopyReason::Rewritten) if !self.is_diverged => file.conversation.given_up.clone(),
-            Some(_) if chosen.from.seen.side == Side::Local => file.cancelled_deletions.clone(),
+            Some(CopyReason::Rewritten) if !self.is_diverged => {
+                file.conversation.given_up_names.clone()
+            }
+            Some(_) if chosen.from.observed.side == Side::Local => file.cancelled_deletions.clone(),
             _ => Vec::new(),
         }
     }
 
     /// Adds the ops that give each side the chosen version under the conversation's own name in the common folder.
+    /// Returns the state update that records the result.
     fn add_copies_and_moves(&mut self, chosen: &ChosenVersion<'_>) -> StateUpdate {
         // The source of the copy is renamed last, because the copy reads it under the name that the plan observed.
-        let source = chosen.from.seen.side;
-        let target = self.add_placement(chosen, source.other());
-        let kept = self.add_placement(chosen, source);
-        let (local, remote) = source.to_local_and_remote(kept, target);
+        let source_side = chosen.from.observed.side;
+        let target = self.add_placement(chosen, source_side.other());
+        let source = self.add_placement(chosen, source_side);
+        let (local, remote) = source_side.to_local_and_remote(source, target);
         StateUpdate::Synced { local, remote }
     }
 
     /// Adds the ops after which `side` has the chosen version in the chosen folder. Returns the resulting placement.
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
-        if let Some(seen) = chosen.file_on(side, file) {
-            let path = rollouts::with_folder(&chosen.folder, &seen.path);
-            if path != seen.path {
+        if let Some(observed) = chosen.file_on(side, file) {
+            let path = rollouts::with_folder(&chosen.folder, &observed.path);
+            if path != observed.path {
                 self.ops.push(Op::Rename {
-                    from: seen.clone(),
+                    from: observed.clone(),
                     to: SidePath::new(side, &path),
                 });
             }
-            return Placement::existing(path, seen);
+            return Placement::existing(path, observed);
         }
 
-        let local_file = file.local.as_ref().map(|local| &local.seen);
+        let local_file = file.local.as_ref().map(|local| &local.observed);
         let former_file = side.select(local_file, file.conversation.canonical_remote.as_ref());
         self.add_copy(chosen, side, former_file)
     }
@@ -201,12 +206,12 @@ impl<'a> ConversationDraft<'a> {
     ) -> Placement {
         let from = chosen.from;
         let mut file_name = rollouts::file_name(self.file.key).to_owned();
-        if is_compressed_copy(&from.seen) {
+        if is_compressed_copy(&from.observed) {
             file_name.push_str(ZST);
         }
         let path = rollouts::join(&chosen.folder, &file_name);
         self.ops.push(Op::Copy(CopyOp {
-            from: from.seen.clone(),
+            from: from.observed.clone(),
             replaced_stat: self.stat_at(side, &path),
             to: SidePath::new(side, &path),
             mtime_ns: from.mtime_ns,
@@ -226,13 +231,13 @@ impl<'a> ConversationDraft<'a> {
     /// Returns size and time of the file of the conversation at this path, if the scan found one.
     fn stat_at(&self, side: Side, path: &str) -> Option<Stat> {
         let conversation = &self.file.conversation;
-        let main_file = self.file.version_on(side).map(|version| &version.seen);
+        let main_file = self.file.version_on(side).map(|version| &version.observed);
         let mut files = main_file
             .into_iter()
             .chain(&conversation.canonical_remote)
             .chain(&conversation.duplicates);
-        let file_at_path = files.find(|seen| seen.side == side && seen.path == path);
-        file_at_path.map(|seen| seen.stat)
+        let file_at_path = files.find(|observed| observed.side == side && observed.path == path);
+        file_at_path.map(|observed| observed.stat)
     }
 
     /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
@@ -258,7 +263,7 @@ impl<'a> ConversationDraft<'a> {
         })
     }
 
-    fn count_new_copies(&self) -> usize {
+    fn count_new_conflict_copies(&self) -> usize {
         let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy(_));
         self.ops.iter().filter(is_new).count()
     }
@@ -267,7 +272,7 @@ impl<'a> ConversationDraft<'a> {
     fn choose_action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, String) {
         let remote = self.file.remote_kind;
         if let Some(chosen) = chosen {
-            let side = chosen.from.seen.side;
+            let side = chosen.from.observed.side;
             if let Some(why) = chosen.why {
                 return (SyncAction::for_copy(side), why.describe(side, remote));
             }
@@ -286,7 +291,9 @@ impl<'a> ConversationDraft<'a> {
         let (action, why) = match renamed_side {
             Some(Side::Local) => (SyncAction::MoveLocal, MOVED),
             Some(Side::Remote) => (SyncAction::MoveCloud, MOVED),
-            None if self.count_new_copies() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
+            None if self.count_new_conflict_copies() > 0 => {
+                (SyncAction::KeepConflictCopy, DIVERGED_COPY)
+            }
             None => (SyncAction::RemoveDuplicate, DUPLICATE),
         };
         (action, why.to_owned())
@@ -309,7 +316,7 @@ impl<'a> ConversationDraft<'a> {
             ),
         };
 
-        let others = match self.count_new_copies() {
+        let others = match self.count_new_conflict_copies() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
             count => format!("{count} others are kept until you decide"),
@@ -319,8 +326,8 @@ impl<'a> ConversationDraft<'a> {
 
     /// Returns the effect of the step on the text of the local conversation.
     fn classify_local_change(&self, chosen: &ChosenVersion<'_>) -> ContentChange {
-        let is_download = chosen.from.seen.side == Side::Remote;
-        let (Some(why), true) = (chosen.why, is_download) else {
+        let is_download = chosen.from.observed.side == Side::Remote;
+        let Some(why) = chosen.why.filter(|_| is_download) else {
             return ContentChange::Unchanged;
         };
         if self.file.local.is_none() {
@@ -349,6 +356,6 @@ impl Op {
 
 /// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in
 /// the middle.
-fn is_compressed_copy(seen: &ObservedFile) -> bool {
-    seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
+fn is_compressed_copy(observed: &ObservedFile) -> bool {
+    observed.path.contains(&format!(".jsonl{ZST}")) || observed.path.ends_with(ZST)
 }

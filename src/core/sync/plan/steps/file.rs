@@ -14,6 +14,7 @@ use crate::sync::plan::sync_step::{
 };
 use crate::sync::sides::{Side, SidePath};
 
+/// Returns the plan for one file, with the notices from reading the file.
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
     // Checked after the decision, because the login may be a version that no step reads.
@@ -66,13 +67,13 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
 }
 
 fn to_conflict(file: &ComparedFile<'_>) -> Conflict {
-    let to_seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
+    let to_observed = |version: &Option<FileVersion>| version.as_ref().map(|v| v.observed.clone());
     Conflict {
         path: file.path.clone(),
         reason: describe_conflict(file.facts),
-        versions: file.conversation.versions.clone(),
-        local: to_seen(&file.local),
-        remote: to_seen(&file.remote),
+        versions: file.conversation.conflicting.clone(),
+        local: to_observed(&file.local),
+        remote: to_observed(&file.remote),
         needed_side: None,
     }
 }
@@ -97,7 +98,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     };
 
     FileOutcome::Step(SyncStep {
-        ops: vec![Op::Remove(deleted.seen.clone())],
+        ops: vec![Op::Remove(deleted.observed.clone())],
         state_update,
         ..SyncStep::new(file.key, &file.path, action, reason)
     })
@@ -116,9 +117,9 @@ fn plan_copy(
         FileKind::Rollout | FileKind::Lines => None,
     };
     // A replaced file keeps its own spelling of the name.
-    let path = &replaced_version.unwrap_or(from).seen.path;
-    let source_side = from.seen.side;
-    let source = Placement::existing(from.seen.path.clone(), &from.seen);
+    let path = &replaced_version.unwrap_or(from).observed.path;
+    let source_side = from.observed.side;
+    let source = Placement::existing(from.observed.path.clone(), &from.observed);
     let target = Placement::written(path.clone());
     let (local, remote) = source_side.to_local_and_remote(source, target);
 
@@ -138,11 +139,11 @@ fn plan_copy(
     let action = SyncAction::for_copy(source_side);
     let reason = why.describe(source_side, file.remote_kind);
     let outcome = FileOutcome::Step(SyncStep {
-        bytes: from.seen.stat.size,
+        bytes: from.observed.stat.size,
         ops: vec![Op::Copy(CopyOp {
-            from: from.seen.clone(),
+            from: from.observed.clone(),
             to: SidePath::new(source_side.other(), path),
-            replaced_stat: replaced_version.map(|version| version.seen.stat),
+            replaced_stat: replaced_version.map(|version| version.observed.stat),
             mtime_ns,
             expected_digest: from.attested,
             replaced_digest: replaced_plain_version.and_then(|version| version.raw_digest),
@@ -194,11 +195,11 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
     // A side that the step writes has no stat yet.
     let placement = |side| {
         let is_written = merge.op.targets.iter().any(|target| target.to.side == side);
-        let seen = file.version_on(side).map(|version| &version.seen);
-        let kept = seen.filter(|seen| !is_written && seen.path == file.key);
+        let observed = file.version_on(side).map(|version| &version.observed);
+        let unwritten = observed.filter(|observed| !is_written && observed.path == file.key);
         Placement {
             path: file.key.to_owned(),
-            stat: kept.map(|seen| seen.stat),
+            stat: unwritten.map(|observed| observed.stat),
         }
     };
 
