@@ -54,13 +54,13 @@ pub fn recover_all(
     now: Timestamp,
 ) -> Vec<(Interrupted, Result<Recovery, RecoveryError>)> {
     let restores = pending::recover_all(codex_home, manager_home, env, now).into_iter();
-    let restores = restores.map(|(is_own, result)| {
-        let interrupted = if is_own {
+    let restores = restores.map(|restore| {
+        let interrupted = if restore.is_of_this_home {
             Interrupted::Restore
         } else {
             Interrupted::OtherRestore
         };
-        (interrupted, result.map_err(Into::into))
+        (interrupted, restore.result.map_err(Into::into))
     });
 
     let prune = trash::recover(manager_home).map_err(Into::into);

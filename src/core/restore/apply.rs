@@ -63,12 +63,12 @@ pub fn apply(
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
 
-    unpack_planned_files(&mut work, progress)?;
-    databases::prepare_python_copies(&mut work)?;
-    let kept = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
+    stage_planned_entries(&mut work, progress)?;
+    databases::prepare_python_databases(&mut work)?;
+    let kept_rollouts = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
     // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
-    let restored = work.plan.writes.clone();
-    let outside = databases::adapt_databases(&mut work, &kept)?;
+    let restored_names = work.plan.writes.clone();
+    let outside = databases::adapt_databases(&mut work, &kept_rollouts)?;
 
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
@@ -90,7 +90,7 @@ pub fn apply(
     work.notes.extend(remove_old_state(committed));
     // The disk may have been full, and the removal has freed space.
     let owner_error = first_error.and_then(|_| staged_login.record_owners(request).err());
-    let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
+    let (files, bytes) = count_restored(request.archive, &restored_names, staged_login.outcome);
 
     Ok(RestoreReport {
         files,
@@ -116,7 +116,7 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
 
 /// Unpacks the planned files into the stage, except for the rollouts that the home has with equal content, and creates
 /// the links and folders. A restore of the whole archive checks all digests of the archive.
-fn unpack_planned_files(
+fn stage_planned_entries(
     work: &mut Workspace<'_>,
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
@@ -173,15 +173,16 @@ fn remove_old_state(committed: Transaction) -> Vec<String> {
         .collect()
 }
 
-/// Returns the number of restored files and their size in bytes, both including the login, which is not in `restored`.
+/// Returns the number of restored files and their size in bytes, both including the login, which is not in
+/// `restored_names`.
 pub fn count_restored(
     archive: &ArchiveReader,
-    restored: &NameSet,
+    restored_names: &NameSet,
     login: AuthOutcome,
 ) -> (u64, u64) {
     let restores_login = login == AuthOutcome::Restored;
     let is_restored = |path: &Path| {
-        restored.contains(path) || (restores_login && kind_of(path) == HomeEntryKind::Auth)
+        restored_names.contains(path) || (restores_login && kind_of(path) == HomeEntryKind::Auth)
     };
 
     let files = archive.contents().files.iter();
@@ -189,7 +190,7 @@ pub fn count_restored(
     let login_count = u64::from(restores_login);
 
     (
-        restored.len() as u64 + login_count,
+        restored_names.len() as u64 + login_count,
         restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
     )
 }

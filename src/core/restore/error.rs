@@ -13,13 +13,11 @@ pub enum RestoreError {
     /// The archive cannot be read, or the safety backup cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// A file or folder cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A staged database cannot be read or changed, or a live one cannot be copied.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The live login cannot be saved to its profile.
     #[error("cannot save the live login to its profile")]
     Profile(#[from] ProfileError),
     /// The account's login is in use, or an interrupted probe holds it.
@@ -28,10 +26,8 @@ pub enum RestoreError {
     /// The exchange failed. The steps that were done are undone, or the next command finishes or undoes them.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Processes use the Codex home.
     #[error("the Codex home is in use by {}", format_holders(.0))]
     Busy(Vec<Holder>),
-    /// The archive belongs to a different account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {
         archive: String,
@@ -44,13 +40,11 @@ pub enum RestoreError {
     /// The rollout at this path continues lines that the restore would remove.
     #[error("the restore would remove lines that a rewind or a fork continues: {}", .0.display())]
     Continued(PathBuf),
-    /// Another Codex home uses the databases in this folder.
     #[error("another Codex home shares the databases in {}", .0.display())]
     SharedDatabases(PathBuf),
     /// The archived config.toml sets `sqlite_home` to a folder that this home does not use.
     #[error("the archive's config.toml puts databases outside the home, into {}", .0.display())]
     OutsideDatabases(PathBuf),
-    /// A file system is mounted inside a folder that would be replaced.
     #[error("a file system is mounted inside a folder that would be replaced: {}", .0.display())]
     MountInside(PathBuf),
     /// The folder of `--to` is not empty.
@@ -71,7 +65,6 @@ pub enum RestoreError {
     /// The archive has the path of `--only`, but would restore nothing there.
     #[error("nothing would be restored there: {}", .0.display())]
     NothingToRestore(PathBuf),
-    /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.

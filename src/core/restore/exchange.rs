@@ -192,9 +192,9 @@ fn add_file_steps(
     }
 
     if live.symlink_metadata().is_ok() {
-        let are_files = !staged_meta.is_dir() && !is_folder(live);
+        let are_both_files = !staged_meta.is_dir() && !is_folder(live);
         // This unchanged file was linked into the stage before linking the whole home failed. The live file stays.
-        if are_files && !stays_unlinked(plan, relative) {
+        if are_both_files && !stays_unlinked(plan, relative) {
             return Ok(());
         }
         check_no_loss(plan, live, relative)?;

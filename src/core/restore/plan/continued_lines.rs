@@ -62,6 +62,7 @@ pub(crate) fn check_continued_lines(
     Ok(())
 }
 
+/// Returns the id of a rollout; `None` for a file outside of the folders of rollouts.
 fn rollout_id(name: &EntryName) -> Option<String> {
     parse_rollout_name(name.as_path())?;
     parse_rollout_id(name.as_path())
@@ -90,14 +91,14 @@ fn find_last_cuts(
 
         // A rollout that cannot be read counts as a rollout without a base.
         let head = read_head(&path).ok().flatten();
-        let continued =
+        let base_and_cut =
             head.and_then(|head| Some((head.base_id()?.to_lowercase(), head.base_end_offset()?)));
-        let Some((id, offset)) = continued else {
+        let Some((base_id, offset)) = base_and_cut else {
             continue;
         };
 
-        let is_last = cuts.get(&id).is_none_or(|cut| cut.offset < offset);
-        if let Some(base) = bases.get(&id)
+        let is_last = cuts.get(&base_id).is_none_or(|cut| cut.offset < offset);
+        if let Some(base) = bases.get(&base_id)
             && is_last
             // If the base has no line end at the cut, Codex cannot open the rollout before the restore either.
             && ends_line_at(base, offset).unwrap_or_default()
@@ -107,7 +108,7 @@ fn find_last_cuts(
                 offset,
                 continued_by: path,
             };
-            cuts.insert(id, cut);
+            cuts.insert(base_id, cut);
         }
     }
     cuts

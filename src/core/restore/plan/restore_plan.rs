@@ -227,7 +227,6 @@ impl RestorePlan {
         changed.any(|name| name.as_path().starts_with(folder))
     }
 
-    /// Returns the live files that are replaced or removed.
     pub fn replaced_and_removed(&self) -> NameSet {
         let mut names = self.writes.without(&self.added);
         names.extend(self.removed.iter());

@@ -45,11 +45,12 @@ impl RolloutIndex {
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
 
-        let other = self.find_newest(id);
+        let indexed = self.find_newest(id);
+        let is_later = |a: &EntryName, b: &EntryName| is_later_rollout(a.as_path(), b.as_path());
         // Codex's database has one row for a conversation, with the path of the newest rollout.
-        let (newest, earlier) = match &other {
-            Some(other) if is_later_rollout(other.as_path(), name.as_path()) => (other, Some(name)),
-            Some(other) if is_later_rollout(name.as_path(), other.as_path()) => (name, Some(other)),
+        let (newest, earlier) = match &indexed {
+            Some(indexed) if is_later(indexed, name) => (indexed, Some(name)),
+            Some(indexed) if is_later(name, indexed) => (name, Some(indexed)),
             _ => (name, None),
         };
 
@@ -71,7 +72,6 @@ impl RolloutIndex {
         self.insert(id, new);
     }
 
-    /// Returns true if the file `path` is in the index.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.files.contains(path)
     }
@@ -102,12 +102,12 @@ impl RolloutIndex {
     /// or not.
     pub(crate) fn find_same_rollout(&self, file: &RolloutName) -> Option<EntryName> {
         let rollout_id = file.rollout_id()?.to_lowercase();
-        let is_wanted =
+        let is_same_rollout =
             |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&rollout_id);
-        let newest = self.find_newest(file.id()?).filter(is_wanted);
+        let newest = self.find_newest(file.id()?).filter(is_same_rollout);
         newest.or_else(|| {
             let name_id = self.earlier_by_id.get(&self.hashes.hash_one(&rollout_id))?;
-            Some(self.names.name(*name_id)).filter(is_wanted)
+            Some(self.names.name(*name_id)).filter(is_same_rollout)
         })
     }
 }

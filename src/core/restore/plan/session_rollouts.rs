@@ -122,7 +122,7 @@ pub(super) fn compare_with_archived(
 
     let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
     let archived = folder.path().join("rollout");
-    let created = File::create_new(&archived).at("create", &archived)?;
-    file_extract::extract_entry(archive, file, &created)?;
+    let output = File::create_new(&archived).at("create", &archived)?;
+    file_extract::extract_entry(archive, file, &output)?;
     Ok(rollout::compare_texts(path, &archived).ok())
 }

@@ -35,11 +35,11 @@ impl RecoveryPolicy for LoginGuard<'_> {
         incoming: Option<&Path>,
     ) -> Result<(), IoError> {
         if outgoing == home.join(AUTH_JSON) {
-            self.keep_newer_login(outgoing, incoming)
+            self.protect_login(outgoing, incoming)
         // An exchange of the whole home exchanges the login with it, and no step names auth.json.
         } else if outgoing == home {
             let incoming = incoming.map(|home| home.join(AUTH_JSON));
-            self.keep_newer_login(&home.join(AUTH_JSON), incoming.as_deref())
+            self.protect_login(&home.join(AUTH_JSON), incoming.as_deref())
         } else {
             Ok(())
         }
@@ -64,44 +64,44 @@ impl LoginGuard<'_> {
     /// Makes sure that the exchange loses no login. If both logins belong to one account, writes the newer one to
     /// `incoming`. Saves an outgoing login of another account to its profile. Copies outgoing bytes that are no
     /// recognized login into quarantine.
-    fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
-        let new_state = match incoming {
+    fn protect_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
+        let incoming_auth = match incoming {
             Some(incoming) => read_auth_json(incoming)?,
             None => AuthFile::Missing,
         };
 
-        let Some((old_auth, old_login)) = self.read_or_quarantine(outgoing, &new_state)? else {
+        let Some((snapshot, login)) = self.read_or_quarantine(outgoing, &incoming_auth)? else {
             return Ok(());
         };
 
-        if let (Some(new_login), Some(incoming)) = (new_state.login(), incoming)
-            && new_login.identity.is_same(&old_login.identity)
+        if let (Some(incoming_login), Some(incoming)) = (incoming_auth.login(), incoming)
+            && incoming_login.identity.is_same(&login.identity)
         {
             // A refresh token works only once, so an older login of the same account no longer works.
-            if old_login.freshness.is_newer_than(&new_login.freshness) {
-                atomic::write(incoming, old_auth.bytes.expose())?;
+            if login.freshness.is_newer_than(&incoming_login.freshness) {
+                atomic::write(incoming, snapshot.bytes.expose())?;
             }
             return Ok(());
         }
-        self.save_to_profile(outgoing, &old_auth, &old_login)
+        self.save_to_profile(outgoing, &snapshot, &login)
     }
 
     /// Returns the login at `path`; `None` if there is no recognized login. Copies any other content into quarantine,
-    /// unless `incoming_state` has the same bytes.
+    /// unless `incoming_auth` has the same bytes.
     fn read_or_quarantine(
         &self,
         path: &Path,
-        incoming_state: &AuthFile,
+        incoming_auth: &AuthFile,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let state = read_auth_json(path)?;
-        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
+        let auth = read_auth_json(path)?;
+        if let (Some(snapshot), Some(login)) = (auth.snapshot(), auth.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
 
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if let Some(bytes) = state
+        if let Some(bytes) = auth
             .bytes()
-            .filter(|bytes| incoming_state.bytes() != Some(bytes))
+            .filter(|bytes| incoming_auth.bytes() != Some(bytes))
         {
             Profiles::of(self.manager_home).quarantine_bytes(bytes)?;
         }
@@ -111,11 +111,11 @@ impl LoginGuard<'_> {
     fn save_to_profile(
         &self,
         path: &Path,
-        auth: &AuthSnapshot,
+        snapshot: &AuthSnapshot,
         login: &Login,
     ) -> Result<(), IoError> {
         Profiles::of(self.manager_home)
-            .save_back(auth, login, OwnerLocation::Profile, self.now)
+            .save_back(snapshot, login, OwnerLocation::Profile, self.now)
             .map(drop)
             .map_err(|e| match e {
                 ProfileError::Io(e) => e,
@@ -164,21 +164,21 @@ mod tests {
         };
         let (outgoing, incoming) = (at("going"), at("coming"));
         fs::write(&incoming, "{}").unwrap();
-        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        guard.protect_login(&outgoing, Some(&incoming)).unwrap();
         // Bytes that stay live need no copy.
         fs::write(&outgoing, "{}").unwrap();
-        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        guard.protect_login(&outgoing, Some(&incoming)).unwrap();
         assert_eq!(kept(), [""; 0]);
         fs::write(&outgoing, r#"{"a":1}"#).unwrap();
-        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        guard.protect_login(&outgoing, Some(&incoming)).unwrap();
         fs::write(&outgoing, "torn").unwrap();
-        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        guard.protect_login(&outgoing, Some(&incoming)).unwrap();
         // A folder is no login, and does not stop the exchange.
         for path in [&outgoing, &incoming] {
             fs::remove_file(path).unwrap();
             fs::create_dir(path).unwrap();
         }
-        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        guard.protect_login(&outgoing, Some(&incoming)).unwrap();
         assert_eq!(kept(), ["torn", r#"{"a":1}"#]);
     }
 }

@@ -51,15 +51,21 @@ pub fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     kept_folders.collect()
 }
 
-/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Returns for each restore,
-/// also for a running one, true if its home is `codex_home`, and the result. If there is no restore, only lists a few
-/// folders.
+/// The result of the recovery of a restore.
+pub(crate) struct RestoreRecovery {
+    /// True if the restore is of the home of this command.
+    pub(crate) is_of_this_home: bool,
+    pub(crate) result: Result<Recovery, JournalError>,
+}
+
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Returns the result for
+/// each restore, also for a running one. If there is no restore, only lists a few folders.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
     env: &Environment,
     now: Timestamp,
-) -> Vec<(bool, Result<Recovery, JournalError>)> {
+) -> Vec<RestoreRecovery> {
     let folders_of_home = restore_staging_folders(codex_home);
     let guard = LoginGuard {
         manager_home,
@@ -91,7 +97,10 @@ pub(crate) fn recover_all(
         }
 
         if !matches!(result, Ok(Recovery::None)) {
-            recovered.push((folders_of_home.contains(&folder), result));
+            recovered.push(RestoreRecovery {
+                is_of_this_home: folders_of_home.contains(&folder),
+                result,
+            });
         }
     }
 

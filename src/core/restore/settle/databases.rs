@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`ArchiveError::Damaged`] if a database has a rollback journal or fails the integrity check.
-pub(crate) fn prepare_python_copies(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+pub(crate) fn prepare_python_databases(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, plan, stage) = (work.request.archive, &mut work.plan, &work.stage);
     if !archive.is_python() {
         return Ok(());
@@ -74,12 +74,12 @@ pub(crate) fn prepare_python_copies(work: &mut Workspace<'_>) -> Result<(), Rest
 /// the databases outside of the home.
 pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
-    kept: &RolloutIndex,
+    kept_rollouts: &RolloutIndex,
 ) -> Result<OutsideDatabases, RestoreError> {
     let outside = outside_databases::move_databases(work)?;
     let mut adapter = DatabaseAdapter {
         work,
-        kept,
+        kept_rollouts,
         outside,
     };
 
@@ -97,7 +97,7 @@ pub(crate) fn adapt_databases(
 struct DatabaseAdapter<'a, 'w> {
     work: &'a mut Workspace<'w>,
     /// The rollouts whose live file stays in a merge.
-    kept: &'a RolloutIndex,
+    kept_rollouts: &'a RolloutIndex,
     outside: OutsideDatabases,
 }
 
@@ -122,7 +122,8 @@ impl DatabaseAdapter<'_, '_> {
         }
         if self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named) {
             let remaining_rollouts = self.index_remaining_rollouts();
-            let ids = self.list_conversations_that_stay(&self.overlay(&remaining_rollouts));
+            let rollouts = self.rollouts_after_restore(&remaining_rollouts);
+            let ids = self.list_conversations_that_stay(&rollouts);
             self.import_live_rows(name, path, &ids, RowGroup::ThreadData)?;
         }
         Ok(())
@@ -132,7 +133,7 @@ impl DatabaseAdapter<'_, '_> {
     fn adapt_staged_state(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         // After a partial restore or the restore of a safety backup, rows may belong to live rollouts that stay.
         let remaining_rollouts = self.index_remaining_rollouts();
-        let rollouts = self.overlay(&remaining_rollouts);
+        let rollouts = self.rollouts_after_restore(&remaining_rollouts);
         if self.work.plan.merge {
             let ids = self.list_conversations_that_stay(&rollouts);
             let restored_ids = self.work.stage.rollouts.ids();
@@ -164,8 +165,8 @@ impl DatabaseAdapter<'_, '_> {
     /// a partial restore, deletes the projections that do not fit the remaining rollouts.
     fn adapt_staged_projections(&self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         if self.work.plan.merge {
-            let kept = &self.kept.rollout_ids();
-            self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
+            let kept_ids = self.kept_rollouts.rollout_ids();
+            self.import_live_rows(name, path, &kept_ids, RowGroup::ThreadData)?;
         }
 
         // A rollout that stays may be shorter than the archived one, for which the projection was made.
@@ -178,17 +179,18 @@ impl DatabaseAdapter<'_, '_> {
     }
 
     /// Returns the rollouts of the home after the restore, as one index. `remaining` are the live ones that stay.
-    fn overlay<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutOverlay<'r> {
-        RolloutOverlay(vec![self.kept, &self.work.stage.rollouts, remaining])
+    fn rollouts_after_restore<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutOverlay<'r> {
+        let restored = &self.work.stage.rollouts;
+        RolloutOverlay(vec![self.kept_rollouts, restored, remaining])
     }
 
     /// Returns the ids of the conversations whose newest rollout stays. For other conversations, the archive's database
     /// has the row of the newest rollout.
     fn list_conversations_that_stay(&self, rollouts: &RolloutOverlay<'_>) -> HashSet<String> {
-        let mut ids = self.kept.ids();
+        let mut ids = self.kept_rollouts.ids();
         ids.retain(|id| {
             let newest = rollouts.path_of(id);
-            newest.is_some_and(|path| self.kept.has(&path))
+            newest.is_some_and(|path| self.kept_rollouts.has(&path))
         });
         ids
     }
@@ -213,7 +215,7 @@ impl DatabaseAdapter<'_, '_> {
         }
 
         let moves_rollouts = self.moves_rollouts();
-        let archived_rows = reinstated_rows::unpack_rows(self.work)?;
+        let archived_rows = reinstated_rows::unpack_state_database(self.work)?;
         if !moves_rollouts && archived_rows.is_none() {
             return Ok(());
         }
@@ -244,7 +246,7 @@ impl DatabaseAdapter<'_, '_> {
             let rollouts = RolloutOverlay(vec![&self.work.stage.rollouts, &remaining_rollouts]);
             let unmatched_rows = UnmatchedRows::Keep;
             staged::rewrite_rollout_paths(&database.staged, home, &rollouts, unmatched_rows)?;
-            self.plan_live_change(database);
+            self.plan_replacement_or_removal(database);
         }
 
         Ok(())
@@ -323,7 +325,7 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Plans the replacement of a live database by its staged copy, or its removal if there is no staged copy. A staged
     /// copy outside of the home needs no plan, because every staged file there is exchanged.
-    fn plan_live_change(&mut self, database: LiveDatabase) {
+    fn plan_replacement_or_removal(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
                 self.outside.removed_paths.push(database.live);
@@ -410,7 +412,7 @@ impl DatabaseAdapter<'_, '_> {
             {
                 tree::remove(&database.staged)?;
             }
-            self.plan_live_change(database);
+            self.plan_replacement_or_removal(database);
         }
 
         Ok(())

@@ -60,7 +60,7 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
         return Ok(staged_login);
     };
 
-    staged_login.was_live = save_live_login(request, home, &live, notes)?;
+    staged_login.replaced = save_live_login(request, home, &live, notes)?;
 
     // The login of the archive keeps its time. One of the profile gets the current time.
     let mtime_ns = match &stage.login {
@@ -69,7 +69,7 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
     };
     write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
 
-    staged_login.went_live = Some(snapshot);
+    staged_login.replacement = Some(snapshot);
     Ok(staged_login)
 }
 
@@ -150,13 +150,13 @@ fn lock_accounts_and_login(
     live_path: &Path,
 ) -> Result<StagedLogin, RestoreError> {
     // Read only to find the account to lock. Codex may still renew the login, so it is read again under Codex's lock.
-    let before = read_live_login(plan.wants_login, live_path)?;
-    let archived = archived_identity(request.archive);
-    let live = before.login().map(|login| &login.identity);
+    let live_auth = read_live_login(plan.wants_login, live_path)?;
+    let archived_account = archived_identity(request.archive);
+    let live_account = live_auth.login().map(|login| &login.identity);
 
     let mut accounts = Vec::new();
     if plan.wants_login {
-        accounts.extend(live.into_iter().chain(&archived));
+        accounts.extend(live_account.into_iter().chain(&archived_account));
     }
 
     let profiles = Profiles::of(request.manager_home);
@@ -237,7 +237,7 @@ fn choose_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<ChosenLogin>, RestoreError> {
     let parsed = archived.and_then(|bytes| parse_archived_login(bytes, store, notes));
-    let Some((archive_auth, login)) = parsed else {
+    let Some((archived_auth, login)) = parsed else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -256,12 +256,12 @@ fn choose_login(
     let saved_auth = profile_auth.or(trashed_login.as_ref());
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
-    let fingerprint = archive_auth.fingerprint();
+    let fingerprint = archived_auth.fingerprint();
     let decision = login_selection::select_login(
         request.auth,
         &LoginCandidates {
             live: live.snapshot().filter(is_of_account),
-            archive: &archive_auth,
+            archive: &archived_auth,
             profile: saved_auth.filter(is_of_account),
             newest_seen: profile.map(Profile::newest).unwrap_or_default(),
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&fingerprint)),
@@ -281,7 +281,7 @@ fn choose_login(
     let replacement = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => saved_auth.cloned(),
-        LoginChoice::Archive => Some(archive_auth),
+        LoginChoice::Archive => Some(archived_auth),
     };
     Ok(Some(ChosenLogin {
         decision,
@@ -442,9 +442,9 @@ fn save_live_login(
 pub(crate) struct StagedLogin {
     pub(crate) outcome: AuthOutcome,
     /// The live login that is replaced.
-    was_live: Option<AuthSnapshot>,
+    replaced: Option<AuthSnapshot>,
     /// The login that replaces it.
-    went_live: Option<AuthSnapshot>,
+    replacement: Option<AuthSnapshot>,
     _account_locks: Option<AccountLocks>,
     _lock: Option<LoginLock>,
 }
@@ -452,7 +452,7 @@ pub(crate) struct StagedLogin {
 impl StagedLogin {
     /// Returns true if another login goes live.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.went_live.is_some()
+        self.replacement.is_some()
     }
 
     /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
@@ -465,8 +465,8 @@ impl StagedLogin {
         };
 
         let owners = [
-            (&self.was_live, OwnerLocation::Profile),
-            (&self.went_live, live_location),
+            (&self.replaced, OwnerLocation::Profile),
+            (&self.replacement, live_location),
         ];
         for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot

@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 /// hundred bytes per name.
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The rows of the restored conversations in the archive.
-pub(crate) struct ReinstatedRows {
+/// The archived rows of the restored conversations.
+pub(crate) struct ArchivedRows {
     /// The path of the unpacked state database.
     pub(crate) database: PathBuf,
+    /// The ids of the restored conversations.
     pub(crate) ids: HashSet<String>,
 }
 
@@ -39,7 +40,9 @@ fn conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<Stri
 
 /// Unpacks the archive's state database into the staging folder, and rewrites the paths of rollouts in it to this home.
 /// Returns `None` if no row is needed, or if the archived database is missing or damaged.
-pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
+pub(crate) fn unpack_state_database(
+    work: &Workspace<'_>,
+) -> Result<Option<ArchivedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let ids = conversations_to_reinstate(&work.plan, &work.stage);
     if ids.is_empty() {
@@ -61,7 +64,7 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     let home = &work.request.folder;
     let rollouts = RolloutOverlay(vec![&work.stage.rollouts]);
     staged::rewrite_rollout_paths(&database, home, &rollouts, UnmatchedRows::Rebase)?;
-    Ok(Some(ReinstatedRows { database, ids }))
+    Ok(Some(ArchivedRows { database, ids }))
 }
 
 /// Stages a copy of the home's session index, with the archived names of restored conversations that have no name in

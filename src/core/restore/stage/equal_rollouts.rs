@@ -18,7 +18,7 @@ use crate::restore::plan::unchanged_files::has_archived_content;
 use std::path::Path;
 
 /// The largest number of rollouts that are queued for the comparison.
-const MAX_WAITING: usize = 64;
+const MAX_QUEUED_ROLLOUTS: usize = 64;
 
 /// Links the rollouts of the home that are equal to the archived ones into the stage, and returns their names. A
 /// rollout that cannot be read or linked counts as different. Reports the compared bytes to `progress`. Does nothing
@@ -49,7 +49,7 @@ pub(crate) fn link_equal_rollouts(
 
     // Several threads compare the candidates. The results come in the order of the archive.
     parallel::run_each_ordered(
-        MAX_WAITING,
+        MAX_QUEUED_ROLLOUTS,
         contents.files.iter().filter(is_candidate),
         |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
             let is_linked = link_if_equal(&file, stage, progress)?;

@@ -22,10 +22,10 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
-pub(crate) fn merge_conversations(
+pub(crate) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
-    live: &NameSet,
+    live_names: &NameSet,
 ) -> Result<RolloutIndex, RestoreError> {
     if !plan.merge || plan.target != RestoreTarget::Home {
         return Ok(RolloutIndex::default());
@@ -34,10 +34,11 @@ pub(crate) fn merge_conversations(
     let by_rollout = |name: EntryName| Some((parse_rollout_name(name.as_path())?.name, name));
     let mut archived_names: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
 
-    let mut kept = RolloutIndex::from_files(&NameSet::with_names(live.name_table()));
-    let mut diverged = Vec::new();
+    // Empty, with the name table of the live files.
+    let mut kept_rollouts = RolloutIndex::from_files(&NameSet::with_names(live_names.name_table()));
+    let mut diverged_ids = Vec::new();
 
-    for live_name in live.iter() {
+    for live_name in live_names.iter() {
         let path = live_name.as_path();
         let Some(rollout) = parse_rollout_name(path) else {
             continue;
@@ -45,7 +46,7 @@ pub(crate) fn merge_conversations(
 
         let id = rollout.id().unwrap_or(&rollout.name);
         let Some(archived_name) = archived_names.get(&rollout.name) else {
-            kept.insert(id, &live_name);
+            kept_rollouts.insert(id, &live_name);
             continue;
         };
 
@@ -57,7 +58,7 @@ pub(crate) fn merge_conversations(
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
                 plan.drop_write(archived_name);
                 stage.rollouts.replace(id, archived_name, &live_name);
-                kept.insert(id, &live_name);
+                kept_rollouts.insert(id, &live_name);
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_names.remove(&rollout.name);
             }
@@ -68,17 +69,17 @@ pub(crate) fn merge_conversations(
             }
 
             Relation::SecondExtends => {}
-            Relation::Diverged => diverged.push(id.to_owned()),
+            Relation::Diverged => diverged_ids.push(id.to_owned()),
         }
     }
 
-    if !diverged.is_empty() {
-        diverged.sort();
-        return Err(RestoreError::Diverged(diverged));
+    if !diverged_ids.is_empty() {
+        diverged_ids.sort();
+        return Err(RestoreError::Diverged(diverged_ids));
     }
 
-    merge_line_files(stage, live)?;
-    Ok(kept)
+    merge_line_files(stage, live_names)?;
+    Ok(kept_rollouts)
 }
 
 /// Compares the text of two versions of a rollout. A live version that Codex made by rewriting the staged one counts as
@@ -95,8 +96,8 @@ fn compare_versions(live: &Path, staged: &Path) -> io::Result<Relation> {
 }
 
 /// Appends to each staged line-based file the lines that only the live version has.
-fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
-    for file in live.iter() {
+fn merge_line_files(stage: &Stage, live_names: &NameSet) -> Result<(), IoError> {
+    for file in live_names.iter() {
         let staged = stage.staged_path(file.as_path());
         let kind = kind_of(file.as_path());
         let has_lines = matches!(kind, HomeEntryKind::History | HomeEntryKind::SessionIndex);

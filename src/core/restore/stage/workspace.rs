@@ -64,14 +64,14 @@ impl<'a> Workspace<'a> {
             && disk_probes::can_exchange_whole_home(&home, transaction.folder())?;
 
         let mut stage = create_stage(&mut transaction, home, exchanges_whole, linked_roots)?;
-        check_case(request, &plan, &live, &stage.roots)?;
+        refuse_case_collisions(request, &plan, &live, &stage.roots)?;
 
         let contents = request.archive.contents();
         stage.equal_rollouts =
             equal_rollouts::link_equal_rollouts(contents, &plan, &stage, progress)?;
         // The linked rollouts need no space.
-        let written = plan.writes.without(&stage.equal_rollouts);
-        check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
+        let unpacked = plan.writes.without(&stage.equal_rollouts);
+        check_space(request.archive, &unpacked, &stage).map_err(ArchiveError::from)?;
 
         Ok(Self {
             request,
@@ -114,15 +114,15 @@ fn create_stage(
     })
 }
 
-/// Compares the size of the archived files `written` with the free space on the disk of each staging folder.
+/// Compares the size of the archived files `unpacked` with the free space on the disk of each staging folder.
 ///
 /// # Errors
 /// A disk has too little space.
-fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Result<(), NoSpace> {
+fn check_space(archive: &ArchiveReader, unpacked: &NameSet, stage: &Stage) -> Result<(), NoSpace> {
     let mut needed_bytes = vec![0_u64; stage.roots.len()];
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
-        if written.contains(path) {
+        if unpacked.contains(path) {
             // The first root is the home, whose empty prefix every path starts with.
             let has_path = |root: &StageRoot| path.starts_with(&root.prefix);
             let index = stage.roots.iter().rposition(has_path).unwrap_or(0);
@@ -141,7 +141,7 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
 
 /// Fails if the new state, including the live files that stay, has two names that a disk that ignores letter case would
 /// merge. Checks nothing on other disks.
-fn check_case(
+fn refuse_case_collisions(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     live: &LiveFiles,
