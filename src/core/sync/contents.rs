@@ -12,7 +12,7 @@ use std::path::Path;
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const END_BYTES: u64 = 512;
 /// Number of zeros at the end of a file that indicate damage. A complete binary file may end in fewer.
-const MIN_DAMAGE_ZEROS: usize = 64;
+const DAMAGE_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
@@ -88,13 +88,10 @@ pub(crate) fn find_defect(path: &Path, kind: FileKind) -> io::Result<Option<&'st
         return Ok(None);
     }
 
-    let trailing_zeros = count_trailing_zeros(&tail);
+    let end_zeros = count_trailing_zeros(&tail);
     let has_lines = kind != FileKind::Plain;
     let is_plain_lines = has_lines && !is_zstd(&head);
-    if trailing_zeros >= MIN_DAMAGE_ZEROS
-        || trailing_zeros == tail.len()
-        || (is_plain_lines && trailing_zeros > 0)
-    {
+    if end_zeros >= DAMAGE_ZEROS || end_zeros == tail.len() || (is_plain_lines && end_zeros > 0) {
         return Ok(Some("ends in zero bytes"));
     }
 
@@ -118,8 +115,8 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
         return Ok(false);
     }
 
-    let trailing_zeros = count_trailing_zeros(&tail);
-    if trailing_zeros == tail.len() && head.iter().all(|b| *b == 0) {
+    let end_zeros = count_trailing_zeros(&tail);
+    if end_zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
 
@@ -128,7 +125,7 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        let has_zero_at_ends = trailing_zeros > 0 || head.contains(&0);
+        let has_zero_at_ends = end_zeros > 0 || head.contains(&0);
         return Ok(has_zero_at_ends || (is_whole && has_zero_run(&mut file, 1)?));
     }
 
@@ -136,7 +133,7 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
     // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text_len].contains(&0);
     // In a short file, zeros in half of the tail are enough.
-    Ok(is_text && (trailing_zeros >= MIN_DAMAGE_ZEROS || trailing_zeros * 2 >= tail.len()))
+    Ok(is_text && (end_zeros >= DAMAGE_ZEROS || end_zeros * 2 >= tail.len()))
 }
 
 /// Returns true if the file has `min_len` consecutive zero bytes after its current position.
@@ -184,6 +181,7 @@ pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
         return Ok(Some("ends in the middle of a character"));
     }
 
+    // A complete text may lack the final newline, but rarely ends at the end of a block.
     let has_final_newline = tail.last() == Some(&b'\n');
     if !has_final_newline && size.is_multiple_of(BLOCK) {
         return Ok(Some("ends in the middle of a line"));

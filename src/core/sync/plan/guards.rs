@@ -115,10 +115,9 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
     let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
-    let suffix = if paths.len() > NAMED_PATHS {
-        ", …"
-    } else {
-        ""
+    let suffix = match paths.len() {
+        0..=NAMED_PATHS => "",
+        _ => ", …",
     };
     let first_paths: Vec<_> = paths.iter().copied().take(NAMED_PATHS).collect();
     let why = format!(
@@ -189,7 +188,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
     let ops = plan.steps.iter().flat_map(|step| &step.ops);
     let removed_files: HashSet<(Side, String)> = ops
         .filter_map(|op| match op {
-            Op::Remove(observed) => Some((observed.side, observed.path.clone())),
+            Op::Remove(file) => Some((file.side, file.path.clone())),
             _ => None,
         })
         .collect();

@@ -44,7 +44,6 @@ pub struct MergeTarget {
     pub first_line: usize,
 }
 
-/// A conflict copy to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewConflictCopy {
     /// The file with the version.
@@ -83,11 +82,7 @@ impl Op {
         match self {
             Self::Copy(CopyOp { from, .. })
             | Self::KeepConflictCopy(NewConflictCopy { from, .. }) => vec![from],
-            Self::Merge(merge) => merge
-                .versions
-                .iter()
-                .map(|(observed, _)| observed)
-                .collect(),
+            Self::Merge(merge) => merge.versions.iter().map(|(file, _)| file).collect(),
             Self::Rename { .. }
             | Self::ReplicateConflictCopy { .. }
             | Self::DropConflictCopy { .. }
@@ -113,7 +108,7 @@ impl Op {
                 .iter()
                 .filter_map(|target| replaced_file(&target.to, target.replaced_stat))
                 .collect(),
-            Self::Remove(observed) => vec![observed.clone()],
+            Self::Remove(file) => vec![file.clone()],
             Self::Rename { .. }
             | Self::KeepConflictCopy(_)
             | Self::ReplicateConflictCopy { .. }
@@ -138,8 +133,8 @@ impl Placement {
     }
 
     /// Creates the placement of a file that the step leaves in place or renames to `path`.
-    pub(crate) fn existing(path: String, observed: &ObservedFile) -> Self {
-        let stat = Some(observed.stat);
+    pub(crate) fn existing(path: String, file: &ObservedFile) -> Self {
+        let stat = Some(file.stat);
         Self { path, stat }
     }
 }
@@ -257,7 +252,6 @@ impl SyncStep {
         matches!(action, SyncAction::DeleteLocal | SyncAction::DeleteCloud)
     }
 
-    /// Returns the size in bytes of the files that the step removes.
     pub fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {
             Op::Remove(file) => file.stat.size,

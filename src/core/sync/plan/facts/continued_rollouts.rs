@@ -171,8 +171,8 @@ impl<'a> FactReader<'a> {
         let steps = steps.filter(|step| rollouts::is_key(&step.key));
         let keys_with_bases = steps.map(|step| {
             let sources = step.ops.iter().flat_map(Op::sources);
-            let base_ids = sources
-                .filter_map(|observed| rollouts::read_parent_id(&observed.full_path(self.config)));
+            let base_ids =
+                sources.filter_map(|file| rollouts::read_parent_id(&file.full_path(self.config)));
             (&step.key, base_ids.collect::<Vec<_>>())
         });
         let keys_with_bases: Vec<_> = keys_with_bases.collect();

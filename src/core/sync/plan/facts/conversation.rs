@@ -30,7 +30,6 @@ struct ConversationFold<'a> {
 }
 
 impl<'a> FactReader<'a> {
-    /// Reads a conversation from all its files on both sides.
     pub(super) fn read_conversation(
         &self,
         key: &'a str,

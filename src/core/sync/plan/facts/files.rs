@@ -331,10 +331,10 @@ impl<'a> FactReader<'a> {
                 return None;
             }
             let replaced_file = index.map(|index| &sides[index].observed);
-            let replaced_file = replaced_file.filter(|observed| observed.path == key);
+            let replaced_file = replaced_file.filter(|file| file.path == key);
             Some(MergeTarget {
                 to: SidePath::new(side, key),
-                replaced_stat: replaced_file.map(|observed| observed.stat),
+                replaced_stat: replaced_file.map(|file| file.stat),
                 first_line,
             })
         };

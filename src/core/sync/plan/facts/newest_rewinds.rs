@@ -7,7 +7,6 @@ use crate::sync::rollouts;
 use crate::sync::state::SyncState;
 use std::collections::HashMap;
 
-/// The newest rollout of a rewound thread.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NewestRewind {
     rollout_id: OrderedRolloutId,

@@ -11,7 +11,6 @@ use crate::sync::{line_merge, rollouts};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// All files of both sides.
 pub(crate) struct Groups {
     pub(crate) by_key: HashMap<String, FileGroup>,
     /// With `session_mode = "last_date_only"`, the date that is synced.

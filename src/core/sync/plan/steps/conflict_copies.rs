@@ -37,18 +37,18 @@ pub(crate) fn record_obsolete_copies(
 /// Adds to the plan the steps that replicate or remove conflict copies, and the list of the copies that wait for a
 /// decision.
 pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFacts<'_>]) {
+    let SyncPlan { steps, notices, .. } = plan;
     for ConflictCopyFacts { copy, state, .. } in copies {
         let name = || copy.name.clone();
         match *state {
             ConflictCopyState::Obsolete => {
                 let why = "no longer needed: it was resolved, or its conversation contains it";
-                plan.steps
-                    .extend(build_update_step(copy, why, build_drop_ops(copy)));
+                steps.extend(build_update_step(copy, why, build_drop_ops(copy)));
             }
 
             // Removed once the conversation that contains it is in place.
             ConflictCopyState::ObsoleteAfter(step_index) => {
-                plan.steps[step_index].ops.extend(build_drop_ops(copy));
+                steps[step_index].ops.extend(build_drop_ops(copy));
             }
 
             ConflictCopyState::Replicated => {}
@@ -59,19 +59,17 @@ pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFac
                     "kept on both sides until you decide"
                 };
                 let op = Op::ReplicateConflictCopy { from, name: name() };
-                plan.steps.extend(build_update_step(copy, why, vec![op]));
+                steps.extend(build_update_step(copy, why, vec![op]));
             }
 
             ConflictCopyState::NotDownloaded => {
                 let why = "is not downloaded to this machine; have the cloud client download it";
-                plan.notices
-                    .extend([NoticeList::Waiting.notice(name(), why)]);
+                notices.extend([NoticeList::Waiting.notice(name(), why)]);
             }
             ConflictCopyState::Damaged => {
                 let why =
                     "has not arrived completely: its content does not match the digest in its name";
-                plan.notices
-                    .extend([NoticeList::Waiting.notice(name(), why)]);
+                notices.extend([NoticeList::Waiting.notice(name(), why)]);
             }
         }
     }
@@ -81,7 +79,7 @@ pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFac
         let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
         (copy.name.clone(), size)
     });
-    plan.notices.conflict_copies = with_sizes.collect();
+    notices.conflict_copies = with_sizes.collect();
 }
 
 /// Returns the step that replicates or removes a conflict copy; `None` if `ops` is empty.

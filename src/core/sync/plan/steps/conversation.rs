@@ -67,7 +67,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     let is_rewritten = chosen.as_ref().and_then(|chosen| chosen.why) == Some(CopyReason::Rewritten);
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
-        replaces_lines: draft.is_diverged || is_rewritten || draft.count_new_conflict_copies() > 0,
+        replaces_lines: draft.is_diverged || is_rewritten || draft.conflict_copy_count() > 0,
         conflict: draft.format_conflict_note(decision),
         change: chosen.map_or(ContentChange::Unchanged, |chosen| {
             draft.classify_local_change(&chosen)
@@ -95,6 +95,7 @@ impl<'a> ChosenVersion<'a> {
         };
 
         let folder = choose_common_folder(file, from);
+        // Codex archives all rollouts of a thread at once.
         let folder = match file.conversation.is_thread_archived {
             Some(true) if !rollouts::is_archive_folder(folder) => ARCHIVED_SESSIONS.to_owned(),
             Some(false) if rollouts::is_archive_folder(folder) => {
@@ -119,7 +120,7 @@ impl<'a> ChosenVersion<'a> {
 /// Returns the folder that the conversation should be in. Without a file in the cloud folder, this is the folder of
 /// `from`.
 fn choose_common_folder<'a>(file: &'a ComparedFile<'_>, from: &'a FileVersion) -> &'a str {
-    let folder_of = |observed: &'a ObservedFile| rollouts::parent_folder(&observed.path);
+    let folder_of = |file: &'a ObservedFile| rollouts::parent_folder(&file.path);
     match (&file.local, &file.conversation.canonical_remote) {
         (Some(local), Some(remote)) => {
             let last_path = file.last.map(|last| &*last.local.path);
@@ -138,7 +139,6 @@ struct ConversationDraft<'a> {
 }
 
 impl<'a> ConversationDraft<'a> {
-    /// Adds ops that store versions as conflict copies.
     fn add_conflict_copies(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
         self.ops.extend(copies.cloned().map(Op::KeepConflictCopy));
     }
@@ -147,9 +147,8 @@ impl<'a> ConversationDraft<'a> {
     fn add_copy_of_losing_version(&mut self, chosen: &ChosenVersion<'_>) {
         if chosen.why.is_some() && self.is_diverged {
             let losers = self.file.conversation.losing_copies.iter();
-            self.add_conflict_copies(
-                losers.filter(|copy| copy.from.side != chosen.from.observed.side),
-            );
+            let losing_side = chosen.from.observed.side.other();
+            self.add_conflict_copies(losers.filter(|copy| copy.from.side == losing_side));
         }
     }
 
@@ -157,10 +156,9 @@ impl<'a> ConversationDraft<'a> {
     /// deletions that are cancelled by an upload.
     fn list_published_records(&self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let file = self.file;
+        let given_up_names = &file.conversation.given_up_names;
         match chosen.why {
-            Some(CopyReason::Rewritten) if !self.is_diverged => {
-                file.conversation.given_up_names.clone()
-            }
+            Some(CopyReason::Rewritten) if !self.is_diverged => given_up_names.clone(),
             Some(_) if chosen.from.observed.side == Side::Local => file.cancelled_deletions.clone(),
             _ => Vec::new(),
         }
@@ -236,8 +234,8 @@ impl<'a> ConversationDraft<'a> {
             .into_iter()
             .chain(&conversation.canonical_remote)
             .chain(&conversation.duplicates);
-        let file_at_path = files.find(|observed| observed.side == side && observed.path == path);
-        file_at_path.map(|observed| observed.stat)
+        let file_at_path = files.find(|file| file.side == side && file.path == path);
+        file_at_path.map(|file| file.stat)
     }
 
     /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
@@ -263,7 +261,7 @@ impl<'a> ConversationDraft<'a> {
         })
     }
 
-    fn count_new_conflict_copies(&self) -> usize {
+    fn conflict_copy_count(&self) -> usize {
         let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy(_));
         self.ops.iter().filter(is_new).count()
     }
@@ -291,9 +289,7 @@ impl<'a> ConversationDraft<'a> {
         let (action, why) = match renamed_side {
             Some(Side::Local) => (SyncAction::MoveLocal, MOVED),
             Some(Side::Remote) => (SyncAction::MoveCloud, MOVED),
-            None if self.count_new_conflict_copies() > 0 => {
-                (SyncAction::KeepConflictCopy, DIVERGED_COPY)
-            }
+            None if self.conflict_copy_count() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
             None => (SyncAction::RemoveDuplicate, DUPLICATE),
         };
         (action, why.to_owned())
@@ -316,7 +312,7 @@ impl<'a> ConversationDraft<'a> {
             ),
         };
 
-        let others = match self.count_new_conflict_copies() {
+        let others = match self.conflict_copy_count() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
             count => format!("{count} others are kept until you decide"),
@@ -356,6 +352,6 @@ impl Op {
 
 /// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in
 /// the middle.
-fn is_compressed_copy(observed: &ObservedFile) -> bool {
-    observed.path.contains(&format!(".jsonl{ZST}")) || observed.path.ends_with(ZST)
+fn is_compressed_copy(file: &ObservedFile) -> bool {
+    file.path.contains(&format!(".jsonl{ZST}")) || file.path.ends_with(ZST)
 }
