@@ -65,7 +65,7 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     let staging_folder = journal::staging_folder_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(staging_folder.file_name().unwrap_or_default());
-    // A folder with such a name was kept by an earlier restore.
+    // Folders with such names were kept by earlier restores, and stay.
     names.retain(|name| journal::parse_kept_name(name.as_ref()).is_none());
 
     Ok(plan_entry_steps(root, &names, &staging_folder.join("old"))?)

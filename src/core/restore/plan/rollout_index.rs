@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct RolloutIndex {
-    names: Arc<NameTable>,
+    name_table: Arc<NameTable>,
     /// The newest rollout of each conversation, by a hash of the conversation's id. A hash collision can hide a
     /// conversation, but never returns another one, because [`RolloutIndex::find_newest`] compares the id.
-    by_id: HashMap<u64, NameId>,
+    newest_by_id: HashMap<u64, NameId>,
     /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
     earlier_by_id: HashMap<u64, NameId>,
     hashes: RandomState,
@@ -26,7 +26,7 @@ impl RolloutIndex {
     /// Indexes the rollouts among `files`.
     pub(crate) fn from_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
-            names: Arc::clone(files.name_table()),
+            name_table: Arc::clone(files.name_table()),
             files: NameSet::with_names(files.name_table()),
             ..Self::default()
         };
@@ -54,13 +54,13 @@ impl RolloutIndex {
             _ => (name, None),
         };
 
-        let name_id = self.names.intern(newest);
-        self.by_id.insert(self.hashes.hash_one(id), name_id);
+        let name_id = self.name_table.intern(newest);
+        self.newest_by_id.insert(self.hashes.hash_one(id), name_id);
 
         if let Some(earlier) = earlier
             && let Some(earlier_id) = parse_rollout_id(earlier.as_path())
         {
-            let name_id = self.names.intern(earlier);
+            let name_id = self.name_table.intern(earlier);
             self.earlier_by_id
                 .insert(self.hashes.hash_one(earlier_id), name_id);
         }
@@ -93,7 +93,8 @@ impl RolloutIndex {
 
     /// Returns the newest rollout of a conversation. Returns `None` also after a hash collision.
     pub(crate) fn find_newest(&self, id: &str) -> Option<EntryName> {
-        let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
+        let name_id = self.newest_by_id.get(&self.hashes.hash_one(id))?;
+        let name = self.name_table.name(*name_id);
         let has_id = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
         has_id.then_some(name)
     }
@@ -107,16 +108,16 @@ impl RolloutIndex {
         let newest = self.find_newest(file.id()?).filter(is_same_rollout);
         newest.or_else(|| {
             let name_id = self.earlier_by_id.get(&self.hashes.hash_one(&rollout_id))?;
-            Some(self.names.name(*name_id)).filter(is_same_rollout)
+            Some(self.name_table.name(*name_id)).filter(is_same_rollout)
         })
     }
 }
 
 /// Several indexes that are searched as one. Returns the newest rollout of a conversation; if several indexes have it,
 /// the one of the first index.
-pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
+pub(crate) struct RolloutIndexes<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
-impl staged::RolloutLocations for RolloutOverlay<'_> {
+impl staged::RolloutLocations for RolloutIndexes<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let candidates = self.0.iter().filter_map(|index| index.find_newest(id));
         let newest = candidates.reduce(|newest, other| {

@@ -12,7 +12,7 @@ use crate::restore::error::RestoreError;
 pub(crate) fn plan_with_live_files(
     request: &RestoreRequest<'_>,
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {
-    let live = list_files(request)?;
+    let live = list_live_files(request)?;
     let mut plan = plan_restore(request, &live)?;
     session_rollouts::adapt_to_session(request, &mut plan, &live)?;
     continued_lines::check_continued_lines(request, &plan, &live)?;
@@ -31,7 +31,7 @@ pub fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     }
 }
 
-fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+fn list_live_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let name_table = request.archive.contents().files.name_table();
     // Replacing the link itself would create a home on the wrong disk.
     if request.folder.is_symlink() && !request.folder.exists() {

@@ -14,7 +14,7 @@ use crate::io::{IoContext, atomic, tree};
 use crate::journal;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
-use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay};
+use crate::restore::plan::rollout_index::{RolloutIndex, RolloutIndexes};
 use crate::restore::stage::workspace::Workspace;
 use std::collections::HashSet;
 use std::fs;
@@ -179,14 +179,14 @@ impl DatabaseAdapter<'_, '_> {
     }
 
     /// Returns the rollouts of the home after the restore, as one index. `remaining` are the live ones that stay.
-    fn rollouts_after_restore<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutOverlay<'r> {
+    fn rollouts_after_restore<'r>(&'r self, remaining: &'r RolloutIndex) -> RolloutIndexes<'r> {
         let restored = &self.work.stage.rollouts;
-        RolloutOverlay(vec![self.kept_rollouts, restored, remaining])
+        RolloutIndexes(vec![self.kept_rollouts, restored, remaining])
     }
 
     /// Returns the ids of the conversations whose newest rollout stays. For other conversations, the archive's database
     /// has the row of the newest rollout.
-    fn list_conversations_that_stay(&self, rollouts: &RolloutOverlay<'_>) -> HashSet<String> {
+    fn list_conversations_that_stay(&self, rollouts: &RolloutIndexes<'_>) -> HashSet<String> {
         let mut ids = self.kept_rollouts.ids();
         ids.retain(|id| {
             let newest = rollouts.path_of(id);
@@ -243,7 +243,7 @@ impl DatabaseAdapter<'_, '_> {
             }
 
             let home = &self.work.request.folder;
-            let rollouts = RolloutOverlay(vec![&self.work.stage.rollouts, &remaining_rollouts]);
+            let rollouts = RolloutIndexes(vec![&self.work.stage.rollouts, &remaining_rollouts]);
             let unmatched_rows = UnmatchedRows::Keep;
             staged::rewrite_rollout_paths(&database.staged, home, &rollouts, unmatched_rows)?;
             self.plan_replacement_or_removal(database);

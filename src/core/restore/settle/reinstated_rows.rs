@@ -10,7 +10,7 @@ use crate::restore::error::RestoreError;
 use crate::restore::plan::needed_paths::find_newest_state_database;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::RolloutOverlay;
+use crate::restore::plan::rollout_index::RolloutIndexes;
 use crate::restore::stage::staged_home::Stage;
 use crate::restore::stage::workspace::Workspace;
 use std::collections::{BTreeSet, HashSet};
@@ -30,7 +30,7 @@ pub(crate) struct ArchivedRows {
 
 /// Returns the ids of the restored conversations for a partial restore of the home. Returns an empty set for other
 /// restores: a full restore replaces the state database and the session index.
-fn conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
+fn list_conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     if plan.partial && plan.target == RestoreTarget::Home {
         stage.rollouts.ids()
     } else {
@@ -44,7 +44,7 @@ pub(crate) fn unpack_state_database(
     work: &Workspace<'_>,
 ) -> Result<Option<ArchivedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
-    let ids = conversations_to_reinstate(&work.plan, &work.stage);
+    let ids = list_conversations_to_reinstate(&work.plan, &work.stage);
     if ids.is_empty() {
         return Ok(None);
     }
@@ -62,7 +62,7 @@ pub(crate) fn unpack_state_database(
 
     // The archive may be of another home.
     let home = &work.request.folder;
-    let rollouts = RolloutOverlay(vec![&work.stage.rollouts]);
+    let rollouts = RolloutIndexes(vec![&work.stage.rollouts]);
     staged::rewrite_rollout_paths(&database, home, &rollouts, UnmatchedRows::Rebase)?;
     Ok(Some(ArchivedRows { database, ids }))
 }
@@ -75,7 +75,7 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
 
     let index_name = Path::new(session_index::FILE_NAME);
     // Sorted, because a set has another order in each run.
-    let ids = conversations_to_reinstate(plan, stage).into_iter();
+    let ids = list_conversations_to_reinstate(plan, stage).into_iter();
     let ids: BTreeSet<_> = ids.collect();
     if ids.is_empty() || plan.writes.contains(index_name) {
         return Ok(());

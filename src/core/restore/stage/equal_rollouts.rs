@@ -32,9 +32,9 @@ pub(crate) fn link_equal_rollouts(
     stage: &Stage,
     progress: &dyn Progress,
 ) -> Result<NameSet, ArchiveError> {
-    let mut equal = NameSet::with_names(plan.writes.name_table());
+    let mut linked_names = NameSet::with_names(plan.writes.name_table());
     if plan.target != RestoreTarget::Home {
-        return Ok(equal);
+        return Ok(linked_names);
     }
 
     let linkable_roots = find_linkable_roots(stage);
@@ -58,13 +58,13 @@ pub(crate) fn link_equal_rollouts(
         },
         |linked| {
             if let Some(file) = linked? {
-                equal.insert(&file.path);
+                linked_names.insert(&file.path);
             }
             Ok::<_, ArchiveError>(())
         },
     )?;
 
-    Ok(equal)
+    Ok(linked_names)
 }
 
 /// Fails with [`JournalError::WrittenMeanwhile`] if a rollout was written after [`link_equal_rollouts`] linked it.
@@ -73,13 +73,13 @@ pub(crate) fn check_linked_rollouts_unchanged(
     plan: &RestorePlan,
     stage: &Stage,
 ) -> Result<(), RestoreError> {
-    let is_restored = |file: &FileEntry| {
+    let is_linked = |file: &FileEntry| {
         let path = file.path.as_path();
         stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
 
     // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
-    let mut linked_files = contents.files.iter().filter(is_restored);
+    let mut linked_files = contents.files.iter().filter(is_linked);
     let changed_file = linked_files
         .find(|file| !has_archived_attributes(&stage.staged_path(file.path.as_path()), file));
 

@@ -11,23 +11,23 @@ use crate::restore::plan::restore_plan::RestorePlan;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the targets of top-level links out of `folder`, and top-level mounts, for which the plan stages content. The
+/// Returns the targets of top-level links out of `home`, and top-level mounts, for which the plan stages content. The
 /// link or mount itself stays. Excludes logins, settings and databases, for which the link is replaced by a file.
 pub(crate) fn find_linked_roots(
-    folder: &Path,
+    home: &Path,
     plan: &RestorePlan,
     contents: &ArchiveManifest,
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
-    let mounts = disk_probes::list_mounts(folder)?;
+    let mounts = disk_probes::list_mounts(home)?;
 
     // A new home has no folder yet.
-    let Ok(entries) = fs::read_dir(folder) else {
+    let Ok(entries) = fs::read_dir(home) else {
         return Ok(roots);
     };
 
     for entry in entries {
-        let entry = entry.at("list", folder)?;
+        let entry = entry.at("list", home)?;
         let prefix = PathBuf::from(entry.file_name());
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
@@ -47,7 +47,7 @@ pub(crate) fn find_linked_roots(
             continue;
         };
         // A target inside the home is exchanged with the home.
-        if !is_mount && target.starts_with(folder) {
+        if !is_mount && target.starts_with(home) {
             continue;
         }
 

@@ -178,9 +178,9 @@ fn is_any_disk_caseless(roots: &[StageRoot]) -> Result<bool, IoError> {
 
 /// Fails if a folder that the plan changes contains a mount point. A mount point at the top level of the home is no
 /// problem, because its entries are exchanged one by one.
-fn check_no_mount_inside(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
-    for mount in disk_probes::list_mounts(folder)? {
-        let Ok(relative) = mount.strip_prefix(folder) else {
+fn check_no_mount_inside(home: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
+    for mount in disk_probes::list_mounts(home)? {
+        let Ok(relative) = mount.strip_prefix(home) else {
             continue;
         };
         let top = Path::new(relative.iter().next().unwrap_or_default());

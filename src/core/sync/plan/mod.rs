@@ -100,7 +100,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.lost_deletions = missing.lost_deletions;
 
     plan_groups(&reader, &mut plan)?;
-    keep_continued_files(&reader, &mut plan)?;
+    replace_continued_deletions(&reader, &mut plan)?;
 
     let [own, remote] = records.resolutions();
     plan.records.learned_resolutions = resolutions::list_newer(own, remote);
@@ -150,7 +150,10 @@ fn plan_groups(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanE
 }
 
 /// Replaces each deletion of a rollout that another rollout continues by a copy to the side that lacks the file.
-fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
+fn replace_continued_deletions(
+    reader: &FactReader<'_>,
+    plan: &mut SyncPlan,
+) -> Result<(), PlanError> {
     // A rollout that comes back may continue another one.
     loop {
         let files = reader.find_continued_deletions(&plan.steps);

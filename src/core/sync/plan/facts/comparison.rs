@@ -210,9 +210,10 @@ impl<'a> FactReader<'a> {
         let last_digest = file.last.and_then(SyncedFile::text_digest);
         let is_of_last_sync = digest.is_some() && digest == last_digest;
         let is_own = own_versions.iter().any(|own| Some(own.digest) == digest);
+        // This machine uploaded the version after the last sync, in a run that was killed before it recorded this.
         let is_unrecorded_upload = is_own && !was_replaced && !is_of_last_sync;
         if facts.local != Unchanged && is_unrecorded_upload {
-            // The killed run uploaded this version; then the user edited the local file.
+            // After the upload, the user edited the local file.
             (file.facts.local, file.facts.remote) = (Changed, Unchanged);
         } else if file.last.is_some() {
             file.facts.former = self.find_former_version(local, remote, was_replaced)?;
