@@ -111,11 +111,9 @@ pub(crate) fn show_plan(
     }
     let login_outcome = login.map(|login| login.outcome);
     // A login that is not downloaded yet counts as restored.
-    let (file_count, byte_count) = apply::count_restored(
-        request.archive,
-        &restored_names,
-        login_outcome.unwrap_or(AuthOutcome::Restored),
-    );
+    let counted_outcome = login_outcome.unwrap_or(AuthOutcome::Restored);
+    let restored = apply::count_restored(request.archive, &restored_names, counted_outcome);
+    let (file_count, byte_count) = (restored.files, restored.bytes);
 
     let removed_names = list_removed_names(&plan.removed);
     let unchanged_count = unchanged_rollouts.len() as u64;

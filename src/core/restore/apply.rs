@@ -90,11 +90,11 @@ pub fn apply(
     work.notes.extend(remove_old_state(committed));
     // The disk may have been full, and the removal has freed space.
     let owner_error = first_error.and_then(|_| staged_login.record_owners(request).err());
-    let (files, bytes) = count_restored(request.archive, &restored_names, staged_login.outcome);
+    let restored = count_restored(request.archive, &restored_names, staged_login.outcome);
 
     Ok(RestoreReport {
-        files,
-        bytes,
+        files: restored.files,
+        bytes: restored.bytes,
         unchanged: stage.equal_rollouts.len() as u64,
         removed: work.plan.removed,
         safety: safety_backup,
@@ -173,13 +173,18 @@ fn remove_old_state(committed: Transaction) -> Vec<String> {
         .collect()
 }
 
-/// Returns the number of restored files and their size in bytes, both including the login, which is not in
-/// `restored_names`.
+/// The number of restored files and their size.
+pub struct RestoredCounts {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// Counts the restored files, including the login, which is not in `restored_names`.
 pub fn count_restored(
     archive: &ArchiveReader,
     restored_names: &NameSet,
     login: AuthOutcome,
-) -> (u64, u64) {
+) -> RestoredCounts {
     let restores_login = login == AuthOutcome::Restored;
     let is_restored = |path: &Path| {
         restored_names.contains(path) || (restores_login && kind_of(path) == HomeEntryKind::Auth)
@@ -187,10 +192,9 @@ pub fn count_restored(
 
     let files = archive.contents().files.iter();
     let restored_files = files.filter(|file| is_restored(file.path.as_path()));
-    let login_count = u64::from(restores_login);
 
-    (
-        restored_names.len() as u64 + login_count,
-        restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
-    )
+    RestoredCounts {
+        files: restored_names.len() as u64 + u64::from(restores_login),
+        bytes: restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
+    }
 }

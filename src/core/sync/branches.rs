@@ -128,7 +128,7 @@ impl Branch {
         let (visible, hidden) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &visible, &hidden).ok()?;
 
-        // A slice without an end is a whole rollout.
+        // A slice without an end is a whole rollout. A rollout that cannot be read counts as replaced.
         let ends_line = |path: &Path, end| ends_line_at(path, end).unwrap_or_default();
         let mut slices = hidden.iter();
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));

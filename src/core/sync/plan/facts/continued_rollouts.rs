@@ -119,6 +119,7 @@ impl<'a> FactReader<'a> {
             return None;
         }
         let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
+        // If the messages cannot be read, the conflict is shown without them.
         let versions = self.read_conflicting_versions(&step.key, &local_path, &remote_path);
         Some(Conflict {
             path: step.path.clone(),

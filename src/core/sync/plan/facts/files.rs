@@ -364,8 +364,8 @@ impl<'a> FactReader<'a> {
         })
     }
 
-    /// Returns the size beyond which Codex drops the oldest lines of the local `history.jsonl`; `None` without a limit,
-    /// and for other files.
+    /// Returns the size beyond which Codex drops the oldest lines of the local `history.jsonl`; `None` without a valid
+    /// limit, and for other files.
     fn read_history_limit(&self, key: &str) -> Option<u64> {
         let config = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local))?;
         config.history_max_bytes.ok().flatten()
