@@ -1,5 +1,4 @@
-//! Finishes or undoes what killed commands left incomplete: the one call at the start of each
-//! command.
+//! Finishes or undoes what killed commands left incomplete: the one call at the start of each command.
 
 use crate::history::{HistoryError, repair};
 use crate::inventory::trash;

@@ -1,9 +1,8 @@
 //! Restores an archive into the Codex home, or into an empty folder.
 //!
-//! [`apply::apply`] runs the phases 1 to 4. No file of the home changes before the exchange: a
-//! restore writes only to its staging folders (`.NAME.codex-manager-restore` beside what it replaces, or
-//! `.codex-manager-restore` within it) and, in the manager home, to `backups/`, `profiles/` and
-//! `tmp/`.
+//! [`apply::apply`] runs the phases 1 to 4. No file of the home changes before the exchange: a restore writes only to
+//! its staging folders (`.NAME.codex-manager-restore` beside what it replaces, or `.codex-manager-restore` within it)
+//! and, in the manager home, to `backups/`, `profiles/` and `tmp/`.
 //!
 //! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
 //!    (`plan::live_files`) and decides which files are written, removed and kept. It writes nothing.

@@ -125,12 +125,13 @@ impl Branch {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
             parts.flat_map(|part| part.slices).collect()
         };
-        let (visible, hidden) = (read_slices(&shown), read_slices(&file));
-        let versions = ConflictingVersions::of_branches(home, &thread, &visible, &hidden).ok()?;
+        let (shown_slices, slices) = (read_slices(&shown), read_slices(&file));
+        let versions = ConflictingVersions::of_branches(home, &thread, &shown_slices, &slices);
+        let versions = versions.ok()?;
 
         // A slice without an end is a whole rollout. A rollout that cannot be read counts as replaced.
         let ends_line = |path: &Path, end| ends_line_at(path, end).unwrap_or_default();
-        let mut slices = hidden.iter();
+        let mut slices = slices.iter();
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));
 
         let path = path_in_home(home, &file)?;
@@ -154,8 +155,7 @@ impl Branch {
     }
 
     /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
-    /// Codex continues. Returns `None` if records are missing, or the file or its name cannot be
-    /// read.
+    /// Codex continues. Returns `None` if records are missing, or the file or its name cannot be read.
     fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> Option<bool> {
         let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
         let id = OrderedRolloutId::parse_name(&self.file)?;

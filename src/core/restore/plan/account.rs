@@ -54,6 +54,7 @@ pub(crate) fn check_same_account(
     Ok(())
 }
 
+/// Returns the account of the login in the archive. The Python tool records it in the metadata only.
 pub(crate) fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
     if archive.is_python() {
         archive.metadata().identity()

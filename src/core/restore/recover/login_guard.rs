@@ -27,7 +27,7 @@ impl<'a> LoginGuard<'a> {
 }
 
 impl RecoveryPolicy for LoginGuard<'_> {
-    /// Keeps the outgoing login if the exchange replaces auth.json or the whole home.
+    /// Protects the outgoing login if the exchange replaces auth.json or the whole home.
     fn before_exchange(
         &self,
         home: &Path,

@@ -33,6 +33,7 @@ pub(crate) fn prepare_python_databases(work: &mut Workspace<'_>) -> Result<(), R
     }
 
     for (name, path) in stage.database_files(plan) {
+        // For SQLite, an empty file is an empty database.
         if path.metadata().is_ok_and(|meta| meta.len() == 0) {
             continue;
         }

@@ -52,15 +52,14 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
 
     let replacement = chosen.and_then(|chosen| Some((chosen.decision, chosen.replacement?)));
     let Some((decision, snapshot)) = replacement else {
-        // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
-        // through a hard link.
+        // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews through a hard link.
         if exchanges_whole_home || file_id::has_second_link(&live_path) {
             stage_live_login(&live_path, &staged_path)?;
         }
         return Ok(staged_login);
     };
 
-    staged_login.replaced = save_live_login(request, home, &live, notes)?;
+    staged_login.replaced = save_or_quarantine_live_login(request, home, &live, notes)?;
 
     // The login of the archive keeps its time. One of the profile gets the current time.
     let mtime_ns = match &stage.login {
@@ -105,7 +104,7 @@ pub fn preview_login(
         return Ok(is_elsewhere.then_some(preview));
     }
 
-    let archived = SecretBytes::new(read_archived(request.archive, HomeEntryKind::Auth)?);
+    let archived = SecretBytes::new(read_archived_file(request.archive, HomeEntryKind::Auth)?);
     let live_path = request.folder.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
         preview.outcome = AuthOutcome::Restored;
@@ -115,7 +114,7 @@ pub fn preview_login(
     }
 
     let config = if plan.writes.contains(Path::new(CONFIG_TOML)) {
-        let text = read_archived(request.archive, HomeEntryKind::Config)?;
+        let text = read_archived_file(request.archive, HomeEntryKind::Config)?;
         CodexConfig::parse(&String::from_utf8_lossy(&text))
     } else {
         CodexConfig::read(&request.folder)
@@ -133,7 +132,10 @@ pub fn preview_login(
 }
 
 /// Returns the content of the archived file of this kind, at most [`MAX_LOGIN_BYTES`] of it.
-fn read_archived(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Vec<u8>, RestoreError> {
+fn read_archived_file(
+    archive: &ArchiveReader,
+    kind: HomeEntryKind,
+) -> Result<Vec<u8>, RestoreError> {
     let mut bytes = Vec::new();
     let file = file_extract::extract_to_temp_file(archive, kind)?;
     let mut limited = file.take(MAX_LOGIN_BYTES as u64);
@@ -188,6 +190,7 @@ fn read_live_login(may_replace: bool, live_path: &Path) -> Result<AuthFile, IoEr
     }
 }
 
+/// Stages the login of the archive for `--to`, if the plan wants it. `auth_path` is its path after the restore.
 fn stage_login_elsewhere(
     archived: Option<&ArchivedLogin>,
     staged: &Path,
@@ -409,7 +412,7 @@ fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Opt
 
 /// Saves the live login to its profile before it is replaced, and returns it. If auth.json is no recognized login,
 /// copies it into quarantine and returns `None`. Adds a note in both cases.
-fn save_live_login(
+fn save_or_quarantine_live_login(
     request: &RestoreRequest<'_>,
     home: &Path,
     live: &AuthFile,

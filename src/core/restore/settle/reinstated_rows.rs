@@ -16,8 +16,7 @@ use crate::restore::stage::workspace::Workspace;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// The largest archived session index that names are read from, in bytes. Codex writes about a
-/// hundred bytes per name.
+/// The largest archived session index that names are read from, in bytes. Codex writes about a hundred bytes per name.
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The archived rows of the restored conversations.

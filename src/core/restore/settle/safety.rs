@@ -60,7 +60,7 @@ pub(crate) fn make_backup(
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
-        let copy_folder = keep_damaged_database(&live, stage, &request.now)?;
+        let copy_folder = stage_copy_of_damaged_database(&live, stage, &request.now)?;
         work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
@@ -276,7 +276,7 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
 
 /// Stages a copy of the damaged database `live` in a new folder of `db-backups`, in which Codex keeps damaged databases
 /// too. Returns the path of the new folder, relative to the home.
-fn keep_damaged_database(
+fn stage_copy_of_damaged_database(
     live: &Path,
     stage: &Stage,
     now: &Timestamp,

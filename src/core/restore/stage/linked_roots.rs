@@ -72,7 +72,7 @@ pub(crate) fn find_linked_roots(
 
 /// Adds the staging folder of `root` to the transaction, and returns the root. If the staging folder cannot be created
 /// beside the live folder, creates it within the live folder, and changes the root accordingly.
-pub(crate) fn add_root(
+pub(crate) fn add_staging_folder(
     transaction: &mut Transaction,
     mut root: StageRoot,
 ) -> Result<StageRoot, RestoreError> {

@@ -1,6 +1,6 @@
 //! The locked target of a restore, with its plan and its staging folders.
 
-use super::linked_roots::{add_root, find_linked_roots};
+use super::linked_roots::{add_staging_folder, find_linked_roots};
 use super::staged_home::{Stage, StageRoot};
 use super::{disk_probes, equal_rollouts};
 use crate::archive::path_checks::check_case_collisions;
@@ -101,7 +101,7 @@ fn create_stage(
     }];
 
     for root in linked_roots {
-        roots.push(add_root(transaction, root)?);
+        roots.push(add_staging_folder(transaction, root)?);
     }
     atomic::create_unsynced_folder(&roots[0].staged)?;
 

@@ -69,7 +69,7 @@ impl<'a> FactReader<'a> {
                 let new_version = new_side.select(local, remote);
                 let old_version = new_side.other().select(local, remote);
                 fold.versions.given_up_names =
-                    self.find_given_up_versions(key, old_version, new_version)?;
+                    self.find_given_up_names(key, old_version, new_version)?;
             }
         }
 
@@ -208,7 +208,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns the names of the listed versions that will never arrive, because Codex rewrote `old_version` as
     /// `new_version`: the beginnings of `old_version` that are longer than `new_version`.
-    fn find_given_up_versions(
+    fn find_given_up_names(
         &self,
         key: &str,
         old_version: &FileVersion,

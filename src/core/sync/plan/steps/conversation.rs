@@ -262,8 +262,8 @@ impl<'a> ConversationDraft<'a> {
     }
 
     fn conflict_copy_count(&self) -> usize {
-        let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy(_));
-        self.ops.iter().filter(is_new).count()
+        let is_conflict_copy = |op: &&Op| matches!(op, Op::KeepConflictCopy(_));
+        self.ops.iter().filter(is_conflict_copy).count()
     }
 
     /// Returns the action and the reason of the step.
