@@ -104,7 +104,7 @@ pub fn preview_login(
         return Ok(is_elsewhere.then_some(preview));
     }
 
-    let archived = SecretBytes::new(read_archived_file(request.archive, HomeEntryKind::Auth)?);
+    let archived = SecretBytes::new(unpack_file(request.archive, HomeEntryKind::Auth)?);
     let live_path = request.folder.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
         preview.outcome = AuthOutcome::Restored;
@@ -114,7 +114,7 @@ pub fn preview_login(
     }
 
     let config = if plan.writes.contains(Path::new(CONFIG_TOML)) {
-        let text = read_archived_file(request.archive, HomeEntryKind::Config)?;
+        let text = unpack_file(request.archive, HomeEntryKind::Config)?;
         CodexConfig::parse(&String::from_utf8_lossy(&text))
     } else {
         CodexConfig::read(&request.folder)
@@ -132,10 +132,7 @@ pub fn preview_login(
 }
 
 /// Returns the content of the archived file of this kind, at most [`MAX_LOGIN_BYTES`] of it.
-fn read_archived_file(
-    archive: &ArchiveReader,
-    kind: HomeEntryKind,
-) -> Result<Vec<u8>, RestoreError> {
+fn unpack_file(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Vec<u8>, RestoreError> {
     let mut bytes = Vec::new();
     let file = file_extract::extract_to_temp_file(archive, kind)?;
     let mut limited = file.take(MAX_LOGIN_BYTES as u64);
