@@ -411,7 +411,7 @@ pub(crate) fn print_unsynced<'a>(
     print_messages("not synced", &plan.notices.skipped, MAX_MESSAGES, |text| {
         ui.warn(text);
     });
-    if plan.notices.held_deletions > 0 {
+    if plan.notices.holds_deletions {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn plan_steps(
     if root.is_whole {
         steps.push(Step::record(root.live.clone(), root.staged.clone())?);
     } else {
-        let names = list_changed_top_names(plan, stage);
+        let names = list_changed_top_names(plan, stage)?;
         let old_folder = work.transaction.folder().join("old");
         steps.extend(plan_entry_steps(root, &names, &old_folder)?);
     }

@@ -62,7 +62,7 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     }
 
     let home = stage.home();
-    for name in list_changed_top_names(plan, stage) {
+    for name in list_changed_top_names(plan, stage)? {
         let (live, staged) = (home.live.join(&name), home.staged.join(&name));
         link_entry(plan, &live, Path::new(&name), &staged)?;
     }
@@ -70,7 +70,10 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
 }
 
 /// Returns the top-level names of the home that change, without the linked folders.
-pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+pub(crate) fn list_changed_top_names(
+    plan: &RestorePlan,
+    stage: &Stage,
+) -> Result<BTreeSet<OsString>, IoError> {
     let linked_roots = stage.linked_roots();
     let mut top_names: BTreeSet<OsString> = BTreeSet::new();
 
@@ -81,9 +84,9 @@ pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTree
         }
     }
 
-    let staged = tree::list(&stage.home().staged).unwrap_or_default();
+    let staged = tree::list_if_exists(&stage.home().staged)?;
     top_names.extend(staged.into_iter().map(|(name, _)| name));
-    top_names
+    Ok(top_names)
 }
 
 /// Returns true if the home is on an overlay file system and its folder cannot be renamed.

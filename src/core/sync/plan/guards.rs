@@ -157,7 +157,7 @@ pub(super) fn hold_back_mass_deletions(
         return;
     }
 
-    plan.notices.held_deletions = deletion_count;
+    plan.notices.holds_deletions = true;
     let deletions = pluralize(deletion_count, "deletion");
     hold_back(plan, |step| {
         let side = match step.action {

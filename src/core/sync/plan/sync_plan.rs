@@ -52,8 +52,8 @@ pub struct PlanNotices {
     pub excluded: Vec<(String, String)>,
     /// Conflict copies that wait for a decision: file name and size in bytes.
     pub conflict_copies: Vec<(String, u64)>,
-    /// Number of deletions that wait for `--delete-many`.
-    pub held_deletions: usize,
+    /// True if deletions wait for `--delete-many`.
+    pub holds_deletions: bool,
 }
 
 impl PlanNotices {
@@ -142,7 +142,9 @@ impl SyncPlan {
 
         notices.undelivered.extend(later_notices.undelivered);
         notices.conflict_copies = later_notices.conflict_copies;
-        notices.held_deletions += later_notices.held_deletions;
+        notices.unlisted.extend(later_notices.unlisted);
+        notices.may_accept_unlisted |= later_notices.may_accept_unlisted;
+        notices.holds_deletions |= later_notices.holds_deletions;
     }
 
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
