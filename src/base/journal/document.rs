@@ -35,14 +35,14 @@ pub(super) struct JournalFile {
     /// 1970.
     #[serde(rename = "begun")]
     pub(super) begun_ns: Vec<i64>,
-    /// For each folder, the time of its file system's clock just before the first step, in
-    /// nanoseconds since 1970. Empty until then.
+    /// For each folder, the time of its file system's clock just before the first step, in nanoseconds since 1970.
+    /// Empty until then.
     #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) since_ns: Vec<i64>,
+    pub(super) exchange_begun_ns: Vec<i64>,
     /// True if the staged files are kept at the end, because another process may have written to them
     /// while they were live.
     #[serde(rename = "keep", default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) keeps_replaced: bool,
+    pub(super) keeps_staged_files: bool,
 }
 
 impl Document for JournalFile {

@@ -9,7 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The suffix of the names of staging folders of restores.
-pub(crate) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
+const RESTORE_SUFFIX: &str = ".codex-manager-restore";
+
+/// The name of a staging folder within a home.
+pub(super) const NAME_WITHIN_HOME: &str = RESTORE_SUFFIX;
 
 /// The suffix of the names of all other staging folders.
 const OTHER_SUFFIX: &str = ".codex-manager-journal";
@@ -36,17 +39,17 @@ impl KeptAs {
 /// Returns the staging folder beside the file or folder `live`, on the same file system.
 pub fn staging_folder_beside(live: &Path) -> PathBuf {
     let name = live.file_name().unwrap_or_default().to_string_lossy();
-    live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
+    live.with_file_name(format!(".{name}{RESTORE_SUFFIX}"))
 }
 
 /// Returns the staging folder within `live`, for a folder beside which nothing can be created.
 pub fn staging_folder_within(live: &Path) -> PathBuf {
-    live.join(FOLDER_SUFFIX)
+    live.join(NAME_WITHIN_HOME)
 }
 
 /// Returns true if this is the name that [`staging_folder_within`] gives.
 pub fn is_staging_folder_within(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == FOLDER_SUFFIX)
+    path.file_name().is_some_and(|name| name == NAME_WITHIN_HOME)
 }
 
 /// Returns the folder in the manager home for the journal of the command `command`. All spellings of the
@@ -93,10 +96,10 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
 }
 
 /// Returns true if this is the absolute path of a folder with the name of a staging folder.
-pub(super) fn has_staging_suffix(folder: &Path) -> bool {
+pub(super) fn is_staging_folder_path(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
     let name_ends_with = |suffix: &str| name.ends_with(suffix.as_bytes());
-    folder.is_absolute() && (name_ends_with(FOLDER_SUFFIX) || name_ends_with(OTHER_SUFFIX))
+    folder.is_absolute() && (name_ends_with(RESTORE_SUFFIX) || name_ends_with(OTHER_SUFFIX))
 }
 
 /// Returns a free path beside the staging folder `folder`, for files that stay after the transaction.
@@ -113,7 +116,7 @@ pub(super) fn find_free_path(folder: &Path, kept_as: KeptAs) -> PathBuf {
 /// folder.
 pub fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
-    let mut staging_suffixes = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();
+    let mut staging_suffixes = [RESTORE_SUFFIX, OTHER_SUFFIX].into_iter();
     let (_, kept_suffix) = staging_suffixes.find_map(|suffix| name.rsplit_once(suffix))?;
     [KeptAs::Leftover, KeptAs::Evidence]
         .into_iter()

@@ -1,7 +1,7 @@
 //! The policy that each user of the journal adds to its recovery.
 
 use super::document::{JOURNAL_NAME, LOCK_NAME};
-use super::folder::FOLDER_SUFFIX;
+use super::folder::NAME_WITHIN_HOME;
 use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
 use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub struct IdleHome<'a> {
 }
 
 impl RecoveryPolicy for IdleHome<'_> {
-    fn find_holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
-        find_holders(home, staging, self.env)
+    fn find_holders(&self, home: &Path, staging_folders: &[PathBuf]) -> Vec<Holder> {
+        find_holders(home, staging_folders, self.env)
     }
 
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
@@ -27,10 +27,10 @@ impl RecoveryPolicy for IdleHome<'_> {
     }
 }
 
-/// Finds the processes that use `home` or have a file in one of the `staging` folders open.
-pub fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
+/// Finds the processes that use `home` or have a file in one of the `staging_folders` open.
+pub fn find_holders(home: &Path, staging_folders: &[PathBuf], env: &Environment) -> Vec<Holder> {
     // A file that Codex has open is moved to a staging folder by the exchange, and stays open there.
-    let outside_folders = [&process::find_outside_folders(home, env), staging].concat();
+    let outside_folders = [&process::find_outside_folders(home, env), staging_folders].concat();
     let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
 
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
@@ -38,8 +38,9 @@ pub fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<
         let ProcessRole::OtherProgram { open: path } = role else {
             return false;
         };
+        // The path is relative to the home, or to a staging folder outside of it.
         let journal_files = [LOCK_NAME, JOURNAL_NAME].map(Path::new);
-        path.starts_with(FOLDER_SUFFIX) || journal_files.contains(&path.as_path())
+        path.starts_with(NAME_WITHIN_HOME) || journal_files.contains(&path.as_path())
     };
     usage
         .processes
@@ -50,7 +51,7 @@ pub fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<
 /// Returns true for files of `home` that Codex creates again if they are missing.
 pub fn is_recreated_by_codex(home: &Path, path: &Path) -> bool {
     path.strip_prefix(home)
-        .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
+        .is_ok_and(|relative| matches!(kind_of(relative), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }
 
 /// The rules of one user of the journal: which files may be exchanged, and when.
@@ -75,9 +76,9 @@ pub trait RecoveryPolicy {
         Some(String::new())
     }
 
-    /// Returns the processes that use the folder `home`, or its files in the folders `staging`. While there are
-    /// any, nothing is exchanged.
-    fn find_holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
+    /// Returns the processes that use the folder `home`, or its files in the `staging_folders`. While there are any,
+    /// nothing is exchanged.
+    fn find_holders(&self, _home: &Path, _staging_folders: &[PathBuf]) -> Vec<Holder> {
         Vec::new()
     }
 

@@ -3,7 +3,7 @@
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError, RecoveryObstacle};
-use super::folder::{has_staging_suffix, is_real_folder};
+use super::folder::{is_staging_folder_path, is_real_folder};
 use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
@@ -148,7 +148,7 @@ fn recover_locked(
     };
 
     // Staged files stay in folders of their own if another program wrote to them.
-    let kept_folders = if transaction.journal.keeps_replaced {
+    let kept_folders = if transaction.journal.keeps_staged_files {
         transaction.move_staged_to_kept_folders()?
     } else {
         transaction.remove_folders();
@@ -179,7 +179,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
     // The recovery removes these folders at its end, so a damaged journal must not name other folders.
     let recorded_folder = journal.folders.first().cloned().unwrap_or_default().0;
     if recorded_folder.file_name() != folder.file_name()
-        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
+        || !journal.folders.iter().all(|f| is_staging_folder_path(&f.0))
     {
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
@@ -207,14 +207,14 @@ impl Transaction {
         if direction == Direction::Forward && !statuses.contains(&StepStatus::Done) {
             // The old files are complete and may have been used since the kill: going forward could lose these changes.
             // If an undo was killed, the new state was live, and another program may have written to it.
-            self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
+            self.journal.keeps_staged_files |= self.has_late_writes(Direction::Back, policy)?;
             self.reset_journal()?;
             return Ok(Direction::Back);
         }
 
         let remaining = self.list_remaining_steps(direction)?;
         let mut locks = DatabaseLocks::default();
-        if !remaining.is_empty() || self.journal.keeps_replaced {
+        if !remaining.is_empty() || self.journal.keeps_staged_files {
             let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
             let locked = self.lock_idle_home(steps, policy);
             locks = locked.map_err(|holders| RecoveryObstacle::InUse {
@@ -226,7 +226,7 @@ impl Transaction {
         self.exchange_remaining(&remaining, direction, policy)?;
         // The release waits for processes that still have a replaced database open, so their last writes are found.
         locks.release();
-        self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
+        self.journal.keeps_staged_files |= self.has_late_writes(direction, policy)?;
 
         match direction {
             Direction::Forward => self.record_committed()?,

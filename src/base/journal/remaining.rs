@@ -41,7 +41,7 @@ impl Transaction {
     ) -> Result<(), JournalError> {
         let logs = self.find_unrecorded_logs(remaining);
         // `prepare_steps` records this before the first log is moved, because this process may be killed as well.
-        self.journal.keeps_replaced |= !logs.is_empty();
+        self.journal.keeps_staged_files |= !logs.is_empty();
         let numbers = self.prepare_steps(remaining, direction, policy)?;
         for (log, target) in logs {
             atomic::rename_to_free_unsynced(&log, &target)?;
@@ -112,14 +112,14 @@ impl Transaction {
             }
             if is_foreign {
                 foreign_paths.insert(live.clone());
-                self.journal.keeps_replaced |= !policy.is_disposable(home, live);
+                self.journal.keeps_staged_files |= !policy.is_disposable(home, live);
             }
         }
 
         let adapted_numbers = self.adapt_steps(&numbers_by_path, &foreign_paths, direction)?;
         match self.write_journal() {
             // The disk is full. If this process is killed as well, the next recovery works with the old journal.
-            Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_replaced => {}
+            Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_staged_files => {}
             written => written?,
         }
         Ok(adapted_numbers)

@@ -192,10 +192,10 @@ impl Step {
     /// files. Such a move replaces the other file. If the staged file is at the live path already, such a move only
     /// removes the staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
-        let found_id = stat(&self.live)?.map(|(id, _)| id);
+        let current_live_id = stat(&self.live)?.map(|(id, _)| id);
         let is_at_live_path = |id: Option<FileId>| {
-            let both = found_id.zip(id);
-            both.is_some_and(|(found, id)| found.is_same(id))
+            let both = current_live_id.zip(id);
+            both.is_some_and(|(current, id)| current.is_same(id))
         };
 
         if self.exchanged_with.is_some() && is_at_live_path(self.live_id) {

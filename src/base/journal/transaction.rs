@@ -149,7 +149,7 @@ impl Transaction {
         let locks = locks.map_err(JournalError::Busy)?;
 
         // As late as possible, because a recovery takes every later write for a write of another process.
-        self.journal.since_ns = self.read_clocks_ns()?;
+        self.journal.exchange_begun_ns = self.read_clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
             self.reset_journal()?;
@@ -177,7 +177,7 @@ impl Transaction {
         self.remove_folders()
     }
 
-    /// Locks the databases of `steps`.
+    /// Locks the databases of `steps`, and checks that no process uses the home.
     ///
     /// # Errors
     /// The processes that use the home.
@@ -274,7 +274,7 @@ impl Transaction {
         // began.
         let start_ns = match direction {
             Direction::Forward => &self.journal.begun_ns,
-            Direction::Back => &self.journal.since_ns,
+            Direction::Back => &self.journal.exchange_begun_ns,
         };
 
         let mut files = Vec::new();
@@ -302,7 +302,7 @@ impl Transaction {
         locks: DatabaseLocks,
     ) -> Result<JournalError, JournalError> {
         // A program that has opened a file of the new state may still write to it.
-        self.journal.keeps_replaced = matches!(cause, JournalError::OpenedMeanwhile { .. });
+        self.journal.keeps_staged_files = matches!(cause, JournalError::OpenedMeanwhile { .. });
         // If this write fails and the process is killed, a recovery may complete the new state, which is complete too.
         let _ = self.set_state(JournalState::Undoing);
 
@@ -310,10 +310,10 @@ impl Transaction {
         self.exchange_remaining(&done_steps, Direction::Back, &NoPolicy)?;
         locks.release();
 
-        self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
+        self.journal.keeps_staged_files |= self.has_late_writes(Direction::Back, &NoPolicy)?;
         self.reset_journal()?;
 
-        if self.journal.keeps_replaced {
+        if self.journal.keeps_staged_files {
             let folders = self.move_staged_to_kept_folders()?;
             if let JournalError::OpenedMeanwhile { kept, .. }
             | JournalError::WrittenMeanwhile { kept, .. } = &mut cause
@@ -344,8 +344,8 @@ impl Transaction {
     pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
         InterimPaths {
-            probed: HashMap::new(),
-            used: steps.map(|step| step.staged.clone()).collect(),
+            exchange_support: HashMap::new(),
+            staged_paths: steps.map(|step| step.staged.clone()).collect(),
             next_number: 0,
         }
     }
@@ -355,25 +355,25 @@ impl Transaction {
         // On a full disk, the journal cannot be replaced, but it can be removed. Without a journal, a recovery removes
         // the staged files as well.
         self.set_state(JournalState::Committed)
-            .or_else(|_| self.remove_journal())
+            .or_else(|_| self.remove_journal_unless_needed())
     }
 
     /// Replaces the journal by one without steps, after all steps were undone. Until then the staged files have to
-    /// stay, because another process may follow the old journal. `keeps_replaced` stays as it is.
+    /// stay, because another process may follow the old journal. `keeps_staged_files` stays as it is.
     pub(super) fn reset_journal(&mut self) -> Result<(), JournalError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
-        let keeps_replaced = self.journal.keeps_replaced;
+        let keeps_staged_files = self.journal.keeps_staged_files;
         self.journal = JournalFile::without_steps(folders, home);
-        self.journal.keeps_replaced = keeps_replaced;
-        self.write_journal().or_else(|_| self.remove_journal())
+        self.journal.keeps_staged_files = keeps_staged_files;
+        self.write_journal()
+            .or_else(|_| self.remove_journal_unless_needed())
     }
 
-    /// Removes the journal, which needs no disk space. Removes the other folders first, because a
-    /// recovery without a journal knows only the first one. Leaves the journal in place if replaced
-    /// files must be kept.
-    fn remove_journal(&mut self) -> Result<(), JournalError> {
-        if self.journal.keeps_replaced {
-            // A later process finds every step done.
+    /// Removes the journal, which needs no disk space. Removes the other folders first, because a recovery without a
+    /// journal knows only the first one. Leaves the journal in place if staged files must be kept.
+    fn remove_journal_unless_needed(&mut self) -> Result<(), JournalError> {
+        if self.journal.keeps_staged_files {
+            // A later process finds no step left to do or to undo.
             return Ok(());
         }
         for ListedPath(folder) in self.journal.folders.split_off(1) {
@@ -463,9 +463,9 @@ impl Transaction {
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct InterimPaths {
     /// For each staging folder that was probed, true if its file system has a call for an exchange.
-    probed: HashMap<PathBuf, bool>,
+    exchange_support: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
-    used: HashSet<PathBuf>,
+    staged_paths: HashSet<PathBuf>,
     next_number: u64,
 }
 
@@ -482,18 +482,21 @@ impl InterimPaths {
         }
 
         let staging = journal.staging_folder_of(step);
-        let is_supported = match self.probed.get(staging) {
+        let is_supported = match self.exchange_support.get(staging) {
             Some(is_supported) => *is_supported,
             None => exchange::is_supported(staging).at("probe", staging)?,
         };
-        self.probed.insert(staging.to_path_buf(), is_supported);
+        self.exchange_support
+            .insert(staging.to_path_buf(), is_supported);
         if is_supported {
             return Ok(None);
         }
 
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
-        let is_taken = |path: &PathBuf| self.used.contains(path) || path.symlink_metadata().is_ok();
+        let is_taken = |path: &PathBuf| {
+            self.staged_paths.contains(path) || path.symlink_metadata().is_ok()
+        };
         while is_taken(&folder.join(self.next_number.to_string())) {
             self.next_number += 1;
         }

@@ -84,7 +84,7 @@ impl Fixture {
         state: JournalState,
         done: usize,
     ) -> usize {
-        transaction.journal.since_ns = vec![read_filesystem_clock_ns(&self.staging()).unwrap()];
+        transaction.journal.exchange_begun_ns = vec![read_filesystem_clock_ns(&self.staging()).unwrap()];
         let steps = transaction.replace_unsupported_exchanges(steps).unwrap();
         transaction.journal.steps = steps;
         transaction.set_state(state).unwrap();
@@ -416,7 +416,7 @@ fn a_folder_that_was_removed_before_a_kill_is_not_kept() {
     let (mut transaction, steps) = fixture.begin();
     let other = staging_folder_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
-    transaction.journal.keeps_replaced = true;
+    transaction.journal.keeps_staged_files = true;
     fixture.kill(transaction, steps, JournalState::Committed, 4);
     fs::remove_dir_all(&other).unwrap();
     assert!(matches!(fixture.recover(), Recovery::Finished(_)));
@@ -428,7 +428,7 @@ fn a_recovery_of_a_killed_undo_keeps_the_new_files_aside() {
     for done in [0, 2, 4] {
         let fixture = Fixture::new();
         let (mut transaction, steps) = fixture.begin();
-        transaction.journal.keeps_replaced = true;
+        transaction.journal.keeps_staged_files = true;
         fixture.kill(transaction, steps, JournalState::Undoing, done);
         let Recovery::Undone(kept) = fixture.recover() else {
             panic!("{done}");
