@@ -754,7 +754,7 @@ fn a_recompressed_archive_is_read_as_a_stream() {
     assert_same_home(&before, &world.env.tree("home/.codex"));
     let report = verify(&path, &world.env.path("tmp"), &Silent).expect("verify");
     assert_eq!(report.problems, [""; 0]);
-    assert_eq!(report.sidecar, Some(SidecarProblem::Missing));
+    assert_eq!(report.sidecar_problem, Some(SidecarProblem::Missing));
 
     // One file, without the others.
     fs::write(world.env.codex_home().join(LARGE), "other").expect("write");

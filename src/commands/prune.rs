@@ -411,10 +411,10 @@ fn read_fully(
 }
 
 fn into_soundness(report: VerifyReport) -> Soundness {
-    if let Some(e) = report.unread {
+    if let Some(e) = report.read_error {
         return Soundness::Unreadable(e.source.to_string());
     }
-    match (report.problems.into_iter().next(), report.sidecar) {
+    match (report.problems.into_iter().next(), report.sidecar_problem) {
         (Some(damage), _) => Soundness::Damaged(damage),
         // The archive is intact, but may belong to another account than its sidecar says.
         (None, Some(SidecarProblem::Mismatch)) => {

@@ -113,7 +113,7 @@ impl VerifyArgs {
 
             // The new sidecar is good, so the problem of the old one is not reported.
             if is_repaired && !self.dry_run {
-                report.sidecar = None;
+                report.sidecar_problem = None;
             }
 
             findings.extend(to_verify_finding(&report, stamp, context.local_now()));
@@ -168,17 +168,17 @@ fn print_result(
         (Style::Good, "ok     ")
     } else if is_archive_good {
         (Style::Warn, "sidecar")
-    } else if report.unread.is_some() {
+    } else if report.read_error.is_some() {
         (Style::Bad, "unread ")
     } else {
         (Style::Bad, "damaged")
     };
 
     let mut problems = report.problems;
-    problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
+    problems.extend(report.read_error.map(|e| format!("{e}: {}", e.source)));
     let path = report.archive.strip_prefix(context.backups());
     let path = path.unwrap_or(&report.archive).to_string_lossy();
-    let sidecar = report.sidecar.as_ref();
+    let sidecar = report.sidecar_problem.as_ref();
     let repairable = is_archive_good.then_some(&*path);
     problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, repairable)));
 

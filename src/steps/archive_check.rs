@@ -44,11 +44,11 @@ pub(crate) fn to_verify_finding(
     at: Timestamp,
 ) -> Option<VerifyFinding> {
     let ok = report.is_archive_good();
-    report.unread.is_none().then(|| VerifyFinding {
+    report.read_error.is_none().then(|| VerifyFinding {
         archive: report.archive.clone(),
         stamp,
         verified: VerifyRecord { at, ok },
-        is_misdescribed: report.sidecar == Some(SidecarProblem::Mismatch),
+        is_misdescribed: report.sidecar_problem == Some(SidecarProblem::Mismatch),
     })
 }
 

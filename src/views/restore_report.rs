@@ -101,7 +101,7 @@ pub(crate) fn show_plan(
 ) {
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let is_rollout = |name: &EntryName| kind_of(name.as_path()).is_rollout_folder();
-    let mut unchanged_rollouts = NameSet::with_names(unchanged.name_table());
+    let mut unchanged_rollouts = NameSet::with_name_table(unchanged.name_table());
     unchanged_rollouts.extend(unchanged.iter().filter(is_rollout));
 
     let mut restored_names = plan.writes.clone();

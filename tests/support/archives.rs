@@ -62,7 +62,7 @@ fn capture_home(
         backups: &backups,
         tmp: &tmp,
         compression,
-        source,
+        previous: source,
     };
     let taken = capture::capture(&scope, &options, Metadata::default(), progress)?;
     Ok((taken, backups))

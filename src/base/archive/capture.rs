@@ -41,7 +41,7 @@ pub struct CapturedHome {
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,
     /// Skipped databases that could not be read. They may be sound, unlike those that failed the integrity check.
-    pub unreadable: HashSet<PathBuf>,
+    pub unreadable_databases: HashSet<PathBuf>,
     /// Archived files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
 }
@@ -55,7 +55,7 @@ pub struct CaptureOptions<'a> {
     pub tmp: &'a Path,
     pub compression: Compression,
     /// The previous archive, from which unchanged members are copied.
-    pub source: Option<&'a PreviousArchive<'a>>,
+    pub previous: Option<&'a PreviousArchive<'a>>,
 }
 
 /// Captures the files that `scope` selects into a new archive with this metadata. Sets the file names, file counts and
@@ -77,7 +77,7 @@ pub fn capture(
     let folder_ids = read_folder_ids(&scope.home);
 
     // The table of the previous archive has most names of the home already.
-    let names = options.source.map(PreviousArchive::name_table);
+    let names = options.previous.map(PreviousArchive::name_table);
     let names = names.map(Arc::clone).unwrap_or_default();
     let (mut scan, databases) =
         scan_with_snapshots(scope, &names, &staging, |scan| require_space(scan, options))?;
@@ -94,11 +94,11 @@ pub fn capture(
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
 
     // The closure can only return the manifest, so it sets `skipped` and `login` itself.
-    let (compression, previous) = (options.compression, options.source);
+    let (compression, previous) = (options.compression, options.previous);
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(out_file, &path, compression, previous, &names, |writer| {
         let mut packer = HomePacker {
-            locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
+            locator: FileLocator::new(scope, &scan.source_paths, &scan.links, &names),
             writer,
             skipped: std::mem::take(&mut scan.skipped),
             pending: NameSet::default(),
@@ -129,7 +129,7 @@ pub fn capture(
         login,
         excluded: scan.excluded,
         skipped,
-        unreadable: databases.unreadable,
+        unreadable_databases: databases.unreadable,
         damaged: scan.damaged,
     })
 }
@@ -159,23 +159,24 @@ pub(super) fn scan_with_snapshots(
     // For a database, the outcome of its snapshot counts, not a note of the second scan.
     scan.skipped.retain(|s| !databases.was_attempted(&s.path));
     scan.skipped.append(&mut databases.skipped);
+    // A database of the first scan may be a plain file in the second scan. The archive has its snapshot.
+    scan.damaged
+        .retain(|note| !databases.has_snapshot_of(&note.path));
 
     Ok((scan, databases))
 }
 
-/// Moves the files without a database snapshot out of `scan`. Removes the notes about files with a snapshot from
-/// `scan.damaged`: a database of the first scan may be a plain file in the second scan.
+/// Moves the files without a database snapshot out of `scan`.
 pub(super) fn take_plain_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
-    let mut snapshots = NameSet::with_names(scan.files.name_table());
+    let mut snapshots = NameSet::with_name_table(scan.files.name_table());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
-    scan.damaged.retain(|note| !snapshots.contains(&note.path));
     let mut files = std::mem::take(&mut scan.files);
     files.remove_all(&snapshots);
     files
 }
 
-/// Returns a manifest without files and members, with the folders and links of `scan`. Sets the number of skipped paths
-/// in its metadata, and limits the size of the metadata.
+/// Returns a manifest without files and members. Moves the folders and links out of `scan`. Sets the number of skipped
+/// paths in the metadata, and limits the size of the metadata.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
@@ -217,9 +218,9 @@ pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
 /// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;
 /// an archive that compresses worse fails later, at the write, and leaves no file behind.
 fn require_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
-    let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
+    let database_bytes: u64 = scan.databases.iter().map(|f| f.size).sum();
     let written_bytes = [
-        (options.tmp, databases),
+        (options.tmp, database_bytes),
         (options.backups, scan.stored_bytes / 8),
     ];
 

@@ -88,7 +88,8 @@ pub(super) trait CaptureTarget {
         // If the file does not grow meanwhile, a crash has cut off its last line, and the file is captured whole. If it
         // grows, Codex is writing it, and it is cut at its last newline.
         for planned in deferred {
-            wait_for_growth(&planned, &self.locator().places.source_path(&planned.path));
+            let source = self.locator().source_paths.source_path(&planned.path);
+            wait_for_growth(&planned, &source);
             self.try_capture(&planned, CaptureAttempt::Final)?;
         }
         Ok(())

@@ -29,11 +29,13 @@ pub(super) struct DatabaseSnapshots {
 }
 
 impl DatabaseSnapshots {
+    pub(super) fn has_snapshot_of(&self, path: &Path) -> bool {
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|snapshot| snapshot.planned.path.as_path() == path)
+    }
+
     pub(super) fn was_attempted(&self, path: &Path) -> bool {
-        let snapshots = self.snapshots.iter().map(|s| s.planned.path.as_path());
-        snapshots
-            .chain(self.skipped.iter().map(|s| &*s.path))
-            .any(|attempted| attempted == path)
+        self.has_snapshot_of(path) || self.skipped.iter().any(|note| note.path == path)
     }
 
     /// Makes snapshots in `staging` of the databases of `scan` that were not attempted before.
@@ -55,7 +57,7 @@ impl DatabaseSnapshots {
             }
 
             let snapshot_path = staging.path(&format!("{}.sqlite", self.snapshots.len()));
-            let source = scan.places.source_path(&planned.path);
+            let source = scan.source_paths.source_path(&planned.path);
             match database::write_snapshot(&source, &snapshot_path) {
                 Ok(()) => self.snapshots.push(DatabaseSnapshot {
                     planned: planned.clone(),

@@ -11,14 +11,14 @@ use std::path::Path;
 /// Removes duplicate rollouts from `files`: a conversation may have a plain and a compressed file, in `sessions/` and
 /// in `archived_sessions/`. The most complete file stays. Files with diverging content all stay, so no turn is lost.
 /// Returns a note for each removed file, sorted by path.
-pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Vec<PathNote> {
-    let mut dropped = NameSet::with_names(files.name_table());
+pub(super) fn drop_duplicates(files: &mut FileList, source_paths: &SourcePaths) -> Vec<PathNote> {
+    let mut dropped = NameSet::with_name_table(files.name_table());
 
     for copies in group_by_conversation(files) {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
         let mut most_complete = &copies[0];
         for copy in &copies[1..] {
-            if let Some(superseded) = find_superseded(most_complete, copy, places) {
+            if let Some(superseded) = find_superseded(most_complete, copy, source_paths) {
                 dropped.insert(&superseded.path);
                 if superseded.path == most_complete.path {
                     most_complete = copy;
@@ -63,11 +63,11 @@ fn group_by_conversation(files: &FileList) -> Vec<Vec<FileEntry>> {
 fn find_superseded<'a>(
     first: &'a FileEntry,
     second: &'a FileEntry,
-    places: &SourcePaths,
+    source_paths: &SourcePaths,
 ) -> Option<&'a FileEntry> {
     let is_compressed =
         |file: &FileEntry| parse_rollout_name(file.path.as_path()).is_some_and(|r| r.compressed);
-    let source = |file: &FileEntry| places.source_path(&file.path);
+    let source = |file: &FileEntry| source_paths.source_path(&file.path);
 
     match rollout::compare(&source(first), &source(second)) {
         // For equal texts Codex uses the plain file.

@@ -51,14 +51,14 @@ impl HomePacker<'_, '_> {
 
         while !files.is_empty() {
             check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
-            let reused = self.writer.add_unchanged_files(&files)?;
-            if reused > 0 {
-                for file in files.range(0..reused) {
+            let copied_count = self.writer.add_unchanged_files(&files)?;
+            if copied_count > 0 {
+                for file in files.range(0..copied_count) {
                     self.pending.remove(file.path.as_path());
                     // The progress counts the file as done, although it is not read.
                     self.progress.add_bytes(file.size);
                 }
-                files.remove_front(reused);
+                files.remove_front(copied_count);
             } else if let Some(planned) = files.pop_front() {
                 if self.try_capture(&planned, CaptureAttempt::First)? {
                     self.pending.remove(planned.path.as_path());
@@ -112,6 +112,7 @@ impl HomePacker<'_, '_> {
         // used up at its end.
         let login = login_read::read_login(&scope.home, planned, &mut self.skipped)?;
         if let Some(login_file) = &login {
+            // A read from memory cannot fail or end early, so there is no reason to record.
             let mut content = io::Cursor::new(login_file.bytes.expose());
             self.write_entry(&login_file.entry, login_file.entry.size, &mut content)?;
         }

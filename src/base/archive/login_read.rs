@@ -40,7 +40,7 @@ pub(super) fn read_login(
     let lock = acquire_login_lock(home)?;
     let read_result = AuthFile::read(&path);
     let meta = path.metadata();
-    // Released before the file is parsed: Codex waits for this lock to renew the login.
+    // Held for the read alone: Codex waits for this lock to renew the login.
     drop(lock);
 
     let snapshot = match read_result.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
@@ -60,6 +60,7 @@ pub(super) fn read_login(
 
     Ok(Some(LoginFile {
         entry: FileEntry {
+            // Of the bytes, because the file may have been replaced before its metadata was read.
             size: snapshot.bytes.expose().len() as u64,
             ..current_entry
         },

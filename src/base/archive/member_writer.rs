@@ -54,13 +54,13 @@ pub(super) struct FileInMember {
 /// The work that produces one member. [`MemberJob::run`] may run on any thread.
 pub(super) enum MemberJob {
     /// Compresses `bytes`, a part of the tar stream, with the complete `files` in it.
-    Fresh {
+    Compress {
         bytes: Buffer,
-        holds: MemberContents,
+        contents: MemberContents,
         files: Vec<FileInMember>,
     },
     /// Copies a member of the previous archive.
-    Reused(Member),
+    Copy(Member),
 }
 
 /// A member that is ready to be written.
@@ -82,9 +82,9 @@ impl MemberJob {
         buffers: &BufferPool,
     ) -> Result<CompressedMember, ArchiveError> {
         match self {
-            Self::Fresh {
+            Self::Compress {
                 bytes,
-                holds,
+                contents,
                 files,
             } => {
                 let digests = files.into_iter().map(|file| {
@@ -103,7 +103,7 @@ impl MemberJob {
                         len: packed.len() as u64,
                         size: bytes.len() as u64,
                         digest: ContentDigest::of(&packed),
-                        holds,
+                        holds: contents,
                     },
                     bytes: packed,
                     digests,
@@ -111,7 +111,7 @@ impl MemberJob {
                 })
             }
 
-            Self::Reused(member) => {
+            Self::Copy(member) => {
                 let bytes = previous
                     .map(|previous| previous.read_member(&member, buffers))
                     .transpose()?;

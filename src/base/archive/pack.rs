@@ -9,9 +9,9 @@ use super::format::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
     padding_bytes,
 };
-use super::format::tar_head::{encode_file_head, encode_folder_head, encode_link_head};
+use super::format::tar_header::{encode_file_header, encode_folder_header, encode_link_header};
 use super::format::{
-    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry, Member,
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
     MemberContents, NameTable,
 };
 pub use super::member_writer::FinishedArchive;
@@ -45,7 +45,7 @@ pub fn pack<E: From<ArchiveError> + Send>(
     names: &Arc<NameTable>,
     fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, E>,
 ) -> Result<FinishedArchive, E> {
-    let files = Mutex::new(FileList::with_names(names));
+    let files = Mutex::new(FileList::with_name_table(names));
     let mut sink = MemberSink::new(&mut out, path, &files);
     let buffers = BufferPool::default();
     let compress = |job: MemberJob| job.run(path, compression, previous, &buffers);
@@ -121,10 +121,10 @@ impl PackWriter<'_> {
         links: &[LinkEntry],
     ) -> Result<(), ArchiveError> {
         for folder in folders {
-            self.add_header_to_group(&encode_folder_head(folder).at("write", self.path)?)?;
+            self.add_header_to_group(&encode_folder_header(folder).at("write", self.path)?)?;
         }
         for link in links {
-            self.add_header_to_group(&encode_link_head(link).at("write", self.path)?)?;
+            self.add_header_to_group(&encode_link_header(link).at("write", self.path)?)?;
         }
         Ok(())
     }
@@ -167,8 +167,8 @@ impl PackWriter<'_> {
         self.switch_group_to_folder_of(&entry.path)?;
 
         let len_before = self.group.bytes.len();
-        let head = self.encode_file_header(entry)?;
-        self.group.bytes.extend_from_slice(&head);
+        let header = self.encode_file_header(entry)?;
+        self.group.bytes.extend_from_slice(&header);
 
         let start = self.group.bytes.len();
         if let Err(e) = append_exactly(&mut self.group.bytes, content, entry.size) {
@@ -222,13 +222,13 @@ impl PackWriter<'_> {
         let file_index = self.file_count();
         let first_member = self.submitted_count;
 
-        let previous_head = self
+        let previous_header = self
             .previous
-            .and_then(|p| Some((p, p.find_head_member(&entry.path)?)));
+            .and_then(|previous| Some((previous, previous.find_header_member(&entry.path)?)));
 
-        let mut head = self.buffers.take_empty();
-        head.extend_from_slice(&self.encode_file_header(&entry)?);
-        self.submit_fresh(head, MemberContents::Head(file_index))?;
+        let mut header = self.buffers.take_empty();
+        header.extend_from_slice(&self.encode_file_header(&entry)?);
+        self.submit_large_file_part(header, MemberContents::Head(file_index))?;
 
         let mut hasher = ContentHasher::default();
         let mut read_result = Ok(());
@@ -246,16 +246,17 @@ impl PackWriter<'_> {
 
             hasher.update(&bytes);
             let digest_so_far = hasher.digest().bytes();
-            let holds = MemberContents::Chunk(file_index, digest_so_far);
+            let contents = MemberContents::Chunk(file_index, digest_so_far);
 
             // Only complete chunks are compared: the last one has padding and may grow.
             let is_complete = len == CHUNK_BYTES && read_result.is_ok();
             if is_complete
-                && let Some((previous, head)) = previous_head
-                && let Some((member, digest)) = previous.find_chunk(head, chunk_index)
+                && let Some((previous, header_index)) = previous_header
+                && let Some((mut member, digest)) = previous.find_chunk(header_index, chunk_index)
                 && digest == digest_so_far
             {
-                self.submit(MemberJob::Reused(Member { holds, ..member }))?;
+                member.holds = contents;
+                self.submit(MemberJob::Copy(member))?;
                 continue;
             }
 
@@ -263,7 +264,7 @@ impl PackWriter<'_> {
             // the entry becomes void.
             let padded = len + padding_bytes(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
-            self.submit_fresh(bytes, holds)?;
+            self.submit_large_file_part(bytes, contents)?;
         }
 
         if read_result.is_err() {
@@ -279,7 +280,7 @@ impl PackWriter<'_> {
     }
 
     fn encode_file_header(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
-        encode_file_head(entry.path.as_path(), entry.size, entry.mode, entry.mtime)
+        encode_file_header(entry.path.as_path(), entry.size, entry.mode, entry.mtime)
             .at("write", self.path)
     }
 
@@ -313,23 +314,28 @@ impl PackWriter<'_> {
         }
 
         // The copied members hold the same files, but at other positions in the new manifest.
-        for old in reusable.members {
-            let holds = match old.holds {
+        for mut member in reusable.members {
+            member.holds = match member.holds {
                 MemberContents::Files(_, count) => MemberContents::Files(first_index, count),
                 MemberContents::Head(_) => MemberContents::Head(first_index),
                 MemberContents::Chunk(_, digest) => MemberContents::Chunk(first_index, digest),
                 other => other,
             };
-            self.submit(MemberJob::Reused(Member { holds, ..old }))?;
+            self.submit(MemberJob::Copy(member))?;
         }
         Ok(file_count)
     }
 
     /// Submits the header or a chunk of a large file.
-    fn submit_fresh(&mut self, bytes: Buffer, holds: MemberContents) -> Result<(), ArchiveError> {
-        self.submit(MemberJob::Fresh {
+    fn submit_large_file_part(
+        &mut self,
+        bytes: Buffer,
+        contents: MemberContents,
+    ) -> Result<(), ArchiveError> {
+        self.submit(MemberJob::Compress {
             bytes,
-            holds,
+            contents,
+            // `add_large_file` computes the digest of the file, which spans several members.
             files: Vec::new(),
         })
     }
@@ -352,7 +358,7 @@ impl PackWriter<'_> {
             return Ok(());
         }
 
-        let holds = match self.group.folder {
+        let contents = match self.group.folder {
             None => MemberContents::Structure(first_index, count),
             Some(_) => MemberContents::Files(first_index, count),
         };
@@ -362,9 +368,9 @@ impl PackWriter<'_> {
 
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.take_empty());
         let files = std::mem::take(&mut self.group.files);
-        self.submit(MemberJob::Fresh {
+        self.submit(MemberJob::Compress {
             bytes,
-            holds,
+            contents,
             files,
         })
     }

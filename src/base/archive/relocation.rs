@@ -22,24 +22,24 @@ pub(super) struct OpenedFile {
 /// Finds the files of a scan on disk.
 pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
-    pub(super) places: &'a SourcePaths,
+    pub(super) source_paths: &'a SourcePaths,
     links: NameSet,
 }
 
 impl<'a> FileLocator<'a> {
-    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive; their names are
-    /// stored in `names`.
+    /// Creates a locator for the files of a scan. `links` are the symbolic links in the archive; their names are stored
+    /// in `names`.
     pub(super) fn new(
         scope: &'a CaptureScope,
-        places: &'a SourcePaths,
+        source_paths: &'a SourcePaths,
         links: &[LinkEntry],
         names: &Arc<NameTable>,
     ) -> Self {
-        let mut link_names = NameSet::with_names(names);
+        let mut link_names = NameSet::with_name_table(names);
         link_names.extend(links.iter().map(|link| link.path.clone()));
         Self {
             scope,
-            places,
+            source_paths,
             links: link_names,
         }
     }
@@ -50,7 +50,7 @@ impl<'a> FileLocator<'a> {
     /// # Errors
     /// The file cannot be opened, or the rollout is in none of these folders.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
-        let source = self.places.source_path(planned);
+        let source = self.source_paths.source_path(planned);
         let not_found = match file_open::open_no_link(&source) {
             Ok(file) => {
                 return Ok(Some(OpenedFile {
@@ -83,13 +83,13 @@ impl<'a> FileLocator<'a> {
         let source = self.scope.home.join(relative);
         // A symbolic link at this path could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
-        let name = EntryName::from_path(&self.resolve_archive_links(relative)?).ok()?;
+        let name = EntryName::from_path(&self.find_captured_name(relative)?).ok()?;
         Some(OpenedFile { file, name })
     }
 
     /// Returns the name of the file `relative` without symbolic links in it, because an archive must not have an entry
     /// below a link. Returns `None` if the scope does not capture the file.
-    fn resolve_archive_links(&self, relative: &Path) -> Option<PathBuf> {
+    fn find_captured_name(&self, relative: &Path) -> Option<PathBuf> {
         let archive_name = if self.links.contains_ancestor_of(relative) {
             let real_path = self.scope.home.join(relative).canonical().ok()?;
             let home = self.scope.home.canonical().ok()?;
@@ -137,10 +137,10 @@ mod tests {
         fs::write(moved, "x").unwrap();
         let planned = EntryName::from_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
         let mut scope = CaptureScope::new(home.path(), BackupMode::Full);
-        let places = SourcePaths::default();
+        let source_paths = SourcePaths::default();
         let open = |scope: &CaptureScope| {
             let names = Arc::default();
-            let locator = FileLocator::new(scope, &places, &[], &names);
+            let locator = FileLocator::new(scope, &source_paths, &[], &names);
             locator.open(&planned).map(|opened| opened.is_some())
         };
         assert!(open(&scope).unwrap());

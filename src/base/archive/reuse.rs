@@ -10,6 +10,7 @@ use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::io::{file_open, position};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,9 +72,13 @@ pub struct PreviousArchive<'a> {
 
 impl<'a> PreviousArchive<'a> {
     /// Opens `archive` to copy members from it. Returns `None` if the archive has no index, is compressed less than
-    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` are the files of the home
-    /// whose content was compared with the archive and is equal.
-    pub fn open(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal_files` are the files of the
+    /// home whose content was compared with the archive and is equal.
+    pub fn open(
+        archive: &'a ArchiveReader,
+        options: ReuseOptions,
+        equal_files: NameSet,
+    ) -> Option<Self> {
         let manifest = archive.indexed_manifest()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
@@ -100,7 +105,7 @@ impl<'a> PreviousArchive<'a> {
             file,
             starts,
             day: created_at.div_euclid(86_400).unsigned_abs(),
-            equal_files: equal,
+            equal_files,
             options,
         })
     }
@@ -122,71 +127,82 @@ impl<'a> PreviousArchive<'a> {
         }
 
         let first_live = files.get(0)?;
-        let manifest = self.manifest;
         let location = self.locate_file(&first_live.path)?;
+        let member = self.manifest.members.get(location.member_index)?;
 
-        match manifest.members.get(location.member_index)?.holds {
+        match member.holds {
             // A member is copied as a whole, so it cannot be used if it begins with an earlier file.
             MemberContents::Files(first, count) if first == location.file_index as u64 => {
-                let count = usize::try_from(count).ok()?;
-                let mut digests = Vec::with_capacity(count);
-                let file_indices = location.file_index..location.file_index + count;
-                for (live_index, archived) in manifest.files.range(file_indices).enumerate() {
-                    digests.push(archived.digest?);
-                    let live = files.get(live_index)?;
-                    if !self.is_unchanged(&archived, &live) {
-                        return None;
-                    }
-                }
-
-                Some(ReusableFiles {
-                    digests,
-                    members: vec![manifest.members.get(location.member_index)?.clone()],
-                })
+                let file_indices =
+                    location.file_index..location.file_index + usize::try_from(count).ok()?;
+                self.reuse_small_files(member, file_indices, files)
             }
-
-            MemberContents::Head(_) => {
-                let archived = manifest.files.get(location.file_index)?;
-                if !self.is_unchanged(&archived, &first_live) {
-                    return None;
-                }
-
-                // The chunks of a large file directly follow its head.
-                let head = location.member_index;
-                let mut members = vec![manifest.members.get(head)?.clone()];
-                members.extend((0..).map_while(|chunk| Some(self.find_chunk(head, chunk)?.0)));
-                Some(ReusableFiles {
-                    digests: vec![archived.digest?],
-                    members,
-                })
-            }
+            MemberContents::Head(_) => self.reuse_large_file(&location, &first_live),
             _ => None,
         }
+    }
+
+    /// Returns the files of `member`, which are at `file_indices` in the manifest, if the first of `live_files` are the
+    /// same files, and unchanged.
+    fn reuse_small_files(
+        &self,
+        member: &Member,
+        file_indices: Range<usize>,
+        live_files: &FileList,
+    ) -> Option<ReusableFiles> {
+        let mut digests = Vec::with_capacity(file_indices.len());
+        for (live_index, archived) in self.manifest.files.range(file_indices).enumerate() {
+            digests.push(archived.digest?);
+            let live = live_files.get(live_index)?;
+            if !self.is_unchanged(&archived, &live) {
+                return None;
+            }
+        }
+        let members = vec![member.clone()];
+        Some(ReusableFiles { digests, members })
+    }
+
+    fn reuse_large_file(&self, location: &FileLocation, live: &FileEntry) -> Option<ReusableFiles> {
+        let archived = self.manifest.files.get(location.file_index)?;
+        if !self.is_unchanged(&archived, live) {
+            return None;
+        }
+
+        // The chunks of a large file directly follow its header.
+        let header_index = location.member_index;
+        let mut members = vec![self.manifest.members.get(header_index)?.clone()];
+        members.extend((0..).map_while(|chunk| Some(self.find_chunk(header_index, chunk)?.0)));
+        let digests = vec![archived.digest?];
+        Some(ReusableFiles { digests, members })
     }
 
     /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
     /// an earlier comparison of the content proves that the content is the same.
     fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
-        let has_equal_head = (&archived.path, archived.size, archived.mode, archived.mtime)
+        let has_equal_header = (&archived.path, archived.size, archived.mode, archived.mtime)
             == (&live.path, live.size, live.mode, live.mtime);
         let has_equal_stamp = archived.stamp == live.stamp && live.stamp.ctime != 0;
-        has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
+        has_equal_header && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
     }
 
     /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such
     /// large file.
-    pub(super) fn find_head_member(&self, name: &EntryName) -> Option<usize> {
+    pub(super) fn find_header_member(&self, name: &EntryName) -> Option<usize> {
         let member_index = self.locate_file(name)?.member_index;
         let holds = self.manifest.members.get(member_index)?.holds;
         matches!(holds, MemberContents::Head(_)).then_some(member_index)
     }
 
-    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
-    /// returns the digest of the file's content up to the end of this chunk.
-    pub(super) fn find_chunk(&self, head: usize, position: usize) -> Option<(Member, DigestBytes)> {
+    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member at `header_index`.
+    /// Also returns the digest of the file's content up to the end of this chunk.
+    pub(super) fn find_chunk(
+        &self,
+        header_index: usize,
+        position: usize,
+    ) -> Option<(Member, DigestBytes)> {
         let members = &self.manifest.members;
-        let chunk = members.get(head + 1 + position)?;
-        match (members.get(head)?.holds, chunk.holds) {
+        let chunk = members.get(header_index + 1 + position)?;
+        match (members.get(header_index)?.holds, chunk.holds) {
             (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
                 Some((chunk.clone(), digest))
             }
@@ -207,7 +223,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns true if the bytes of this member have to match its digest before they are copied.
-    fn is_checked(&self, member: &Member) -> bool {
+    fn must_be_verified(&self, member: &Member) -> bool {
         match self.options.verify {
             VerifyReused::All => true,
             VerifyReused::Sample => {
@@ -237,7 +253,7 @@ impl<'a> PreviousArchive<'a> {
         position::read_exact_at(&self.file, &mut bytes, member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
 
-        if self.is_checked(member) && !member.digest.is_of(&bytes) {
+        if self.must_be_verified(member) && !member.digest.is_of(&bytes) {
             let detail = "a member does not match its digest";
             return Err(ArchiveError::damaged(self.path(), detail));
         }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct HomeScan {
-    pub places: SourcePaths,
+    pub source_paths: SourcePaths,
     /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
     /// Symbolic links with targets inside the home.
@@ -60,21 +60,22 @@ impl HomeScan {
 
     /// Returns the top-level entries that are captured, folders with a trailing `/`.
     pub(crate) fn top_entries(&self) -> Vec<String> {
-        let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
+        let mut is_folder_by_name: BTreeMap<OsString, bool> = BTreeMap::new();
         let databases_and_login = self.databases.iter().chain(&self.login).map(|f| &f.path);
         let others = databases_and_login.chain(self.links.iter().map(|l| &l.path));
 
         // A top-level entry with a path below it is a folder. An empty folder is not listed.
         for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
             let is_nested = name.as_path().components().count() > 1;
-            if let Some(is_folder) = tops.get_mut(name.top()) {
+            if let Some(is_folder) = is_folder_by_name.get_mut(name.top()) {
                 *is_folder |= is_nested;
             } else {
-                tops.insert(name.top().to_owned(), is_nested);
+                is_folder_by_name.insert(name.top().to_owned(), is_nested);
             }
         }
 
-        tops.into_iter()
+        is_folder_by_name
+            .into_iter()
             .map(|(top, is_dir)| top.to_string_lossy().into_owned() + if is_dir { "/" } else { "" })
             .collect()
     }
@@ -88,7 +89,7 @@ impl HomeScan {
 /// home. An unreadable file or folder below the home is no error; it is listed as skipped.
 pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
     let mut scan = HomeScan {
-        files: FileList::with_names(names),
+        files: FileList::with_name_table(names),
         ..HomeScan::default()
     };
 
@@ -106,7 +107,7 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
     };
 
     let real_home = real_home.unwrap_or_else(|| scope.home.clone());
-    scan.places = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
+    scan.source_paths = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
 
     // In the same order in every backup, so that the members hold the same files and can be copied.
     top_entries.sort_by_key(fs::DirEntry::file_name);
@@ -134,7 +135,7 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
     }
 
     rescan_archived_sessions(scope, &real_home, &mut scan);
-    let dropped_notes = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    let dropped_notes = duplicates::drop_duplicates(&mut scan.files, &scan.source_paths);
     scan.excluded.extend(dropped_notes);
 
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
@@ -146,7 +147,7 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
 fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
     let mut second_scan = HomeScan {
-        files: FileList::with_names(scan.files.name_table()),
+        files: FileList::with_name_table(scan.files.name_table()),
         ..HomeScan::default()
     };
 
@@ -224,8 +225,8 @@ impl HomeWalk<'_> {
             self.scan.linked.push(name);
         }
 
-        let places = &mut self.scan.places;
-        places.map_top_level_link(relative.as_os_str(), target.clone());
+        let source_paths = &mut self.scan.source_paths;
+        source_paths.map_top_level_link(relative.as_os_str(), target.clone());
         beneath::protect(&target, FollowedLinks::NONE);
 
         // The target is archived as if it were a part of the home, under the name of the link.

@@ -93,7 +93,7 @@ pub struct HomeSubset {
 impl HomeSubset {
     /// Creates the subset of the paths `names`.
     pub fn new(names: NameSet) -> Self {
-        let mut parents = NameSet::with_names(names.name_table());
+        let mut parents = NameSet::with_name_table(names.name_table());
         for name in names.iter() {
             let folders = name.as_path().ancestors().skip(1);
             for folder in folders.map_while(|folder| EntryName::from_path(folder).ok()) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct SourcePaths {
     home: PathBuf,
     /// Top-level links to places outside the home, with their targets.
-    links: HashMap<OsString, PathBuf>,
+    link_targets: HashMap<OsString, PathBuf>,
     sqlite_home: Option<PathBuf>,
 }
 
@@ -19,14 +19,14 @@ impl SourcePaths {
     pub(super) fn new(home: &Path, sqlite_home: Option<&Path>) -> Self {
         Self {
             home: home.to_path_buf(),
-            links: HashMap::new(),
+            link_targets: HashMap::new(),
             sqlite_home: sqlite_home.map(Path::to_path_buf),
         }
     }
 
     /// Maps the top-level entry `top`, and all names below it, to `target`.
     pub(super) fn map_top_level_link(&mut self, top: &OsStr, target: PathBuf) {
-        self.links.insert(top.to_owned(), target);
+        self.link_targets.insert(top.to_owned(), target);
     }
 
     /// Returns the path on disk of the file with this archive name.
@@ -39,7 +39,7 @@ impl SourcePaths {
             return folder.join(rest);
         }
 
-        match self.links.get(name.top()) {
+        match self.link_targets.get(name.top()) {
             // A join with an empty path would append a slash.
             Some(target) if path.components().count() == 1 => target.clone(),
             Some(target) => target.join(path.strip_prefix(name.top()).unwrap_or(path)),

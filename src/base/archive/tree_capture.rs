@@ -139,7 +139,7 @@ impl CapturedTree {
     /// # Errors
     /// A file cannot be copied.
     pub fn copy_changed_files(&mut self) -> Result<usize, ArchiveError> {
-        let mut files = FileList::with_names(self.manifest.files.name_table());
+        let mut files = FileList::with_name_table(self.manifest.files.name_table());
         let mut replaced_count = 0;
         for entry in self.manifest.files.iter() {
             let name = entry.path.as_path();

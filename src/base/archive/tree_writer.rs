@@ -32,7 +32,7 @@ pub(super) struct TreeWriter<'a> {
     pub(super) skipped: Vec<PathNote>,
     /// The names of the placed files and symbolic links.
     placed_names: NameSet,
-    folders: HashSet<PathBuf>,
+    placed_folders: HashSet<PathBuf>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     started_at: i64,
 }
@@ -49,19 +49,19 @@ impl<'a> TreeWriter<'a> {
 
         Ok(Self {
             root,
-            locator: FileLocator::new(scope, &scan.places, &scan.links, names),
-            files: FileList::with_names(names),
-            hard_linked: NameSet::with_names(names),
+            locator: FileLocator::new(scope, &scan.source_paths, &scan.links, names),
+            files: FileList::with_name_table(names),
+            hard_linked: NameSet::with_name_table(names),
             skipped: Vec::new(),
-            placed_names: NameSet::with_names(names),
-            folders: HashSet::new(),
+            placed_names: NameSet::with_name_table(names),
+            placed_folders: HashSet::new(),
             started_at,
         })
     }
 
     /// Creates the folder at the relative path `folder` and its parents. Removes files and links at these paths.
     pub(super) fn add_folder(&mut self, folder: &Path) -> Result<(), IoError> {
-        if folder.as_os_str().is_empty() || self.folders.contains(folder) {
+        if folder.as_os_str().is_empty() || self.placed_folders.contains(folder) {
             return Ok(());
         }
 
@@ -76,7 +76,7 @@ impl<'a> TreeWriter<'a> {
             atomic::create_unsynced_folder(&path)?;
         }
 
-        self.folders.insert(folder.to_path_buf());
+        self.placed_folders.insert(folder.to_path_buf());
         Ok(())
     }
 
@@ -153,26 +153,28 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Places an open file in the tree, as a hard link if it is whole and a link is possible, else as a copy of its
-    /// first `entry.size` bytes. Returns false if the file became shorter than `entry.size`.
+    /// first `entry.size` bytes. Returns a reason if the file became shorter than `entry.size`.
     fn place_file(
         &mut self,
         opened: &mut OpenedFile,
         entry: &FileEntry,
         is_whole: bool,
-    ) -> Result<bool, IoError> {
+    ) -> Result<Option<SkipReason>, IoError> {
         let path = self.prepare_path(&entry.path)?;
 
         if is_whole && self.can_link(entry) && self.try_hard_link(opened, &path)? {
             self.hard_linked.insert(&entry.path);
         } else {
             match copy_prefix(&path, &mut opened.file, entry) {
-                Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(Some(SkipReason::Shorter));
+                }
                 copied => copied?,
             }
         }
 
         self.record_placed(entry);
-        Ok(true)
+        Ok(None)
     }
 
     /// Makes `path` a hard link to the open file. Returns false if that is impossible, for example between file
@@ -195,7 +197,7 @@ impl<'a> TreeWriter<'a> {
         }
 
         tree::remove(path)?;
-        if sharing::hard_link(&self.locator.places.source_path(&opened.name), path).is_err() {
+        if sharing::hard_link(&self.locator.source_paths.source_path(&opened.name), path).is_err() {
             return Ok(false);
         }
 
@@ -238,7 +240,7 @@ impl<'a> TreeWriter<'a> {
         let path = self.root.join(folder);
         for (name, kind) in tree::list(&path).at("list", &path)? {
             let relative = folder.join(name);
-            if kind.is_dir() && self.folders.contains(&relative) {
+            if kind.is_dir() && self.placed_folders.contains(&relative) {
                 self.remove_unplaced(&relative)?;
             } else if !self.placed_names.contains(&relative) {
                 tree::remove(&self.root.join(relative))?;
@@ -288,10 +290,7 @@ impl CaptureTarget for TreeWriter<'_> {
             ..scan::entry_from_metadata(opened.name.clone(), &meta)
         };
         let is_whole = size == meta.len();
-        if !self.place_file(opened, &entry, is_whole)? {
-            return Ok(Some(SkipReason::Shorter));
-        }
-        Ok(None)
+        Ok(self.place_file(opened, &entry, is_whole)?)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn unpack_as_stream(
     let mut list = Checklist::new(manifest, is_python);
     progress.expect_bytes(manifest.files.total_bytes());
 
-    read_archive(path, &mut |entry, content| match list.take_entry(&entry)? {
+    read_archive(path, &mut |entry, content| match list.check_off(&entry)? {
         Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
@@ -80,7 +80,7 @@ struct Checklist<'a> {
     links: HashMap<&'a EntryName, &'a PathBuf>,
     voids: HashSet<&'a EntryName>,
     /// True once the entry with the manifest, or with the Python tool's copy of the sidecar, was read.
-    was_manifest_read: bool,
+    was_metadata_read: bool,
 }
 
 impl<'a> Checklist<'a> {
@@ -94,7 +94,7 @@ impl<'a> Checklist<'a> {
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
             links: links.collect(),
             voids: manifest.void.iter().collect(),
-            was_manifest_read: false,
+            was_metadata_read: false,
         }
     }
 
@@ -102,7 +102,7 @@ impl<'a> Checklist<'a> {
     ///
     /// # Errors
     /// The entry is not in the list, or differs from the list.
-    fn take_entry(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
+    fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
         let refuse = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
 
         match &entry.kind {
@@ -110,11 +110,11 @@ impl<'a> Checklist<'a> {
                 if self.voids.remove(&entry.name) {
                     return Ok(None);
                 }
-                if self.is_manifest_name(&entry.name) && !self.was_manifest_read {
-                    self.was_manifest_read = true;
+                if self.is_metadata_name(&entry.name) && !self.was_metadata_read {
+                    self.was_metadata_read = true;
                     return Ok(None);
                 }
-                match self.take_file(&entry.name) {
+                match self.check_off_file(&entry.name) {
                     Some(file) if file.size == entry.size => Ok(Some(file)),
                     Some(_) => refuse("its size differs from the manifest"),
                     None => refuse("not in the manifest, or twice in the archive"),
@@ -130,14 +130,14 @@ impl<'a> Checklist<'a> {
     }
 
     /// Removes a file from the list and returns it; `None` if the list does not have it.
-    fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
+    fn check_off_file(&mut self, name: &EntryName) -> Option<FileEntry> {
         let id = self.files.name_table().find(name.as_path())?;
         self.files.get(self.unread_files.remove(&id)?)
     }
 
     /// Returns true for the name of the manifest, or of the Python tool's copy of the sidecar. The manifest does not
     /// list these entries.
-    fn is_manifest_name(&self, name: &EntryName) -> bool {
+    fn is_metadata_name(&self, name: &EntryName) -> bool {
         if self.is_python {
             python::is_sidecar_copy(name)
         } else {

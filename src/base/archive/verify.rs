@@ -20,9 +20,9 @@ pub struct VerifyReport {
     /// Damage of the archive itself. Empty if the archive is good or could not be read.
     pub problems: Vec<String>,
     /// The read error of the archive file that ended the check. It does not prove damage.
-    pub unread: Option<IoError>,
+    pub read_error: Option<IoError>,
     /// Problem of the sidecar. The archive can be restored without one.
-    pub sidecar: Option<SidecarProblem>,
+    pub sidecar_problem: Option<SidecarProblem>,
     /// Notes about checks that were impossible, because archives of the Python tool have no digests.
     pub notes: Vec<String>,
 }
@@ -31,12 +31,12 @@ impl VerifyReport {
     /// Returns true if the archive was read completely and can be restored, whatever the state of
     /// its sidecar.
     pub fn is_archive_good(&self) -> bool {
-        self.problems.is_empty() && self.unread.is_none()
+        self.problems.is_empty() && self.read_error.is_none()
     }
 
     /// Returns true if neither the archive nor its sidecar has a problem.
     pub fn is_ok(&self) -> bool {
-        self.is_archive_good() && self.sidecar.is_none()
+        self.is_archive_good() && self.sidecar_problem.is_none()
     }
 }
 
@@ -57,7 +57,7 @@ pub fn verify(
 
     match verify_into(path, tmp, progress, &mut report) {
         Ok(()) => {}
-        Err(ArchiveError::Io(e)) if e.path == path => report.unread = Some(e),
+        Err(ArchiveError::Io(e)) if e.path == path => report.read_error = Some(e),
         Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
     }
@@ -77,7 +77,7 @@ fn verify_into(
     // A full disk would look like a damaged database.
     space::require_free_space(tmp, total_database_bytes(&archive))?;
 
-    for journal in archive.contents().files.iter().filter(has_journal_content) {
+    for journal in archive.contents().files.iter().filter(is_filled_journal) {
         // SQLite would roll the copy back to a state that never was, because the parts are of
         // different moments. It also removes files that a journal names, so no journal is unpacked.
         let name = journal.path;
@@ -89,10 +89,8 @@ fn verify_into(
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
     let path_of = |entry: &FileEntry| find_copy_path(&databases, &entry.path);
     let sink = PathSink { path_of };
-    // A sidecar of the Python tool has no digest.
-    let compared_path = (!archive.is_python()).then_some(path);
     let (sidecar_problem, read_result) = parallel::run_both(
-        || compared_path.map_or(Ok(None), find_sidecar_problem),
+        || find_sidecar_problem(path, &archive),
         || archive.read(Extent::All, &sink, progress),
     );
 
@@ -114,7 +112,7 @@ fn verify_into(
         }
     }
 
-    report.sidecar = match sidecar_problem? {
+    report.sidecar_problem = match sidecar_problem? {
         // The digest of a damaged archive always differs from the sidecar's; that adds no
         // information.
         Some(SidecarProblem::Mismatch) if !report.problems.is_empty() => None,
@@ -154,7 +152,14 @@ fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError
 
 /// Compares the archive with the size and the digest in its sidecar. Returns the problem of the sidecar; `None` if the
 /// sidecar is good, or if the archive needs none because its name does not end in `.tar.gz`.
-fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
+fn find_sidecar_problem(
+    path: &Path,
+    archive: &ArchiveReader,
+) -> Result<Option<SidecarProblem>, ArchiveError> {
+    // A sidecar of the Python tool has no digest.
+    if archive.is_python() {
+        return Ok(None);
+    }
     let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
     };
@@ -198,7 +203,7 @@ fn find_copy_path(databases: &BTreeMap<EntryName, PathBuf>, name: &EntryName) ->
 }
 
 /// Returns true for the rollback journal of a database, unless it is empty.
-fn has_journal_content(file: &FileEntry) -> bool {
+fn is_filled_journal(file: &FileEntry) -> bool {
     let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
     is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const RESTORE_SUFFIX: &str = ".codex-manager-restore";
 
 /// The name of a staging folder within a home.
-pub(super) const NAME_WITHIN_HOME: &str = RESTORE_SUFFIX;
+pub(super) const NAME_IN_HOME: &str = RESTORE_SUFFIX;
 
 /// The suffix of the names of all other staging folders.
 const OTHER_SUFFIX: &str = ".codex-manager-journal";
@@ -44,12 +44,12 @@ pub fn staging_folder_beside(live: &Path) -> PathBuf {
 
 /// Returns the staging folder within `live`, for a folder beside which nothing can be created.
 pub fn staging_folder_within(live: &Path) -> PathBuf {
-    live.join(NAME_WITHIN_HOME)
+    live.join(NAME_IN_HOME)
 }
 
 /// Returns true if this is the name that [`staging_folder_within`] gives.
 pub fn is_staging_folder_within(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == NAME_WITHIN_HOME)
+    path.file_name().is_some_and(|name| name == NAME_IN_HOME)
 }
 
 /// Returns the folder in the manager home for the journal of the command `command`. All spellings of the

@@ -1,7 +1,7 @@
 //! The policy that each user of the journal adds to its recovery.
 
 use super::document::{JOURNAL_NAME, LOCK_NAME};
-use super::folder::NAME_WITHIN_HOME;
+use super::folder::NAME_IN_HOME;
 use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
 use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub fn find_holders(home: &Path, staging_folders: &[PathBuf], env: &Environment)
         };
         // The path is relative to the home, or to a staging folder outside of it.
         let journal_files = [LOCK_NAME, JOURNAL_NAME].map(Path::new);
-        path.starts_with(NAME_WITHIN_HOME) || journal_files.contains(&path.as_path())
+        path.starts_with(NAME_IN_HOME) || journal_files.contains(&path.as_path())
     };
     usage
         .processes
@@ -51,7 +51,7 @@ pub fn find_holders(home: &Path, staging_folders: &[PathBuf], env: &Environment)
 /// Returns true for files of `home` that Codex creates again if they are missing.
 pub fn is_recreated_by_codex(home: &Path, path: &Path) -> bool {
     path.strip_prefix(home)
-        .is_ok_and(|relative| matches!(kind_of(relative), HomeEntryKind::Transient | HomeEntryKind::Tmp))
+        .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }
 
 /// The rules of one user of the journal: which files may be exchanged, and when.

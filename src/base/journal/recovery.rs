@@ -3,7 +3,7 @@
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError, RecoveryObstacle};
-use super::folder::{is_staging_folder_path, is_real_folder};
+use super::folder::{is_real_folder, is_staging_folder_path};
 use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;

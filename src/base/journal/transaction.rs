@@ -344,7 +344,7 @@ impl Transaction {
     pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
         InterimPaths {
-            exchange_support: HashMap::new(),
+            supported: HashMap::new(),
             staged_paths: steps.map(|step| step.staged.clone()).collect(),
             next_number: 0,
         }
@@ -463,7 +463,7 @@ impl Transaction {
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct InterimPaths {
     /// For each staging folder that was probed, true if its file system has a call for an exchange.
-    exchange_support: HashMap<PathBuf, bool>,
+    supported: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
     staged_paths: HashSet<PathBuf>,
     next_number: u64,
@@ -482,21 +482,19 @@ impl InterimPaths {
         }
 
         let staging = journal.staging_folder_of(step);
-        let is_supported = match self.exchange_support.get(staging) {
+        let is_supported = match self.supported.get(staging) {
             Some(is_supported) => *is_supported,
             None => exchange::is_supported(staging).at("probe", staging)?,
         };
-        self.exchange_support
-            .insert(staging.to_path_buf(), is_supported);
+        self.supported.insert(staging.to_path_buf(), is_supported);
         if is_supported {
             return Ok(None);
         }
 
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
-        let is_taken = |path: &PathBuf| {
-            self.staged_paths.contains(path) || path.symlink_metadata().is_ok()
-        };
+        let is_taken =
+            |path: &PathBuf| self.staged_paths.contains(path) || path.symlink_metadata().is_ok();
         while is_taken(&folder.join(self.next_number.to_string())) {
             self.next_number += 1;
         }

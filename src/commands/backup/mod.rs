@@ -126,9 +126,9 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // `lacks_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
+        // `excludes_all_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
         let home_lacks_conversations = published.metadata.has_no_conversations()
-            && !published.metadata.lacks_conversations()
+            && !published.metadata.excludes_all_conversations()
             && published.metadata.skipped == 0;
         let last_with_conversations = previous
             .as_ref()
@@ -187,7 +187,7 @@ impl BackupArgs {
                 backups: &backups,
                 tmp: &tmp,
                 compression,
-                source: reusable,
+                previous: reusable,
             };
             capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar)
         };

@@ -78,7 +78,7 @@ impl SnapshotContents {
     /// and links stay.
     pub fn keep_files_at_or_below(&mut self, paths: &[PathBuf]) {
         let all_files = std::mem::take(&mut self.manifest.files);
-        let mut files = FileList::with_names(all_files.name_table());
+        let mut files = FileList::with_name_table(all_files.name_table());
         let mut roots = BTreeSet::new();
 
         for file in all_files.iter() {

@@ -58,7 +58,7 @@ pub fn run_drill(
     let tmp_folder = staging_parent(options.manager_home);
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
     // If the new archive cannot be read, the local disk is at fault, and the snapshot may be sound.
-    if let Some(e) = verified.unread {
+    if let Some(e) = verified.read_error {
         return Err(e.into());
     }
 

@@ -64,7 +64,7 @@ impl Snapshot {
             home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: metadata.machine.clone(),
             excludes: metadata.excludes,
-            lacks_conversations: tags.has_no_conversations || metadata.lacks_conversations(),
+            lacks_conversations: tags.has_no_conversations || metadata.excludes_all_conversations(),
             incomplete: metadata.skipped > 0,
             is_partial: false,
             made_at: Some(self.time),

@@ -41,7 +41,7 @@ impl SnapshotTags {
         let metadata = &self.metadata;
         let [files, bytes, skipped] =
             [metadata.files, metadata.bytes, metadata.skipped].map(|number| number.to_string());
-        let excludes = if metadata.lacks_conversations() {
+        let excludes = if metadata.excludes_all_conversations() {
             CONVERSATIONS
         } else {
             "yes"

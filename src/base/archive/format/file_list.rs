@@ -46,7 +46,7 @@ struct FileRow {
 
 impl FileList {
     /// Creates an empty list whose names are stored in `names`.
-    pub fn with_names(names: &Arc<NameTable>) -> Self {
+    pub fn with_name_table(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             ..Self::default()
@@ -129,7 +129,7 @@ impl FileList {
     }
 
     pub fn name_set(&self) -> NameSet {
-        let mut set = NameSet::with_names(&self.names);
+        let mut set = NameSet::with_name_table(&self.names);
         for id in self.name_ids() {
             set.insert_id(id);
         }

@@ -41,7 +41,7 @@ pub(crate) fn compress(
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    let sample_sizes = compress_samples(bytes, buffers)?;
+    let sample_sizes = measure_samples(bytes, buffers)?;
     let level = choose_level(&sample_sizes, compression.libdeflate_level());
     compress_at_level(level, bytes, buffers)
 }
@@ -101,7 +101,7 @@ fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
 
 /// Returns the compressed sizes of samples of `bytes`. Returns no sizes for a short member, which is not worth
 /// sampling. Takes 1 % of the time of compressing a full member.
-fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
+fn measure_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
     if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
         return Ok(Vec::new());
     }
@@ -227,7 +227,7 @@ mod tests {
             let packed = compress(bytes, compression, &buffers).unwrap();
             assert_eq!(&*decompress(&packed, bytes.len(), &buffers).unwrap(), bytes);
         }
-        choose_level(&compress_samples(bytes, &buffers).unwrap(), ASKED_LEVEL)
+        choose_level(&measure_samples(bytes, &buffers).unwrap(), ASKED_LEVEL)
     }
 
     #[test]

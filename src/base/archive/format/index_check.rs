@@ -42,8 +42,8 @@ pub(crate) fn check_index(
     let structure_count = (manifest.folders.len() + manifest.links.len()) as u64;
     let is_complete = covered.missing_bytes == 0
         && offset == members_end
-        && covered.files == manifest.files.len() as u64
-        && covered.structures == structure_count;
+        && covered.file_count == manifest.files.len() as u64
+        && covered.structure_count == structure_count;
     if is_complete {
         Ok(())
     } else {
@@ -54,9 +54,9 @@ pub(crate) fn check_index(
 /// The entries of the manifest that the members checked so far hold.
 #[derive(Default)]
 struct CoveredEntries {
-    files: u64,
+    file_count: u64,
     /// The number of folders and links.
-    structures: u64,
+    structure_count: u64,
     /// The position of the large file whose header was checked last.
     large_file: Option<u64>,
     /// The content of that large file for which no chunk was checked yet, in bytes.
@@ -75,20 +75,22 @@ impl CoveredEntries {
         }
 
         match member.holds {
-            MemberContents::Structure(first, count) if first == self.structures && count > 0 => {
-                self.structures = self.structures.saturating_add(count);
+            MemberContents::Structure(first, count)
+                if first == self.structure_count && count > 0 =>
+            {
+                self.structure_count = self.structure_count.saturating_add(count);
             }
 
-            MemberContents::Files(first, count) if first == self.files && count > 0 => {
-                self.files = self.files.saturating_add(count);
-                let min_bytes = min_tar_bytes(manifest, first, self.files);
+            MemberContents::Files(first, count) if first == self.file_count && count > 0 => {
+                self.file_count = self.file_count.saturating_add(count);
+                let min_bytes = min_tar_bytes(manifest, first, self.file_count);
                 // The size of the member limits what its files can claim.
                 if min_bytes.is_none_or(|bytes| bytes > member.size) {
                     return Err("files that are larger than their member");
                 }
             }
 
-            MemberContents::Head(file) if file == self.files => {
+            MemberContents::Head(file) if file == self.file_count => {
                 let index = usize::try_from(file).ok();
                 let size = index.and_then(|index| manifest.files.size_at(index));
                 let size = size.ok_or("a file that is not listed")?;
@@ -97,7 +99,7 @@ impl CoveredEntries {
                     return Err("a header without content");
                 }
                 (self.large_file, self.missing_bytes) = (Some(file), size);
-                self.files += 1;
+                self.file_count += 1;
             }
 
             MemberContents::Chunk(file, _)

@@ -45,17 +45,17 @@ impl InodeStamp {
         self.ino != 0 && (self.dev, self.ino) == (other.dev, other.ino)
     }
 
-    /// Returns this stamp if every change of the file after `capture_start` (nanoseconds since 1970) would give another
-    /// stamp. Otherwise returns the default stamp, which never counts as unchanged.
+    /// Returns this stamp if every change of the file after `capture_start` would give another stamp. Otherwise returns
+    /// the default stamp, which never counts as unchanged. `capture_start` is in nanoseconds since 1970, by the clock
+    /// of a file system.
     ///
-    /// File systems take timestamps from a clock that advances only every few milliseconds. A file
-    /// can change twice within one tick and keep its ctime.
+    /// This clock advances only every few milliseconds, so a file can change twice within one tick and keep its ctime.
+    /// A ctime before `capture_start` is of an earlier tick, which is over.
     #[must_use]
     pub(crate) fn discard_if_ambiguous(self, capture_start: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
 
-        // A ctime of whole seconds can come from a file system with a resolution of one or two
-        // seconds.
+        // A ctime of whole seconds can come from a file system with a resolution of one or two seconds.
         let clock_resolution = if self.ctime % SECOND == 0 {
             2 * SECOND
         } else {

@@ -8,7 +8,7 @@ use super::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, LARGE_MANIFEST_BYTES, max_manifest_bytes, min_packed_bytes,
     padding_bytes,
 };
-use super::tar_head::encode_file_head;
+use super::tar_header::encode_file_header;
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::IoContext;
 use crate::io::buffers::BufferPool;
@@ -34,11 +34,13 @@ pub(crate) fn write_manifest(
     append: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), ArchiveError> {
     // A manifest of half a million files has more than 100 MB of text.
-    let mut text = ByteCounter(0);
-    document::encode_to(&mut text, manifest).at("write", path)?;
+    let mut counter = ByteCounter(0);
+    document::encode_to(&mut counter, manifest).at("write", path)?;
+    let text_bytes = counter.0;
 
-    let len = write_manifest_members(manifest, text.0, compression, append).at("write", path)?;
-    if text.0 > max_manifest_bytes(len) {
+    let len =
+        write_manifest_members(manifest, text_bytes, compression, append).at("write", path)?;
+    if text_bytes > max_manifest_bytes(len) {
         return Err(ArchiveError::damaged(path, "manifest: too large"));
     }
 
@@ -58,7 +60,7 @@ fn write_manifest_members(
         append,
         compression,
         is_large: text_bytes > LARGE_MANIFEST_BYTES,
-        member: encode_file_head(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
+        content: encode_file_header(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
         buffers: BufferPool::default(),
         written_bytes: 0,
     };
@@ -92,7 +94,7 @@ struct ManifestMemberWriter<'a> {
     /// True if the manifest is so large that readers limit its compression ratio.
     is_large: bool,
     /// The uncompressed content of the next member.
-    member: Vec<u8>,
+    content: Vec<u8>,
     buffers: BufferPool,
     /// The compressed size of the finished members in bytes.
     written_bytes: u64,
@@ -100,19 +102,19 @@ struct ManifestMemberWriter<'a> {
 
 impl ManifestMemberWriter<'_> {
     fn finish_member(&mut self) -> io::Result<()> {
-        let mut packed = gzip_member::compress(&self.member, self.compression, &self.buffers)?;
-        let min_bytes = min_packed_bytes(self.member.len());
+        let mut packed = gzip_member::compress(&self.content, self.compression, &self.buffers)?;
+        let min_bytes = min_packed_bytes(self.content.len());
         if self.is_large && packed.len() < min_bytes {
             // Very similar names can compress beyond the ratio that readers accept. A part of them
             // is then stored uncompressed in a member of its own.
-            let (plain, rest) = self.member.split_at(min_bytes);
+            let (plain, rest) = self.content.split_at(min_bytes);
             let stored = gzip_member::store_uncompressed(plain, &self.buffers)?;
             packed = gzip_member::compress(rest, self.compression, &self.buffers)?;
             (self.append)(&stored)?;
             self.written_bytes += stored.len() as u64;
         }
 
-        self.member.clear();
+        self.content.clear();
         self.written_bytes += packed.len() as u64;
         (self.append)(&packed)
     }
@@ -122,8 +124,8 @@ impl Write for ManifestMemberWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // serde_json writes a few bytes at a time, so a member is at most a little longer than a
         // chunk.
-        self.member.extend_from_slice(bytes);
-        if self.member.len() as u64 >= CHUNK_BYTES {
+        self.content.extend_from_slice(bytes);
+        if self.content.len() as u64 >= CHUNK_BYTES {
             self.finish_member()?;
         }
         Ok(bytes.len())

@@ -21,7 +21,7 @@ pub(crate) fn check_folders_and_links(
     let folders = &manifest.folders;
     let mut index = usize::try_from(first).unwrap_or(usize::MAX);
     let end_index = index.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
-    let mut read_end = 0;
+    let mut entry_end = 0;
 
     for_each_entry(bytes, &mut |entry, _| {
         let is_listed = match &entry.kind {
@@ -36,7 +36,7 @@ pub(crate) fn check_folders_and_links(
 
         index += 1;
         // A folder or link has no content, so it ends with its header.
-        read_end = entry.content_at;
+        entry_end = entry.content_offset;
         if is_listed && entry.size == 0 {
             Ok(())
         } else {
@@ -45,7 +45,7 @@ pub(crate) fn check_folders_and_links(
     })?;
 
     if index == end_index {
-        check_end_of_member(bytes, read_end)
+        check_end_of_member(bytes, entry_end)
     } else {
         Err(ContentError::damaged("a folder or link is missing"))
     }
@@ -57,7 +57,7 @@ pub(crate) fn read_small_files(
     mut listed_files: impl Iterator<Item = FileEntry>,
     mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<(), ContentError>,
 ) -> Result<(), ContentError> {
-    let mut read_end = 0;
+    let mut entry_end = 0;
     for_each_entry(bytes, &mut |entry, content| {
         let listed_file = listed_files.next();
         let Some(file) = listed_file.filter(|file| matches_manifest(&entry, file)) else {
@@ -71,9 +71,9 @@ pub(crate) fn read_small_files(
             return Err(wrong_digest_error(&file));
         }
 
-        let content_end = entry.content_at + file.size;
-        read_end = content_end + padding_bytes(file.size);
-        if !is_zero_filled(bytes, content_end, read_end) {
+        let content_end = entry.content_offset + file.size;
+        entry_end = content_end + padding_bytes(file.size);
+        if !is_zero_filled(bytes, content_end, entry_end) {
             return Err(hidden_data_error(&file));
         }
 
@@ -81,7 +81,7 @@ pub(crate) fn read_small_files(
     })?;
 
     match listed_files.next() {
-        None => check_end_of_member(bytes, read_end),
+        None => check_end_of_member(bytes, entry_end),
         Some(file) => Err(ContentError::damaged(format!("{} is missing", file.path))),
     }
 }

@@ -223,11 +223,11 @@ impl Metadata {
 
     /// Returns true for a backup of the whole home, unless `--exclude` left out all conversations.
     pub fn is_full(&self) -> bool {
-        self.mode == BackupMode::Full && !self.lacks_conversations()
+        self.mode == BackupMode::Full && !self.excludes_all_conversations()
     }
 
     /// Returns true if `--exclude` or `backup.exclude` left out all conversations.
-    pub fn lacks_conversations(&self) -> bool {
+    pub fn excludes_all_conversations(&self) -> bool {
         // Metadata of an older version does not show whether the home had conversations.
         let lists_none = || !self.captured_files.is_empty() && !self.lists_conversations();
         let lacks_all = self.excludes_conversations.unwrap_or_else(lists_none);
@@ -240,8 +240,9 @@ impl Metadata {
         // Versions that recorded no list recorded no BLAKE3 digest either. With the digest, an empty list is complete.
         let has_list = !self.captured_files.is_empty() || self.archive_blake3.is_some();
         let lists_none = has_list && !self.lists_conversations();
-        let is_whole = self.mode != BackupMode::Auth && !self.is_safety();
-        is_whole && lists_none || self.lacks_conversations()
+        // A safety backup has the changed files only.
+        let includes_conversations = self.mode != BackupMode::Auth && !self.is_safety();
+        includes_conversations && lists_none || self.excludes_all_conversations()
     }
 
     /// Returns true if the list of captured files has conversations.

@@ -20,7 +20,7 @@ pub mod path_checks;
 pub mod python;
 pub mod sidecar;
 pub(crate) mod sizes;
-pub(crate) mod tar_head;
+pub(crate) mod tar_header;
 pub mod tar_stream;
 
 pub use entry::{FileEntry, FolderEntry, LinkEntry};

@@ -165,7 +165,7 @@ pub struct NameSet {
 
 impl NameSet {
     /// Creates an empty set whose names are stored in `names`.
-    pub fn with_names(names: &Arc<NameTable>) -> Self {
+    pub fn with_name_table(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             bits: Vec::new(),
@@ -193,20 +193,20 @@ impl NameSet {
 
     /// Adds the name with number `id` of the same table. Returns false if the set already had it.
     pub(crate) fn insert_id(&mut self, id: NameId) -> bool {
-        let (word, bit) = bit_position(id);
+        let (word, mask) = locate_bit(id);
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
         }
-        let is_new = self.bits[word] & bit == 0;
-        self.bits[word] |= bit;
+        let is_new = self.bits[word] & mask == 0;
+        self.bits[word] |= mask;
         self.len += usize::from(is_new);
         is_new
     }
 
     pub fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.contains_id(*id)) {
-            let (word, bit) = bit_position(id);
-            self.bits[word] &= !bit;
+            let (word, mask) = locate_bit(id);
+            self.bits[word] &= !mask;
             self.len -= 1;
         }
     }
@@ -217,8 +217,8 @@ impl NameSet {
 
     /// Returns true if the set has the name with number `id` of the same table.
     pub(crate) fn contains_id(&self, id: NameId) -> bool {
-        let (word, bit) = bit_position(id);
-        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+        let (word, mask) = locate_bit(id);
+        self.bits.get(word).is_some_and(|bits| bits & mask != 0)
     }
 
     /// Returns the names in the order in which they were added to the table.
@@ -243,7 +243,7 @@ impl NameSet {
     /// Returns the names of this set that are not in `other`, a set of the same table.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut difference = Self::with_names(&self.names);
+        let mut difference = Self::with_name_table(&self.names);
         for id in self.ids().filter(|id| !other.contains_id(*id)) {
             difference.insert_id(id);
         }
@@ -257,7 +257,7 @@ impl NameSet {
 }
 
 /// Returns the index of the word in [`NameSet::bits`], and the mask of the bit in that word.
-fn bit_position(id: NameId) -> (usize, u64) {
+fn locate_bit(id: NameId) -> (usize, u64) {
     (id.index() / 64, 1 << (id.0 % 64))
 }
 
@@ -295,7 +295,7 @@ mod tests {
             taken_out in prop::collection::vec(0_usize..200, 0..50),
         ) {
             let table = Arc::new(NameTable::default());
-            let (mut set, mut plain) = (NameSet::with_names(&table), BTreeSet::new());
+            let (mut set, mut plain) = (NameSet::with_name_table(&table), BTreeSet::new());
             for name in names.iter().map(|n| name(n)) {
                 prop_assert_eq!(set.insert(&name), plain.insert(name));
             }

@@ -18,7 +18,7 @@ pub(crate) const SIDECAR_SUFFIX: &str = "-codex.metadata.json";
 pub const SIGNED_OUT: &str = "signed-out";
 
 /// Characters that some system forbids in file names, and `%`, which makes the encoding reversible.
-const UNSAFE: &AsciiSet = &CONTROLS
+const UNSAFE_CHARACTERS: &AsciiSet = &CONTROLS
     .add(b'/')
     .add(b'\\')
     .add(b':')
@@ -102,7 +102,7 @@ pub fn encode_label(label: &str) -> String {
     // file names and stay readable.
     let encode_char = |c: char| {
         if c.is_ascii() || !c.is_alphanumeric() {
-            utf8_percent_encode(c.encode_utf8(&mut [0; 4]), UNSAFE).to_string()
+            utf8_percent_encode(c.encode_utf8(&mut [0; 4]), UNSAFE_CHARACTERS).to_string()
         } else {
             c.to_string()
         }

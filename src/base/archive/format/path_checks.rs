@@ -112,8 +112,8 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
 fn collect_unique_names(manifest: &ArchiveManifest) -> Result<NameSet, ContentError> {
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
-    let mut files_and_links = NameSet::with_names(files.name_table());
-    let mut all_names = NameSet::with_names(files.name_table());
+    let mut files_and_links = NameSet::with_name_table(files.name_table());
+    let mut all_names = NameSet::with_name_table(files.name_table());
     // Only the few names that Codex uses can collide, so only these are stored.
     let mut names_by_folded: HashMap<String, EntryName> = HashMap::new();
 
@@ -149,13 +149,13 @@ pub fn check_case_collisions(
     // Hashes, because half a million names twice would take more memory than the rest of a restore. With a random seed,
     // no archive can have names chosen for equal hashes.
     let hashes = RandomState::new();
-    let mut exact_by_folded: HashMap<u64, u64> = HashMap::new();
+    let mut exact_hash_by_folded_hash: HashMap<u64, u64> = HashMap::new();
 
     for name in names {
         let paths = name.as_path().ancestors();
         for path in paths.filter(|path| !path.as_os_str().is_empty()) {
             let exact_hash = hashes.hash_one(path);
-            match exact_by_folded.insert(hashes.hash_one(fold_case(path)), exact_hash) {
+            match exact_hash_by_folded_hash.insert(hashes.hash_one(fold_case(path)), exact_hash) {
                 None => {}
                 // The parents of a known path are known, too.
                 Some(known_hash) if known_hash == exact_hash => break,

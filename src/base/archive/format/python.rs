@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 
 /// An archive is refused if it unpacks to more than this and to more than [`MAX_RATIO`] times its size. Conversations
 /// compress by ten, zeros by a thousand.
-const RATIO_COUNTS_FROM_BYTES: u64 = 1 << 30;
+const MAX_BYTES_AT_ANY_RATIO: u64 = 1 << 30;
 const MAX_RATIO: u64 = 300;
 
 /// An archive is refused if it has more entries than this and fewer than [`MIN_ENTRY_BYTES`] compressed bytes per
 /// entry, because every name is kept in memory. Real headers need more bytes, because their names and checksums differ.
-const ENTRIES_COUNT_FROM: u64 = 20_000;
+const MAX_ENTRIES_OF_ANY_SIZE: u64 = 20_000;
 const MIN_ENTRY_BYTES: u64 = 4;
 
 /// Returns true for the name of the sidecar's copy inside an archive.
@@ -38,7 +38,7 @@ pub(crate) fn is_sidecar_copy(name: &EntryName) -> bool {
 #[derive(Default)]
 pub(crate) struct PythonScan {
     packed_bytes: u64,
-    entries: u64,
+    entry_count: u64,
     /// The entries so far, without digests.
     manifest: ArchiveManifest,
     /// The content of the sidecar's copy.
@@ -66,7 +66,7 @@ impl PythonScan {
         content: &mut EntryContent<'_>,
     ) -> Result<(), ContentError> {
         let name = entry.name.clone();
-        self.entries += 1;
+        self.entry_count += 1;
         self.check_claimed_size(entry)?;
 
         if name.is_manager_name() {
@@ -108,10 +108,10 @@ impl PythonScan {
     /// Fails if the entries so far, the last of which is `entry`, are more than the archive can hold. Uses the size in
     /// the header of `entry`, before any content is unpacked.
     fn check_claimed_size(&self, entry: &RawEntry) -> Result<(), ContentError> {
-        let (packed, count) = (self.packed_bytes, self.entries);
-        let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
-        let bytes = entry.content_at.saturating_add(entry.size);
-        let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
+        let (packed, count) = (self.packed_bytes, self.entry_count);
+        let has_too_many = count > MAX_ENTRIES_OF_ANY_SIZE && count > packed / MIN_ENTRY_BYTES;
+        let bytes = entry.content_offset.saturating_add(entry.size);
+        let is_too_large = bytes > MAX_BYTES_AT_ANY_RATIO && bytes / packed.max(1) > MAX_RATIO;
 
         if has_too_many || is_too_large {
             let message =

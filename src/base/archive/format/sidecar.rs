@@ -88,11 +88,11 @@ pub(crate) fn parse_python_sidecar(bytes: &[u8]) -> Option<Metadata> {
         return None;
     }
 
-    let parse = |text: &Option<String>| {
+    let parse_time = |text: &Option<String>| {
         text.as_deref()
             .and_then(|value| Timestamp::parse_from_rfc3339(value).ok())
     };
-    let reset_at = parse(&sidecar.reset_at);
+    let reset_at = parse_time(&sidecar.reset_at);
 
     // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
     // observation.
@@ -110,7 +110,8 @@ pub(crate) fn parse_python_sidecar(bytes: &[u8]) -> Option<Metadata> {
     };
 
     let week = chrono::Duration::days(7);
-    let session_start_at = parse(&sidecar.session_start_at).or_else(|| reset_at.map(|t| t - week));
+    let session_start_at =
+        parse_time(&sidecar.session_start_at).or_else(|| reset_at.map(|t| t - week));
     let without_placeholder =
         |text: Option<String>| text.filter(|value| !value.is_empty() && value != "unknown");
 
@@ -124,7 +125,7 @@ pub(crate) fn parse_python_sidecar(bytes: &[u8]) -> Option<Metadata> {
         reset_at,
         inference_basis: "sidecar of the Python codex-manager".into(),
         source_codex_home: sidecar.source_codex_home.unwrap_or_default(),
-        created_at: parse(&sidecar.created_at).unwrap_or_default(),
+        created_at: parse_time(&sidecar.created_at).unwrap_or_default(),
         manager_version: "python".into(),
         status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
         windows,

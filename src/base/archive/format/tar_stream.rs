@@ -26,7 +26,7 @@ pub struct RawEntry {
     pub(crate) mode: u32,
     pub(crate) mtime_ns: i64,
     /// Offset of the content in the stream, in bytes.
-    pub(crate) content_at: u64,
+    pub(crate) content_offset: u64,
 }
 
 /// The kinds of entries that a home can have.
@@ -255,7 +255,7 @@ impl PendingExtensions {
             mtime_ns: self
                 .mtime_ns
                 .unwrap_or_else(|| seconds.saturating_mul(1_000_000_000)),
-            content_at: entry.raw_file_position(),
+            content_offset: entry.raw_file_position(),
         })
     }
 }

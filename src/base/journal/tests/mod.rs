@@ -84,7 +84,8 @@ impl Fixture {
         state: JournalState,
         done: usize,
     ) -> usize {
-        transaction.journal.exchange_begun_ns = vec![read_filesystem_clock_ns(&self.staging()).unwrap()];
+        transaction.journal.exchange_begun_ns =
+            vec![read_filesystem_clock_ns(&self.staging()).unwrap()];
         let steps = transaction.replace_unsupported_exchanges(steps).unwrap();
         transaction.journal.steps = steps;
         transaction.set_state(state).unwrap();

@@ -22,8 +22,8 @@ impl LiveFiles {
     /// Returns an empty list whose name table is `name_table`.
     pub(crate) fn empty(name_table: &Arc<NameTable>) -> Self {
         Self {
-            names: NameSet::with_names(name_table),
-            not_archivable: NameSet::with_names(name_table),
+            names: NameSet::with_name_table(name_table),
+            not_archivable: NameSet::with_name_table(name_table),
         }
     }
 }

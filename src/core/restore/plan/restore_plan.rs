@@ -52,7 +52,7 @@ pub(crate) fn plan_restore(
         });
     }
 
-    let empty_set = || NameSet::with_names(contents.files.name_table());
+    let empty_set = || NameSet::with_name_table(contents.files.name_table());
     let mut plan = RestorePlan {
         target: request.target,
         writes: empty_set(),

@@ -27,7 +27,7 @@ impl RolloutIndex {
     pub(crate) fn from_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             name_table: Arc::clone(files.name_table()),
-            files: NameSet::with_names(files.name_table()),
+            files: NameSet::with_name_table(files.name_table()),
             ..Self::default()
         };
 

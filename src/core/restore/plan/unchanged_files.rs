@@ -11,7 +11,7 @@ use std::path::Path;
 /// Returns the files of `home` that `plan` replaces with files of the same size and modification time, and the
 /// links that it replaces with links to the same target. A database with a non-empty sidecar does not count.
 pub fn find_unchanged(contents: &ArchiveManifest, plan: &RestorePlan, home: &Path) -> NameSet {
-    let mut unchanged = NameSet::with_names(plan.writes.name_table());
+    let mut unchanged = NameSet::with_name_table(plan.writes.name_table());
     let is_replaced = |path: &Path| plan.writes.contains(path) && !plan.added.contains(path);
 
     for link in &contents.links {

@@ -57,7 +57,7 @@ pub(crate) fn make_backup(
 
     // A damaged database is copied within the home instead. Any other unsaved file ends the restore.
     let unsaved = std::mem::take(&mut captured.skipped);
-    let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
+    let damaged = safety.check_unsaved(unsaved, &captured.unreadable_databases)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
         let copy_folder = stage_copy_of_damaged_database(&live, stage, &request.now)?;
@@ -178,7 +178,7 @@ impl SafetyBackup<'_> {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
-            source: if is_partial { None } else { source.as_ref() },
+            previous: if is_partial { None } else { source.as_ref() },
         };
 
         capture::capture(scope, &options, metadata, progress)

@@ -32,7 +32,7 @@ pub(crate) fn link_equal_rollouts(
     stage: &Stage,
     progress: &dyn Progress,
 ) -> Result<NameSet, ArchiveError> {
-    let mut linked_names = NameSet::with_names(plan.writes.name_table());
+    let mut linked_names = NameSet::with_name_table(plan.writes.name_table());
     if plan.target != RestoreTarget::Home {
         return Ok(linked_names);
     }

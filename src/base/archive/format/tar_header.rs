@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use tar::{EntryType, Header};
 
-pub(crate) fn encode_file_head(
+pub(crate) fn encode_file_header(
     path: &Path,
     size: u64,
     mode: u32,
@@ -16,16 +16,16 @@ pub(crate) fn encode_file_head(
     encode_header(new_header(EntryType::Regular, size, mode, mtime_ns), path)
 }
 
-pub(crate) fn encode_folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
+pub(crate) fn encode_folder_header(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     // tar programs set the mode of a folder before they create files in it.
     let mode = folder.mode | OWNER_ACCESS_MODE;
     let header = new_header(EntryType::Directory, 0, mode, folder.mtime);
     encode_header(header, &with_suffix(folder.path.as_path(), "/"))
 }
 
-pub(crate) fn encode_link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
+pub(crate) fn encode_link_header(link: &LinkEntry) -> io::Result<Vec<u8>> {
     let header = new_header(EntryType::Symlink, 0, 0o777, 0);
-    encode_link_header(header, link.path.as_path(), &link.target)
+    encode_link_with_target(header, link.path.as_path(), &link.target)
 }
 
 fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
@@ -65,7 +65,7 @@ fn encode_header(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes the target unchanged; `tar::Builder` would normalize it.
 #[cfg(unix)]
-fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link_with_target(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
 
     // The name that GNU tar gives to an entry whose content is the link target of the next entry.
@@ -90,7 +90,7 @@ fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Res
 }
 
 #[cfg(not(unix))]
-fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link_with_target(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;
     Ok(strip_end_blocks(builder))
