@@ -396,7 +396,7 @@ fn to_home_process(process: &Process, name: &OsStr, role: ProcessRole) -> HomePr
     HomeProcess {
         pid: process.pid(),
         started: process.start_time(),
-        is_own: process.is_own(),
+        is_own: process.is_of_this_user(),
         name: name.to_string_lossy().into_owned(),
         command_line: redaction::format_command_line(&process.arguments()),
         program: process.program(),

@@ -157,18 +157,18 @@ pub(crate) fn strip_escape(text: &str) -> Option<&str> {
         Some(']' | 'P' | '^' | '_') => strip_control_string(chars.as_str()),
         // A choice of the character set, such as `ESC ( B` of `tput sgr0`: intermediate characters, then a final one.
         Some(' '..='/') => {
-            let after = sequence.trim_start_matches(|c| (' '..='/').contains(&c));
-            let end = after.strip_prefix(|c| ('0'..='~').contains(&c));
-            end.unwrap_or(after)
+            let at_final = sequence.trim_start_matches(|c| (' '..='/').contains(&c));
+            let after_final = at_final.strip_prefix(|c| ('0'..='~').contains(&c));
+            after_final.unwrap_or(at_final)
         }
         _ => chars.as_str(),
     })
 }
 
 fn strip_control_sequence(parameters: &str) -> &str {
-    let end = parameters.trim_start_matches(|c| (' '..='?').contains(&c));
-    let after = end.strip_prefix(|c| ('@'..='~').contains(&c));
-    after.unwrap_or(end)
+    let at_final = parameters.trim_start_matches(|c| (' '..='?').contains(&c));
+    let after_final = at_final.strip_prefix(|c| ('@'..='~').contains(&c));
+    after_final.unwrap_or(at_final)
 }
 
 /// Strips a window title or a link, which ends at BEL or `ESC \` in the same line. A string without an end must not

@@ -459,19 +459,25 @@ pub fn remove_stale_temps(folder: &Path) {
     }
 }
 
-/// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,
-/// which their process may not have locked yet.
-pub fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
+/// Returns the temp files in `folder` that no process has locked.
+pub fn find_unlocked_temps(folder: &Path) -> Vec<PathBuf> {
+    select_unlocked(list_temps(folder))
+}
+
+/// Like [`find_unlocked_temps`], but leaves out files younger than a minute, which their process may not have locked
+/// yet.
+pub fn find_stale_temps(folder: &Path, now: SystemTime) -> Vec<PathBuf> {
     const MIN_AGE: Duration = Duration::from_secs(60);
-    let is_old = |temp: &fs::DirEntry, now: SystemTime| {
+    let is_old = |temp: &fs::DirEntry| {
         let modified = temp.metadata().and_then(|m| m.modified());
         modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age >= MIN_AGE))
     };
-    list_temps(folder)
-        .filter(|temp| now.is_none_or(|now| is_old(temp, now)))
-        .map(|temp| temp.path())
-        .filter(|path| lock::is_free(path))
-        .collect()
+    select_unlocked(list_temps(folder).filter(is_old))
+}
+
+fn select_unlocked(temps: impl Iterator<Item = fs::DirEntry>) -> Vec<PathBuf> {
+    let paths = temps.map(|temp| temp.path());
+    paths.filter(|path| lock::is_free(path)).collect()
 }
 
 #[cfg(test)]
@@ -489,11 +495,8 @@ mod tests {
         let hour = Duration::from_secs(3600);
         for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
             file.set_modified(at).unwrap();
-            assert_eq!(
-                !find_stale_temps(folder.path(), Some(now)).is_empty(),
-                is_stale
-            );
-            assert_eq!(find_stale_temps(folder.path(), None).len(), 1);
+            assert_eq!(!find_stale_temps(folder.path(), now).is_empty(), is_stale);
+            assert_eq!(find_unlocked_temps(folder.path()).len(), 1);
         }
     }
 

@@ -128,6 +128,7 @@ mod system {
         match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(signal)) => AttachedExit::Signal(signal),
+            // Not reached: the caller handles the only other status, that of a stopped child.
             (None, None) => AttachedExit::Code(u8::MAX),
         }
     }

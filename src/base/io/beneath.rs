@@ -167,8 +167,8 @@ mod linux {
         }
     }
 
-    /// Returns the innermost protected folder that contains `path`.
-    fn find_protected_root(path: &Path) -> Option<PlaceBelow<'_>> {
+    /// Returns the place of `path` below the innermost protected folder that contains it.
+    fn locate_below_root(path: &Path) -> Option<PlaceBelow<'_>> {
         let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
         let find_innermost = |spelling: fn(&ProtectedRoot) -> &Path| {
             let containing_roots = roots.iter().filter_map(|root| {
@@ -202,7 +202,7 @@ mod linux {
         }
 
         /// Protects the link at the top of the folder through which the path goes. Returns false if there is no such
-        /// link, or if it is not followed. Afterwards, [`find_protected_root`] returns the link as the innermost folder
+        /// link, or if it is not followed. Afterwards, [`locate_below_root`] returns the link as the innermost folder
         /// of the path.
         fn follow_top_link(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
@@ -245,7 +245,7 @@ mod linux {
     /// Opens the folder that contains `path`. Returns the folder, and the path of the entry below `/proc/self/fd`.
     /// `None` if `path` is not protected, is directly in a protected folder, or the system lacks `openat2` or `/proc`.
     pub(super) fn resolve(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
-        let Some(place) = find_protected_root(path).filter(|place| !place.is_at_top()) else {
+        let Some(place) = locate_below_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);
         };
 
@@ -273,8 +273,9 @@ mod linux {
     }
 
     pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
-        let may_be_followed = |place: &PlaceBelow<'_>| place.is_at_top() && place.root.links.at_top;
-        let Some(place) = find_protected_root(path).filter(|place| !may_be_followed(place)) else {
+        let is_followed_at_top =
+            |place: &PlaceBelow<'_>| place.is_at_top() && place.root.links.at_top;
+        let Some(place) = locate_below_root(path).filter(|place| !is_followed_at_top(place)) else {
             return Ok(None);
         };
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The number of unread lines at which no more output of the child is read.
-const LINES_AHEAD: usize = 16;
+const MAX_UNREAD_LINES: usize = 16;
 
 /// The interval at which the state of the child is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -72,7 +72,8 @@ impl ChildGroup {
             command.process_group(0);
         }
 
-        let mut started = child_streams::spawn(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
+        let mut started =
+            child_streams::spawn(command, Stdio::piped(), MAX_UNREAD_LINES, send_lines)?;
         Ok(Self {
             #[cfg(windows)]
             job: started.job,

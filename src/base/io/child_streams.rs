@@ -45,10 +45,10 @@ pub(super) fn spawn(
 
     let (sender, output) = sync_channel(max_unread);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let readers = thread::Builder::new()
+    let stderr_tail = thread::Builder::new()
         .spawn(move || stdout.map(|stdout| send_output(stdout, &sender)))
         .and_then(|_| StderrTail::spawn_reader(stderr));
-    match readers {
+    match stderr_tail {
         Ok(stderr) => Ok(StartedChild {
             child,
             output,

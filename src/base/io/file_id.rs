@@ -100,7 +100,7 @@ fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 
 #[cfg(windows)]
 fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
-    let info = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
+    let info = read_information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
     // No creation time: Windows gives a new file the creation time of a file that had the same name moments before.
     Ok(FileId {
         volume: Some(info.volume_serial_number()),
@@ -119,7 +119,7 @@ pub fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     }
     #[cfg(windows)]
     {
-        let info = information(path, 0).ok()?;
+        let info = read_information(path, 0).ok()?;
         Some((info.volume_serial_number(), info.file_index()))
     }
 }
@@ -146,7 +146,7 @@ const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
 /// Opens the file or folder with additional `flags` and reads its numbers.
 #[cfg(windows)]
-fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::Information> {
+fn read_information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::Information> {
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt;
     use winapi_util::file;

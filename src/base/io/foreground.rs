@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time that the child gets to end by itself after Ctrl-C.
-const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForegroundExit {
@@ -23,7 +23,7 @@ pub struct ForegroundExit {
 /// Runs `command` with the standard input and error of the manager. The child's standard output
 /// goes to standard error, because standard output is reserved for the result.
 ///
-/// On Ctrl-C, which reaches the child too, the child gets [`SIGNAL_GRACE`] to end by itself. Then
+/// On Ctrl-C, which reaches the child too, the child gets [`END_TIMEOUT`] to end by itself. Then
 /// `end_descendants` is called to end the processes that the child started, and the child is killed.
 ///
 /// # Errors
@@ -43,7 +43,7 @@ pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Resu
 
         match interrupted_at {
             None if is_interrupted() => interrupted_at = Some(Instant::now()),
-            Some(at) if at.elapsed() >= SIGNAL_GRACE => {
+            Some(at) if at.elapsed() >= END_TIMEOUT => {
                 end_descendants();
                 let _ = child.kill();
                 // Waits here, so that `end_descendants`, which searches the table of processes, runs only once.

@@ -35,8 +35,8 @@ impl FileLock {
         Self::acquire_unless(path, progress::is_interrupted)
     }
 
-    fn acquire_unless(path: &Path, gives_up: impl Fn() -> bool) -> Result<Self, IoError> {
-        Self::lock_until(path, |_| gives_up())?
+    fn acquire_unless(path: &Path, should_give_up: impl Fn() -> bool) -> Result<Self, IoError> {
+        Self::lock_until(path, |_| should_give_up())?
             .ok_or_else(|| ErrorKind::Interrupted.into())
             .at("lock", path)
     }
@@ -130,7 +130,7 @@ pub fn is_free(path: &Path) -> bool {
 fn open_lock_file(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).truncate(false);
-    let options = file_open::set_flags(&mut options, FinalLink::Follow);
+    let options = file_open::set_no_wait(&mut options, FinalLink::Follow);
     sharing::open_or_create(options, path).at("open lock file", path)
 }
 

@@ -81,7 +81,7 @@ pub use io_error::{IoContext, IoError};
 pub(crate) use json_path::ListedPath;
 pub use lock::FileLock;
 pub use ordinary_path::OrdinaryPath;
-pub use piped_child::{ChildEnd, PipedChild, Stop};
+pub use piped_child::{ChildEnd, PipedChild, StopReason};
 pub use processes::{EndTarget, Process, ProcessTable};
 pub use retention::{RetentionItem, RetentionPolicy};
 pub(crate) use rfc3339::Rfc3339Time;

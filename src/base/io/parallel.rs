@@ -155,9 +155,9 @@ impl<'a> Queue<'a> {
         let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).ok();
 
         spawn(Box::new(move || {
-            for (done, consume) in results {
+            for (finished, consume) in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
-                if done.recv().is_err() || !consume() {
+                if finished.recv().is_err() || !consume() {
                     return;
                 }
             }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const CHUNK_BYTES: usize = 128 * 1024;
 
 /// The number of unread chunks at which no more output of the child is read.
-const CHUNKS_AHEAD: usize = 8;
+const MAX_UNREAD_CHUNKS: usize = 8;
 
 /// The interval at which interruption and the limit are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reason why this process ended the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     Interrupted,
     NoProgress,
 }
@@ -46,11 +46,15 @@ pub struct ChildEnd {
     /// The end of standard error.
     pub stderr: String,
     /// Set if this process ended the child.
-    pub stop: Option<Stop>,
+    pub stop: Option<StopReason>,
 }
 
-/// A time limit until the first progress, and a function of standard error that decides whether the limit applies.
-type StartLimit = (Duration, fn(&str) -> bool);
+/// A time limit until the first progress. Applies only if `is_failing` accepts the standard error.
+#[derive(Debug, Clone, Copy)]
+struct StartLimit {
+    timeout: Duration,
+    is_failing: fn(&str) -> bool,
+}
 
 /// A running child. Dropping it ends the child.
 #[derive(Debug)]
@@ -58,14 +62,16 @@ pub struct PipedChild {
     child: Child,
     chunks: Receiver<Vec<u8>>,
     chunk: Vec<u8>,
-    position: usize,
+    /// The number of bytes of `chunk` that were read.
+    chunk_position: usize,
     stderr: StderrTail,
     progress_timeout: Duration,
     last_progress: Instant,
     output_is_progress: bool,
     start_limit: Option<StartLimit>,
+    /// The folder in which changes count as progress, with its state at the last check.
     written_folder: Option<(PathBuf, FolderActivity)>,
-    stop: Option<Stop>,
+    stop: Option<StopReason>,
     status: Option<ExitStatus>,
     /// Ends the child if this process is killed, because Windows does not.
     #[cfg(windows)]
@@ -92,7 +98,7 @@ fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
 impl PipedChild {
     /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
     pub fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
-        let started = child_streams::spawn(command, input, CHUNKS_AHEAD, send_chunks)?;
+        let started = child_streams::spawn(command, input, MAX_UNREAD_CHUNKS, send_chunks)?;
 
         Ok(Self {
             #[cfg(windows)]
@@ -100,7 +106,7 @@ impl PipedChild {
             child: started.child,
             chunks: started.output,
             chunk: Vec::new(),
-            position: 0,
+            chunk_position: 0,
             stderr: started.stderr,
             progress_timeout: limit,
             last_progress: Instant::now(),
@@ -124,7 +130,11 @@ impl PipedChild {
     /// Ends the child after `timeout` if it has made no progress at all and `is_failing` accepts its
     /// standard error.
     pub fn set_start_timeout(&mut self, timeout: Duration, is_failing: fn(&str) -> bool) {
-        self.start_limit = Some((timeout, is_failing));
+        let limit = StartLimit {
+            timeout,
+            is_failing,
+        };
+        self.start_limit = Some(limit);
     }
 
     /// Makes changes in `folder` count as progress, for a child that writes files without output.
@@ -146,7 +156,7 @@ impl PipedChild {
 
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
-            self.decide_stop();
+            self.check_limits();
         }
 
         self.interrupt_and_wait();
@@ -157,20 +167,21 @@ impl PipedChild {
         }
     }
 
-    fn decide_stop(&mut self) {
+    /// Sets `stop` if the user interrupts this process or a limit has passed.
+    fn check_limits(&mut self) {
         if self.stop.is_some() {
             return;
         }
 
         if is_interrupted() {
-            self.stop = Some(Stop::Interrupted);
+            self.stop = Some(StopReason::Interrupted);
         } else if self.is_failing_to_start() {
-            self.stop = Some(Stop::NoProgress);
+            self.stop = Some(StopReason::NoProgress);
         } else if self.last_progress.elapsed() >= self.progress_timeout {
             if self.detect_folder_change() {
                 self.mark_progress();
             } else {
-                self.stop = Some(Stop::NoProgress);
+                self.stop = Some(StopReason::NoProgress);
             }
         }
     }
@@ -186,8 +197,9 @@ impl PipedChild {
     }
 
     fn is_failing_to_start(&self) -> bool {
-        self.start_limit.is_some_and(|(limit, is_failing)| {
-            self.last_progress.elapsed() >= limit && is_failing(&self.stderr.read_so_far())
+        self.start_limit.is_some_and(|limit| {
+            let is_over = self.last_progress.elapsed() >= limit.timeout;
+            is_over && (limit.is_failing)(&self.stderr.read_so_far())
         })
     }
 
@@ -228,13 +240,13 @@ impl Read for PipedChild {
     /// # Errors
     /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns the reason.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.position == self.chunk.len() {
-            self.decide_stop();
+        while self.chunk_position == self.chunk.len() {
+            self.check_limits();
             if let Some(stop) = self.stop {
                 // Not `ErrorKind::Interrupted`: callers would try again.
                 return Err(io::Error::other(match stop {
-                    Stop::Interrupted => "interrupted",
-                    Stop::NoProgress => "no progress within the time limit",
+                    StopReason::Interrupted => "interrupted",
+                    StopReason::NoProgress => "no progress within the time limit",
                 }));
             }
 
@@ -243,17 +255,17 @@ impl Read for PipedChild {
                     if self.output_is_progress {
                         self.mark_progress();
                     }
-                    (self.chunk, self.position) = (chunk, 0);
+                    (self.chunk, self.chunk_position) = (chunk, 0);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
         }
 
-        let available = &self.chunk[self.position..];
+        let available = &self.chunk[self.chunk_position..];
         let count = available.len().min(buffer.len());
         buffer[..count].copy_from_slice(&available[..count]);
-        self.position += count;
+        self.chunk_position += count;
         Ok(count)
     }
 }
@@ -301,7 +313,7 @@ mod tests {
         child.progress_timeout = Duration::from_millis(100);
         assert!(child.read(&mut text).is_err());
         let end = child.finish();
-        assert_eq!(end.stop, Some(Stop::NoProgress));
+        assert_eq!(end.stop, Some(StopReason::NoProgress));
         assert_eq!(end.stderr, "asked\n");
     }
 
@@ -313,7 +325,7 @@ mod tests {
             child.set_start_timeout(Duration::from_millis(100), |text| text.contains("retrying"));
             let begun = Instant::now();
             let end = child.finish();
-            assert_eq!(end.stop, Some(Stop::NoProgress));
+            assert_eq!(end.stop, Some(StopReason::NoProgress));
             begun.elapsed() >= Duration::from_secs(limit)
         };
         let wait = "while :; do sleep 0.01; done";
@@ -335,7 +347,7 @@ mod tests {
         assert_eq!(child.finish().stop, None);
         let mut child = shell("exec sleep 600", Duration::from_millis(400));
         child.expect_changes_in(folder.path());
-        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
+        assert_eq!(child.finish().stop, Some(StopReason::NoProgress));
     }
 
     #[test]
@@ -345,6 +357,6 @@ mod tests {
             Duration::from_millis(200),
         );
         child.expect_marks();
-        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
+        assert_eq!(child.finish().stop, Some(StopReason::NoProgress));
     }
 }

@@ -52,8 +52,8 @@ impl RetentionPolicy {
             .map(|(index, (rule_names, item))| {
                 let is_excess = self.max_count > 0 && index >= self.max_count;
                 let is_old = self.max_age.is_some_and(|max| item.age >= max);
-                let is_kept = keeps_all || !rule_names.is_empty();
-                (is_kept && !is_excess && !is_old).then(|| rule_names.join(", "))
+                let is_selected = keeps_all || !rule_names.is_empty();
+                (is_selected && !is_excess && !is_old).then(|| rule_names.join(", "))
             })
             .collect()
     }

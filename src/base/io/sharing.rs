@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -63,7 +63,7 @@ pub(super) fn retry<T>(
     let started_at = Instant::now();
     loop {
         match action() {
-            Err(e) if is_transient(&e) && started_at.elapsed() < TIMEOUT => {
+            Err(e) if is_transient(&e) && started_at.elapsed() < RETRY_TIMEOUT => {
                 std::thread::sleep(RETRY_INTERVAL);
             }
             result => return result,

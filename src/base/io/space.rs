@@ -126,10 +126,10 @@ pub fn file_system_type(path: &Path) -> Option<String> {
         let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
 
         mounts.lines().find_map(|line| {
-            let (mount, disk) = line.split_once(" - ")?;
+            let (mount_fields, type_fields) = line.split_once(" - ")?;
             // The third field is the device.
-            let is_match = mount.split(' ').nth(2) == Some(&device);
-            is_match.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
+            let is_match = mount_fields.split(' ').nth(2) == Some(&device);
+            is_match.then(|| type_fields.split(' ').next().unwrap_or_default().to_owned())
         })
     }
     #[cfg(target_vendor = "apple")]

@@ -38,9 +38,9 @@ pub fn parse_wall_time(text: &str) -> Option<WallTime> {
 
     while let Some(word) = words.next() {
         // A time and its half of the day may be two words: `3:05 PM`.
-        let half_of_day = words.peek().and_then(|next| parse_half_of_day(next));
-        if let Some(clock_time) = parse_clock(word, half_of_day) {
-            if half_of_day.is_some() {
+        let half_start = words.peek().and_then(|next| parse_half_of_day(next));
+        if let Some(clock_time) = parse_clock(word, half_start) {
+            if half_start.is_some() {
                 words.next();
             }
             set_once(&mut time, clock_time)?;

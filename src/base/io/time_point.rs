@@ -212,6 +212,7 @@ impl TimeReader<'_> {
         }
     }
 
+    /// Returns the instant of `time` on this date, or without `time` the whole day.
     fn period_on(&self, date: NaiveDate, time: Option<NaiveTime>) -> Option<TimePeriod> {
         Some(match time {
             Some(time) => to_instant_period(self.zone.resolve_local(date.and_time(time)).0),
@@ -219,6 +220,7 @@ impl TimeReader<'_> {
         })
     }
 
+    /// Returns the period from the first moment of the day `first` to that of the day `end`.
     fn day_period(&self, first: NaiveDate, end: NaiveDate) -> TimePeriod {
         let [start, end] =
             [first, end].map(|date| self.zone.resolve_local(date.and_time(NaiveTime::MIN)).0);

@@ -54,13 +54,13 @@ pub fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool 
             std::io::Result::Ok(true)
         };
 
-        let mut synced = std::collections::BTreeSet::new();
+        let mut synced_devices = std::collections::BTreeSet::new();
         paths.into_iter().all(|path| {
             let Ok(meta) = path.metadata() else {
                 return false;
             };
             // One call is enough for all paths on a file system.
-            let is_first_path = synced.insert(meta.dev());
+            let is_first_path = synced_devices.insert(meta.dev());
             !is_first_path || sync(path).unwrap_or(false)
         })
     }

@@ -126,7 +126,7 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // `excludes_all_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
+        // Exclusions may have left out all conversations, and skipped files may be conversations.
         let home_lacks_conversations = published.metadata.has_no_conversations()
             && !published.metadata.excludes_all_conversations()
             && published.metadata.skipped == 0;

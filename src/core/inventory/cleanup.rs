@@ -55,7 +55,7 @@ pub fn find_leftovers(
     let unfinished = sync_backups.join(backup::UNFINISHED_FOLDER);
     leftovers.extend(staging::find_stale(&unfinished, staging::STAGING_PREFIX));
     for folder in list_temp_folders(manager_home).iter().chain(other_folders) {
-        leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
+        leftovers.extend(atomic::find_stale_temps(folder, now));
     }
     leftovers.sort();
     leftovers.dedup();

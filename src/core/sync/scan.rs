@@ -180,7 +180,7 @@ impl SideWalk<'_> {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
                     if let Ok(target) = path.canonical() {
-                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&target), None);
+                        let temp_files = atomic::find_unlocked_temps(atomic::parent_of(&target));
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);

@@ -5,7 +5,7 @@ use super::fault::{self, Fault};
 use super::password::Password;
 use super::process_note::ProcessNote;
 use crate::codex::{Program, redaction};
-use crate::io::{ChildEnd, Environment, IoContext, PipedChild, Stop};
+use crate::io::{ChildEnd, Environment, IoContext, PipedChild, StopReason};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -228,14 +228,14 @@ impl Restic {
     /// Returns the error of a restic that failed or was ended.
     pub(super) fn end_error(&self, end: &ChildEnd) -> VaultError {
         match (end.stop, fault::extract_last_retry_reason(&end.stderr)) {
-            (Some(Stop::NoProgress), Some(reason)) => {
+            (Some(StopReason::NoProgress), Some(reason)) => {
                 let fault = Fault::from_message(&reason).unwrap_or(Fault::Other);
                 return self.fault_error(fault, reason);
             }
-            (Some(Stop::NoProgress), None) => {
+            (Some(StopReason::NoProgress), None) => {
                 return VaultError::NoProgress(self.timeout.as_secs());
             }
-            (Some(Stop::Interrupted), _) => return VaultError::Interrupted,
+            (Some(StopReason::Interrupted), _) => return VaultError::Interrupted,
             (None, _) => {}
         }
 

@@ -131,7 +131,7 @@ impl Process {
         Some(self.started)
     }
 
-    pub(crate) fn is_own(&self) -> bool {
+    pub(crate) fn is_of_this_user(&self) -> bool {
         self.is_own
     }
 

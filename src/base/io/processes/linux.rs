@@ -102,7 +102,7 @@ impl Process {
         start_time(self.pid)
     }
 
-    pub(crate) fn is_own(&self) -> bool {
+    pub(crate) fn is_of_this_user(&self) -> bool {
         fs::metadata(&self.folder).is_ok_and(|meta| owner::other_owner(&meta).is_none())
     }
 
