@@ -133,8 +133,8 @@ impl<'a> PreviousArchive<'a> {
         match member.holds {
             // A member is copied as a whole, so it cannot be used if it begins with an earlier file.
             MemberContents::Files(first, count) if first == location.file_index as u64 => {
-                let file_indices =
-                    location.file_index..location.file_index + usize::try_from(count).ok()?;
+                let count = usize::try_from(count).ok()?;
+                let file_indices = location.file_index..location.file_index + count;
                 self.reuse_small_files(member, file_indices, files)
             }
             MemberContents::Head(_) => self.reuse_large_file(&location, &first_live),
@@ -193,16 +193,16 @@ impl<'a> PreviousArchive<'a> {
         matches!(holds, MemberContents::Head(_)).then_some(member_index)
     }
 
-    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member at `header_index`.
-    /// Also returns the digest of the file's content up to the end of this chunk.
+    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member at `header`. Also
+    /// returns the digest of the file's content up to the end of this chunk.
     pub(super) fn find_chunk(
         &self,
-        header_index: usize,
+        header: usize,
         position: usize,
     ) -> Option<(Member, DigestBytes)> {
         let members = &self.manifest.members;
-        let chunk = members.get(header_index + 1 + position)?;
-        match (members.get(header_index)?.holds, chunk.holds) {
+        let chunk = members.get(header + 1 + position)?;
+        match (members.get(header)?.holds, chunk.holds) {
             (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
                 Some((chunk.clone(), digest))
             }

@@ -76,6 +76,7 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
     }
 
     let mut chars = text.chars().peekable();
+    // ASCII, so that a joiner at the start of the text joins nothing.
     let mut previous = ' ';
     let mut printable_text = String::with_capacity(text.len());
     while let Some(c) = chars.next() {

@@ -132,6 +132,7 @@ impl Step {
             (None, Some(_)) => staged != EntryIdentity::Absent,
             // A move to the staged path. If both paths are empty, another program may have removed the live file.
             (Some(_), None) => staged == EntryIdentity::Absent && live != EntryIdentity::Absent,
+            // Neither path had an entry, so there is nothing to do.
             (None, None) => false,
         };
         if is_pending {
@@ -148,7 +149,7 @@ impl Step {
         }
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if exists(&self.live)? => self.exchange(),
-            // Another program has removed the live file.
+            // A move to the live path, or an exchange whose live file another program has removed.
             (_, Some(_)) => self.move_to_live(),
             (_, None) => self.move_to_staged(),
         }

@@ -293,8 +293,8 @@ pub fn list_latest_first<'r>(
     let best = archives.first().map(|r| &r.metadata);
     if best.is_some_and(|best| best.is_of_home(home, machine)) {
         archives.retain(|r| r.metadata.is_of_home(home, machine));
-    } else if best.is_some_and(|best| best.is_of_path(home)) {
-        archives.retain(|r| r.metadata.is_of_path(home));
+    } else if best.is_some_and(|best| best.is_of_home_path(home)) {
+        archives.retain(|r| r.metadata.is_of_home_path(home));
     }
     archives
 }
@@ -347,7 +347,7 @@ fn restore_preference(
     let metadata = &record.metadata;
     RestorePreference {
         is_more_than_login: !metadata.is_single_login(),
-        is_of_home_path: metadata.is_of_path(home),
+        is_of_home_path: metadata.is_of_home_path(home),
         is_of_preferred_machine: !prefers_machine || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
         is_full_with_conversations: metadata.is_full() && !metadata.has_no_conversations(),

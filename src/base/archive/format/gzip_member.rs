@@ -86,13 +86,13 @@ const SAMPLES: usize = 8;
 fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
-    let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
+    let is_incompressible = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
     let dense_samples = sample_sizes.iter().filter(is_dense).count();
 
     // In a mix of text and images, fewer than three quarters of the samples are dense.
     if sample_sizes.is_empty() || dense_samples * 4 < sample_sizes.len() * 3 {
         requested_level
-    } else if sample_sizes.iter().all(is_compressed) {
+    } else if sample_sizes.iter().all(is_incompressible) {
         STORED_LEVEL
     } else {
         FASTEST_LEVEL

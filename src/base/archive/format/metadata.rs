@@ -265,11 +265,11 @@ impl Metadata {
     /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`, or does not
     /// record its home or its machine.
     pub fn is_of_home(&self, home: &Path, machine: Option<&str>) -> bool {
-        self.is_of_path(home) && !self.is_from_other_machine(machine)
+        self.is_of_home_path(home) && !self.is_from_other_machine(machine)
     }
 
     /// Returns true if the archive was made of a home at `home`, on any machine, or does not record its home.
-    pub fn is_of_path(&self, home: &Path) -> bool {
+    pub fn is_of_home_path(&self, home: &Path) -> bool {
         self.source_codex_home.is_empty() || self.records_home(home)
     }
 

@@ -397,7 +397,7 @@ fn describe_other_owner(
 fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
     let metadata = request.archive.metadata();
     // The archive was made of this home, or of a home with the same path on another machine.
-    if metadata.is_of_path(&request.folder) || !login.identity.kind.is_renewable() {
+    if metadata.is_of_home_path(&request.folder) || !login.identity.kind.is_renewable() {
         return None;
     }
 
