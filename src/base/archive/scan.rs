@@ -207,7 +207,7 @@ impl HomeWalk<'_> {
         }
 
         // Returns here for an excluded link, because `add_tree` would apply the scope again and list the link twice.
-        if !self.apply_scope(relative, &meta) {
+        if !self.captures_or_notes(relative, &meta) {
             return;
         }
 
@@ -235,7 +235,7 @@ impl HomeWalk<'_> {
 
     /// Returns true if the scope captures `relative`. Otherwise, records the path as excluded if a rule leaves it out,
     /// or as skipped if it is a login that must not be archived. A folder is recorded once for all of its content.
-    fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
+    fn captures_or_notes(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;
         }
@@ -283,7 +283,7 @@ impl HomeWalk<'_> {
             Err(e) => return self.note_skip(relative, e.to_string()),
         };
 
-        if !self.apply_scope(relative, &meta) {
+        if !self.captures_or_notes(relative, &meta) {
             return;
         }
 

@@ -75,8 +75,8 @@ pub fn parse(
     };
 
     let lower = text.trim().to_lowercase();
-    let exact = DateTime::parse_from_rfc3339(text.trim()).ok();
-    exact
+    let rfc3339_time = DateTime::parse_from_rfc3339(text.trim()).ok();
+    rfc3339_time
         .map(|at| to_instant_period(zone.at(&at)))
         .or_else(|| reader.parse_duration(&lower))
         .or_else(|| reader.parse_days(&lower))

@@ -157,8 +157,8 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
     };
 
     let (offset, packed_bytes) = (footer.offset, footer.len);
-    let end = offset.checked_add(packed_bytes);
-    if end.and_then(|end| end.checked_add(footer_len)) != Some(file_bytes) {
+    let members_end = offset.checked_add(packed_bytes);
+    if members_end.and_then(|end| end.checked_add(footer_len)) != Some(file_bytes) {
         let detail = "the footer does not fit the size of the file";
         return Err(ArchiveError::damaged(path, detail));
     }

@@ -110,12 +110,12 @@ pub fn for_each_entry<R: Read>(stream: R, visit: &mut EntryVisitor<'_>) -> Resul
             continue;
         }
 
-        let raw = std::mem::take(&mut pending).into_entry(&entry)?;
+        let raw_entry = std::mem::take(&mut pending).into_entry(&entry)?;
         let mut content = EntryContent {
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
         };
-        visit(raw, &mut content)?;
+        visit(raw_entry, &mut content)?;
 
         // The next entry begins after the rest of the content.
         while content.next_chunk()?.is_some() {}
