@@ -27,7 +27,7 @@ impl InternedNames {
         Arc::clone(self.0.get_or_insert_with(name, |_| name.into()))
     }
 
-    fn new_facts(&mut self, project: &str, account: &str) -> ConversationFacts {
+    fn intern_facts(&mut self, project: &str, account: &str) -> ConversationFacts {
         ConversationFacts {
             project: self.intern(project),
             account: self.intern(account),
@@ -44,7 +44,6 @@ pub(super) struct ConversationFacts {
     pub(super) title: String,
 }
 
-/// Facts about conversations from the database.
 #[derive(Default)]
 struct DatabaseFacts {
     names: InternedNames,
@@ -63,13 +62,13 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
     let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
     let facts_from_rows =
-        threads::fold_rows(state_database, DatabaseFacts::default, |table, row| {
+        threads::fold_rows(state_database, DatabaseFacts::default, |database, row| {
             let id = ConversationId::of(&row.id);
-            let mut facts = table.names.new_facts(&row.cwd, &row.account_id);
+            let mut facts = database.names.intern_facts(&row.cwd, &row.account_id);
             if largest_ids.contains(&id) {
                 facts.title = title_of(&row);
             }
-            table.rows.insert(id, facts);
+            database.rows.insert(id, facts);
         });
     // Without a readable database, the facts come from the rollouts.
     facts_from_rows.ok().flatten().unwrap_or_default()
@@ -81,15 +80,15 @@ pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
 ) -> Vec<ConversationFacts> {
-    let mut table = read_database_facts(rollouts, state_database);
+    let mut database = read_database_facts(rollouts, state_database);
 
     // An empty name is interned as "unknown".
-    let unknown = table.names.new_facts("", "");
+    let unknown = database.names.intern_facts("", "");
     let mut facts = vec![unknown; rollouts.len()];
 
     let mut indexes_without_row = Vec::new();
     for (index, rollout) in rollouts.iter().enumerate() {
-        match rollout.id.as_ref().and_then(|id| table.rows.get(id)) {
+        match rollout.id.as_ref().and_then(|id| database.rows.get(id)) {
             Some(row) => facts[index] = row.clone(),
             None => indexes_without_row.push(index),
         }
@@ -103,7 +102,7 @@ pub(super) fn read_facts(
 
     let add_facts = |head: Option<(usize, String, String)>| {
         if let Some((index, project, account)) = head {
-            facts[index] = table.names.new_facts(&project, &account);
+            facts[index] = database.names.intern_facts(&project, &account);
         }
         progress::check_interrupt()
     };

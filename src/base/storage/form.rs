@@ -99,7 +99,7 @@ pub(crate) fn write_new_form(
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let new_path = target_form.path_from_other_form(source);
     if new_path.symlink_metadata().is_ok()
-        && let Some(size) = merge_forms(source, &new_path, &former_state, target_form)?
+        && let Some(size) = remove_superfluous_form(source, &new_path, &former_state, target_form)?
     {
         return Ok(NewForm {
             size,
@@ -214,14 +214,15 @@ impl UnverifiedForm {
 /// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file
 /// stays, and `None` if `source` stays and has to be converted. Fails if the compressed file has text that the plain
 /// file lacks, because Codex reads the plain file.
-fn merge_forms(
+fn remove_superfluous_form(
     source: &Path,
     target: &Path,
     former_state: &FileState,
-    to: Form,
+    target_form: Form,
 ) -> Result<Option<u64>, ConversionError> {
     let target_size = target.metadata().at("read", target)?.len();
-    match (rollout::compare(source, target).at("compare", source)?, to) {
+    let relation = rollout::compare(source, target).at("compare", source)?;
+    match (relation, target_form) {
         // Codex reads the plain file, and appends to it.
         (Relation::Equal, _) | (Relation::SecondExtends, Form::Plain) => {
             remove_old_form(source, former_state)?;
@@ -236,13 +237,13 @@ fn merge_forms(
     }
 }
 
-/// Removes `source`, unless it changed since `former`.
+/// Removes `source`, unless it changed since `former_state`.
 ///
 /// # Errors
 /// `source` changed, or cannot be removed.
-fn remove_old_form(source: &Path, former: &FileState) -> Result<(), ConversionError> {
+fn remove_old_form(source: &Path, former_state: &FileState) -> Result<(), ConversionError> {
     match FileState::read(source)? {
-        Some(current) if current.is_same(former) => {}
+        Some(current) if current.is_unchanged_since(former_state) => {}
         _ => return Err(ConversionError::Changed),
     }
     Ok(tree::remove(source)?)
@@ -261,10 +262,10 @@ impl FileState {
         Ok(regular_file.map(|(id, meta)| Self { id, meta }))
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.id.is_same(other.id)
-            && self.meta.len() == other.meta.len()
-            && self.meta.modified().ok() == other.meta.modified().ok()
+    fn is_unchanged_since(&self, former: &Self) -> bool {
+        self.id.is_same(former.id)
+            && self.meta.len() == former.meta.len()
+            && self.meta.modified().ok() == former.meta.modified().ok()
     }
 }
 
@@ -274,7 +275,7 @@ fn to_conversion_error(error: io::Error, source: &Path, former: &FileState) -> C
         return ConversionError::Interrupted;
     }
     match FileState::read(source) {
-        Ok(Some(current)) if current.is_same(former) => ConversionError::Io(IoError {
+        Ok(Some(current)) if current.is_unchanged_since(former) => ConversionError::Io(IoError {
             action: "convert",
             path: source.to_path_buf(),
             source: error,

@@ -39,8 +39,8 @@ pub fn measure_home(
     now: DateTime<Utc>,
 ) -> StorageReport {
     let mut walk = UsageWalk::default();
-    let counts_all = |_| true;
-    walk.add_folder(home, counts_all);
+    let is_counted = |_any_kind| true;
+    walk.add_folder(home, is_counted);
 
     if let Some(folder) = database_folder.filter(|folder| !folder.starts_with(home)) {
         use HomeEntryKind::{Database, DatabaseSidecar};

@@ -147,17 +147,11 @@ impl TrashSelection {
         } else {
             read_rollout_bases(&rollouts)
         };
-        let mut dependent_forks = find_dependent_forks(&rollout_bases, &conversations);
-        if filter.sessions.is_empty() {
-            // A conversation that stays for a fork may itself be a fork, whose parent then stays as well.
-            let mut new_forks = dependent_forks.clone();
-            while !new_forks.is_empty() {
-                conversations
-                    .retain(|chosen| new_forks.iter().all(|fork| fork.parent_id != chosen.id));
-                new_forks = find_dependent_forks(&rollout_bases, &conversations);
-                dependent_forks.extend(new_forks.iter().cloned());
-            }
-        }
+        let dependent_forks = if filter.sessions.is_empty() {
+            withdraw_parents_of_forks(&rollout_bases, &mut conversations)
+        } else {
+            find_dependent_forks(&rollout_bases, &conversations)
+        };
 
         Ok(Self {
             conversations,
@@ -234,6 +228,23 @@ fn read_rollout_bases(rollouts: &[RolloutUsage]) -> Vec<RolloutBase<'_>> {
         })
     });
     bases.collect()
+}
+
+/// Removes from `chosen` the conversations that a fork needs, and returns these forks.
+fn withdraw_parents_of_forks(
+    rollout_bases: &[RolloutBase],
+    chosen: &mut Vec<SelectedConversation>,
+) -> Vec<DependentFork> {
+    let mut dependent_forks = Vec::new();
+    loop {
+        let new_forks = find_dependent_forks(rollout_bases, chosen);
+        if new_forks.is_empty() {
+            return dependent_forks;
+        }
+        // A conversation that stays for a fork may itself be a fork, whose parent then stays as well.
+        chosen.retain(|selected| new_forks.iter().all(|fork| fork.parent_id != selected.id));
+        dependent_forks.extend(new_forks);
+    }
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.

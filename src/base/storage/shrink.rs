@@ -318,14 +318,14 @@ impl ShrinkAction {
 impl ShrinkFilter {
     fn matches(&self, rollout: &RolloutUsage, names: &ResolvedNames, now: DateTime<Utc>) -> bool {
         let Some(id) = &rollout.id else { return false };
-        let wants_compressed = self.to == Form::Compressed;
-        if rollout.compressed == wants_compressed {
+        if rollout.form == self.to {
             return false;
         }
         if !self.sessions.is_empty() {
             return names.ids.contains(id);
         }
         let age = rollout.changed.map(|at| now - at);
+        // Without a limit, the age need not be known.
         let is_old = self.older_than.is_zero() || age.is_some_and(|age| age >= self.older_than);
         is_old && rollout.bytes >= self.min_bytes
     }
@@ -396,10 +396,10 @@ pub struct ProjectSum {
 /// Returns the sums of the converted rollouts by project, the largest gain first.
 pub fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
     let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
-    let mut counted = HashSet::new();
+    let mut counted_conversations = HashSet::new();
     for item in items.iter().filter(|item| item.action.converts()) {
         let sum = sums.entry(&item.project).or_default();
-        if counted.insert((&item.project, &item.session_id)) {
+        if counted_conversations.insert((&item.project, &item.session_id)) {
             sum.conversations += 1;
         }
         sum.before_bytes += item.before_bytes;

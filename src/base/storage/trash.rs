@@ -198,21 +198,25 @@ pub fn find_bases<'a>(
     home: &Path,
     mut rollouts: Vec<PathBuf>,
 ) -> Vec<&'a TrashEntry> {
+    let is_in_home = |entry: &TrashEntry| {
+        entry.is_complete_in_home()
+            || matches!(entry.refuse_other_copies(), Err(TrashError::Occupied(_)))
+    };
+
     let mut bases = Vec::new();
-    let mut seen_ids = HashSet::new();
+    let mut visited_ids = HashSet::new();
     while let Some(path) = rollouts.pop() {
         let base_id = read_head(&path).ok().flatten();
         let base_id = base_id.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
         let Some(base_id) = base_id else { continue };
-        if !seen_ids.insert(base_id.clone()) {
+        if !visited_ids.insert(base_id.clone()) {
             continue;
         }
 
         let mut newest_first = entries.iter().rev();
         let base = newest_first.find(|entry| entry.is_of_home(home) && entry.has_rollout(&base_id));
         if let Some(base) = base
-            && !base.is_complete_in_home()
-            && !matches!(base.refuse_other_copies(), Err(TrashError::Occupied(_)))
+            && !is_in_home(base)
         {
             rollouts.extend(base.rollouts());
             bases.push(base);
@@ -226,7 +230,7 @@ pub fn find_bases<'a>(
 ///
 /// # Errors
 /// The trash or the home cannot be listed.
-pub fn take_needed(
+pub fn extract_needed(
     manager_home: &Path,
     entries: &mut Vec<TrashEntry>,
 ) -> Result<Vec<TrashEntry>, TrashError> {
@@ -241,10 +245,10 @@ pub fn take_needed(
         let rollouts = files::find_rollouts(&home)?;
         let mut rollouts: Vec<_> = rollouts.iter().map(|file| file.path(&home)).collect();
         // A fork that stays in the trash comes back only with its base.
-        let kept_entries = all_entries
+        let other_entries = all_entries
             .iter()
             .filter(|entry| !deleted_folders.contains(&entry.folder) && entry.is_of_home(&home));
-        rollouts.extend(kept_entries.flat_map(TrashEntry::rollouts));
+        rollouts.extend(other_entries.flat_map(TrashEntry::rollouts));
         needed.extend(find_bases(&all_entries, &home, rollouts));
     }
     let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);
@@ -260,29 +264,29 @@ pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub fn take_more_complete(
+pub fn extract_more_complete(
     manager_home: &Path,
     entries: &mut Vec<TrashEntry>,
 ) -> Result<Vec<MoreCompleteEntry>, TrashError> {
     let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
-    let mut kept_entries = list_entries(manager_home)?;
-    kept_entries.retain(|entry| !deleted_folders.contains(&entry.folder));
+    let mut other_entries = list_entries(manager_home)?;
+    other_entries.retain(|entry| !deleted_folders.contains(&entry.folder));
     let mut rollouts_by_home = HashMap::new();
-    let (mut more_complete, mut others) = (Vec::new(), Vec::new());
+    let (mut more_complete, mut deletable) = (Vec::new(), Vec::new());
     for entry in entries.drain(..) {
         let home = &entry.conversation.home.0;
         let other_copies = rollouts_by_home.entry(home.clone()).or_insert_with(|| {
             let mut rollouts = list_rollouts_by_name(home);
-            let of_home = kept_entries.iter().filter(|kept| kept.is_of_home(home));
-            of_home.for_each(|kept| kept.add_rollouts_to(&mut rollouts));
+            let of_home = other_entries.iter().filter(|entry| entry.is_of_home(home));
+            of_home.for_each(|entry| entry.add_rollouts_to(&mut rollouts));
             rollouts
         });
         match entry.find_less_complete_rollout(other_copies).transpose() {
             Some(less_complete) => more_complete.push((entry, less_complete)),
-            None => others.push(entry),
+            None => deletable.push(entry),
         }
     }
-    *entries = others;
+    *entries = deletable;
     Ok(more_complete)
 }
 

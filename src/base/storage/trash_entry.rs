@@ -114,13 +114,11 @@ impl TrashEntry {
         sizes.sum()
     }
 
-    /// Returns the paths of the rollouts in the entry.
     pub fn rollouts(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.conversation.files.iter();
         files.map(|(_, name)| self.folder.join(name))
     }
 
-    /// Returns true if the conversation belongs to `home`.
     pub fn is_of_home(&self, home: &Path) -> bool {
         file_id::is_same_folder(&self.conversation.home.0, home)
     }
@@ -216,9 +214,9 @@ impl TrashEntry {
 
         let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
         // The rollouts decide because they are removed last. Row and names can be written again in any state.
-        let all_in_home = self.is_complete_in_home();
+        let is_complete_in_home = self.is_complete_in_home();
 
-        if has_document && !all_in_home {
+        if has_document && !is_complete_in_home {
             self.remove_from_home_unchecked()?;
             let name = self.folder.file_name().unwrap_or_default();
             let name = name.to_string_lossy();
@@ -301,11 +299,11 @@ impl TrashEntry {
         for (path, name) in files {
             let trashed = self.folder.join(name);
             let copies = copies_of(&path.0);
-            let mut is_complete = false;
+            let mut has_complete_copy = false;
             for copy in copies {
-                is_complete |= has_text_of(copy, &trashed)?;
+                has_complete_copy |= has_text_of(copy, &trashed)?;
             }
-            if !is_complete {
+            if !has_complete_copy {
                 return Ok(Some(copies.first().unwrap_or(&path.0).clone()));
             }
         }
@@ -324,13 +322,13 @@ pub(super) fn list_rollouts_by_name(home: &Path) -> RolloutsByName {
     rollouts
 }
 
-/// Returns true if the live rollout has all text of the trashed one, even if the rollout was rewritten.
-fn has_text_of(live: &Path, trashed: &Path) -> Result<bool, IoError> {
-    Ok(match compare(live, trashed)? {
+/// Returns true if another copy of a rollout has all text of the trashed one, even if the rollout was rewritten.
+fn has_text_of(copy: &Path, trashed: &Path) -> Result<bool, IoError> {
+    Ok(match compare(copy, trashed)? {
         Relation::Equal | Relation::FirstExtends => true,
         Relation::SecondExtends => false,
         Relation::Diverged => matches!(
-            messages::find_rewritten_version(live, trashed).at("compare", live)?,
+            messages::find_rewritten_version(copy, trashed).at("compare", copy)?,
             Some(RewrittenVersion::First | RewrittenVersion::Both)
         ),
     })

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const JOURNAL: &str = "vacuum";
 
 /// The beginning of the name of the database with Codex's logs.
-const LOGS: &str = "logs_";
+const LOGS_PREFIX: &str = "logs_";
 
 /// The reason why no database was rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ impl VacuumPlan {
 
         let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
         for mut item in std::mem::take(&mut self.items) {
-            let has_logs = is_database_named(&item.path, LOGS);
+            let has_logs = is_database_named(&item.path, LOGS_PREFIX);
             let logs_since = if has_logs { self.logs_since } else { None };
 
             let path = item.path.clone();
@@ -176,9 +176,9 @@ fn examine_database(
     path: &Path,
     logs_since: Option<DateTime<Utc>>,
 ) -> Result<VacuumItem, DatabaseError> {
-    let has_logs = is_database_named(path, LOGS);
+    let has_logs = is_database_named(path, LOGS_PREFIX);
     let logs_since = if has_logs { logs_since } else { None };
-    let (after, old_rows) = database_view::run_query(path, |connection| {
+    let (after_bytes, old_rows) = database_view::run_query(path, |connection| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (mut rows, mut old_rows) = (0, 0);
         if let Some(logs_since) = logs_since {
@@ -200,7 +200,7 @@ fn examine_database(
     Ok(VacuumItem {
         path: path.to_path_buf(),
         before_bytes,
-        after_bytes: u64::try_from(after).unwrap_or(0).min(before_bytes),
+        after_bytes: u64::try_from(after_bytes).unwrap_or(0).min(before_bytes),
         deleted_rows: u64::try_from(old_rows).unwrap_or(0),
         action: "vacuum",
     })

@@ -1,5 +1,6 @@
 //! The walk through a home that counts its files by kind, and the space that each kind could free.
 
+use super::form::Form;
 use super::vacuum;
 use crate::codex::{ARCHIVED_SESSIONS, DB_BACKUPS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
@@ -48,8 +49,8 @@ pub(super) struct UsageWalk {
 }
 
 impl UsageWalk {
-    /// Adds the files below `folder` of the kinds that pass `counts`. Ends early if the user interrupts.
-    pub(super) fn add_folder(&mut self, folder: &Path, counts: impl Fn(HomeEntryKind) -> bool) {
+    /// Adds the files below `folder` of the kinds that pass `is_counted`. Ends early if the user interrupts.
+    pub(super) fn add_folder(&mut self, folder: &Path, is_counted: impl Fn(HomeEntryKind) -> bool) {
         let walk = WalkDir::new(folder).follow_root_links(true).into_iter();
         for entry in walk.take_while(|_| !progress::is_interrupted()) {
             let Ok(entry) = entry else {
@@ -68,7 +69,7 @@ impl UsageWalk {
             let path = entry.path();
             let relative = path.strip_prefix(folder).unwrap_or(path);
             let kind = kind_of(relative);
-            if !counts(kind) {
+            if !is_counted(kind) {
                 continue;
             }
 
@@ -151,7 +152,7 @@ pub(super) struct RolloutUsage {
     pub(super) changed: Option<DateTime<Utc>>,
     pub(super) bytes: u64,
     pub(super) archived: bool,
-    pub(super) compressed: bool,
+    pub(super) form: Form,
 }
 
 impl RolloutUsage {
@@ -164,7 +165,11 @@ impl RolloutUsage {
             changed: meta.modified().ok().and_then(clock::from_file_time),
             bytes: meta.len(),
             archived,
-            compressed: conversation.compressed,
+            form: if conversation.compressed {
+                Form::Compressed
+            } else {
+                Form::Plain
+            },
             path: path.into(),
         })
     }

@@ -313,7 +313,9 @@ pub(super) fn select_conversations(
 /// Removes from `entries` the conversations that must not be deleted, and warns of each: those with turns that their
 /// home lacks, and those that a conversation in their home continues.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
-    for (entry, incomplete_rollout) in trash::take_more_complete(context.manager_home(), entries)? {
+    for (entry, incomplete_rollout) in
+        trash::extract_more_complete(context.manager_home(), entries)?
+    {
         // The warning does not suggest `storage undelete`. It refuses the entry while the home has the conversation,
         // and once the conversation is trashed again, it brings back the newer entry.
         let folder = entry.folder.display();
@@ -326,7 +328,7 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
         };
         context.warn(printable(&message));
     }
-    for entry in trash::take_needed(context.manager_home(), entries)? {
+    for entry in trash::extract_needed(context.manager_home(), entries)? {
         let id = shell::quote_if_needed(&entry.conversation.id);
         let home = &entry.conversation.home.0;
         let home_option = if entry.is_of_home(context.codex_home()) {
