@@ -29,7 +29,6 @@ enum DatabaseFault {
     Blocking(String),
 }
 
-/// Checks all databases of the Codex home.
 pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
     let files = find_database_files(context, config);
@@ -87,6 +86,7 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
 
 /// Returns the fault of a database file that its length, its header or its list of tables shows.
 fn find_fault(path: &Path) -> Option<DatabaseFault> {
+    // The header up to the page size.
     let mut header = [0; 18];
     let file_len = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();

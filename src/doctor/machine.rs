@@ -30,7 +30,6 @@ const SYNC_SERVICES: [(&str, &str); 10] = [
 /// The number of minutes by which a file may be newer than the clock without a warning.
 pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
-/// Checks the machine for both homes.
 pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let homes = [
         ("home.cloud", "home.disk", context.codex_home()),

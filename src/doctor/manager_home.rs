@@ -24,7 +24,6 @@ use codex_manager_core::transfer::python_home::find_unimported;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Checks the manager home and its archives.
 pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
     let home = context.manager_home();
