@@ -135,7 +135,7 @@ impl Branch {
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));
 
         let path = path_in_home(home, &file)?;
-        if !versions.has_hidden_messages() {
+        if !versions.local_lacks_messages() {
             return None;
         }
         Some(Self {
@@ -165,7 +165,7 @@ impl Branch {
         let knowledge = RewindKnowledge::read(&[records]).remove(&thread);
         let knowledge = knowledge.unwrap_or_default();
         let ids = knowledge.ids().chain([&id, &shown_id]).collect();
-        knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
+        knowledge.knows(&shown_id, &id, last_ordinal, &ids)
     }
 
     /// Carries out the decision of the user, and records it in `state`, which it writes. For

@@ -68,7 +68,7 @@ impl ConflictingVersions {
     }
 
     /// Returns true if the other version has messages that the local one lacks.
-    pub(crate) fn has_hidden_messages(&self) -> bool {
+    pub(crate) fn local_lacks_messages(&self) -> bool {
         self.remote_prompts + self.remote_answers > 0
     }
 

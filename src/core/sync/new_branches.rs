@@ -125,7 +125,7 @@ fn find_new_branches(
         |id: &OrderedRolloutId| diverged_ids.contains(id) || knowledge.has_diverged(id, &ids);
     let was_unknown = |id: &OrderedRolloutId, path: &Path| {
         let last_ordinal = read_last_ordinal(path);
-        last_ordinal.is_some_and(|last| knowledge.knows(newest, (id, last), &ids) == Some(false))
+        last_ordinal.is_some_and(|last| knowledge.knows(newest, id, last, &ids) == Some(false))
     };
     let new_ends = local_ends.chain(downloads).filter(|(id, rollout)| {
         *id != newest && (has_diverged(id) || was_unknown(id, &rollout.path))

@@ -14,8 +14,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Number of hex digits at the end of an id that a record contains.
 const ID_DIGITS: usize = 8;
 
-/// The end of the id of a known rollout, and the number of the last line that the user knew.
-type KnownRollout = (String, u64);
+/// A rollout that the user knew.
+#[derive(Debug)]
+struct KnownRollout {
+    /// The end of its id.
+    id_end: String,
+    /// The number of the last line that the user knew.
+    last_ordinal: u64,
+}
+
+impl KnownRollout {
+    /// Parses the digits of a record; `None` for other digits, and for the record of a branch, which has zeros.
+    fn parse(digits: &str) -> Option<Self> {
+        let (id_end, number) = digits.split_at_checked(ID_DIGITS)?;
+        let last_ordinal = u64::from_str_radix(number, 16).ok()?;
+        let id_end = id_end.to_owned();
+        (last_ordinal > 0).then_some(Self {
+            id_end,
+            last_ordinal,
+        })
+    }
+
+    fn has_id(&self, id: &OrderedRolloutId) -> bool {
+        end_of_id(&id.id) == self.id_end
+    }
+}
 
 /// Maps the id of each rollout of one thread to the rollouts that the user knew when that rollout began.
 #[derive(Debug, Default)]
@@ -47,7 +70,7 @@ impl RewindKnowledge {
             };
 
             let name = format!("{label}.jsonl");
-            let known_rollout = parse_known_rollout(digits);
+            let known_rollout = KnownRollout::parse(digits);
             if let Some((ids, known_rollout)) = rollouts::ids(&name).zip(known_rollout) {
                 let thread = threads.entry(ids.thread).or_default();
                 thread.0.entry(ids.rollout).or_default().push(known_rollout);
@@ -58,7 +81,10 @@ impl RewindKnowledge {
 
     pub(super) fn add(&mut self, id: &OrderedRolloutId, known_id: &str, last_ordinal: u64) {
         let known_rollouts = self.0.entry(id.clone()).or_default();
-        known_rollouts.push((end_of_id(known_id).to_owned(), last_ordinal));
+        known_rollouts.push(KnownRollout {
+            id_end: end_of_id(known_id).to_owned(),
+            last_ordinal,
+        });
     }
 
     pub(super) fn has_records(&self, id: &OrderedRolloutId) -> bool {
@@ -74,8 +100,7 @@ impl RewindKnowledge {
         rollouts: &BTreeSet<&OrderedRolloutId>,
     ) -> bool {
         let mut known_rollouts = self.0.get(id).into_iter().flatten();
-        let is_rollout = |known_end: &str| rollouts.iter().any(|id| end_of_id(&id.id) == known_end);
-        known_rollouts.any(|(known_end, _)| !is_rollout(known_end))
+        known_rollouts.any(|known| !rollouts.iter().any(|id| known.has_id(id)))
     }
 
     /// Returns the ids of the rollouts with records.
@@ -89,37 +114,32 @@ impl RewindKnowledge {
     pub(super) fn knows(
         &self,
         id: &OrderedRolloutId,
-        (other, last_ordinal): (&OrderedRolloutId, u64),
+        other: &OrderedRolloutId,
+        last_ordinal: u64,
         rollouts: &BTreeSet<&OrderedRolloutId>,
     ) -> Option<bool> {
         let (mut pending_ids, mut visited_ids) = (vec![id], HashSet::new());
         let mut answer_if_not_found = Some(false);
-        while let Some(known) = pending_ids.pop() {
-            if !visited_ids.insert(known) {
+        while let Some(known_id) = pending_ids.pop() {
+            if !visited_ids.insert(known_id) {
                 continue;
             }
 
             // A missing record leaves the answer open, because an earlier version of this program wrote none. But a
             // rollout that began before `other` cannot have known it, and the first rollout is no rewind.
-            if !self.has_records(known) && known > other && Some(&known) != rollouts.first() {
+            let is_first = Some(&known_id) == rollouts.first();
+            if !self.has_records(known_id) && known_id > other && !is_first {
                 answer_if_not_found = None;
             }
 
-            for (known_end, known_ordinal) in self.0.get(known).into_iter().flatten() {
-                if end_of_id(&other.id) == known_end && *known_ordinal >= last_ordinal {
+            for known in self.0.get(known_id).into_iter().flatten() {
+                if known.has_id(other) && known.last_ordinal >= last_ordinal {
                     return Some(true);
                 }
-                pending_ids.extend(rollouts.iter().filter(|id| end_of_id(&id.id) == known_end));
+                pending_ids.extend(rollouts.iter().filter(|id| known.has_id(id)));
             }
         }
 
         answer_if_not_found
     }
-}
-
-/// Parses the digits of a record; `None` for other digits, and for the record of a branch, which has zeros.
-fn parse_known_rollout(digits: &str) -> Option<KnownRollout> {
-    let (id, number) = digits.split_at_checked(ID_DIGITS)?;
-    let number = u64::from_str_radix(number, 16).ok()?;
-    (number > 0).then(|| (id.to_owned(), number))
 }
