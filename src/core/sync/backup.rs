@@ -132,7 +132,6 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
     Ok(own_snapshots)
 }
 
-/// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
 pub struct SyncSnapshot {
     /// The file name, with `.zip` if the snapshot is such a file.
@@ -167,8 +166,9 @@ pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError
         let kind = entry.file_type().at("inspect", entry.path())?;
         let is_zip = name.to_lowercase().ends_with(".zip");
         // A snapshot is a folder, or a file whose name ends with `.zip`.
-        let is_other_kind = kind.is_dir() == is_zip;
-        if name.starts_with('.') || kind.is_symlink() || is_other_kind {
+        let has_snapshot_kind = if kind.is_dir() { !is_zip } else { is_zip };
+        // The folder of unfinished snapshots begins with a dot.
+        if name.starts_with('.') || kind.is_symlink() || !has_snapshot_kind {
             continue;
         }
 
@@ -200,7 +200,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
     };
 
     let path = &snapshot.path;
-    let list_read = if snapshot.is_zip() {
+    let list_result = if snapshot.is_zip() {
         let mut zip = match open_zip(snapshot) {
             // Snapshots of this program are complete when they get their names, so another program made this file.
             Err(BackupError::NotAZip(_)) => return Ok(None),
@@ -216,7 +216,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
         document::read(&path.join(LIST_NAME))
     };
 
-    match list_read {
+    match list_result {
         Ok(DocumentState::Good(list)) => Ok(Some(list)),
         Ok(DocumentState::Absent) => Ok(None),
         Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),
@@ -233,9 +233,17 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
+/// The snapshots that [`prune_snapshots`] removed.
+#[derive(Debug, Default)]
+pub(crate) struct PrunedSnapshots {
+    /// Names of the complete snapshots, the newest first.
+    pub(crate) names: Vec<String>,
+    /// The reason not to trust the clock, so that no snapshot was removed because of its age.
+    pub(crate) clock_doubt: Option<ClockDoubt>,
+}
+
 /// Removes unfinished snapshots, and snapshots of this machine that are too old or too many. Keeps the newest one and
-/// `just_created`. Returns the names of the removed complete snapshots, the newest first. If the clock cannot be
-/// trusted, removes no snapshot because of its age, and returns the reason for the doubt.
+/// `just_created`. If the clock cannot be trusted, removes no snapshot because of its age.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
@@ -243,7 +251,7 @@ pub(crate) fn prune_snapshots(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_created: Option<&str>,
-) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
+) -> Result<PrunedSnapshots, BackupError> {
     let options = &config.backup;
     // An unfinished snapshot that cannot be removed stays.
     let _ = staging::remove_stale(&options.folder.join(UNFINISHED_FOLDER));
@@ -251,7 +259,7 @@ pub(crate) fn prune_snapshots(
     let mut policy = build_policy(options);
     // `max_backups` and `retention_days` of 0 keep all snapshots.
     if policy.is_empty() {
-        return Ok((Vec::new(), None));
+        return Ok(PrunedSnapshots::default());
     }
 
     let own_snapshots = list_own_snapshots(config)?;
@@ -263,7 +271,7 @@ pub(crate) fn prune_snapshots(
 
     let age_limit = policy.max_age.unwrap_or(TimeDelta::MAX);
     let ages = disk_clock::confirm_ages(&options.folder, now, age_limit, &dated);
-    let (ages, doubt) = match ages {
+    let (ages, clock_doubt) = match ages {
         Ok(ages) => (ages, None),
         Err(doubt) => {
             policy.max_age = None;
@@ -279,19 +287,20 @@ pub(crate) fn prune_snapshots(
     });
     let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
 
-    let mut removed = Vec::new();
+    let mut names = Vec::new();
     for (index, (own, keep_reason)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
         // The newest snapshot is needed to undo the last run.
         let is_newest = index == 0;
         let is_needed = is_newest || Some(&*own.snapshot.name) == just_created;
         if keep_reason.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
-            removed.push(own.snapshot.name);
+            names.push(own.snapshot.name);
         }
     }
-    Ok((removed, doubt))
+    Ok(PrunedSnapshots { names, clock_doubt })
 }
 
 fn build_policy(options: &BackupOptions) -> RetentionPolicy {
+    // A number of days that is too large for `TimeDelta` is no limit.
     let days = i64::try_from(options.retention_days).ok();
     RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),

@@ -34,15 +34,24 @@ pub(crate) fn back_up_plan(
 ) -> Result<SnapshotResult, BackupError> {
     // The local files first, then the remote ones.
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
-    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
-        overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
+    for target in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
+        let is_remote = target.side == Side::Remote;
+        overwritten.insert((is_remote, target.path.clone()), target);
     }
-    let files = overwritten.into_values().map(|seen| {
-        let path = config.root(seen.side).join(&seen.path);
-        (path, SnapshotFile::new(seen.side, seen.path, seen.stat))
+    let files = overwritten.into_values().map(|target| {
+        let path = config.root(target.side).join(&target.path);
+        let file = SnapshotFile::new(target.side, target.path, target.stat);
+        (path, file)
     });
-    let may_leave_out_any = |_: &[(SnapshotFile, String)]| true;
-    write_snapshot(config, files.collect(), now, may_leave_out_any)
+    write_snapshot(config, files.collect(), now, UnreadableFiles::LeaveOut)
+}
+
+/// The treatment of files that cannot be copied to a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UnreadableFiles {
+    LeaveOut,
+    /// No snapshot is made.
+    Refuse,
 }
 
 /// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no
@@ -59,8 +68,7 @@ pub(crate) fn back_up_files(
     files.retain(|(path, _)| path.exists());
 
     // An incomplete snapshot would be the latest one, which a restore without `--from` uses.
-    let may_leave_out_none = <[_]>::is_empty;
-    let snapshot = write_snapshot(config, files, now, may_leave_out_none)?;
+    let snapshot = write_snapshot(config, files, now, UnreadableFiles::Refuse)?;
 
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
@@ -72,12 +80,12 @@ pub(crate) fn back_up_files(
     }
 }
 
-/// Writes a snapshot of the readable files, and publishes it if `accepts` the files that could not be copied.
+/// Writes a snapshot of the readable files, and publishes it unless an unreadable file is refused.
 fn write_snapshot(
     config: &SyncConfig,
     files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
-    accepts: impl Fn(&[(SnapshotFile, String)]) -> bool,
+    unreadable_files: UnreadableFiles,
 ) -> Result<SnapshotResult, BackupError> {
     if files.is_empty() {
         return Ok(SnapshotResult::default());
@@ -91,7 +99,8 @@ fn write_snapshot(
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
     let root = unfinished.path("snapshot");
     let (list, not_copied) = copy_readable(&root, files, number)?;
-    if list.files.is_empty() || !accepts(&not_copied) {
+    let is_refused = unreadable_files == UnreadableFiles::Refuse && !not_copied.is_empty();
+    if list.files.is_empty() || is_refused {
         return Ok(SnapshotResult {
             name: None,
             not_copied,

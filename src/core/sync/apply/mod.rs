@@ -95,9 +95,9 @@ fn apply_and_fill_report(
 
     if request.config.backup.before_overwrite {
         match backup::prune_snapshots(request.config, request.now, report.snapshot.as_deref()) {
-            Ok((pruned, clock_doubt)) => {
-                report.pruned = pruned;
-                report.prune_error = clock_doubt.map(Into::into);
+            Ok(pruned) => {
+                report.pruned = pruned.names;
+                report.prune_error = pruned.clock_doubt.map(Into::into);
             }
             Err(error) => report.prune_error = Some(error),
         }
