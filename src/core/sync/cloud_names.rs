@@ -177,8 +177,10 @@ fn match_line_file(name: &str) -> Option<&'static str> {
 /// Returns true if `name` is that of a client's copy of the file `<stem>.jsonl`.
 fn is_copy_of_line_file(name: &str, stem: &str) -> bool {
     let suffix = name.strip_prefix(stem).unwrap_or_default();
+    // `history.jsonl.conflict1`
     let has_mark_at_end = suffix.starts_with(".jsonl.conflict")
         || (suffix.starts_with(".jsonl.") && is_conflict_copy(name));
+    // `history (1).jsonl`
     let mark_before_extension = suffix.strip_suffix(".jsonl").unwrap_or_default();
     has_mark_at_end || mark_before_extension.starts_with([' ', '(', '-', '_', '.', '['])
 }
@@ -194,6 +196,7 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
         _ => (name, ""),
     };
     if is_numbered_word(extension.trim_start_matches('.')) {
+        // rclone also writes two dots: `NAME.EXT..path1`.
         return Some(rollouts::join(folder, stem.trim_end_matches('.')));
     }
 

@@ -49,7 +49,7 @@ impl ConflictCopy {
 
     /// Returns the part of the file name that identifies the conversation; see [`conversation_label`].
     pub fn conversation_label(&self) -> &str {
-        parse_file_name(&self.name).map_or("", |(conversation, _)| conversation)
+        parse_file_name(&self.name).map_or("", |(label, _)| label)
     }
 
     /// Returns true if the copy is a version of the file with this key.
@@ -163,20 +163,19 @@ pub(crate) fn is_copy_name(name: &str) -> bool {
     parse_file_name(name).is_some()
 }
 
-/// Splits the file name of a conflict copy into the name of the conversation and the beginning of the digest; `None`
+/// Splits the file name of a conflict copy into the label of the conversation and the beginning of the digest; `None`
 /// for other names.
 fn parse_file_name(name: &str) -> Option<(&str, &str)> {
-    let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
+    let (label, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     // Only lower case: on a case-insensitive disk, two spellings would be one file.
     let is_lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let has_digest = prefix.len() == DIGEST_PREFIX_CHARS && prefix.bytes().all(is_lower_hex);
-    let is_printable = !conversation.chars().any(char::is_control);
-    (has_digest && is_printable && !conversation.is_empty() && !conversation.starts_with('.'))
-        .then_some((conversation, prefix))
+    let is_printable = !label.chars().any(char::is_control);
+    (has_digest && is_printable && !label.is_empty() && !label.starts_with('.'))
+        .then_some((label, prefix))
 }
 
 impl ConflictCopies {
-    /// Returns the path of a copy on one side.
     pub(crate) fn path_of(&self, side: Side, copy: &ConflictCopy) -> PathBuf {
         self.folders.path(side, &copy.name)
     }

@@ -75,10 +75,11 @@ impl ContinuedRollouts {
     /// Returns no side if a file cannot be read, because no step copies such a file.
     pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
         let continuations = self.continuations(id).iter();
-        let ends = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
-        let ends: Vec<_> = ends.collect();
+        let base_ends =
+            continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
+        let base_ends: Vec<_> = base_ends.collect();
         // The comparison reads both files, and most rollouts have no offset to check.
-        if ends.is_empty() {
+        if base_ends.is_empty() {
             return Vec::new();
         }
         let Ok((_, common_len)) = compare_texts(local, remote) else {
@@ -88,12 +89,13 @@ impl ContinuedRollouts {
         let ends_line = |path: &Path, offset: u64| ends_line_at(path, offset).unwrap_or_default();
         let is_needed = |side: &Side| {
             let [own, other] = [*side, side.other()].map(|side| side.select(local, remote));
-            let mut later_ends = ends.iter().filter(|(offset, _)| *offset > common_len);
+            let mut unshared_ends = base_ends.iter().filter(|(offset, _)| *offset > common_len);
             // Both versions may end a line at this offset. Then the rollout continues the version on its own side,
             // because sync copies no rollout that continues a conversation in conflict.
-            later_ends.any(|(offset, only_side)| {
-                let is_of_other = *only_side == Some(side.other());
-                ends_line(own, *offset) && !(is_of_other && ends_line(other, *offset))
+            unshared_ends.any(|(offset, only_side)| {
+                let is_on_other_side = *only_side == Some(side.other());
+                let continues_other = is_on_other_side && ends_line(other, *offset);
+                ends_line(own, *offset) && !continues_other
             })
         };
         let sides = [Side::Local, Side::Remote].into_iter();

@@ -50,8 +50,8 @@ pub enum ContentChange {
 }
 
 impl ContentChange {
-    /// Combines this change with a later one. A text that is written after a deletion counts as replaced, because Codex
-    /// may still have the deleted text in its index.
+    /// Combines this change with a later one: the one that comes later in the list of variants counts. But a text that
+    /// is written after a deletion counts as replaced, because Codex may still have the deleted text in its index.
     pub(crate) fn followed_by(self, later: Self) -> Self {
         match (self, later) {
             (Self::Deleted, Self::Extended | Self::New | Self::Replaced) => Self::Replaced,

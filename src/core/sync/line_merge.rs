@@ -26,7 +26,7 @@ struct MergeLine {
     /// The first half of the digest of the text.
     digest: [u8; 16],
     /// Index of the version with the line.
-    version: usize,
+    version_index: usize,
     offset: u64,
     len: u64,
 }
@@ -89,14 +89,14 @@ pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. `version`
-    /// is the index of that home's file. A larger merge is written without the lines that are older than all lines of
-    /// the file. It may still be too large; Codex removes the excess.
-    pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. The file of
+    /// that home is the version `version_index`. A larger merge is written without the lines that are older than all
+    /// lines of the file. It may still be too large; Codex removes the excess.
+    pub(crate) fn first_line_within(&self, max_bytes: u64, version_index: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;
         }
-        match self.versions[version].oldest_time {
+        match self.versions[version_index].oldest_time {
             Some(oldest) => self.lines.partition_point(|line| line.time < oldest),
             None => 0,
         }
@@ -108,9 +108,9 @@ impl Merge {
         lines.map(|line| line.len + 1).sum()
     }
 
-    /// Returns true if the version `index` has exactly the bytes of the lines from `first_line` on.
-    pub(crate) fn matches_version(&self, first_line: usize, index: usize) -> bool {
-        let version = &self.versions[index];
+    /// Returns true if the version `version_index` has exactly the bytes of the lines from `first_line` on.
+    pub(crate) fn matches_version(&self, first_line: usize, version_index: usize) -> bool {
+        let version = &self.versions[version_index];
         let line_digests = self.lines[first_line..].iter().map(|line| &line.digest);
         version.size == self.bytes_from(first_line) && line_digests.eq(&version.line_digests)
     }
@@ -126,7 +126,7 @@ impl Merge {
         let mut line_text = Vec::new();
 
         for line in &self.lines[first_line..] {
-            let file = &mut files[line.version];
+            let file = &mut files[line.version_index];
             file.seek(SeekFrom::Start(line.offset))?;
             line_text.clear();
             file.take(line.len).read_to_end(&mut line_text)?;
@@ -144,8 +144,8 @@ impl Merge {
     }
 }
 
-/// Reads a version and its lines. `index` is the index of the version.
-fn read_version(path: &Path, index: usize) -> io::Result<(MergedVersion, Vec<MergeLine>)> {
+/// Reads a version and its lines.
+fn read_version(path: &Path, version_index: usize) -> io::Result<(MergedVersion, Vec<MergeLine>)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
@@ -164,7 +164,7 @@ fn read_version(path: &Path, index: usize) -> io::Result<(MergedVersion, Vec<Mer
             lines.push(MergeLine {
                 time: parse_time_ns(line).unwrap_or(i128::MIN),
                 digest: Sha256Digest::of(line).first_half(),
-                version: index,
+                version_index,
                 offset,
                 len: line.len() as u64,
             });

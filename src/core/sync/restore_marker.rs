@@ -30,9 +30,9 @@ impl RestoreMarkers {
         };
 
         for folder in folders {
-            let is_first = read_marker(folder)?.is_none();
+            let had_no_marker = read_marker(folder)?.is_none();
             atomic::write(&folder.join(MARKER_FILE), markers.id.as_bytes())?;
-            if is_first {
+            if had_no_marker {
                 markers.new_folders.push(folder.clone());
             }
         }

@@ -131,12 +131,10 @@ pub(crate) fn parent_folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Returns true if this is the path of an archived conversation.
 pub fn is_archived(path: &str) -> bool {
     is_below(path, ARCHIVED_SESSIONS)
 }
 
-/// Returns true for the archive and folders below it.
 pub(crate) fn is_archive_folder(folder: &str) -> bool {
     folder == ARCHIVED_SESSIONS || is_archived(folder)
 }

@@ -144,7 +144,7 @@ impl SideWalk<'_> {
             match fs::symlink_metadata(&path) {
                 Err(e) if is_absent(&e) => return Ok(()),
                 Err(e) => return Err(e).at("inspect", &path),
-                Ok(meta) if meta.is_symlink() && !self.accept_link(&path, relative)? => {
+                Ok(meta) if meta.is_symlink() && !self.follow_or_note_link(&path, relative)? => {
                     return Ok(());
                 }
                 Ok(_) => {}
@@ -154,7 +154,8 @@ impl SideWalk<'_> {
         self.add_or_queue(path, start.to_owned())
     }
 
-    /// Adds the file at `path`, or queues the folder. Follows a link, so the caller has called [`Self::accept_link`].
+    /// Adds the file at `path`, or queues the folder. Follows a link, so the caller has called
+    /// [`Self::follow_or_note_link`].
     fn add_or_queue(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
@@ -168,7 +169,7 @@ impl SideWalk<'_> {
     /// Returns true if the walk follows this link. In the user's home, `sessions` may be on another disk and
     /// AGENTS.md may be a link into a settings repository. In the cloud folder, other machines can create
     /// links to anywhere, so none is followed. Records each link that is not followed.
-    fn accept_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
+    fn follow_or_note_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::Remote || !self.scope.follows_link(relative) {
             NOT_FOLLOWED
         } else if let Some(why) = scope::reason_not_to_follow(atomic::parent_of(path), path) {
@@ -255,7 +256,7 @@ impl SideWalk<'_> {
             if !is_synced || cloud_names::is_scratch(name) {
                 let is_synced = false;
                 self.add_link(path, NOT_FOLLOWED, is_synced);
-            } else if self.accept_link(&entry.path(), &path)? {
+            } else if self.follow_or_note_link(&entry.path(), &path)? {
                 self.add_or_queue(entry.path(), path)?;
             }
         } else if kind.is_file() {
@@ -266,9 +267,9 @@ impl SideWalk<'_> {
 
     /// Finds entries that cloud clients create beside the roots: copies and placeholders of the roots, and
     /// temp files of this program.
-    fn scan_beside_roots(&mut self, starts: &[&str]) -> Result<(), IoError> {
-        let folders = starts.iter().filter(|start| !start.is_empty());
-        let folders = folders.map(|start| rollouts::parent_folder(start));
+    fn scan_beside_roots(&mut self, roots: &[&str]) -> Result<(), IoError> {
+        let named_roots = roots.iter().filter(|root| !root.is_empty());
+        let folders = named_roots.map(|root| rollouts::parent_folder(root));
         let folders: BTreeSet<&str> = folders.collect();
 
         for relative in folders {
@@ -295,8 +296,8 @@ impl SideWalk<'_> {
 
                 let path = rollouts::join(relative, name);
                 // The walk has listed the roots themselves.
-                if !starts.contains(&&*path) {
-                    self.scan_entry_beside(&entry, path, starts)?;
+                if !roots.contains(&&*path) {
+                    self.scan_entry_beside(&entry, path, roots)?;
                 }
             }
         }
@@ -307,7 +308,7 @@ impl SideWalk<'_> {
         &mut self,
         entry: &fs::DirEntry,
         path: String,
-        starts: &[&str],
+        roots: &[&str],
     ) -> Result<(), IoError> {
         let kind = entry.file_type().at("inspect", entry.path())?;
         let class = cloud_names::classify(&path);
@@ -318,14 +319,14 @@ impl SideWalk<'_> {
         }
 
         // A client's copy belongs to a root if its path begins with that of the root without the extension.
-        let begins_like = |start: &&str| {
-            let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
+        let begins_like = |root: &&str| {
+            let stem = root.rsplit_once('.').map_or(*root, |(stem, _)| stem);
             !stem.is_empty() && path.starts_with(stem)
         };
 
         let guessed_original = cloud_names::guess_original(&path);
-        let is_copy = (class == CloudName::OtherCopy && starts.iter().any(begins_like))
-            || guessed_original.is_some_and(|original| starts.contains(&&*original));
+        let is_copy = (class == CloudName::OtherCopy && roots.iter().any(begins_like))
+            || guessed_original.is_some_and(|original| roots.contains(&&*original));
 
         if is_copy && !kind.is_symlink() {
             self.add_notice(&path, cloud_names::LOOKS_LIKE_COPY);
@@ -403,8 +404,8 @@ impl SideWalk<'_> {
         match (class, self.side) {
             (CloudName::Plain, _) if is_dataless => listing.placeholders.push(file),
             (CloudName::Plain, _) => listing.files.push(file),
-            (CloudName::ClientCopy(real), Side::Remote) if !is_dataless => {
-                listing.client_copies.push((real, file));
+            (CloudName::ClientCopy(original), Side::Remote) if !is_dataless => {
+                listing.client_copies.push((original, file));
             }
             (CloudName::Placeholder(path), Side::Remote) => {
                 // Ignores the placeholder of a file that would be ignored itself, such as a scratch file.

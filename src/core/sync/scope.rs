@@ -80,10 +80,10 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
 
-    let is_folder = !root.contains('.');
+    let looks_like_folder = !root.contains('.');
     let refusal = match never_synced_reason(&root) {
         // A folder of databases or locks is recognized by the files inside.
-        None if is_folder => never_synced_reason(&format!("{root}/x")),
+        None if looks_like_folder => never_synced_reason(&format!("{root}/x")),
         why => why,
     };
     match refusal {
@@ -143,15 +143,15 @@ pub(crate) fn is_or_contains_root(folder: &str, roots: &[String]) -> bool {
 /// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
 /// `include_roots`.
 pub fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
-    let sides = [&config.local, &config.cloud];
+    let side_roots = [&config.local, &config.cloud];
     let find_other_case = |root: &String| {
-        let mut paths = sides.iter().map(|side| side.join(root));
+        let mut paths = side_roots.iter().map(|side_root| side_root.join(root));
         if paths.any(|path| path.symlink_metadata().is_ok()) {
             return None;
         }
 
         let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
-        let folders = sides.iter().map(|side| side.join(folder));
+        let folders = side_roots.iter().map(|side_root| side_root.join(folder));
         let entries = folders.filter_map(|folder| folder.read_dir().ok());
         let existing_names = entries
             .flatten()
@@ -285,7 +285,6 @@ impl Scope {
         !self.exclude_folders.is_empty() && self.exclude_folders.is_match(name)
     }
 
-    /// Returns true if sync follows a link at this path of the home.
     pub(crate) fn follows_link(&self, path: &str) -> bool {
         follows_link(path, &self.roots)
     }

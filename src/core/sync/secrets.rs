@@ -14,8 +14,8 @@ use std::path::Path;
 /// The byte order mark that some editors write before a text.
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
-const LOGIN: &str = "a login is never synced";
-const KEY: &str = "a key is never synced";
+const LOGIN_REASON: &str = "a login is never synced";
+const KEY_REASON: &str = "a key is never synced";
 
 /// Files of this size or larger are only searched for tokens, not parsed.
 const MAX_PARSED_BYTES: u64 = 1 << 20;
@@ -114,7 +114,7 @@ fn strip_copy_mark(name: &str) -> Option<&str> {
 pub fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
-        return Some(LOGIN);
+        return Some(LOGIN_REASON);
     }
 
     if name.starts_with("rollout-") && name.strip_suffix(".jsonl").is_some() {
@@ -131,11 +131,11 @@ pub fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
         || name.starts_with(".auth-")
         || name.contains("-codex.tar")
     {
-        return Some(LOGIN);
+        return Some(LOGIN_REASON);
     }
 
     let is_key = KEY_EXTENSIONS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
-    is_key.then_some(KEY)
+    is_key.then_some(KEY_REASON)
 }
 
 /// Returns true if `name` has the word `stem` and `extension` somewhere behind it, or `stem` directly before
@@ -275,7 +275,7 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
 }
 
 /// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private
-/// key, an export. `None` for other contents, and for a content of 1 MiB or more, which is not read.
+/// key, an export. `None` for other contents, and for a content of [`MAX_PARSED_BYTES`] or more, which is not read.
 pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     Ok(classify_whole_secret(&read_parsable(from, size)?).map(FileSecret::Whole))
 }

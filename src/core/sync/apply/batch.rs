@@ -33,16 +33,16 @@ pub(super) fn select_next_batch(steps: &[SyncStep]) -> &[SyncStep] {
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
     let max_files = (limits::max_open_files() / 2).clamp(MAX_SMALL_BATCH_FILES, MAX_BATCH_FILES);
     let mut bytes = 0_u64;
-    let mut len = 0;
+    let mut batch_len = 0;
     for step in steps.iter().take(max_files) {
         bytes = bytes.saturating_add(step.bytes);
-        let is_full = len > 0 && bytes > MAX_BATCH_BYTES;
+        let is_full = batch_len > 0 && bytes > MAX_BATCH_BYTES;
         if is_full || as_copy_to_new_path(step).is_none() {
             break;
         }
-        len += 1;
+        batch_len += 1;
     }
-    &steps[..len]
+    &steps[..batch_len]
 }
 
 fn as_copy_to_new_path(step: &SyncStep) -> Option<&CopyOp> {

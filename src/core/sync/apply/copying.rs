@@ -105,8 +105,8 @@ impl Copier<'_> {
 
         // If a writer changed the file while it was read, the copy may be a mix of two versions.
         self.require_unchanged(&copy.from)?;
-        let is_other = |expected| expected != digest;
-        if size != copy.from.stat.size || copy.expected_digest.is_some_and(is_other) {
+        let differs = |expected_digest| expected_digest != digest;
+        if size != copy.from.stat.size || copy.expected_digest.is_some_and(differs) {
             let why = format!(
                 "the content is not the one that the plan expected: {}",
                 source.display()

@@ -16,7 +16,7 @@ struct NamedFolder {
     name: String,
     path: PathBuf,
     /// The path without links.
-    real: PathBuf,
+    resolved_path: PathBuf,
 }
 
 impl NamedFolder {
@@ -24,22 +24,24 @@ impl NamedFolder {
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
-            real: links::resolve_links(path),
+            resolved_path: links::resolve_links(path),
         }
     }
 
     /// Returns true if the folder is `outer` or is inside it.
     fn is_in(&self, outer: &Self) -> bool {
-        let mut above = self.real.ancestors();
-        above.any(|folder| folder == outer.real || is_same_folder(folder, &outer.real))
+        let mut above = self.resolved_path.ancestors();
+        above.any(|folder| {
+            folder == outer.resolved_path || is_same_folder(folder, &outer.resolved_path)
+        })
     }
 }
 
 impl fmt::Display for NamedFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.name, self.path.display())?;
-        if self.real != self.path {
-            write!(f, ", which is {}", self.real.display())?;
+        if self.resolved_path != self.path {
+            write!(f, ", which is {}", self.resolved_path.display())?;
         }
         write!(f, ")")
     }
@@ -113,7 +115,7 @@ fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
 
 /// Returns true if `inner` is in the home, and sync would copy files in it.
 fn is_synced_folder(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
-    let relative = inner.real.strip_prefix(&home.real).ok();
+    let relative = inner.resolved_path.strip_prefix(&home.resolved_path).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {
         return false;
     };
