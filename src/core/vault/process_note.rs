@@ -135,12 +135,12 @@ fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -
     list_notes(&vault_folder.join(NOTES_FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let delay = locked_at - started;
-        let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
+        let may_have_locked = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
             Some((_, recorded_pid)) => recorded_pid.parse() == Ok(pid) && delay > -START_TOLERANCE,
             // The note has no process id, because this program was killed before it knew the id.
             None => delay.abs() < START_TOLERANCE,
         };
-        is_maker && is_free(&path)
+        may_have_locked && is_free(&path)
     })
 }
 

@@ -215,7 +215,8 @@ impl Restic {
         };
 
         if is_forget {
-            // Ended at the first refused deletion, which restic 0.14 would retry.
+            // Ended at the first refused deletion, which restic 0.14 would retry. Output must not count as progress,
+            // because progress ends the time in which the child is checked for a failure.
             child.expect_marks();
             child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
         }

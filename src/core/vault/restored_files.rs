@@ -57,8 +57,8 @@ fn find_cover<'a>(
     }
 
     let has_only_wanted = |folder: &&str| unwanted_counts.get(folder) == Some(&0);
-    let top_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
-    wanted_paths.iter().map(top_of).collect()
+    let find_cover_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
+    wanted_paths.iter().map(find_cover_of).collect()
 }
 
 /// Returns the folders above a path, from the top: `""` is the first.
