@@ -40,8 +40,8 @@ pub fn apply(
     let other_forms = find_other_forms(plan, config)?;
 
     let destinations = targets.iter().chain(&other_forms);
-    let replaced = destinations.filter_map(|to| to.to_snapshot_file(plan.target));
-    let safety_snapshot = snapshot_writer::back_up_files(config, replaced.collect(), now)?;
+    let replaced_files = destinations.filter_map(|to| to.to_snapshot_file(plan.target));
+    let safety_snapshot = snapshot_writer::back_up_files(config, replaced_files.collect(), now)?;
 
     // An error now leaves some files restored, so it is reported with their number and the safety snapshot.
     let mut restored_count = 0;
@@ -67,14 +67,14 @@ struct Destination {
     path: PathBuf,
     /// Path relative to the home or the cloud folder.
     relative: String,
-    /// The file that is replaced or removed; `None` if there is none.
-    replaced: Option<Stat>,
+    /// The stat of the file that is replaced or removed; `None` if there is none.
+    replaced_stat: Option<Stat>,
 }
 
 impl Destination {
     fn read(path: PathBuf, relative: String) -> Result<Self, IoError> {
         Ok(Self {
-            replaced: Stat::read(&path)?,
+            replaced_stat: Stat::read(&path)?,
             path,
             relative,
         })
@@ -82,7 +82,7 @@ impl Destination {
 
     /// Returns the replaced file for the safety snapshot, with its path.
     fn to_snapshot_file(&self, side: Side) -> Option<(PathBuf, SnapshotFile)> {
-        let file = SnapshotFile::new(side, self.relative.clone(), self.replaced?);
+        let file = SnapshotFile::new(side, self.relative.clone(), self.replaced_stat?);
         Some((self.path.clone(), file))
     }
 }
@@ -108,7 +108,7 @@ fn restore_files(
         if let Some(recorder) = &mut recorder {
             recorder.record_keep(snapshot_file, temp.path())?;
         }
-        if !move_into_place(temp, &path, target.replaced)? {
+        if !move_into_place(temp, &path, target.replaced_stat)? {
             return Err(SyncRestoreError::Changed(path));
         }
         *restored_count += 1;
@@ -119,8 +119,9 @@ fn restore_files(
 /// Removes the other forms of the restored conversations. A form that changed since has no copy in the safety snapshot,
 /// so it is not removed.
 fn remove_other_forms(other_forms: &[Destination]) -> Result<(), SyncRestoreError> {
-    for Destination { path, replaced, .. } in other_forms {
-        if Stat::read(path)? != *replaced {
+    for other_form in other_forms {
+        let path = &other_form.path;
+        if Stat::read(path)? != other_form.replaced_stat {
             return Err(SyncRestoreError::Changed(path.clone()));
         }
         tree::remove(path)?;
@@ -219,7 +220,7 @@ fn stage_file(
 struct ResolutionRecorder {
     journal: StateJournal,
     state: SyncState,
-    remote: BTreeSet<String>,
+    remote_resolutions: BTreeSet<String>,
 }
 
 impl ResolutionRecorder {
@@ -230,7 +231,7 @@ impl ResolutionRecorder {
             return Ok(None);
         }
 
-        let remote = identity::read_remote_manifests(config, &state)?.resolutions;
+        let remote_resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
         // Torn and damaged lines have to go before the journal appends lines.
         if state.file.needs_rewrite {
             replica.write(&mut state)?;
@@ -239,7 +240,7 @@ impl ResolutionRecorder {
         Ok(Some(Self {
             journal: replica.open_journal()?,
             state,
-            remote,
+            remote_resolutions,
         }))
     }
 
@@ -252,7 +253,8 @@ impl ResolutionRecorder {
 
         let text = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::format_file_name(&key, &text.digest);
-        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
+        let own_resolutions = &mut self.state.resolutions;
+        let added = resolutions::record_keep(&name, own_resolutions, &self.remote_resolutions);
 
         for record in &added {
             self.journal.record_resolution(record)?;

@@ -93,8 +93,8 @@ fn choose_snapshot(
 ) -> Result<(SyncSnapshot, Option<SnapshotList>), SyncRestoreError> {
     for snapshot in find_snapshots(folder, name)? {
         let list = backup::read_file_list(&snapshot)?;
-        let is_passed_over = needs_local_files && has_only_cloud_files(list.as_ref());
-        if !is_passed_over {
+        let lacks_needed_files = needs_local_files && has_only_cloud_files(list.as_ref());
+        if !lacks_needed_files {
             return Ok((snapshot, list));
         }
     }
