@@ -7,7 +7,9 @@ use crate::steps::sync_context::SyncContext;
 use codex_manager_core::io::{Staging, atomic, events, pluralize, staging, tree};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::plan::SyncPlan;
-use codex_manager_core::sync::snapshots::{Join, Remote, RemoteSnapshot, SnapshotManifest};
+use codex_manager_core::sync::snapshots::{
+    Join, Publication, Remote, RemoteSnapshot, SnapshotManifest,
+};
 use codex_manager_core::vault::TreeLock;
 use codex_manager_core::vault::replica_snapshot::{
     self, ReplicaSnapshot, ids_of_all_but_newest, list_replica_snapshots,
@@ -71,7 +73,7 @@ impl Remote for VaultSync<'_> {
         Ok(())
     }
 
-    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String> {
+    fn publish(&self, tree: &Path, publication: &Publication) -> Result<String> {
         let Some(lock) = &self.lock else {
             return Err(CommandError::failed(
                 "cannot publish: this run holds no lock of the vault",
@@ -81,9 +83,9 @@ impl Remote for VaultSync<'_> {
         // Only a snapshot that is still in the repository can be the parent.
         let snapshots = self.listed_snapshots.borrow();
         let is_listed = |id: &&str| snapshots.iter().any(|s| s.published.id.starts_with(id));
-        let parent = snapshot.base.as_deref().filter(is_listed);
+        let parent = publication.base.as_deref().filter(is_listed);
         let (restic, bar) = (&self.restic, self.context.ui.bar("publishing", 0));
-        let id = replica_snapshot::publish(restic, lock, tree, snapshot, parent, &bar)?;
+        let id = replica_snapshot::publish(restic, lock, tree, publication, parent, &bar)?;
         Ok(id)
     }
 }

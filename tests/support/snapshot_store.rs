@@ -7,7 +7,7 @@ use codex_manager_core::io::hash::Sha256Digest;
 use codex_manager_core::sync::apply;
 use codex_manager_core::sync::plan::{self, PlanRequest, SyncPlan};
 use codex_manager_core::sync::snapshots::{
-    HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
+    HOME, Join, MANIFEST, Publication, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,7 +141,7 @@ impl Remote for View<'_> {
         Ok(())
     }
 
-    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String, RemoteError> {
+    fn publish(&self, tree: &Path, publication: &Publication) -> Result<String, RemoteError> {
         if self.kill == PublishKill::Before {
             resume_unwind(Box::new(Killed));
         }
@@ -151,7 +151,7 @@ impl Remote for View<'_> {
         let id = format!(
             "{:08}{}",
             self.store.made.get() + 10_000_000,
-            snapshot.replica
+            publication.replica
         );
         let files = files_below(tree).into_iter();
         let files = files.map(|path| {
@@ -164,10 +164,7 @@ impl Remote for View<'_> {
         assert_manifest_is_true(&files, self.machine);
         let others = self.others.iter().filter(|_| self.is_late);
         all.push(Stored {
-            snapshot: RemoteSnapshot {
-                id: id.clone(),
-                ..snapshot.clone()
-            },
+            snapshot: publication.clone().with_id(id.clone()),
             files,
             hidden_from: others
                 .filter(|name| *name != self.machine)

@@ -80,13 +80,13 @@ pub(super) fn import_synced_files(
             continue;
         }
 
-        let last = SyncedFile {
+        let synced_file = SyncedFile {
             local: SideFile::new(&listed.path, *local_stat),
             remote: SideFile::new(&listed.path, *cloud_stat),
             // codexSync records no digests, so the files are read when they differ.
-            contents: None,
+            text: None,
         };
-        synced_files.insert(state_key(&listed.path), last);
+        synced_files.insert(state_key(&listed.path), synced_file);
     }
     Ok(synced_files)
 }

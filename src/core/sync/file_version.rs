@@ -20,7 +20,7 @@ pub(crate) struct FileVersion {
     /// cloud clients round the mtimes of files.
     pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them.
-    pub(crate) attested: Option<Sha256Digest>,
+    pub(crate) attested_digest: Option<Sha256Digest>,
     /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
     pub(crate) raw_digest: Option<Sha256Digest>,
     /// The secret in a plain file, which is therefore not copied.

@@ -6,7 +6,7 @@
 //! this machine continues under a new name.
 
 use super::config::SyncConfig;
-use super::ledger::{Ledger, LedgerContents};
+use super::ledger::Ledger;
 use super::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
 use super::sealed_lines;
@@ -27,7 +27,7 @@ pub fn read_remote_manifests(
     state: &SyncState,
 ) -> Result<RemoteManifests, IoError> {
     let own = own_manifest_path(config, state);
-    RemoteManifests::read(&config.cloud, &own, &state.own.former)
+    RemoteManifests::read(&config.cloud, &own, &state.own.former_digests)
 }
 
 /// Gives this machine a new name in `state` if another machine wrote the manifest under this machine's name. Does not
@@ -43,17 +43,18 @@ pub fn rename_if_cloned(
 ) -> Result<Option<(String, String)>, IoError> {
     if state.file.damage == Some(StateDamage::All) {
         // Without the state, the former name of this machine is unknown.
-        state.own.former.extend(read_ends_with_machine_id(config));
+        let former_digests = read_end_digests_of_machine_id(config);
+        state.own.former_digests.extend(former_digests);
     }
 
     let path = own_manifest_path(config, state);
-    let digest = match sealed_lines::read_end(&path) {
+    let digest = match sealed_lines::read_end_digest(&path) {
         Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
 
-    let published_digests = &state.own.published;
+    let published_digests = &state.own.published_digests;
     let is_own = digest.is_some_and(|digest| published_digests.contains(&digest));
     // Without published digests, the state cannot tell which machine wrote the manifest. Then the manifest counts as
     // this machine's own.
@@ -66,7 +67,7 @@ pub fn rename_if_cloned(
     }
 
     // Sync never waits for a former manifest. This machine may have written it before its disk was restored.
-    state.own.former.extend(digest);
+    state.own.former_digests.extend(digest);
     state.rename_manifest();
 
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
@@ -78,7 +79,7 @@ pub fn rename_if_cloned(
 
 /// Returns the end digests of all manifests with this machine id. They count as former manifests of this machine. Sync
 /// waits for no file that only such manifests list.
-fn read_ends_with_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
+fn read_end_digests_of_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
     let prefix = format!("{}-", config.machine_id);
     let has_machine_id = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -86,7 +87,7 @@ fn read_ends_with_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
         writer.is_some_and(|writer| !writer.contains('-'))
     };
     let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
-    let end_digests = paths.filter_map(|path| sealed_lines::read_end(&path).ok().flatten());
+    let end_digests = paths.filter_map(|path| sealed_lines::read_end_digest(&path).ok().flatten());
     end_digests.collect()
 }
 
@@ -98,7 +99,7 @@ pub fn is_own_manifest_torn(
     replica: &Replica,
 ) -> Result<bool, IoError> {
     let path = own_manifest_path(config, state);
-    match sealed_lines::read_end(&path) {
+    match sealed_lines::read_end_digest(&path) {
         Ok(None) => is_own_remainder(&path, state, config, replica),
         _ => Ok(false),
     }
@@ -118,29 +119,26 @@ fn is_own_remainder(
         .read_to_end(&mut remainder)
         .at("read", path)?;
 
-    let LedgerContents {
-        mut files, earlier, ..
-    } = Ledger::read(replica.run_folder())?;
-
+    let mut ledger = Ledger::read(replica.run_folder())?;
     let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
-    let latest = encode(&files)?;
+    let latest = encode(&ledger.files)?;
     // Includes versions that a killed run recorded without publishing them.
-    files.extend(earlier);
-    let with_earlier = encode(&files)?;
-    let own_manifests = [latest, with_earlier];
+    ledger.files.extend(ledger.superseded);
+    let with_superseded = encode(&ledger.files)?;
+    let own_manifests = [latest, with_superseded];
     Ok(manifest::is_remainder_of(&remainder, &own_manifests))
 }
 
-/// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the
-/// manifest.
-pub(crate) fn encode_next_manifest(
+/// Encodes the next manifest of this machine and records its end digest in `state`. The caller writes the state before
+/// the manifest.
+pub(crate) fn encode_and_record_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
     config: &SyncConfig,
 ) -> Result<EncodedManifest, IoError> {
     let path = own_manifest_path(config, state);
     let encoded = manifest::encode(&config.machine_id, files, state).at("encode", path)?;
-    state.own.record_published(encoded.end);
+    state.own.record_digest_to_publish(encoded.end_digest);
     Ok(encoded)
 }
 
@@ -165,7 +163,7 @@ pub(crate) fn publish_manifest(
         // The new name is only in memory, so the next run finds the same manifest again.
         return Ok(());
     }
-    let manifest = encode_next_manifest(files, state, config)?;
+    let manifest = encode_and_record_manifest(files, state, config)?;
     replica.write(state)?;
     write_manifest(&manifest, state, config)
 }

@@ -65,8 +65,8 @@ impl Ledger {
         for line in json_lines::read(&folder.join(LEDGER_FILE))? {
             match line {
                 LedgerLine::File(path, entry) => {
-                    if let Some(earlier_entry) = contents.files.insert(path.clone(), entry) {
-                        contents.earlier.push((path, earlier_entry));
+                    if let Some(superseded_entry) = contents.files.insert(path.clone(), entry) {
+                        contents.superseded.push((path, superseded_entry));
                     }
                 }
                 LedgerLine::Taken(path, entry) => contents.downloaded.push((path, entry)),
@@ -80,18 +80,18 @@ impl Ledger {
         tree::remove(&folder.join(LEDGER_FILE))
     }
 
-    /// Rewrites the ledger with the last version of each file, and the `earlier` versions that a cloud client may still
-    /// deliver. Leaves out the downloads, because the state has recorded them.
+    /// Rewrites the ledger with the last version of each file, and the `superseded` versions that a cloud client may
+    /// still deliver. Leaves out the downloads, because the state has recorded them.
     pub(crate) fn compact(
         folder: &Path,
         files: &BTreeMap<String, ManifestEntry>,
-        earlier: &[(String, ManifestEntry)],
+        superseded: &[(String, ManifestEntry)],
     ) -> Result<(), IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut bytes = Vec::new();
-        // The last line of a path counts, so the earlier versions come first.
-        let earlier = earlier.iter().map(|(name, entry)| (name, entry));
-        for (name, entry) in earlier.chain(files) {
+        // The last line of a path counts, so the superseded versions come first.
+        let superseded = superseded.iter().map(|(name, entry)| (name, entry));
+        for (name, entry) in superseded.chain(files) {
             let line = LedgerLine::File(name.clone(), entry.clone());
             document::push_line(&mut bytes, &line).at("encode", &path)?;
         }
@@ -103,14 +103,13 @@ impl Ledger {
     }
 }
 
-/// The parsed content of a ledger.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerContents {
     /// The last recorded version of each file, by the path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
     /// The versions recorded before those in `files`, the oldest first. A version is recorded before it is written, so
-    /// after a kill the cloud folder may still have an earlier version.
-    pub earlier: Vec<(String, ManifestEntry)>,
+    /// after a kill the cloud folder may still have a superseded version.
+    pub superseded: Vec<(String, ManifestEntry)>,
     /// The versions downloaded since the last complete run.
     pub downloaded: Vec<(String, ManifestEntry)>,
 }
@@ -142,12 +141,12 @@ mod tests {
         ledger.sync().unwrap();
         // As before the state is published: not every system replaces an open file.
         drop(ledger);
-        let earlier = [("a".into(), version("1")), ("a".into(), version("12"))];
+        let superseded = [("a".into(), version("1")), ("a".into(), version("12"))];
         for compacted in [false, true] {
             let contents = Ledger::read(folder.path()).unwrap();
             assert_eq!(contents.files["a"], version("123"), "{compacted}");
-            assert_eq!(contents.earlier, earlier, "{compacted}");
-            Ledger::compact(folder.path(), &contents.files, &contents.earlier).unwrap();
+            assert_eq!(contents.superseded, superseded, "{compacted}");
+            Ledger::compact(folder.path(), &contents.files, &contents.superseded).unwrap();
         }
     }
 }

@@ -56,15 +56,15 @@ struct ManifestSource {
 #[derive(Debug, Default)]
 pub struct RemoteManifests {
     /// Versions that other machines list, by key.
-    files: HashMap<String, Vec<ListedVersion>>,
+    versions: HashMap<String, Vec<ListedVersion>>,
     sources: Vec<ManifestSource>,
     /// Deletions that other machines request, by key.
-    deleted: HashMap<String, Vec<Deletion>>,
+    deletions: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`crate::sync::resolutions`].
     pub resolutions: BTreeSet<String>,
     /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
     /// restored from a backup. The new manifests list the same versions.
-    former_ends: Vec<Sha256Digest>,
+    former_digests: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
@@ -72,9 +72,9 @@ pub struct RemoteManifests {
     /// Paths of manifests beyond [`MAX_MANIFEST_BYTES`].
     pub too_large: Vec<String>,
     /// Numbers of versions beyond [`MAX_VERSIONS`], by key.
-    pub(crate) left_out: BTreeMap<String, usize>,
+    pub(crate) omitted_counts: BTreeMap<String, usize>,
     /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
-    pub machines: usize,
+    pub manifest_count: usize,
     /// Paths of files in the folder of manifests whose names do not follow the grammar.
     pub foreign: Vec<String>,
 }
@@ -99,14 +99,14 @@ struct ManifestFile {
 
 impl RemoteManifests {
     /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits
-    /// for the others. `former_ends` are the end digests of manifests that this machine wrote under other names.
+    /// for the others. `former_digests` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
         own_path: &Path,
-        former_ends: &[Sha256Digest],
+        former_digests: &[Sha256Digest],
     ) -> Result<Self, IoError> {
         let mut manifests = Self {
-            former_ends: former_ends.to_vec(),
+            former_digests: former_digests.to_vec(),
             ..Self::default()
         };
 
@@ -123,15 +123,16 @@ impl RemoteManifests {
 
             let machine = manifest::parse_machine_name(&file.name).map(str::to_owned);
             let end_digest = match &manifest_read {
-                ManifestRead::Complete(manifest) => manifest.end,
+                ManifestRead::Complete(manifest) => manifest.end_digest,
                 _ => None,
             };
 
             let shown_path = manager_folder::manifest_path(&file.name);
-            let is_of_this_machine = end_digest.is_some_and(|end| former_ends.contains(&end));
+            let is_of_this_machine =
+                end_digest.is_some_and(|digest| former_digests.contains(&digest));
             match &machine {
                 Some(_) if is_of_this_machine => {}
-                Some(_) => manifests.machines += 1,
+                Some(_) => manifests.manifest_count += 1,
                 None => manifests.foreign.push(shown_path.clone()),
             }
 
@@ -151,16 +152,16 @@ impl RemoteManifests {
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
     /// outdated, so they are dropped.
     fn add_manifest(&mut self, manifest: MachineManifest, machine: Option<String>) {
-        let is_current = machine.is_some();
+        let is_client_copy = machine.is_none();
         let source_index = self.sources.len();
-        let end_digest = manifest.end;
+        let end_digest = manifest.end_digest;
         self.sources.push(ManifestSource {
             machine,
             end_digest,
         });
 
         for (path, entry) in manifest.files {
-            let versions = self.files.entry(folded_key(&path)).or_default();
+            let versions = self.versions.entry(folded_key(&path)).or_default();
             // Most machines list the same version, so entries are shared.
             if let Some(listed) = versions.iter_mut().find(|listed| listed.entry == entry) {
                 listed.listed_by.push(source_index);
@@ -171,23 +172,25 @@ impl RemoteManifests {
                     listed_by: vec![source_index],
                 });
             } else {
-                *self.left_out.entry(folded_key(&path)).or_default() += 1;
+                *self.omitted_counts.entry(folded_key(&path)).or_default() += 1;
             }
         }
 
-        if is_current {
+        if !is_client_copy {
             for (key, deletion) in manifest.deleted {
-                let deletions = self.deleted.entry(fold_name(&key)).or_default();
+                let deletions = self.deletions.entry(fold_name(&key)).or_default();
                 deletions.push(deletion);
             }
             self.resolutions.extend(manifest.resolved);
-            self.former_ends.extend(manifest.former);
+            self.former_digests.extend(manifest.former_digests);
         }
     }
 
     /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
     pub(crate) fn listed_versions(&self, key: &str) -> &[ListedVersion] {
-        self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
+        self.versions
+            .get(&fold_name(key))
+            .map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn listed_entries<'m>(
@@ -206,7 +209,7 @@ impl RemoteManifests {
     ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
         let age_of = |source: &ManifestSource| match source.end_digest {
-            Some(end) if self.former_ends.contains(&end) => ManifestAge::Former,
+            Some(digest) if self.former_digests.contains(&digest) => ManifestAge::Former,
             _ => ManifestAge::Current,
         };
         let sources = sources.filter(|source| age_of(source) == age);
@@ -217,19 +220,19 @@ impl RemoteManifests {
     /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
     /// differ from `key` in letter case and Unicode form.
     pub(crate) fn find_listed_key(&self, key: &str) -> Option<&str> {
-        let found = self.files.get_key_value(&fold_name(key));
+        let found = self.versions.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
 
     /// Returns all files that other machines list, with their keys.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[ListedVersion])> {
-        let files = self.files.iter();
-        files.map(|(key, versions)| (&**key, &**versions))
+        let versions = self.versions.iter();
+        versions.map(|(key, versions)| (&**key, &**versions))
     }
 
     /// Returns the deletions of a file that other machines request and that none of them has cancelled.
     pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let requested = self.deleted.get(&fold_name(key)).into_iter().flatten();
+        let requested = self.deletions.get(&fold_name(key)).into_iter().flatten();
         requested.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
 }
@@ -337,7 +340,7 @@ mod tests {
         assert_eq!(all.listed_versions("skills/a").len(), 1);
         assert_eq!(all.too_large, [manager_folder::manifest_path(large)]);
         // The machine counts, whatever its manifest contains.
-        assert_eq!((all.machines, all.incomplete.len()), (2, 0));
+        assert_eq!((all.manifest_count, all.incomplete.len()), (2, 0));
     }
 
     #[test]
@@ -352,7 +355,7 @@ mod tests {
         let cloud = cloud(&[("desk-00000000.jsonl", encoded(&names))]);
         let all = read(&cloud);
         assert_eq!(all.listed_versions(names[0]).len(), MAX_VERSIONS);
-        assert_eq!(all.left_out, BTreeMap::from([(spell(0), 2)]));
+        assert_eq!(all.omitted_counts, BTreeMap::from([(spell(0), 2)]));
     }
 
     #[test]
@@ -366,7 +369,7 @@ mod tests {
             let is_other = !own.ends_with(name);
             let expected: &[&str] = if is_other { &[name] } else { &[] };
             assert_eq!(all.not_downloaded, expected);
-            assert_eq!(all.machines, expected.len());
+            assert_eq!(all.manifest_count, expected.len());
             assert_eq!(scan::is_placeholder(&own), !is_other);
             assert_eq!(manifest::list_paths(cloud.path()).count(), 1);
             // Once the manifest is downloaded, its placeholder is ignored.
@@ -374,7 +377,7 @@ mod tests {
             fs::write(&remote, encoded(&["skills/a"])).unwrap();
             let all = RemoteManifests::read(cloud.path(), &own, &[]).unwrap();
             assert_eq!(
-                (all.not_downloaded.len(), all.machines),
+                (all.not_downloaded.len(), all.manifest_count),
                 (0, expected.len())
             );
         }

@@ -58,7 +58,7 @@ impl ManifestEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MachineManifest {
     /// The digest in the last line, which identifies the content. `None` only during parsing.
-    pub(crate) end: Option<Sha256Digest>,
+    pub(crate) end_digest: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
     pub(crate) files: BTreeMap<String, ManifestEntry>,
     /// Deletions that the machine requests from other machines, by key.
@@ -66,7 +66,7 @@ pub(crate) struct MachineManifest {
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(crate) resolved: BTreeSet<String>,
     /// End digests of manifests that the machine wrote under other names.
-    pub(crate) former: Vec<Sha256Digest>,
+    pub(crate) former_digests: Vec<Sha256Digest>,
 }
 
 impl MachineManifest {
@@ -125,12 +125,10 @@ pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Returns the path of the manifest with this file name.
 pub fn path_of_file(cloud: &Path, name: &str) -> PathBuf {
     manager_folder::manifests_folder(cloud).join(name)
 }
 
-/// Returns the path of a machine's manifest.
 pub(crate) fn path_of_machine(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     manager_folder::manifests_folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
@@ -139,7 +137,7 @@ pub(crate) fn path_of_machine(cloud: &Path, machine: &str, writer: &str) -> Path
 pub(crate) struct EncodedManifest {
     bytes: Vec<u8>,
     /// The digest of all lines before the last one, which contains this digest.
-    pub end: Sha256Digest,
+    pub end_digest: Sha256Digest,
 }
 
 impl EncodedManifest {
@@ -180,11 +178,11 @@ pub(crate) fn encode(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
 ) -> io::Result<EncodedManifest> {
-    let former = &state.own.former;
-    let last_former = &former[former.len().saturating_sub(MAX_FORMER)..];
+    let former_digests = &state.own.former_digests;
+    let skipped = former_digests.len().saturating_sub(MAX_FORMER);
     let header = ManifestHeader {
         machine: machine.to_owned(),
-        former: last_former.to_vec(),
+        former: former_digests[skipped..].to_vec(),
     };
 
     let file_lines = files
@@ -198,8 +196,8 @@ pub(crate) fn encode(
     let resolution_lines = resolution_lines.map(ManifestLine::Resolved);
 
     let lines = file_lines.chain(deletion_lines).chain(resolution_lines);
-    let (bytes, end) = sealed_lines::encode(&header, lines)?;
-    Ok(EncodedManifest { bytes, end })
+    let (bytes, end_digest) = sealed_lines::encode(&header, lines)?;
+    Ok(EncodedManifest { bytes, end_digest })
 }
 
 /// Parses a manifest; `None` if it is incomplete, has an unknown schema, or is no manifest.
@@ -209,11 +207,11 @@ pub(crate) fn encode(
 pub(crate) fn parse(from: impl BufRead) -> io::Result<Option<MachineManifest>> {
     let mut manifest = MachineManifest::default();
     let parsed = sealed_lines::parse::<ManifestHeader, _>(from, |line| manifest.add_line(line))?;
-    let SealedLines::Complete { header, end } = parsed else {
+    let SealedLines::Complete { header, end_digest } = parsed else {
         return Ok(None);
     };
-    manifest.end = Some(end);
-    manifest.former = header.former;
+    manifest.end_digest = Some(end_digest);
+    manifest.former_digests = header.former;
     Ok(Some(manifest))
 }
 
@@ -261,11 +259,11 @@ mod tests {
             digest: Sha256Digest::of(b"abc"),
         };
         MachineManifest {
-            end: None,
+            end_digest: None,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::with_random_id("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
-            former: vec![Sha256Digest::of(b"former")],
+            former_digests: vec![Sha256Digest::of(b"former")],
         }
     }
 
@@ -277,22 +275,22 @@ mod tests {
             resolutions: sample.resolved.clone(),
             ..SyncState::default()
         };
-        state.own.former.clone_from(&sample.former);
-        let EncodedManifest { bytes, end } = encode("desk", &sample.files, &state).unwrap();
-        sample.end = Some(end);
+        state.own.former_digests.clone_from(&sample.former_digests);
+        let EncodedManifest { bytes, end_digest } = encode("desk", &sample.files, &state).unwrap();
+        sample.end_digest = Some(end_digest);
         assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
-        assert!(sealed_lines::read_end(&path).is_err());
+        assert!(sealed_lines::read_end_digest(&path).is_err());
         for (bytes, found) in [
-            (&bytes[..], Some(end)),
+            (&bytes[..], Some(end_digest)),
             (&bytes[..bytes.len() - 1], None),
             (&bytes[..9], None),
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(
-                sealed_lines::read_end(&path).unwrap(),
+                sealed_lines::read_end_digest(&path).unwrap(),
                 found,
                 "{}",
                 bytes.len()

@@ -38,7 +38,7 @@ impl Records {
             state,
             conflict_copies: ConflictCopies::read(&replica.folder, &config.cloud)?,
             manifests,
-            own_versions: group_by_key(ledger.earlier.into_iter().chain(ledger.files)),
+            own_versions: group_by_key(ledger.superseded.into_iter().chain(ledger.files)),
             downloaded_versions: group_by_key(ledger.downloaded),
         })
     }
@@ -68,9 +68,9 @@ impl Records {
         [&self.state.resolutions, &self.manifests.resolutions]
     }
 
-    /// Returns true if the user decided on any machine that a version may be dropped.
-    pub(crate) fn may_drop(&self, name: &str) -> bool {
-        resolutions::is_dropped(name, self.resolutions())
+    /// Returns true if the user decided on any machine that the version with this conflict copy name may be dropped.
+    pub(crate) fn may_drop(&self, copy_name: &str) -> bool {
+        resolutions::is_dropped(copy_name, self.resolutions())
     }
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
@@ -99,7 +99,7 @@ impl Records {
     /// Returns true if the deletion of the version with the digest `deleted_digest` also covers `version`, so that no
     /// machine waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the
     /// deleted version of a conversation, longer versions of the conversation are not covered.
-    pub(crate) fn is_deleted(
+    pub(crate) fn deletion_covers(
         &self,
         key: &str,
         version: &ManifestEntry,

@@ -56,7 +56,7 @@ impl Resolution {
         self.drop_number.max(self.keep_number).saturating_add(1)
     }
 
-    /// Replaces all records about the version `name` by those of the highest numbers: `name` for the drop number 1,
+    /// Replaces any records about the version `name` by those of the highest numbers: `name` for the drop number 1,
     /// `name+N` for a later drop, and `name-N` for a keep.
     fn replace_records(self, name: &str, records: &mut BTreeSet<String>) {
         let old_records: Vec<_> = records_about(records, name).map(str::to_owned).collect();
@@ -84,7 +84,7 @@ pub fn is_dropped<'a>(
 }
 
 /// Returns true if there is a decision about the version in any of these records.
-pub(crate) fn is_known<'a>(
+pub(crate) fn has_decision<'a>(
     name: &str,
     record_sets: impl IntoIterator<Item = &'a BTreeSet<String>>,
 ) -> bool {
@@ -124,7 +124,7 @@ pub fn record_keep(
 /// decisions of both sets. This machine publishes them too, in case the other machines are gone or were restored from a
 /// backup.
 pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) -> Vec<String> {
-    let mut names: BTreeSet<&str> = remote.iter().map(|record| version_of(record)).collect();
+    let mut names: BTreeSet<&str> = remote.iter().map(|record| version_name(record)).collect();
     names.retain(|name| conflict_copies::is_copy_name(name));
     let mut newer_records = Vec::new();
     for name in names {
@@ -142,14 +142,14 @@ pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) 
 
 /// Adds a record to `records`, which keep only the highest number of each kind for a version.
 pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
-    let name = version_of(record);
+    let name = version_name(record);
     let mut resolution = Resolution::of(name, [&*records]);
     resolution.apply_record(&record[name.len()..]);
     resolution.replace_records(name, records);
 }
 
 /// Returns the name of the version that a record is about, or the whole record if it is of another kind.
-fn version_of(record: &str) -> &str {
+fn version_name(record: &str) -> &str {
     let has_only_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     match record.rsplit_once(['+', '-']) {
         Some((name, number)) if conflict_copies::is_copy_name(name) && has_only_digits(number) => {
@@ -159,12 +159,11 @@ fn version_of(record: &str) -> &str {
     }
 }
 
-/// Returns the records about a version.
 fn records_about<'a>(records: &'a BTreeSet<String>, name: &str) -> impl Iterator<Item = &'a str> {
     let from_name = records.range::<str, _>((Bound::Included(name), Bound::Unbounded));
     let with_prefix = from_name.take_while(move |record| record.starts_with(name));
     let records = with_prefix.map(String::as_str);
-    records.filter(move |record| version_of(record) == name)
+    records.filter(move |record| version_name(record) == name)
 }
 
 #[cfg(test)]

@@ -141,10 +141,11 @@ impl<'a> DecidedCopy<'a> {
                 let current_file = self.config.local.join(current);
                 let id = rollouts::rollout_id(current).unwrap_or_default();
                 let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
-                let is_needed = needed_sides.contains(&Side::Local);
+                let is_current_needed = needed_sides.contains(&Side::Local);
+                let needed_side = Some(Side::Local);
                 let separate = check_separable(current, &source);
                 [
-                    is_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
+                    is_current_needed.then(|| Conflict::describe_continued(needed_side)),
                     separate.err().map(|error| error.to_string()),
                 ]
             }
@@ -202,7 +203,7 @@ impl<'a> DecidedCopy<'a> {
         now: DateTime<Utc>,
     ) -> Result<Option<String>, ConflictCopyError> {
         let path = self.conversation_path();
-        let (file, path) = match choice {
+        let (file, snapshot_path) = match choice {
             KeepChoice::Both => return Ok(None),
             KeepChoice::ConflictCopy => {
                 self.refuse_incomplete_copy()?;
@@ -226,7 +227,7 @@ impl<'a> DecidedCopy<'a> {
         let Some(stat) = Stat::read(&file)? else {
             return Ok(None);
         };
-        let files = vec![(file, SnapshotFile::new(Side::Local, path, stat))];
+        let files = vec![(file, SnapshotFile::new(Side::Local, snapshot_path, stat))];
         Ok(snapshot_writer::back_up_files(self.config, files, now)?)
     }
 
@@ -272,7 +273,7 @@ impl<'a> DecidedCopy<'a> {
 
         // Any record about a version ends the wait for it, and a record to keep it drops nothing.
         for beginning_name in &beginning_names {
-            if !resolutions::is_known(beginning_name, [&state.resolutions, remote_records]) {
+            if !resolutions::has_decision(beginning_name, [&state.resolutions, remote_records]) {
                 resolutions::record_keep(beginning_name, &mut state.resolutions, remote_records);
             }
         }

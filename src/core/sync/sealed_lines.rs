@@ -1,5 +1,6 @@
 //! Files of JSON lines that end with the digest of all lines before it, so that an incomplete or changed file is
-//! recognized: the manifests in a cloud folder, and those of snapshots. The first line is a header with a schema number.
+//! recognized: the manifests in a cloud folder, and those of snapshots. The first line is a header with a schema
+//! number.
 
 use crate::io::document::{self, Document};
 use crate::io::file_open;
@@ -24,7 +25,7 @@ pub(super) enum SealedLines<H> {
     Complete {
         header: H,
         /// The digest in the last line, which identifies the content.
-        end: Sha256Digest,
+        end_digest: Sha256Digest,
     },
     /// The file is incomplete, was changed, or is of another type.
     Damaged,
@@ -44,10 +45,10 @@ pub(super) fn encode<L: Serialize>(
         document::push_line(&mut bytes, &line)?;
     }
 
-    // Without the end line itself, which has the digest.
-    let end = Sha256Digest::of(&bytes);
-    document::push_line(&mut bytes, &EndLine { end })?;
-    Ok((bytes, end))
+    // The digest of all lines but the end line, which has the digest.
+    let end_digest = Sha256Digest::of(&bytes);
+    document::push_line(&mut bytes, &EndLine { end: end_digest })?;
+    Ok((bytes, end_digest))
 }
 
 /// Parses a file, and calls `add` for each line between the first and the last one. The lines count only if the file is
@@ -65,6 +66,7 @@ pub(super) fn parse<H: Document, L: DeserializeOwned>(
         return Ok(SealedLines::Damaged);
     };
     let header = match document::parse::<H>(Path::new(""), text) {
+        // A newer schema is the only error of parsing.
         Err(_) => return Ok(SealedLines::Newer),
         Ok(state) => state.good(),
     };
@@ -81,11 +83,11 @@ pub(super) fn parse<H: Document, L: DeserializeOwned>(
         }
 
         // Nothing may follow the end line.
-        if let Ok(EndLine { end }) = serde_json::from_slice(text)
-            && end == hasher.digest()
+        if let Ok(EndLine { end: end_digest }) = serde_json::from_slice(text)
+            && end_digest == hasher.digest()
             && from.fill_buf()?.is_empty()
         {
-            return Ok(SealedLines::Complete { header, end });
+            return Ok(SealedLines::Complete { header, end_digest });
         }
         break;
     }
@@ -103,7 +105,7 @@ fn read_line<'l>(from: &mut impl BufRead, line: &'l mut Vec<u8>) -> io::Result<O
 ///
 /// # Errors
 /// The file does not exist or cannot be read.
-pub(super) fn read_end(path: &Path) -> io::Result<Option<Sha256Digest>> {
+pub(super) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const END_LINE_BYTES: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();

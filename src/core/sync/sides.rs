@@ -79,7 +79,7 @@ pub struct Stat {
 
 impl Stat {
     /// An mtime that no file has, for a file with an unknown mtime.
-    pub(crate) const NEVER: i64 = i64::MIN;
+    pub(crate) const UNKNOWN_MTIME_NS: i64 = i64::MIN;
 
     pub(crate) fn from_metadata(meta: &Metadata) -> Self {
         Self {

@@ -100,7 +100,7 @@ fn backup_until_unchanged(
             profile: profile.map(str::to_owned),
             has_no_conversations: metadata.has_no_conversations(),
             metadata,
-            imported: None,
+            imported_digest: None,
         };
         let (tags, more_options) = (tags.to_tags(), []);
         let report = run_backup(restic, &tree.root, host, &tags, &more_options, progress)?;

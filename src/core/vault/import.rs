@@ -39,7 +39,7 @@ pub fn import(
 
     let is_of_this_archive = |snapshot: &&Snapshot| {
         let tags = snapshot.tags.as_ref();
-        tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
+        tags.is_some_and(|tags| tags.imported_digest.as_deref() == Some(&digest))
     };
     if let Some(imported) = snapshots.iter().find(is_of_this_archive) {
         return Ok(ImportOutcome::Present(imported.short_id().to_owned()));
@@ -49,7 +49,7 @@ pub fn import(
     unpacked.unpack_archive(&archive, progress)?;
 
     let tags = SnapshotTags {
-        imported: Some(digest),
+        imported_digest: Some(digest),
         metadata: archive.metadata().clone(),
         has_no_conversations: archive.metadata().has_no_conversations(),
         ..SnapshotTags::default()

@@ -9,7 +9,7 @@ use super::snapshot::list_tagged;
 use super::tags::{LAYOUT, SYNC_TAG, find_value, format_sync_tags, parse_layout, parse_sync_tags};
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
-use crate::sync::snapshots::{MANIFEST, RemoteSnapshot, SnapshotManifest, find_heads};
+use crate::sync::snapshots::{MANIFEST, Publication, RemoteSnapshot, SnapshotManifest, find_heads};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -100,13 +100,13 @@ pub fn publish(
     restic: &Restic,
     _lock: &TreeLock,
     tree: &Path,
-    snapshot: &RemoteSnapshot,
+    publication: &Publication,
     parent: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<String, VaultError> {
-    let tags = format_sync_tags(snapshot);
+    let tags = format_sync_tags(publication);
     let options: Vec<_> = parent.into_iter().flat_map(|id| ["--parent", id]).collect();
-    let machine = &snapshot.machine;
+    let machine = &publication.machine;
     Ok(run_backup(restic, tree, machine, &tags, &options, progress)?.id)
 }
 

@@ -4,7 +4,7 @@
 //! A snapshot of sync is no backup: `vault` neither lists nor removes it.
 
 use crate::archive::{BackupMode, Metadata};
-use crate::sync::snapshots::RemoteSnapshot;
+use crate::sync::snapshots::{Publication, RemoteSnapshot};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// The tag of every snapshot of a home that this program makes.
@@ -32,7 +32,7 @@ pub struct SnapshotTags {
     /// Profile of the account on the machine that made the snapshot.
     pub profile: Option<String>,
     /// SHA-256 of the imported archive, in hexadecimal.
-    pub(crate) imported: Option<String>,
+    pub(crate) imported_digest: Option<String>,
 }
 
 impl SnapshotTags {
@@ -61,7 +61,7 @@ impl SnapshotTags {
             ("excludes", metadata.excludes.then_some(excludes)),
             ("conversations", self.has_no_conversations.then_some("none")),
             ("skipped", (metadata.skipped > 0).then_some(&*skipped)),
-            ("archive", self.imported.as_deref()),
+            ("archive", self.imported_digest.as_deref()),
         ];
 
         format_tags(PROGRAM_TAG, &values)
@@ -100,7 +100,7 @@ impl SnapshotTags {
             },
             has_no_conversations: value("conversations").is_some_and(|text| text == "none"),
             profile: value("profile"),
-            imported: value("archive"),
+            imported_digest: value("archive"),
         })
     }
 }
@@ -117,15 +117,15 @@ pub(super) fn parse_layout(tags: &[String]) -> u32 {
     layout.unwrap_or(LAYOUT)
 }
 
-/// Returns the tags of a snapshot of sync, which do not contain its id.
-pub(super) fn format_sync_tags(snapshot: &RemoteSnapshot) -> Vec<String> {
-    let (layout, number) = (LAYOUT.to_string(), snapshot.number.to_string());
+/// Returns the tags of a snapshot of sync.
+pub(super) fn format_sync_tags(publication: &Publication) -> Vec<String> {
+    let (layout, number) = (LAYOUT.to_string(), publication.number.to_string());
     let values = [
         ("layout", Some(&*layout)),
-        ("replica", Some(&*snapshot.replica)),
-        ("machine", Some(&*snapshot.machine)),
+        ("replica", Some(&*publication.replica)),
+        ("machine", Some(&*publication.machine)),
         ("number", Some(&*number)),
-        ("base", snapshot.base.as_deref()),
+        ("base", publication.base.as_deref()),
     ];
     format_tags(SYNC_TAG, &values)
 }
@@ -133,15 +133,15 @@ pub(super) fn format_sync_tags(snapshot: &RemoteSnapshot) -> Vec<String> {
 /// Returns the snapshot of sync with this id and these tags; `None` if the tags name no replica. A missing or damaged
 /// number becomes 0, which is the oldest.
 pub(super) fn parse_sync_tags(id: String, tags: &[String]) -> Option<RemoteSnapshot> {
-    Some(RemoteSnapshot {
-        id,
+    let publication = Publication {
         replica: find_value(tags, "replica").filter(|id| !id.is_empty())?,
         machine: find_value(tags, "machine").unwrap_or_default(),
         number: find_value(tags, "number")
             .and_then(|text| text.parse().ok())
             .unwrap_or_default(),
         base: find_value(tags, "base"),
-    })
+    };
+    Some(publication.with_id(id))
 }
 
 /// Returns the tag `kind`, and a tag `key=value` for each value that is not empty.
@@ -198,18 +198,18 @@ mod tests {
     #[test]
     fn replica_tags_round_trip_with_commas_and_percent_signs() {
         for base in [None, Some("ab12".to_owned())] {
-            let snapshot = RemoteSnapshot {
-                id: "64ae0aa1".into(),
+            let publication = Publication {
                 replica: "f00d".into(),
                 machine: "Anna's PC, 50% = half".into(),
                 number: 7,
                 base,
             };
-            let encoded = format_sync_tags(&snapshot);
+            let encoded = format_sync_tags(&publication);
             assert!(encoded.iter().all(|tag| !tag.contains(',')), "{encoded:?}");
             assert!(are_sync_tags(&encoded));
             assert_eq!(parse_layout(&encoded), LAYOUT);
-            assert_eq!(parse_sync_tags("64ae0aa1".into(), &encoded), Some(snapshot));
+            let parsed = parse_sync_tags("64ae0aa1".into(), &encoded);
+            assert_eq!(parsed, Some(publication.with_id("64ae0aa1".into())));
         }
         let newer = ["layout=2".to_owned(), "replica=".to_owned()];
         assert_eq!(parse_layout(&newer), 2);

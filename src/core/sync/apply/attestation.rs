@@ -18,16 +18,16 @@ use crate::sync::{contents, identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds the synced files without attestation to `own`, the entries of this machine's manifest. Skips files that changed
-/// since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
+/// Adds the synced files without attestation to `own_entries`, those of this machine's manifest. Skips files that
+/// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
 /// downloaded. Records in `state` the digests that it reads.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
-    own: &mut BTreeMap<String, ManifestEntry>,
+    own_entries: &mut BTreeMap<String, ManifestEntry>,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     let is_listed = |last: &SyncedFile| {
-        let entry = own.get(&last.remote.path);
+        let entry = own_entries.get(&last.remote.path);
         entry.is_some_and(|entry| matches_last_sync(entry, last))
     };
     let unattested = state.files.iter().filter(|(_, last)| !is_listed(last));
@@ -38,6 +38,7 @@ pub(super) fn attest_unlisted(
 
     let config = request.config;
     let manifests = identity::read_remote_manifests(config, state)?;
+    // The manifest of another machine that is not downloaded may attest the files.
     if !manifests.not_downloaded.is_empty() {
         return Ok(());
     }
@@ -60,7 +61,7 @@ pub(super) fn attest_unlisted(
             entry => entry?,
         };
         if let Some(entry) = entry {
-            own.insert(last.remote.path.clone(), entry);
+            own_entries.insert(last.remote.path.clone(), entry);
         }
     }
     Ok(())
@@ -68,8 +69,8 @@ pub(super) fn attest_unlisted(
 
 /// Removes each entry of a plain file with another digest than that of the last sync. Other machines would wait for the
 /// replaced version that the entry lists.
-pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
-    files.retain(|path, entry| {
+pub(super) fn remove_replaced(entries: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
+    entries.retain(|path, entry| {
         let synced_digest = state.files.get(path).and_then(SyncedFile::text_digest);
         rollouts::key(path).is_some()
             || line_merge::is_mergeable(path)
@@ -115,7 +116,7 @@ pub(super) fn select_published_entries(
         let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
         let deletions = manifests.pending_deletions(&key);
         let deletions: Vec<_> = deletions.chain(own_deletion).collect();
-        let is_unknown = deletions.is_empty() && !known_keys.contains(&key);
+        let has_no_record = deletions.is_empty() && !known_keys.contains(&key);
 
         let is_shorter_deleted_text = |listed: &ManifestEntry| {
             let digest = listed.digest.to_string();
@@ -123,7 +124,7 @@ pub(super) fn select_published_entries(
         };
         let mut listed = manifests.listed_entries(&key);
         let exceeds_deleted_text = rollouts::is_key(&key) && listed.any(is_shorter_deleted_text);
-        if is_unknown || exceeds_deleted_text {
+        if has_no_record || exceeds_deleted_text {
             entries.remove(path);
         }
     }
@@ -132,31 +133,32 @@ pub(super) fn select_published_entries(
 
 /// Returns true for a version of a conversation that is longer than the text of the last sync.
 fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
-    let synced_text = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
+    let synced_text = rollouts::key(path).and_then(|key| state.files.get(&key)?.text);
     // The size of a compressed file says nothing about its text.
     !path.ends_with(rollout::ZST) && synced_text.is_some_and(|text| entry.size > text.len)
 }
 
-/// Reads the ledger, with its entries corrected. Of the earlier versions, only those that the cloud client may still
-/// deliver are left.
+/// Reads the ledger, with its entries corrected. Of the superseded versions, only those that the cloud client may
+/// still deliver are left.
 pub(super) fn read_written_entries(request: &ApplyRequest<'_>) -> Result<LedgerContents, IoError> {
     let mut ledger = Ledger::read(request.replica.run_folder())?;
-    let earlier = std::mem::take(&mut ledger.earlier);
-    ledger.earlier = correct_unwritten_entries(&mut ledger.files, earlier, &request.config.cloud);
+    let superseded = std::mem::take(&mut ledger.superseded);
+    let cloud = &request.config.cloud;
+    ledger.superseded = correct_unwritten_entries(&mut ledger.files, superseded, cloud);
     Ok(ledger)
 }
 
-/// Corrects the entries in `files` for which the ledger has `earlier_entries` too: a killed run may have recorded a
+/// Corrects the entries in `files` for which the ledger has `superseded` versions too: a killed run may have recorded a
 /// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
-/// none of these versions, the entry stays, and the earlier versions are returned, because the cloud client may still
-/// deliver them.
+/// none of these versions, the entry stays, and the superseded versions are returned, because the cloud client may
+/// still deliver them.
 fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
-    earlier_entries: Vec<(String, ManifestEntry)>,
+    superseded: Vec<(String, ManifestEntry)>,
     cloud: &Path,
 ) -> Vec<(String, ManifestEntry)> {
     let mut versions_by_path: BTreeMap<String, Vec<ManifestEntry>> = BTreeMap::new();
-    for (path, entry) in earlier_entries {
+    for (path, entry) in superseded {
         versions_by_path.entry(path).or_default().push(entry);
     }
 
@@ -176,52 +178,53 @@ fn correct_unwritten_entries(
 /// Returns the version that the file at `path` has. `None` if the file has another version or cannot be read.
 fn find_written_version<'v>(
     recorded: &'v ManifestEntry,
-    earlier_versions: &'v [ManifestEntry],
+    superseded: &'v [ManifestEntry],
     path: &Path,
 ) -> Option<&'v ManifestEntry> {
     let size = Stat::read(path).ok().flatten()?.size;
-    // Sizes tell most versions apart, so the content is read only if an earlier version has the same size.
-    if earlier_versions.iter().all(|entry| entry.size != size) {
+    // Sizes tell most versions apart, so the content is read only if a superseded version has this size.
+    if superseded.iter().all(|entry| entry.size != size) {
         return (recorded.size == size).then_some(recorded);
     }
 
     let digest = contents::read_raw_digest(path).ok()?;
-    let mut versions = std::iter::once(recorded).chain(earlier_versions);
+    let mut versions = std::iter::once(recorded).chain(superseded);
     versions.find(|entry| entry.digest == digest)
 }
 
 /// Returns true if the entry has the size and, as far as it is known, the digest of the remote file at the last sync.
 fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
-    let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let digest = last.text_digest().filter(|_| is_text);
+    // The recorded digest is that of the text, and an entry has the digest of the bytes.
+    let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
+    let digest = last.text_digest().filter(|_| is_uncompressed);
     entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 
 /// Builds an entry for the remote file. Returns `None` if the file is incomplete, or if a side changed since the last
-/// sync. Sets `last.contents` if it was unknown and both sides have the same text.
+/// sync. Sets `last.text` if it was unknown and both sides have the same text.
 fn build_verified_entry(
     last: &mut SyncedFile,
     config: &SyncConfig,
 ) -> Result<Option<ManifestEntry>, IoError> {
-    let local = config.file_path(Side::Local, &last.local.path);
-    let remote = config.file_path(Side::Remote, &last.remote.path);
+    let local_path = config.file_path(Side::Local, &last.local.path);
+    let remote_path = config.file_path(Side::Remote, &last.remote.path);
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
 
     let read_text = |path: &Path| contents::read_text_digest(path).at("read", path);
     let is_compressed = last.remote.path.ends_with(rollout::ZST);
-    let raw_digest = match last.contents {
+    let raw_digest = match last.text {
         Some(text) if !is_compressed && text.len == last.remote.stat.size => text.digest,
-        _ => contents::read_raw_digest(&remote).at("read", &remote)?,
+        _ => contents::read_raw_digest(&remote_path).at("read", &remote_path)?,
     };
 
-    if last.contents.is_none() {
-        let remote_text = read_text(&remote)?;
-        if remote_text == read_text(&local)? {
-            last.contents = Some(remote_text);
-        } else if contents::find_defect(&remote, FileKind::Plain)
-            .at("read", &remote)?
+    if last.text.is_none() {
+        let remote_text = read_text(&remote_path)?;
+        if remote_text == read_text(&local_path)? {
+            last.text = Some(remote_text);
+        } else if contents::find_defect(&remote_path, FileKind::Plain)
+            .at("read", &remote_path)?
             .is_some()
         {
             // The files were equal by size and mtime only, and the remote one may be incomplete.
@@ -263,10 +266,10 @@ mod tests {
                 std::fs::write(cloud.path().join("a"), text).unwrap();
             }
             let mut files = BTreeMap::from([("a".to_owned(), version("new"))]);
-            let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
-            let left = correct_unwritten_entries(&mut files, earlier.to_vec(), cloud.path());
+            let superseded = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
+            let left = correct_unwritten_entries(&mut files, superseded.to_vec(), cloud.path());
             assert_eq!(files["a"], version(expected), "{remote:?}");
-            assert_eq!(left, earlier[..undelivered], "{remote:?}");
+            assert_eq!(left, superseded[..undelivered], "{remote:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use super::targets::check_mounted;
 use crate::io::atomic;
-use crate::sync::ledger::{Ledger, LedgerContents};
+use crate::sync::ledger::Ledger;
 use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::state::{Deletion, SyncState};
 use crate::sync::{identity, manager_folder, resolutions, restore_marker};
@@ -29,11 +29,11 @@ pub(super) fn publish_deletions(
         return Ok(());
     }
 
-    let published_before = state.own.published.clone();
+    let digests_before = state.own.published_digests.clone();
     for (key, digest) in deletions {
-        let earlier = state.deleted.get(key);
+        let recorded = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
-        if earlier.is_none_or(|earlier| earlier.digest != digest) {
+        if recorded.is_none_or(|recorded| recorded.digest != digest) {
             let deletion = Deletion::with_random_id(digest);
             state.deleted.insert(key.clone(), deletion);
         }
@@ -41,10 +41,10 @@ pub(super) fn publish_deletions(
 
     let ledger = attestation::read_written_entries(request)?;
     let files = attestation::select_published_entries(&ledger.files, state, request.config)?;
-    let encoded = identity::encode_next_manifest(&files, state, request.config)?;
+    let encoded = identity::encode_and_record_manifest(&files, state, request.config)?;
 
     // The state is durable before the manifest; see `publish_manifest`.
-    if state.own.published != published_before {
+    if state.own.published_digests != digests_before {
         request.replica.write(state)?;
     }
 
@@ -65,14 +65,12 @@ pub(super) fn publish_manifest(
     request.check_interrupt()?;
     record_findings(plan, report, &mut state, request)?;
 
-    let LedgerContents {
-        mut files, earlier, ..
-    } = attestation::read_written_entries(request)?;
-    attestation::remove_replaced(&mut files, &state);
-    attestation::attest_unlisted(&mut state, &mut files, request)?;
+    let mut ledger = attestation::read_written_entries(request)?;
+    attestation::remove_replaced(&mut ledger.files, &state);
+    attestation::attest_unlisted(&mut state, &mut ledger.files, request)?;
 
-    let published = attestation::select_published_entries(&files, &state, request.config)?;
-    let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
+    let published = attestation::select_published_entries(&ledger.files, &state, request.config)?;
+    let encoded = identity::encode_and_record_manifest(&published, &mut state, request.config)?;
     let is_first_sync = !state_before.file.exists;
     if is_first_sync || !plan.steps.is_empty() || state != *state_before {
         request.replica.write(&mut state)?;
@@ -84,7 +82,11 @@ pub(super) fn publish_manifest(
     {
         restore_marker::clear_marker(&request.replica.folder, marker)?;
     }
-    Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
+    Ledger::compact(
+        request.replica.run_folder(),
+        &ledger.files,
+        &ledger.superseded,
+    )?;
 
     request.check_interrupt()?;
     // Copying many files takes long enough for a disk to be unmounted; the manifest must not go into its mount point.
@@ -116,11 +118,11 @@ fn record_findings(
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
-        let is_finished = plan.conflicts.is_empty()
+        let leaves_nothing_to_do = plan.conflicts.is_empty()
             && plan.notices.waiting.is_empty()
             && plan.notices.skipped.is_empty()
             && report.skipped.is_empty();
-        if is_finished {
+        if leaves_nothing_to_do {
             state.has_gaps = false;
         }
     }

@@ -129,16 +129,16 @@ impl ApplyRun<'_> {
         let is_valid =
             |last: &&SyncedFile| last.local.stat == local.stat || last.remote.stat == remote.stat;
         let valid_record = self.state.files.get(&step.key).filter(is_valid);
-        let contents = match self.placed_files.first() {
+        let text = match self.placed_files.first() {
             // All files that a step writes have one text, or the text is unknown.
             Some(placed) => placed.text,
-            None => valid_record.and_then(|last| last.contents),
+            None => valid_record.and_then(|last| last.text),
         };
 
         let record = SyncedFile {
             local,
             remote,
-            contents,
+            text,
         };
 
         let replaced_digest = step.ops.iter().find_map(|op| match op {
@@ -202,11 +202,11 @@ pub fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     };
 
     // Codex's row may name a duplicate that is removed.
-    let is_file_moved = step.ops.iter().any(|op| match op {
+    let moves_or_removes_file = step.ops.iter().any(|op| match op {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    if !is_file_moved && change == ContentChange::Unchanged {
+    if !moves_or_removes_file && change == ContentChange::Unchanged {
         return None;
     }
 

@@ -59,12 +59,12 @@ impl FolderReader<'_> {
         key: &str,
         path: &str,
         kind: FileKind,
-        versions: UncheckedFiles,
+        unchecked: UncheckedFiles,
     ) -> Result<Result<DeliveredFiles, Notice>, IoError> {
-        let copies = versions.client_copies;
+        let copies = unchecked.client_copies;
         let mut files = DeliveredFiles {
-            local: versions.local,
-            remote: versions.remote,
+            local: unchecked.local,
+            remote: unchecked.remote,
             client_copies: Vec::new(),
             notices: Vec::new(),
         };
@@ -127,10 +127,11 @@ impl FolderReader<'_> {
 
         let last_synced = None;
         let problem = self.apply_records_or_find_problem(key, &mut version, kind, last_synced)?;
-        let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
+        // A line-based file with zeros must not be merged. A conversation with zeros only becomes a conflict copy.
+        let may_use_lines = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
 
         files.client_copies.push(ClientCopy {
-            is_whole: problem.is_none() || has_text && version.has_complete_lines()?,
+            is_whole: problem.is_none() || may_use_lines && version.has_complete_lines()?,
             version,
             digest,
             problem,
@@ -174,7 +175,7 @@ impl FolderReader<'_> {
             let digest = version.read_raw_digest()?;
             if let Some(listed) = attested().find(|listed| listed.digest == digest) {
                 version.mtime_ns = listed.mtime_ns;
-                version.attested = Some(digest);
+                version.attested_digest = Some(digest);
                 return Ok(None);
             }
             // This machine had the version before, so it is complete.
@@ -294,7 +295,7 @@ impl FolderReader<'_> {
             if let Some(last) = last_compressed
                 && !is_contained
                 && last.remote.stat.size == version.size
-                && let Some(text) = last.contents
+                && let Some(text) = last.text
             {
                 is_contained = any_begins_with(text.len, text.digest)?;
             }
@@ -314,7 +315,7 @@ impl FolderReader<'_> {
         kind: FileKind,
         is_first_sync: bool,
     ) -> Result<Option<&'static str>, IoError> {
-        if remote.attested.is_some() {
+        if remote.attested_digest.is_some() {
             return Ok(None);
         }
 

@@ -141,7 +141,7 @@ impl FolderReader<'_> {
         let name = conflict_copies::format_file_name(&key, digest);
         let copies = &self.records.conflict_copies;
         let is_copy = copies.all.contains_key(&name);
-        if is_copy || resolutions::is_known(&name, self.records.resolutions()) {
+        if is_copy || resolutions::has_decision(&name, self.records.resolutions()) {
             return true;
         }
 
@@ -194,7 +194,7 @@ impl FileOnSides<'_> {
             }
             newer.retain(|version| {
                 let mut digests = deleted_digests.iter();
-                !digests.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
+                !digests.any(|digest| records.deletion_covers(self.key, &version.entry, *digest))
             });
         }
 
@@ -296,7 +296,7 @@ impl FileOnSides<'_> {
             known_files.partition(|(_, file)| file.path.ends_with(ZST));
 
         let plain_lens = plain.iter().map(|(_, file)| file.stat.size);
-        let last_len = self.last.map(|last| match last.contents {
+        let last_len = self.last.map(|last| match last.text {
             Some(text) => text.len,
             None => last.local.stat.size,
         });

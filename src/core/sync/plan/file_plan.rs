@@ -40,7 +40,7 @@ impl FileOutcome {
         let record = SyncedFile {
             local: SideFile::new(&local.observed.path, local.observed.stat),
             remote: SideFile::new(&remote.observed.path, remote.observed.stat),
-            contents,
+            text: contents,
         };
         Self::Equal((last != Some(&record)).then_some(record))
     }

@@ -43,7 +43,7 @@ impl<R: Remote> Join<'_, R> {
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
-                keeps_version: !self.forked_replicas.is_ambiguous(&file.version),
+                may_keep_version: !self.forked_replicas.is_ambiguous(&file.version),
                 ..IncomingFile::default()
             })
         });
@@ -57,7 +57,7 @@ impl<R: Remote> Join<'_, R> {
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
                 key: key.clone(),
-                keeps_version: true,
+                may_keep_version: true,
                 ..IncomingFile::default()
             })
         });
@@ -94,13 +94,16 @@ impl<R: Remote> Join<'_, R> {
             };
         };
 
+        // Two contents have one version id. If the contents are equal, the caller ignores the order.
+        if own.version == file.version {
+            return VersionOrder::Concurrent;
+        }
+
         let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
         let other_knows_own = self.knows(other_knowledge, key, &own.version);
         match (is_known, other_knows_own) {
-            // Two contents have one version id. If the contents are equal, the caller ignores the order.
-            _ if own.version == file.version => VersionOrder::Concurrent,
-            // Each machine decided for the version of the other one. On all machines, the version with the greater number
-            // wins, and with equal numbers that of the greater replica id.
+            // Each machine decided for the version of the other one. On all machines, the version with the greater
+            // number wins, and with equal numbers that of the greater replica id.
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,

@@ -7,7 +7,7 @@ use super::other_machine::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, TakenVersions};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, is_conflict_copy_path};
 use super::staged_tree::{StagedFiles, StagedTree};
-use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+use super::store::{HOME, MANIFEST, Publication, Remote, RemoteSnapshot};
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, events, tree};
@@ -47,7 +47,7 @@ pub struct Join<'r, R> {
     pub(super) forked_replicas: ForkedReplicas,
     pub(super) taken_versions: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
-    pub(super) before_round: HashMap<String, SyncedFile>,
+    pub(super) records_before_round: HashMap<String, SyncedFile>,
     /// Deletions that this machine has published or that other machines request, by key.
     pub(super) pending_deletions: BTreeMap<String, Deletion>,
     /// The folder in which the staged tree stays until the next run or plan.
@@ -111,7 +111,7 @@ impl<'r, R: Remote> Join<'r, R> {
             round: Vec::new(),
             forked_replicas: ForkedReplicas::default(),
             taken_versions: TakenVersions::default(),
-            before_round: HashMap::new(),
+            records_before_round: HashMap::new(),
             pending_deletions: BTreeMap::new(),
             keeps_tree: writes_state || kept_tree.exists(),
             kept_tree,
@@ -132,7 +132,7 @@ impl<'r, R: Remote> Join<'r, R> {
             .clone_from(&join.published_manifest.deleted);
 
         if join.was_copied {
-            join.rename_ambiguous_versions(&heads, &snapshots);
+            join.change_replica_id(&heads, &snapshots);
         }
         join.forked_replicas = ForkedReplicas::find(&heads, &snapshots);
         join.queue_other_manifests(heads)?;
@@ -198,11 +198,7 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Gives this machine a new replica id. Also gives its versions a new version id, if a copy of its disk may have
     /// published other versions under the old ids.
-    fn rename_ambiguous_versions(
-        &mut self,
-        heads: &[RemoteSnapshot],
-        snapshots: &[RemoteSnapshot],
-    ) {
+    fn change_replica_id(&mut self, heads: &[RemoteSnapshot], snapshots: &[RemoteSnapshot]) {
         let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
@@ -255,14 +251,14 @@ impl<'r, R: Remote> Join<'r, R> {
     /// and the state get back the version that this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
-        let mut has_undecided = false;
+        let mut has_undecided_files = false;
         let staged_by_key = self.list_staged_for_round()?;
 
         for (other, incoming) in std::mem::take(&mut self.round) {
             let other_knowledge = &other.manifest.knowledge;
             self.position.knowledge.add_merged(other_knowledge);
 
-            let mut is_complete = true;
+            let mut is_joined_completely = true;
             for file in incoming {
                 let staged_files = staged_by_key.get(&file.key);
                 if is_synced(&file.key, staged_files, &file.files, &state) {
@@ -271,15 +267,15 @@ impl<'r, R: Remote> Join<'r, R> {
                         .knowledge
                         .mark_merged(&file.key, other_knowledge);
                 } else {
-                    is_complete = false;
+                    is_joined_completely = false;
                     self.return_to_own_version(file, &staged_by_key, &mut state)?;
                 }
             }
 
-            if is_complete {
+            if is_joined_completely {
                 self.position.joined.insert(other.head.id.clone());
             } else {
-                has_undecided = true;
+                has_undecided_files = true;
             }
 
             for (key, deletion) in other.manifest.deleted {
@@ -287,7 +283,7 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
 
-        if has_undecided {
+        if has_undecided_files {
             self.replica.write(&mut state)?;
         }
 
@@ -299,7 +295,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Updates [`Self::outgoing`] after the sync of an incoming file. An unchanged file keeps the version id of the
-    /// other machine if `keeps_version` allows it; any other file gets a new id. `staged` has the files of the key
+    /// other machine if `may_keep_version` allows it; any other file gets a new id. `staged` has the files of the key
     /// after the sync; with `None`, the file is gone and is removed.
     fn record_incoming_result(
         &mut self,
@@ -312,9 +308,9 @@ impl<'r, R: Remote> Join<'r, R> {
             return Ok(());
         };
 
-        let is_unchanged = *staged == incoming.placed;
+        let is_unchanged = *staged == incoming.stats_before_sync;
         let file = match &incoming.version {
-            Some(version) if is_unchanged && incoming.keeps_version => FileVersions {
+            Some(version) if is_unchanged && incoming.may_keep_version => FileVersions {
                 files: incoming.files.clone(),
                 version: version.clone(),
             },
@@ -338,7 +334,7 @@ impl<'r, R: Remote> Join<'r, R> {
         if let Some(version) = incoming.version {
             self.position.knowledge.add_unmerged(&key, version);
         }
-        match self.before_round.remove(&key) {
+        match self.records_before_round.remove(&key) {
             Some(last) => state.files.insert(key.clone(), last),
             None => state.files.remove(&key),
         };
@@ -378,16 +374,14 @@ impl<'r, R: Remote> Join<'r, R> {
             // Stored before the snapshot: if this run is killed, the next run recognizes the snapshot by this manifest.
             let bytes = self.write_manifest(&manifest)?;
             self.replica.write_next_manifest(&bytes)?;
-            let snapshot = RemoteSnapshot {
-                // The store chooses the id.
-                id: String::new(),
+            let publication = Publication {
                 replica: manifest.replica.clone(),
                 machine: manifest.machine.clone(),
                 number: manifest.number,
                 base: self.position.snapshot.clone(),
             };
 
-            let snapshot_id = self.remote.publish(&self.tree.root, &snapshot)?;
+            let snapshot_id = self.remote.publish(&self.tree.root, &publication)?;
             self.replica.record_published()?;
             self.position.snapshot = Some(snapshot_id.clone());
             self.position.number = manifest.number;
@@ -503,9 +497,9 @@ fn is_synced(
     }
 
     // Versions in conflict can have equal sizes and mtimes, so their digests are compared if both are known.
-    let is_text = !last.remote.path.ends_with(rollout::ZST);
+    let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
     match (incoming_files.get(&last.remote.path), last.text_digest()) {
-        (Some(entry), Some(digest)) if is_text && entry.stat() == last.remote.stat => {
+        (Some(entry), Some(digest)) if is_uncompressed && entry.stat() == last.remote.stat => {
             digest == entry.digest
         }
         _ => true,

@@ -46,7 +46,7 @@ impl<R: Remote> Join<'_, R> {
         path: &str,
         stat: Stat,
     ) -> Option<ManifestEntry> {
-        let (synced, text) = (&last.remote, last.contents?);
+        let (synced, text) = (&last.remote, last.text?);
         let has_grown = rollouts::is_below_sessions(path)
             && synced.path == path
             && synced.stat.size == text.len

@@ -36,4 +36,4 @@ pub use join::Join;
 pub use position::replica_id;
 pub use snapshot_manifest::SnapshotManifest;
 pub(crate) use staged_tree::place_fetched;
-pub use store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+pub use store::{HOME, MANIFEST, Publication, Remote, RemoteSnapshot};

@@ -38,7 +38,7 @@ pub(super) struct IncomingFile {
     pub(super) is_concurrent: bool,
     /// False if this machine must publish the files under a new version id, because two machines may have used the id
     /// `version` for different contents.
-    pub(super) keeps_version: bool,
+    pub(super) may_keep_version: bool,
     /// The size and mtime of each file in the staged tree before the sync, by path.
-    pub(super) placed: BTreeMap<String, Stat>,
+    pub(super) stats_before_sync: BTreeMap<String, Stat>,
 }

@@ -107,12 +107,12 @@ impl Replica {
 
     /// Returns the newest snapshots of another machine, without those that this machine has joined completely. A
     /// returned snapshot appeared after the last sync of this machine, has a version that waits for a decision, or was
-    /// joined with other settings. Returns an empty list if this machine has never joined a snapshot. `machine_id` is
+    /// joined with other settings. Returns an empty list if this machine has never joined a snapshot. `replica_id` is
     /// the id of the other machine's replica, and `listed` has all snapshots of the store.
     pub fn find_unjoined(
         &self,
         config: &SyncConfig,
-        machine_id: &str,
+        replica_id: &str,
         listed: &[RemoteSnapshot],
     ) -> Result<Vec<RemoteSnapshot>, DocumentError> {
         // Only a new position gets this id, and a new position has seen no snapshot.
@@ -122,7 +122,7 @@ impl Replica {
             return Ok(Vec::new());
         }
         let mut heads = find_heads(listed);
-        heads.retain(|head| head.replica == machine_id && !position.has_joined(head));
+        heads.retain(|head| head.replica == replica_id && !position.has_joined(head));
         Ok(heads)
     }
 

@@ -48,7 +48,7 @@ impl<R: Remote> Join<'_, R> {
         state.resolutions.extend(killed_records);
         self.adopt_synced(&state);
         self.adopt_taken(taken.good().unwrap_or_default(), &killed_state, &mut state)?;
-        self.match_published(&mut state);
+        self.record_outgoing_versions(&mut state);
 
         // A plan writes its state below the staged tree instead.
         self.replica = if self.writes_state {
@@ -134,7 +134,7 @@ impl<R: Remote> Join<'_, R> {
                     continue;
                 }
 
-                // If the home has another content now, [`Self::match_published`] records the version.
+                // If the home has another content now, [`Self::record_outgoing_versions`] records the version.
                 if let Some(record) = record {
                     state.files.insert(key.clone(), record);
                 }
@@ -148,9 +148,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Makes the state record, for each file, the version that this machine published or adopted. The state may have
+    /// Records in `state`, for each file, the version that this machine published or adopted. The state may have
     /// another version if it was damaged, or if the user changed an adopted file.
-    fn match_published(&self, state: &mut SyncState) {
+    fn record_outgoing_versions(&self, state: &mut SyncState) {
         for (key, file) in &self.outgoing {
             let last = state.files.get(key);
             if is_conflict_copy_path(key) || last.is_some_and(|last| file.is_synced_as(last)) {
@@ -163,7 +163,7 @@ impl<R: Remote> Join<'_, R> {
             let local_path = last.map_or(path, |last| &last.local.path);
             let stat = Stat {
                 // No file has this mtime, so the plan compares the content of the local file.
-                mtime_ns: Stat::NEVER,
+                mtime_ns: Stat::UNKNOWN_MTIME_NS,
                 ..entry.stat()
             };
             let synced = to_synced(SideFile::new(local_path, stat), path, entry);
@@ -177,7 +177,7 @@ fn to_synced(local: SideFile, path: &str, entry: &ManifestEntry) -> SyncedFile {
     SyncedFile {
         local,
         remote: SideFile::new(path, entry.stat()),
-        contents: entry.text_digest(path),
+        text: entry.text_digest(path),
     }
 }
 

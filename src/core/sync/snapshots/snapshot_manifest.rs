@@ -41,14 +41,13 @@ impl FileVersions {
     pub(super) fn is_synced_as(&self, last: &SyncedFile) -> bool {
         let path = &last.remote.path;
         let entry = self.files.get(path);
-        entry.is_some_and(|entry| match (last.contents, entry.text_digest(path)) {
+        entry.is_some_and(|entry| match (last.text, entry.text_digest(path)) {
             (Some(synced), Some(listed)) => synced == listed,
             _ => entry.stat() == last.remote.stat,
         })
     }
 }
 
-/// The content of the manifest of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotManifest {
     /// Id of the replica that published the snapshot.
@@ -131,7 +130,8 @@ impl SnapshotManifest {
 
         let lines = file_lines.chain(deletion_lines).chain(resolution_lines);
         let lines = lines.chain(unmerged_lines).chain([publication]);
-        Ok(sealed_lines::encode(&header, lines)?.0)
+        let (bytes, _end_digest) = sealed_lines::encode(&header, lines)?;
+        Ok(bytes)
     }
 
     /// Parses a manifest; error messages name `machine`.
@@ -202,8 +202,9 @@ pub(super) fn is_allowed_path(path: &str) -> bool {
     let mut parts = Path::new(path).components();
     let is_inside = parts.all(|part| matches!(part, Component::Normal(_)));
     let is_plain = !path.contains('\0') && !path.ends_with('/') && !path.contains("//");
-    let of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
-    is_inside && is_plain && !path.is_empty() && (!of_manager || is_conflict_copy_path(path))
+    let is_in_manager_folder = Path::new(path).starts_with(MANAGER_FOLDER);
+    let is_allowed_there = !is_in_manager_folder || is_conflict_copy_path(path);
+    is_inside && is_plain && !path.is_empty() && is_allowed_there
 }
 
 /// Returns true if this system can have no file of this name. On Windows, a backslash separates folders, so such a file

@@ -52,10 +52,11 @@ impl<R: Remote> Join<'_, R> {
     /// as unchanged, and the other version would replace it without a conflict. [`Join::settle`] restores the record if
     /// the user has to decide.
     fn forget_concurrent_files(&mut self, state: &mut SyncState) {
-        self.before_round.clear();
+        self.records_before_round.clear();
         for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(last) = state.files.get(&file.key) {
-                self.before_round.insert(file.key.clone(), last.clone());
+                self.records_before_round
+                    .insert(file.key.clone(), last.clone());
             }
             if file.is_concurrent {
                 state.files.remove(&file.key);
@@ -71,6 +72,7 @@ impl<R: Remote> Join<'_, R> {
     /// Moves waiting machines into the round. A machine keeps waiting if its changes collide with those of a machine
     /// before it.
     fn fill_round(&mut self, state: &SyncState) {
+        // `None` is a deletion.
         let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
         let waiting = self.waiting_machines.iter();
@@ -157,7 +159,7 @@ impl<R: Remote> Join<'_, R> {
         for (key, files) in self.tree.reuse_kept(&self.kept_tree)? {
             let is_incoming = incoming_keys.contains(&*key);
             let published = self.outgoing.get(&key);
-            let synced_text = state.files.get(&key).and_then(|last| last.contents);
+            let synced_text = state.files.get(&key).and_then(|last| last.text);
 
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
@@ -191,7 +193,7 @@ impl<R: Remote> Join<'_, R> {
             last.remote.path == path
                 && last.local.stat.size == entry.size
                 && last
-                    .contents
+                    .text
                     .is_some_and(|text| Some(text) == entry.text_digest(path))
         };
 
@@ -346,7 +348,7 @@ impl<R: Remote> Join<'_, R> {
         for file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in file.files.keys() {
                 if let Some(stat) = Stat::read(&self.tree.path_of(path))? {
-                    file.placed.insert(path.clone(), stat);
+                    file.stats_before_sync.insert(path.clone(), stat);
                 }
             }
         }

@@ -26,6 +26,27 @@ pub struct RemoteSnapshot {
     pub base: Option<String>,
 }
 
+/// A snapshot to publish, with the fields of [`RemoteSnapshot`]. The store chooses the id.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    pub replica: String,
+    pub machine: String,
+    pub number: u64,
+    pub base: Option<String>,
+}
+
+impl Publication {
+    pub fn with_id(self, id: String) -> RemoteSnapshot {
+        RemoteSnapshot {
+            id,
+            replica: self.replica,
+            machine: self.machine,
+            number: self.number,
+            base: self.base,
+        }
+    }
+}
+
 /// A store of snapshots. A snapshot appears as a whole, perhaps late, and never changes.
 pub trait Remote {
     type Error: From<RemoteError> + From<IoError> + From<DocumentError>;
@@ -38,7 +59,6 @@ pub trait Remote {
     /// Lists all snapshots, or at least the newest ones of each replica.
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, Self::Error>;
 
-    /// Reads the manifest of a snapshot.
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
 
     /// Writes the `wanted` files of a snapshot below [`HOME`] in `folder`. The folder may have other versions of some
@@ -52,6 +72,5 @@ pub trait Remote {
     ) -> Result<(), Self::Error>;
 
     /// Makes a snapshot of the folder `tree`, which has [`MANIFEST`] and [`HOME`], and returns the id of the snapshot.
-    /// `snapshot` describes the snapshot, with an empty id.
-    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String, Self::Error>;
+    fn publish(&self, tree: &Path, publication: &Publication) -> Result<String, Self::Error>;
 }

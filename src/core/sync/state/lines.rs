@@ -80,10 +80,10 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
         push_line(&mut bytes, &format_replaced_line(key, former_digests))?;
     }
 
-    for end_digest in &state.own.published {
+    for end_digest in &state.own.published_digests {
         push_line(&mut bytes, &serde_json::json!({ "published": end_digest }))?;
     }
-    for end_digest in &state.own.former {
+    for end_digest in &state.own.former_digests {
         push_line(&mut bytes, &serde_json::json!({ "former": end_digest }))?;
     }
     if let Some(notes_digest) = &state.notes_digest {
@@ -121,7 +121,7 @@ fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
     let last = SyncedFile {
         local: side_file(local, size, mtime),
         remote: side_file(remote, remote_size, remote_mtime),
-        contents: text.map(|(len, digest)| TextDigest { len, digest }),
+        text: text.map(|(len, digest)| TextDigest { len, digest }),
     };
 
     let key = key.into_owned();
@@ -157,9 +157,9 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         };
         state.deleted.insert(path, deletion);
     } else if let Some(end_digest) = fact.get("published") {
-        state.own.published.push(parse_digest(end_digest)?);
+        state.own.published_digests.push(parse_digest(end_digest)?);
     } else if let Some(end_digest) = fact.get("former") {
-        state.own.former.push(parse_digest(end_digest)?);
+        state.own.former_digests.push(parse_digest(end_digest)?);
     } else if let Some(digest) = fact.get("notes") {
         state.notes_digest = parse_digest(digest);
     }
@@ -184,7 +184,7 @@ fn format_synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize 
         short_path(&last.remote),
         last.remote.stat.size,
         last.remote.stat.mtime_ns,
-        last.contents.map(|text| (text.len, text.digest)),
+        last.text.map(|text| (text.len, text.digest)),
     )
 }
 

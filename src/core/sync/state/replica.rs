@@ -26,7 +26,7 @@ pub struct Replica {
     local: String,
     cloud: String,
     /// Folder of the state file and the ledger during a run that is not committed yet; `None` if they are in `folder`.
-    uncommitted: Option<PathBuf>,
+    uncommitted_folder: Option<PathBuf>,
     /// The damage of the state in `folder`, if an uncommitted run began with a damaged state.
     pub(crate) initial_damage: Option<StateDamage>,
 }
@@ -43,7 +43,7 @@ impl Replica {
             folder: manager_home.join("sync").join(&id[..16]),
             local,
             cloud,
-            uncommitted: None,
+            uncommitted_folder: None,
             initial_damage: None,
         }
     }
@@ -77,16 +77,16 @@ impl Replica {
 
     /// Returns this replica with the state file and the ledger in the folder of an uncommitted run; with `None`, in the
     /// folder of the replica.
-    pub(crate) fn with_run_folder(&self, uncommitted: Option<PathBuf>) -> Self {
+    pub(crate) fn with_run_folder(&self, uncommitted_folder: Option<PathBuf>) -> Self {
         Self {
-            uncommitted,
+            uncommitted_folder,
             ..self.clone()
         }
     }
 
     /// Returns the folder of the state file and the ledger.
     pub(crate) fn run_folder(&self) -> &Path {
-        self.uncommitted.as_ref().unwrap_or(&self.folder)
+        self.uncommitted_folder.as_ref().unwrap_or(&self.folder)
     }
 
     /// Returns the path of the lock file that a run holds.
@@ -185,8 +185,9 @@ impl Replica {
         let state_file = self.state_file();
         let first_copy = atomic::with_suffix(&state_file, DAMAGED_SUFFIX);
         // An earlier run that was refused has copied the damaged file and left it in place.
-        let [copy, state] = [&first_copy, &state_file].map(|p| contents::read_raw_digest(p).ok());
-        if copy.is_some() && copy == state {
+        let [copy_digest, state_digest] =
+            [&first_copy, &state_file].map(|path| contents::read_raw_digest(path).ok());
+        if copy_digest.is_some() && copy_digest == state_digest {
             return Ok(());
         }
         atomic::keep_copy(&state_file, DAMAGED_SUFFIX).map(drop)
@@ -201,7 +202,7 @@ impl Replica {
 
         let mut state = other.read()?;
         // The published manifests are in the other store.
-        state.own.published.clear();
+        state.own.published_digests.clear();
 
         atomic::create_private_folder(&self.folder)?;
         let (old_copies, new_copies) = (other.conflict_copies(), self.conflict_copies());
@@ -250,7 +251,7 @@ mod tests {
                 path: "a \"b\".jsonl".into(),
                 stat,
             },
-            contents: Some(contents::TextDigest {
+            text: Some(contents::TextDigest {
                 len: n,
                 digest: Sha256Digest::of(b"x"),
             }),
@@ -272,7 +273,7 @@ mod tests {
         for key in ["gone", "new"] {
             state.deleted.insert(key.into(), deletion.clone());
         }
-        state.own.record_published(Sha256Digest::of(b"m"));
+        state.own.record_digest_to_publish(Sha256Digest::of(b"m"));
         replica.write(&mut state).unwrap();
         let read = replica.read().unwrap();
         assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
@@ -297,7 +298,7 @@ mod tests {
         assert_eq!(read.own.writer, state.own.writer);
         assert_eq!((read.resolutions.len(), &read.deleted["p"]), (2, &deletion));
         assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));
-        assert_eq!(read.own.published, [Sha256Digest::of(b"m")]);
+        assert_eq!(read.own.published_digests, [Sha256Digest::of(b"m")]);
         // A torn line is no damage. The file is rewritten, so that the next line is not lost with it.
         assert_eq!((read.file.damage, read.file.needs_rewrite), (None, true));
     }

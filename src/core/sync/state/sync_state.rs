@@ -43,7 +43,7 @@ pub struct SyncedFile {
     pub local: SideFile,
     pub remote: SideFile,
     /// `None` if the text was not read.
-    pub contents: Option<TextDigest>,
+    pub text: Option<TextDigest>,
 }
 
 impl SyncedFile {
@@ -52,7 +52,7 @@ impl SyncedFile {
     }
 
     pub(crate) fn text_digest(&self) -> Option<Sha256Digest> {
-        self.contents.map(|text| text.digest)
+        self.text.map(|text| text.digest)
     }
 
     /// Returns true if size and mtime on both sides equal those of the last sync.
@@ -96,10 +96,10 @@ pub struct OwnManifests {
     /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
     pub writer: String,
     /// End digests of the manifests that this machine published last, the newest last.
-    pub published: Vec<Sha256Digest>,
+    pub published_digests: Vec<Sha256Digest>,
     /// End digests of manifests that this machine wrote under other names. Their entries count, but sync
     /// never waits for these machines.
-    pub former: Vec<Sha256Digest>,
+    pub former_digests: Vec<Sha256Digest>,
 }
 
 /// The condition in which the state file was read.
@@ -148,13 +148,13 @@ impl SyncState {
     }
 
     /// Records a file that both sides have, and withdraws a deletion of the file. The state remembers the former
-    /// contents of a plain file: the content of the last record, and `replaced`, the content that the sync overwrote on
-    /// one side.
+    /// contents of a plain file: the content of the last record, and `replaced_digest`, the content that the sync
+    /// overwrote on one side.
     pub(crate) fn record_synced(
         &mut self,
         key: &str,
         file: SyncedFile,
-        replaced: Option<Sha256Digest>,
+        replaced_digest: Option<Sha256Digest>,
     ) {
         let present_digest = file.text_digest();
         self.deleted.remove(key);
@@ -165,10 +165,10 @@ impl SyncState {
         }
 
         let last_digest = last.as_ref().and_then(SyncedFile::text_digest);
-        for former in [last_digest, replaced].into_iter().flatten() {
+        for former_digest in [last_digest, replaced_digest].into_iter().flatten() {
             let former_digests = self.replaced.entry(key.to_owned()).or_default();
-            former_digests.retain(|digest| *digest != former);
-            former_digests.push(former);
+            former_digests.retain(|digest| *digest != former_digest);
+            former_digests.push(former_digest);
             let excess = former_digests.len().saturating_sub(MAX_REPLACED);
             former_digests.drain(..excess);
         }
@@ -187,9 +187,9 @@ impl SyncState {
     pub(crate) fn rename_manifest(&mut self) {
         random_id()[..8].clone_into(&mut self.own.writer);
         // A cloud client may restore any of them later, so all of them count as this machine's manifests.
-        for end_digest in std::mem::take(&mut self.own.published) {
-            if !self.own.former.contains(&end_digest) {
-                self.own.former.push(end_digest);
+        for end_digest in std::mem::take(&mut self.own.published_digests) {
+            if !self.own.former_digests.contains(&end_digest) {
+                self.own.former_digests.push(end_digest);
             }
         }
         self.file.needs_rewrite = true;
@@ -199,13 +199,14 @@ impl SyncState {
 impl OwnManifests {
     /// Records the end digest of a manifest that is about to be published, so that it counts as this
     /// machine's own.
-    pub(crate) fn record_published(&mut self, end_digest: Sha256Digest) {
-        if self.published.last() == Some(&end_digest) {
+    pub(crate) fn record_digest_to_publish(&mut self, end_digest: Sha256Digest) {
+        if self.published_digests.last() == Some(&end_digest) {
             return;
         }
-        self.published.retain(|earlier| *earlier != end_digest);
-        self.published.push(end_digest);
-        let excess = self.published.len().saturating_sub(MAX_PUBLISHED);
-        self.published.drain(..excess);
+        self.published_digests
+            .retain(|earlier| *earlier != end_digest);
+        self.published_digests.push(end_digest);
+        let excess = self.published_digests.len().saturating_sub(MAX_PUBLISHED);
+        self.published_digests.drain(..excess);
     }
 }

@@ -50,7 +50,7 @@ impl<'a> FactReader<'a> {
             remote_kind: self.config.remote,
             cancelled_deletions,
             is_backed_up: self.config.backup.before_overwrite,
-            contents: last.and_then(|last| last.contents),
+            contents: last.and_then(|last| last.text),
             logins: Vec::new(),
             download_risk: None,
             merge: None,
@@ -229,7 +229,7 @@ impl<'a> FactReader<'a> {
         remote: &FileVersion,
         was_replaced: bool,
     ) -> Result<FormerVersion, IoError> {
-        if remote.attested.is_some() {
+        if remote.attested_digest.is_some() {
             // The mtimes decide too: a user who returns to an old text writes it later. A truncated copy can be
             // attested by a machine that found it before any manifest had arrived.
             let is_older = remote.mtime_ns < local.mtime_ns
@@ -364,7 +364,7 @@ fn compare_with_last_sync(
         return Ok(Presence::Unchanged);
     }
 
-    if let Some(text) = last.contents {
+    if let Some(text) = last.text {
         // A file with another length has other contents, and is not read. The length of a compressed file says nothing
         // about its text.
         let may_be_equal = stat.size == text.len || version.observed.path.ends_with(ZST);

@@ -207,7 +207,7 @@ impl<'a> FactReader<'a> {
                 path: file.path.clone(),
                 stat: file.stat,
             },
-            attested: None,
+            attested_digest: None,
             raw_digest: None,
             secret: None,
         }
@@ -346,7 +346,7 @@ impl<'a> FactReader<'a> {
         // An attested version may have changed since its check and before this merge.
         let read_versions = || versions.iter().zip(&merge.versions);
         let is_outdated = read_versions().any(|(version, read)| {
-            let attested = version.attested;
+            let attested = version.attested_digest;
             attested.is_some_and(|attested| attested != read.digest)
         });
         let with_digests =

@@ -65,7 +65,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
 
     let manifests = identity::read_remote_manifests(config, &state)?;
-    if manifests.machines > 0 && !state.has_other_machines {
+    if manifests.manifest_count > 0 && !state.has_other_machines {
         state.has_other_machines = true;
         // Written before the run changes a file, so that a kill cannot lose the fact: from now on, files without
         // attestation are not trusted.
@@ -111,7 +111,7 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
             "the manifest of another machine is not downloaded; have the cloud client download it";
         NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
-    let left_out = manifests.left_out.iter().map(|(path, count)| {
+    let left_out = manifests.omitted_counts.iter().map(|(path, count)| {
         let entries = pluralize(*count, "entry");
         let why = format!(
             "other machines list too many versions; {entries} of their manifests are ignored"

@@ -39,7 +39,7 @@ pub(crate) fn reset_mtimes_of_changed_files(
         // Written before the run changes a file, so that a kill does not lose the reset.
         state.file.needs_rewrite = true;
         if let Some(last) = state.files.get_mut(&key) {
-            last.remote.stat.mtime_ns = Stat::NEVER;
+            last.remote.stat.mtime_ns = Stat::UNKNOWN_MTIME_NS;
         }
     }
 }

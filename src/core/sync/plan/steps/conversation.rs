@@ -213,7 +213,7 @@ impl<'a> ConversationDraft<'a> {
             replaced_stat: self.stat_at(side, &path),
             to: SidePath::new(side, &path),
             mtime_ns: from.mtime_ns,
-            expected_digest: from.attested,
+            expected_digest: from.attested_digest,
             replaced_digest: None,
         }));
 

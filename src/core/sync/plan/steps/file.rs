@@ -145,7 +145,7 @@ fn plan_copy(
             to: SidePath::new(source_side.other(), path),
             replaced_stat: replaced_version.map(|version| version.observed.stat),
             mtime_ns,
-            expected_digest: from.attested,
+            expected_digest: from.attested_digest,
             replaced_digest: replaced_plain_version.and_then(|version| version.raw_digest),
         })],
         state_update: StateUpdate::Synced { local, remote },
