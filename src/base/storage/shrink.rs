@@ -153,7 +153,6 @@ impl ShrinkPlan {
         }
     }
 
-    /// Returns the size in bytes of the rollouts to convert.
     pub fn bytes_to_convert(&self) -> u64 {
         let items = self.items.iter().filter(|item| item.action.converts());
         items.map(|item| item.before_bytes).sum()

@@ -119,7 +119,6 @@ impl ConflictCopyFolders {
     }
 }
 
-/// All conflict copies of one replica.
 #[derive(Debug, Default)]
 pub struct ConflictCopies {
     pub folders: ConflictCopyFolders,

@@ -142,7 +142,6 @@ pub(crate) fn encode_and_record_manifest(
     Ok(encoded)
 }
 
-/// Writes this machine's manifest to the cloud folder.
 pub(crate) fn write_manifest(
     manifest: &EncodedManifest,
     state: &SyncState,

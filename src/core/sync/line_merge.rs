@@ -89,8 +89,8 @@ pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. The file of
-    /// that home is the version `version_index`. A larger merge is written without the lines that are older than all
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. The file
+    /// of that home is the version `version_index`. A larger merge is written without the lines that are older than all
     /// lines of the file. It may still be too large; Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version_index: usize) -> usize {
         if self.bytes <= max_bytes {

@@ -54,7 +54,6 @@ impl ManifestEntry {
     }
 }
 
-/// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MachineManifest {
     /// The digest in the last line, which identifies the content. `None` only during parsing.

@@ -84,7 +84,6 @@ pub fn key(path: &str) -> Option<String> {
     })
 }
 
-/// Returns true if this is the key of a conversation.
 pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(KEY_PREFIX)
 }

@@ -44,7 +44,6 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
     }
 }
 
-/// A file that the scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedFile {
     /// Path relative to the root of the side, with `/`.

@@ -209,7 +209,6 @@ pub struct SnapshotNode {
 }
 
 impl SnapshotNode {
-    /// Returns the permission bits of the mode.
     pub(super) fn permissions(&self) -> u32 {
         self.mode & 0o777
     }
