@@ -22,11 +22,14 @@ const MIN_NAMED_PASSWORD_BYTES: usize = 8;
 /// The length of the beginning of a value that is searched for [`PLACEHOLDER_WORDS`].
 const MAX_PLACEHOLDER_BYTES: usize = 80;
 
+/// The longest text behind the data of a Kubernetes object in which its kind is searched.
+const MAX_KIND_DISTANCE_BYTES: usize = 200;
+
 /// Words that mark a value as a placeholder, in lower case.
 const PLACEHOLDER_WORDS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
-/// The condition for a match in a document to be a secret. In a message, every match is a secret.
+/// The condition for a match in a document to be a secret. In a message, every match is a secret, except for `Kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "lowercase")]
 pub(super) enum FormCheck {
@@ -90,7 +93,8 @@ fn is_data_of_secret(after: &[u8]) -> bool {
         ))
         .ok()
     });
-    let after = &after[..after.len().min(200)];
+    // Bounded, because the text after may be long and is searched for each object.
+    let after = &after[..after.len().min(MAX_KIND_DISTANCE_BYTES)];
     KIND.as_ref().is_none_or(|kind| kind.is_match(after))
 }
 
@@ -102,7 +106,7 @@ fn password_part(value: &[u8]) -> &[u8] {
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value may contain a placeholder word by chance, so only its beginning is searched.
     let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
-    // In base64, zero bytes are a run of `A`, and 0xff bytes a run of `/`.
+    // A run of one character is filler, except in base64: zero bytes are a run of `A`, and 0xff bytes a run of `/`.
     let is_filler = |run: &[u8]| run.len() >= 8 && !b"A/".contains(&run[0]);
     contains_any(beginning, PLACEHOLDER_WORDS)
         || contains_your(beginning)
@@ -127,14 +131,15 @@ fn looks_random(value: &[u8]) -> bool {
         return has_long_word && looks_random_without_digits(value);
     }
 
+    if value.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
     let has_two_numbers = || {
         let numbers = value.split(|b| !b.is_ascii_digit());
         numbers.filter(|number| !number.is_empty()).count() >= 2
     };
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    if value.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
+    // Of the neighbours in random letters and digits, more than half differ in kind; in joined words, few do.
     let has_many_changes = count_kind_changes(value) * 3 >= value.len();
     has_many_changes
         || has_vowelless_run(value)
@@ -147,6 +152,7 @@ fn looks_random_without_digits(value: &[u8]) -> bool {
     if !value.iter().any(u8::is_ascii_uppercase) {
         return has_vowelless_run(value);
     }
+    // In capitals alone, each pair is a pair of capitals, so the conditions below would tell nothing.
     if !value.iter().any(u8::is_ascii_lowercase) {
         return false;
     }
@@ -205,21 +211,23 @@ fn is_url_password(value: &[u8]) -> bool {
         && !EXAMPLES.split(' ').any(|word| word.as_bytes() == lower)
 }
 
-/// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, or looks random.
+/// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, has several
+/// marks that are usual in code, or looks random.
 fn is_human_password(value: &[u8]) -> bool {
-    const COMMON: &str = "token user test foo my_ %d,";
-    let is_mark = |b: &u8| b.is_ascii_digit() || b"!#%^&@~|".contains(b);
-    let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
+    const PARTS_OF_EXAMPLES: &str = "token user test foo my_ %d,";
+    let is_digit_or_mark = |b: &u8| b.is_ascii_digit() || b"!#%^&@~|".contains(b);
+    let code_mark_count = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
     // `%s` before a letter or digit may be a part of a random password.
     let is_format_field = |at: usize| value.get(at + 2).is_none_or(|b| !b.is_ascii_alphanumeric());
 
-    let looks_chosen = value.iter().any(is_mark) || code_marks > 1 || looks_random(value);
+    let looks_chosen =
+        value.iter().any(is_digit_or_mark) || code_mark_count > 1 || looks_random(value);
     value.len() >= MIN_PASSWORD_BYTES
         && looks_chosen
         && !is_code(value)
         && !is_version_or_date(value)
         && !is_placeholder(value)
-        && !contains_any(value, COMMON)
+        && !contains_any(value, PARTS_OF_EXAMPLES)
         && !memmem::find_iter(value, b"%s").any(is_format_field)
 }
 
@@ -360,6 +368,7 @@ impl<'a> NamedValue<'a> {
 
     fn is_secret(&self, check: FormCheck) -> bool {
         if self.is_harmless_name()
+            // `token = token` names a variable.
             || self.name.ends_with(self.value)
             || is_placeholder(self.value)
             || contains_any(self.value, ":// arn: ::")
@@ -389,6 +398,7 @@ impl<'a> NamedValue<'a> {
         }
     }
 
+    /// Returns true for an argument of a call: `("DB_PASSWORD", "…")` or `password("…")`.
     fn is_argument(&self) -> bool {
         matches!(self.operator, b',' | b'(')
     }
@@ -480,6 +490,7 @@ impl<'a> NamedValue<'a> {
             integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
             encryption sha method author email fix manager class";
         let lower = self.name.to_ascii_lowercase();
+        // As in `__author_email__` of a Python package.
         let lower = lower.strip_suffix(b"__").unwrap_or(&lower);
         let mut endings = HARMLESS_ENDINGS.split(' ');
         endings.any(|ending| lower.ends_with(ending.as_bytes()))

@@ -59,6 +59,7 @@ pub fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
 
+    // Controls split words, or vanish without a trace, so a text with controls is searched in both readings.
     let mut decoded_texts = vec![UnescapedText::decode(text, Controls::Kept)];
     if decoded_texts[0].has_controls {
         decoded_texts.push(UnescapedText::decode(text, Controls::Removed));
@@ -103,7 +104,9 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
 /// has no reason to contain examples.
 pub fn redact_message(text: &str) -> String {
     let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
-    replace_places(text, secrets.map(|secret| secret.place).collect()).0
+    let places = secrets.map(|secret| secret.place).collect();
+    let (redacted, _count) = replace_places(text, places);
+    redacted
 }
 
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
@@ -122,24 +125,25 @@ pub fn printable(text: &str) -> String {
 }
 
 fn redact_opaque_words(line: &str) -> String {
-    let replacement = |opaque_word: &Captures<'_>| {
-        let harmless = HARMLESS_WORD.as_ref();
-        if harmless.is_some_and(|word| word.is_match(&opaque_word[0])) {
-            opaque_word[0].to_owned()
-        } else {
-            REPLACEMENT.to_owned()
-        }
+    let redact_unless_harmless = |opaque_word: &Captures<'_>| {
+        let word = &opaque_word[0];
+        let pattern = HARMLESS_WORD.as_ref();
+        let is_harmless = pattern.is_some_and(|pattern| pattern.is_match(word));
+        let replacement = if is_harmless { word } else { REPLACEMENT };
+        replacement.to_owned()
     };
 
     // The patterns are constant and tested, so this does not happen. An empty text is the safe result.
     let pattern = OPAQUE_WORD.as_ref();
-    pattern.map_or(String::new(), |word| {
-        word.replace_all(line, replacement).into_owned()
+    pattern.map_or(String::new(), |pattern| {
+        pattern
+            .replace_all(line, redact_unless_harmless)
+            .into_owned()
     })
 }
 
 /// Matches an option whose value is secret, such as `--api-key`.
-static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+static SECRET_OPTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
         .ok()
 });
@@ -152,16 +156,18 @@ pub fn format_command_line(arguments: &[OsString]) -> String {
     for (i, argument) in arguments.iter().enumerate() {
         let text = argument.to_string_lossy();
         let has_blanks = text.contains(char::is_whitespace);
+        // The path of the program may have blanks too.
+        let is_program = i == 0;
         words.push(if previous_names_secret && !text.starts_with('-') {
             REPLACEMENT.into()
-        } else if i > 0 && has_blanks {
+        } else if !is_program && has_blanks {
             "[text]".into()
         } else {
             text.clone().into_owned()
         });
 
         // Without the pattern every value counts as secret.
-        previous_names_secret = SECRET_WORD
+        previous_names_secret = SECRET_OPTION
             .as_ref()
             .is_none_or(|pattern| pattern.is_match(&text));
     }

@@ -58,8 +58,8 @@ pub(super) fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     key_end.map(|key_end| start + key_end)
 }
 
-/// Returns the place of the end of a private key whose first line is missing. `before` ends inside its footer.
-pub(super) fn find_key_end(before: &[u8]) -> Option<Range<usize>> {
+/// Returns the place of the last part of a private key whose first line is missing. `before` ends inside its footer.
+pub(super) fn find_key_before_footer(before: &[u8]) -> Option<Range<usize>> {
     /// The longest text without a long line: the last line of the key, which may be short, or marks between lines.
     const MAX_GAP_BYTES: usize = 100;
 

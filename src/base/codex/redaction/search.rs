@@ -4,7 +4,7 @@
 //! most [`MAX_FORM_BYTES`], so the time is linear in the size of the text, whatever it contains.
 
 use super::checks::{self, FormCheck};
-use super::private_key::{find_key_block_end, find_key_end, is_key_footer};
+use super::private_key::{find_key_before_footer, find_key_block_end, is_key_footer};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
 use std::ops::Range;
@@ -156,14 +156,14 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
-    /// Returns the place of the secret of this form at a keyword. `None` if the text at the keyword does not have this
-    /// form, or is no secret.
-    fn find_secret_at(&self, text: &[u8], keyword: usize, kind: TextKind) -> Option<Range<usize>> {
+    /// Returns the place of the secret of this form at the keyword that begins at `at`. `None` if the text there does
+    /// not have this form, or is no secret.
+    fn find_secret_at(&self, text: &[u8], at: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
-            FormPlace::Start if is_inside_word(text, keyword) => return None,
-            FormPlace::Name if continues_word(text, keyword) => return None,
-            FormPlace::Within => find_word_start(text, keyword)?,
-            _ => keyword,
+            FormPlace::Start if is_inside_word(text, at) => return None,
+            FormPlace::Name if continues_word(text, at) => return None,
+            FormPlace::Within => find_word_start(text, at)?,
+            _ => at,
         };
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
@@ -184,6 +184,7 @@ impl SecretForm {
             return None;
         }
 
+        let text_before = &text[..start];
         let value = start + matched.start..start + matched.end;
         let form_match = FormMatch {
             check: self.check,
@@ -193,11 +194,11 @@ impl SecretForm {
             value,
         };
         match self.place {
-            FormPlace::Block if is_key_footer(&text[..start]) => find_key_end(&text[..start]),
+            FormPlace::Block if is_key_footer(text_before) => find_key_before_footer(text_before),
             FormPlace::Block => Some(start..find_key_block_end(text, form_match.value.end)?),
-            FormPlace::Map => form_match.find_map(),
-            FormPlace::Line => form_match.find_line(),
-            _ => form_match.find_value(),
+            FormPlace::Map => form_match.find_secret_map(),
+            FormPlace::Line => form_match.find_secret_line(),
+            _ => form_match.find_secret_value(),
         }
     }
 }
@@ -215,6 +216,7 @@ struct FormMatch<'t> {
 }
 
 impl FormMatch<'_> {
+    /// Returns true if `value` is a secret, as all values in a message are.
     fn is_secret(&self, value: &[u8], after: &[u8]) -> bool {
         self.is_in_message || self.check.accepts(self.before, value, after)
     }
@@ -225,14 +227,15 @@ impl FormMatch<'_> {
         start..find_secret_end(self.text, start + len)
     }
 
-    fn find_map(&self) -> Option<Range<usize>> {
+    fn find_secret_map(&self) -> Option<Range<usize>> {
         let (before_map, tail) = self.text.split_at(self.value.start);
         let len = map_len(before_map, tail);
+        // Also in a message: a map `data:` alone is no secret.
         let is_secret = (self.check).accepts(self.before, &tail[..len], &tail[len..]);
         is_secret.then(|| self.place_of_len(len))
     }
 
-    fn find_line(&self) -> Option<Range<usize>> {
+    fn find_secret_line(&self) -> Option<Range<usize>> {
         let start = self.value.start;
         let tail = &self.text[start..];
         // First checks a bounded part: reading each line to its end at every keyword would take quadratic time.
@@ -241,9 +244,9 @@ impl FormMatch<'_> {
         is_secret.then(|| start..start + line_value_len(tail))
     }
 
-    fn find_value(&self) -> Option<Range<usize>> {
+    fn find_secret_value(&self) -> Option<Range<usize>> {
         let tail = &self.text[self.value.start..];
-        let find_of_len = |len: usize| {
+        let find_secret_of_len = |len: usize| {
             let value = &tail[..len.min(MAX_CHECKED_BYTES)];
             // In Markdown, `**` ends bold text.
             let value = value.strip_suffix(b"**").unwrap_or(value);
@@ -251,20 +254,20 @@ impl FormMatch<'_> {
                 .then(|| self.place_of_len(len))
         };
         let len = self.value.len();
-        let punctuated_len = match self.check {
+        let len_with_punctuation = match self.check {
             FormCheck::Password => unquoted_password_len(self.before, tail),
             _ => len,
         };
-        if punctuated_len <= len {
-            return find_of_len(len);
+        if len_with_punctuation <= len {
+            return find_secret_of_len(len);
         }
-        let punctuated = find_of_len(punctuated_len);
+        let with_punctuation = find_secret_of_len(len_with_punctuation);
         // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the beginning of
         // code, as in `[Password1`. Reading to the end of each value that is code would take quadratic time.
-        if punctuated.is_some() || checks::has_chars_of_code(&tail[..len]) {
-            return punctuated;
+        if with_punctuation.is_some() || checks::has_chars_of_code(&tail[..len]) {
+            return with_punctuation;
         }
-        find_of_len(len)
+        find_secret_of_len(len)
     }
 }
 
@@ -285,14 +288,14 @@ fn continues_word(text: &[u8], at: usize) -> bool {
         && !(previous_byte.is_ascii_lowercase() && text[at].is_ascii_uppercase())
 }
 
-/// Returns the beginning of the word that a keyword continues. `None` if the keyword begins the word, or if the word
+/// Returns the beginning of the word that the keyword at `at` continues. `None` if the keyword begins the word, or if the word
 /// begins [`MAX_BEFORE_KEYWORD_BYTES`] or more before it.
-fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
-    let bytes_before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
+fn find_word_start(text: &[u8], at: usize) -> Option<usize> {
+    let bytes_before = text[..at].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
     let prefix_len = bytes_before
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
         .count();
-    (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
+    (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(at - prefix_len)
 }
 
 /// Returns the length of a map of JSON or YAML that begins with its first key.
