@@ -188,7 +188,10 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
 fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.always_reads_auth_json() {
-        return Some(format!("{}; the account is unknown", store.describe()));
+        return Some(format!(
+            "{}; the account is unknown",
+            store.auth_json_problem()
+        ));
     }
 
     match auth {

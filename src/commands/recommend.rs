@@ -315,7 +315,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
         }
         LoginState::Ok if !credential_store.always_reads_auth_json() => ui.note(format_args!(
             "cannot switch to it: {}",
-            credential_store.describe()
+            credential_store.auth_json_problem()
         )),
         LoginState::Ok => ui.note(format_args!(
             "switch to it: codex-manager use {}",

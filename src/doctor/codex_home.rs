@@ -156,7 +156,7 @@ fn check_store_setting(home: &Path, store: CredentialStore) -> Check {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
 
-    Check::warn("home.store", store.describe())
+    Check::warn("home.store", store.auth_json_problem())
         .because("codex-manager switches only logins in auth.json")
         .advised(store.advise_file_store(home))
 }

@@ -63,7 +63,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
     }
 
     let advice = config.store.advise_file_store(home);
-    Err(CommandError::refused(config.store.describe())
+    Err(CommandError::refused(config.store.auth_json_problem())
         .hint(format!("{advice}; nothing was changed")))
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
 pub(crate) fn check_store_in_arguments(arguments: &[OsString]) -> Result<()> {
     match CredentialStore::from_arguments(arguments) {
         Some(store) if !store.always_reads_auth_json() => {
-            Err(CommandError::refused(store.describe())
+            Err(CommandError::refused(store.auth_json_problem())
                 .hint("start Codex without this setting in its arguments; nothing was changed"))
         }
         _ => Ok(()),

@@ -47,7 +47,7 @@ impl CredentialStore {
     }
 
     /// Returns the reason why a change of auth.json may have no effect, for another store than the file.
-    pub fn describe(self) -> String {
+    pub fn auth_json_problem(self) -> String {
         let setting = format!("{STORE_KEY} = \"{}\"", self.name());
         match self {
             // Codex 0.171 also writes auth.json if the system has no keyring.

@@ -106,7 +106,7 @@ impl HomeEntryKind {
     }
 
     /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
-    pub fn is_replaced_as_link(self) -> bool {
+    pub fn is_link_replaced_by_content(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
     }
 
@@ -207,6 +207,7 @@ pub(crate) fn is_codex_name(top: &OsStr) -> bool {
         return false;
     };
     let kind = kind_of(Path::new(&name.to_lowercase()));
+    // The user, not Codex, chose the name of a `*_auth.json`.
     !matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::LegacyAuth)
 }
 

@@ -18,7 +18,7 @@ const MONTH_CHARS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyName<'a> {
     /// The day and month in their original spelling, even if they are invalid: "21apr", "0apr", "21abc".
-    pub token: &'a str,
+    pub date: &'a str,
     pub email: &'a str,
 }
 
@@ -30,17 +30,17 @@ impl<'a> LegacyName<'a> {
         if !(1..=2).contains(&digits) || !month.bytes().all(|b| b.is_ascii_lowercase()) {
             return None;
         }
-        let token_end = digits + MONTH_CHARS;
-        let email = name[token_end..].strip_prefix('_')?.strip_suffix(SUFFIX)?;
+        let date_end = digits + MONTH_CHARS;
+        let email = name[date_end..].strip_prefix('_')?.strip_suffix(SUFFIX)?;
         (!email.is_empty() && !email.contains('\n')).then_some(Self {
-            token: &name[..token_end],
+            date: &name[..date_end],
             email,
         })
     }
 
-    /// Returns the date that the token names in `year`, or `None` if the year has no such day.
+    /// Returns the date of this day and month in `year`, or `None` if the year has no such day.
     fn date_in_year(&self, year: i32) -> Option<NaiveDate> {
-        let (day, month) = self.token.split_at(self.token.len() - MONTH_CHARS);
+        let (day, month) = self.date.split_at(self.date.len() - MONTH_CHARS);
         let month = time_format::parse_month(month)?;
         NaiveDate::from_ymd_opt(year, month, day.parse().ok()?)
     }
@@ -97,9 +97,9 @@ pub fn infer_quota(
     let available_on = next_available_at.date_naive();
 
     let current_year = zone.at(now).year();
-    let is_year_of_name = |year: &i32| name.date_in_year(*year) == Some(available_on);
+    let matches_name = |year: &i32| name.date_in_year(*year) == Some(available_on);
     let mut likely_years = [current_year, available_on.year()].into_iter();
-    let matching_year = likely_years.find(is_year_of_name);
+    let matching_year = likely_years.find(matches_name);
     let year = options.year.or(matching_year).unwrap_or(current_year);
 
     LegacyInference {
@@ -107,7 +107,7 @@ pub fn infer_quota(
         session_start_at: zone.at(&window_start),
         next_available_at,
         legacy_year: year,
-        validation: if *modified_at <= *now && is_year_of_name(&year) {
+        validation: if *modified_at <= *now && matches_name(&year) {
             ValidationStatus::Match
         } else {
             ValidationStatus::Mismatch
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn only_the_exact_form_is_accepted_as_a_legacy_name() {
         let name = LegacyName::parse("1jan_müller_jr@exämple.de_auth.json").unwrap();
-        assert_eq!((name.token, name.email), ("1jan", "müller_jr@exämple.de"));
+        assert_eq!((name.date, name.email), ("1jan", "müller_jr@exämple.de"));
         assert_eq!(
             LegacyName::parse("21apr_a_auth.json_auth.json")
                 .unwrap()

@@ -341,7 +341,7 @@ pub fn read_record(
             inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
             inference_basis: INFERENCE_BASIS.into(),
             legacy_auth_filename: Some(filename.to_owned()),
-            legacy_quota_day_token: Some(legacy_name.token.to_owned()),
+            legacy_quota_day_token: Some(legacy_name.date.to_owned()),
             legacy_year: Some(inference.legacy_year),
             validation_status: Some(inference.validation),
             source_codex_home: folder.to_string_lossy().into_owned(),

@@ -264,7 +264,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
         notes.push(note);
     }
     if !config.store.always_reads_auth_json() {
-        let store = config.store.describe();
+        let store = config.store.auth_json_problem();
         notes.push(format!("{store}, so auth.json may be outdated"));
     }
 

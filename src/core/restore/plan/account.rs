@@ -24,7 +24,7 @@ pub(crate) fn check_account(
     let is_login_archive = request.archive.metadata().mode == BackupMode::Auth;
     if is_login_archive && !credential_store.always_reads_auth_json() {
         return Err(RestoreError::OtherCredentialStore(
-            credential_store.describe(),
+            credential_store.auth_json_problem(),
         ));
     }
 

@@ -339,7 +339,10 @@ fn parse_archived_login(
     notes: &mut Vec<String>,
 ) -> Option<(AuthSnapshot, Login)> {
     if !store.always_reads_auth_json() {
-        notes.push(format!("the login was not restored: {}", store.describe()));
+        notes.push(format!(
+            "the login was not restored: {}",
+            store.auth_json_problem()
+        ));
         return None;
     }
 

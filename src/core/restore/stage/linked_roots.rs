@@ -31,7 +31,8 @@ pub(crate) fn find_linked_roots(
         let prefix = PathBuf::from(entry.file_name());
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        let stays_link_or_mount = (is_link || is_mount) && !kind_of(&prefix).is_replaced_as_link();
+        let stays_link_or_mount =
+            (is_link || is_mount) && !kind_of(&prefix).is_link_replaced_by_content();
 
         // A restore of the whole archive creates the folders of the archive, also those without files.
         let mut archived_folders = contents.folders.iter();
