@@ -252,12 +252,31 @@ struct ProbeSession<'a> {
 }
 
 impl ProbeSession<'_> {
-    /// Initializes app-server, waits for a renewal that is due, sends the questions, and waits for all replies.
+    /// Initializes app-server, sends the questions, and waits for all replies.
     fn collect_replies(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let apis = questions.iter().map(|question| question.api);
-        let api = apis.max().unwrap_or(Api::Stable);
+        self.initialize(apis.max().unwrap_or(Api::Stable))?;
+
+        let mut request_ids = Vec::new();
+        for question in questions {
+            let sent = self.server.request(question.method, &question.params);
+            request_ids.push(self.require_sent(sent)?);
+        }
+
+        // Replies may come in any order. Replies to other requests are ignored.
+        while self.replies.iter().any(Option::is_none) {
+            let (id, reply) = self.next_reply()?;
+            if let Some(i) = request_ids.iter().position(|asked| *asked == id) {
+                self.replies[i] = Some(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Initializes app-server, and waits for a renewal that is due.
+    fn initialize(&mut self, api: Api) -> Result<(), ProbeFailure> {
         let sent = self.server.send_initialize(api);
-        let initialize_id = self.finish_crashed_on_error(sent)?;
+        let initialize_id = self.require_sent(sent)?;
 
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
@@ -280,26 +299,11 @@ impl ProbeSession<'_> {
         }
 
         let sent = self.server.send_initialized();
-        self.finish_crashed_on_error(sent)?;
-
-        let mut request_ids = Vec::new();
-        for question in questions {
-            let sent = self.server.request(question.method, &question.params);
-            request_ids.push(self.finish_crashed_on_error(sent)?);
-        }
-
-        // Replies may come in any order. Replies to other requests are ignored.
-        while self.replies.iter().any(Option::is_none) {
-            let (id, reply) = self.next_reply()?;
-            if let Some(i) = request_ids.iter().position(|asked| *asked == id) {
-                self.replies[i] = Some(reply);
-            }
-        }
-        Ok(())
+        self.require_sent(sent)
     }
 
     /// Converts a failure to send a request to [`ProbeFailure::Crashed`]: Codex accepts requests until it ends.
-    fn finish_crashed_on_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
+    fn require_sent<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
 

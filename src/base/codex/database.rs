@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior, ffi};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The longest wait for a writer that blocks a snapshot because the database is not in WAL mode.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -168,38 +168,42 @@ pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
 /// checks the copy. Uses one read transaction, which does not block a writer.
 ///
 /// A database without a `-wal` is read as immutable, which creates no file beside it. If a writer appeared during the
-/// copy, the copy is repeated. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
+/// copy, the copy is repeated. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`. A rollback
+/// journal of a killed process is applied to the copy.
 pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const MAX_ATTEMPTS: u32 = 5;
 
     for attempt in 1.. {
+        let may_retry = attempt < MAX_ATTEMPTS;
         // An immutable database is read without locks and without a `-shm`, which cannot be created in a read-only
         // folder. The last attempt takes the locks, so it ends even while a writer is busy.
-        let may_retry = attempt < MAX_ATTEMPTS;
-        let stat_before = if may_retry {
+        let immutable_stat = if may_retry {
             stat_without_wal(source)
         } else {
             None
         };
-        let is_immutable = stat_before.is_some();
+        let is_immutable = immutable_stat.is_some();
 
         let connection = open_source(source, is_immutable)?;
         let mut result = copy_pages(&connection, source, target);
         drop(connection);
 
-        // A writer changed the database during the copy, so the copy may mix two states.
-        if is_immutable && stat_before != stat_without_wal(source) {
-            continue;
-        }
+        // Without locks, the copy may mix two states of the database.
+        let mut is_disturbed = is_immutable && immutable_stat != stat_without_wal(source);
 
-        if matches!(&result, Err(DatabaseError::Sqlite { source: e, .. }) if needs_rollback(e)) {
-            if copy_with_log(source, JOURNAL_SUFFIX, target).sqlite_context("copy", source)? {
+        let is_rollback_due =
+            matches!(&result, Err(DatabaseError::Sqlite { source: e, .. }) if needs_rollback(e));
+        if is_rollback_due && !is_disturbed {
+            let copied = copy_with_log(source, JOURNAL_SUFFIX, target);
+            is_disturbed = !copied.sqlite_context("copy", source)?;
+            if !is_disturbed {
                 result = Ok(());
-            } else if may_retry {
-                continue;
             }
         }
 
+        if is_disturbed && may_retry {
+            continue;
+        }
         return match result.and_then(|()| check_integrity(target)) {
             // A read or write error below SQLite can also damage the copy: check the source itself.
             Err(DatabaseError::Damaged { detail, .. }) => {
@@ -222,7 +226,8 @@ fn open_source(source: &Path, is_immutable: bool) -> Result<Connection, Database
 
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
-    let opened = open_source(source, stat_without_wal(source).is_some());
+    let is_immutable = stat_without_wal(source).is_some();
+    let opened = open_source(source, is_immutable);
     match opened.and_then(|connection| run_integrity_check(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
@@ -241,8 +246,11 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 /// The size of the header of a WAL, which is followed by its rows.
 const WAL_HEADER_BYTES: u64 = 32;
 
-/// Returns size and mtime of a database; `None` if its sidecar files may have rows, or the database is missing.
-pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+/// The size and mtime of a database. If they stay the same, no process has written to the file.
+type DatabaseStat = (u64, Option<SystemTime>);
+
+/// Returns the stat of a database; `None` if its sidecar files may have rows, or the database is missing.
+pub(super) fn stat_without_wal(path: &Path) -> Option<DatabaseStat> {
     let [wal_bytes, shm_bytes, journal_bytes] = home::database_sidecars(path)
         .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
     let has_rows = match wal_bytes {
@@ -270,12 +278,12 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
         .sqlite_context("create", target)?;
 
     let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
-    let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
+    let deadline = Instant::now() + WRITER_TIMEOUT;
     loop {
         // `-1` copies all pages in one step, and so in one read transaction, which shows one moment in time.
         match backup.step(-1).sqlite_context("copy", source)? {
             StepResult::Done => break,
-            StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
+            StepResult::Busy | StepResult::Locked if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
             }
             _ => {
@@ -345,6 +353,7 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         // Copies the log first. If another process applies it before the second copy, applying it again changes
         // nothing.
         for (from, to) in [(&*log, &*target_log), (source, target)] {
+            // A failed copy may have left this file.
             let _ = sharing::remove_file(to);
             let mut file = atomic::create_private(to).map_err(|e| e.source)?;
             io::copy(&mut file_open::open(from)?, &mut file)?;
@@ -376,6 +385,7 @@ pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
 }
 
 fn apply_log(path: &Path) -> rusqlite::Result<()> {
+    // SQLite would remove the other file.
     if names_other_file(&with_suffix(path, JOURNAL_SUFFIX)) {
         let message = "its rollback journal names another file".to_owned();
         let code = ffi::Error::new(ffi::SQLITE_READONLY_ROLLBACK);
@@ -391,6 +401,7 @@ fn apply_log(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Returns true if a rollback journal names another file.
 fn names_other_file(journal: &Path) -> bool {
     let read_end = |mut file: File| -> io::Result<[u8; 8]> {
         let mut end = [0; 8];

@@ -163,6 +163,7 @@ impl AppServer {
                 }
                 Received::Reply(..) | Received::Nothing => {}
                 Received::Closed => {
+                    // The reason is on the standard error, which is complete only after the end.
                     self.finish();
                     return Err(to_failure(self.child.stderr().trim()));
                 }
