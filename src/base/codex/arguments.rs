@@ -104,11 +104,11 @@ impl<'a> Arguments<'a> {
         let subcommand_index = self.subcommand_count.checked_sub(1)?;
         let is_resume = self.words[*self.positional_indices.get(subcommand_index)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.words).any(|option| option == "--last");
-        let conversation = self.positional_indices.get(self.subcommand_count)?;
+        let conversation_index = *self.positional_indices.get(self.subcommand_count)?;
         if !is_resume || is_chosen_by_codex {
             return None;
         }
-        self.words[*conversation].to_str()
+        self.words[conversation_index].to_str()
     }
 
     /// Returns true if the invocation resumes an existing conversation, also one that Codex chooses.
@@ -127,14 +127,14 @@ impl<'a> Arguments<'a> {
     /// `--last` and `--all`, which choose a conversation.
     pub fn to_exec_resume(&self, id: &str, prompt: &str) -> Vec<OsString> {
         // Of the positional arguments, only the first one stays, which is `exec` or `e`.
-        let is_kept = |i: &usize| match self.positional_indices.iter().position(|p| p == i) {
-            Some(place) => place == 0,
+        let stays = |i: &usize| match self.positional_indices.iter().position(|p| p == i) {
+            Some(position) => position == 0,
             None => !["--", "--last", "--all"]
                 .iter()
                 .any(|word| self.words[*i] == *word),
         };
-        let kept_indices = (0..self.words.len()).filter(is_kept);
-        let mut arguments: Vec<OsString> = kept_indices.map(|i| self.words[i].clone()).collect();
+        let indices = (0..self.words.len()).filter(stays);
+        let mut arguments: Vec<OsString> = indices.map(|i| self.words[i].clone()).collect();
         arguments.extend(["resume", id, "--", prompt].map(OsString::from));
         arguments
     }
@@ -158,6 +158,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns the values of an option that takes one, in their order.
     fn option_values(&self, short: &str, long: &str) -> Vec<OsString> {
+        // `--cd=FOLDER`, `-C=FOLDER`, `-CFOLDER`.
         let prefixes = [format!("{long}="), format!("{short}="), short.to_owned()];
         let mut values = Vec::new();
         let mut arguments = self.words.iter().take_while(|argument| *argument != "--");

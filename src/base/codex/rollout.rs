@@ -298,7 +298,8 @@ pub enum Relation {
 
 /// Compares the plain text of two rollouts, in constant memory.
 pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
-    Ok(compare_texts(first, second)?.0)
+    let (relation, _common_len) = compare_texts(first, second)?;
+    Ok(relation)
 }
 
 /// Returns the relation of the texts of two rollouts, and the length of their common beginning in bytes.

@@ -70,7 +70,8 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     }
 
     let mut status = reader.status;
-    status.windows = reader.windows.into_iter().map(|read| read.window).collect();
+    let windows = reader.windows.into_iter();
+    status.windows = windows.map(|read_window| read_window.window).collect();
     if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
         return Err(StatusTextError::Nothing);
     }
@@ -115,8 +116,8 @@ impl StatusReader {
     fn apply_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading_limit_id = CODEX_LIMIT.into();
-        for read in &mut self.windows {
-            read.is_of_earlier_screen = true;
+        for earlier in &mut self.windows {
+            earlier.is_of_earlier_screen = true;
         }
         self.status.spend_cap = None;
 

@@ -31,13 +31,13 @@ pub fn count_conversations(
     let mut progress = DatabaseProgress {
         // Codex replies to nothing while it indexes rollouts, but its databases grow.
         folder: threads::find_state_folder(home, &env.without("CODEX_SQLITE_HOME")),
-        sizes: Vec::new(),
+        file_stats: Vec::new(),
         stall_timeout,
         deadline: Instant::now() + stall_timeout,
     };
 
     let mut server =
-        AppServer::start_initialized(program, home, env, &mut || progress.describe_stall())?;
+        AppServer::start_initialized(program, home, env, &mut || progress.find_stall())?;
     let mut count = 0;
     for archived in [false, true] {
         count += count_listed(&mut server, archived, &mut progress)?;
@@ -50,7 +50,8 @@ pub fn count_conversations(
 /// The progress of Codex, as far as its databases show it.
 struct DatabaseProgress {
     folder: PathBuf,
-    sizes: Vec<(u64, Option<SystemTime>)>,
+    /// The sizes and mtimes of the databases and their sidecar files.
+    file_stats: Vec<(u64, Option<SystemTime>)>,
     stall_timeout: Duration,
     deadline: Instant,
 }
@@ -61,16 +62,16 @@ impl DatabaseProgress {
     }
 
     /// Returns an error text if the databases have not changed within the time limit. A change restarts the limit.
-    fn describe_stall(&mut self) -> Option<String> {
-        let mut sizes: Vec<_> = tree::list_entries(&self.folder)
+    fn find_stall(&mut self) -> Option<String> {
+        let mut file_stats: Vec<_> = tree::list_entries(&self.folder)
             .filter(|entry| entry.file_name().to_string_lossy().contains(".sqlite"))
             .filter_map(|entry| entry.metadata().ok())
             .map(|meta| (meta.len(), meta.modified().ok()))
             .collect();
-        sizes.sort_unstable();
+        file_stats.sort_unstable();
 
-        if sizes != self.sizes {
-            self.sizes = sizes;
+        if file_stats != self.file_stats {
+            self.file_stats = file_stats;
             self.restart_timeout();
         }
 
@@ -95,7 +96,7 @@ fn count_listed(
     let mut count = 0;
     loop {
         progress.restart_timeout();
-        let page = server.call("thread/list", &params, &mut || progress.describe_stall())?;
+        let page = server.call("thread/list", &params, &mut || progress.find_stall())?;
         count += page["data"].as_array().map_or(0, Vec::len);
         match page.get("nextCursor").filter(|cursor| cursor.is_string()) {
             Some(cursor) => params["cursor"] = cursor.clone(),

@@ -59,7 +59,7 @@ impl AccountLimits {
             ..Self::default()
         };
 
-        let mut seen_ids = Vec::new();
+        let mut added_ids = Vec::new();
         let limits_by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
         let named_limits = limits_by_id.into_iter().flatten();
         let all_limits = main_limit
@@ -70,7 +70,7 @@ impl AccountLimits {
         for (key, limit) in all_limits {
             let id = text_field(limit, "limitId").unwrap_or_else(|| key.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
-            if seen_ids.contains(&id) {
+            if added_ids.contains(&id) {
                 continue;
             }
 
@@ -81,7 +81,7 @@ impl AccountLimits {
                     limits.usage_allowed = Some(false);
                 }
             }
-            seen_ids.push(id);
+            added_ids.push(id);
         }
 
         Ok(limits)

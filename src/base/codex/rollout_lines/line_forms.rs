@@ -18,18 +18,18 @@ pub(super) struct LineForm {
     payload_types: &'static [&'static str],
     pub(super) parts: LineParts,
     /// Returns false if the bytes after the type of the payload show that this is no message of the user.
-    may_be_user: fn(&[u8]) -> bool,
+    may_be_user_message: fn(&[u8]) -> bool,
     pub(super) parse: ParseItems,
 }
 
-const USER: LineParts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+const USER_MESSAGES: LineParts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
 
 impl LineForm {
     /// Returns true if a line of this form may have a part that is wanted. `after_type` is the text after the type of
     /// the payload.
     pub(super) fn may_have_parts(&self, wanted: LineParts, after_type: &[u8]) -> bool {
-        let has_other_parts = wanted.intersects(self.parts.without(USER));
-        has_other_parts || (wanted.intersects(self.parts) && (self.may_be_user)(after_type))
+        let has_other_parts = wanted.intersects(self.parts.without(USER_MESSAGES));
+        has_other_parts || (wanted.intersects(self.parts) && (self.may_be_user_message)(after_type))
     }
 }
 
@@ -43,7 +43,7 @@ const fn typed_form(
         kind,
         payload_types,
         parts,
-        may_be_user: |_| true,
+        may_be_user_message: |_| true,
         parse,
     }
 }
@@ -78,7 +78,7 @@ const FORMS: [LineForm; 17] = [
     untyped_form("token_usage_record", LineParts::REQUESTS, parse_request),
     untyped_form("compacted", LineParts::COMPACTIONS, parse_compaction),
     LineForm {
-        may_be_user: may_be_by_user,
+        may_be_user_message: may_have_user_role,
         ..typed_form(ITEM, &["message"], MESSAGE, parse_message)
     },
     typed_form(ITEM, &["reasoning"], LineParts::ASSISTANT, parse_reasoning),
@@ -100,7 +100,7 @@ const FORMS: [LineForm; 17] = [
         |payload| parse_text_event(payload, EventKind::Reasoning),
     ),
     LineForm {
-        may_be_user: is_completed_user_message,
+        may_be_user_message: is_completed_user_message,
         ..typed_form(EVENT, &["item_completed"], COMPLETED, parse_completed)
     },
     typed_form(EVENT, EXECUTIONS, LineParts::TOOLS, parse_execution),
@@ -127,13 +127,14 @@ pub(super) fn matching_forms<'a>(
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
     FORMS.iter().filter(move |form| {
         let mut payload_types = form.payload_types.iter();
-        let has_type =
-            |name| form.payload_types.is_empty() || payload_types.any(|p| p.as_bytes() == name);
-        form.kind.as_bytes() == kind && payload_type.is_none_or(has_type)
+        let accepts_type = |payload_type| {
+            form.payload_types.is_empty() || payload_types.any(|p| p.as_bytes() == payload_type)
+        };
+        form.kind.as_bytes() == kind && payload_type.is_none_or(accepts_type)
     })
 }
 
-fn may_be_by_user(after_type: &[u8]) -> bool {
+fn may_have_user_role(after_type: &[u8]) -> bool {
     const ROLE: &[u8] = b"\"role\":\"";
     memmem::find(author_prefix(after_type), ROLE)
         .is_none_or(|at| after_type[at + ROLE.len()..].starts_with(b"user\""))

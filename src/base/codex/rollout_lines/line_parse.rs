@@ -55,12 +55,12 @@ impl LineContent<'_> {
 /// Returns false if a line certainly has no wanted part. Examines only the beginning.
 pub(crate) fn may_have_parts(line: &[u8], wanted: LineParts) -> bool {
     match Envelope::parse(line) {
-        Some(envelope) => envelope_may_have(&envelope, wanted),
+        Some(envelope) => envelope_may_have_parts(&envelope, wanted),
         None => !line.is_empty(),
     }
 }
 
-fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
+fn envelope_may_have_parts(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
     let (payload_type, after_type) = match envelope.payload_type_and_rest() {
         Some((payload_type, after_type)) => (Some(payload_type), after_type),
         None => (None, &b""[..]),
@@ -87,7 +87,7 @@ pub fn parse_token_count(line: &[u8]) -> Option<TokenEvent> {
 /// Parses a line, unless its beginning shows that it has no wanted parts.
 pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
-        && !envelope_may_have(&envelope, wanted)
+        && !envelope_may_have_parts(&envelope, wanted)
     {
         let timestamp = envelope.timestamp;
         // Outputs of tools can have megabytes, so the parser does not read them in vain.
@@ -132,6 +132,7 @@ fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
     let type_text = payload_type.as_deref().unwrap_or_default();
     let form = matching_forms(kind.as_bytes(), Some(type_text.as_bytes())).next();
     let form = form.filter(|form| payload.wanted.intersects(form.parts));
+    // A payload with fields of other types than expected has no items.
     let items = form.and_then(|form| (form.parse)(payload).ok());
     items.unwrap_or_default()
 }

@@ -18,6 +18,7 @@ pub(super) struct StatusField<'a> {
     pub(super) label_text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
+    /// The column in which the label begins.
     column: usize,
 }
 
@@ -39,6 +40,7 @@ pub(super) struct LimitLabel<'a> {
     pub(super) minutes: Option<u32>,
     /// True for the second window of unknown length: `Secondary usage limit`.
     pub(super) is_secondary: bool,
+    /// True if the label has the word "usage".
     is_usage: bool,
 }
 

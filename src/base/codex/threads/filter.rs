@@ -70,6 +70,7 @@ impl ThreadFilter {
     /// Returns true if the folders and times of the filter select a conversation without a row. False if the filter
     /// names an account, a branch or subagents, which only rows have. Does not check ids and the archived flag.
     pub fn accepts_unlisted(&self, cwd: &Path, updated_ms: Option<i64>) -> bool {
+        // An unknown time is before any `since_ms`.
         let updated = updated_ms.unwrap_or(0);
         self.account.is_none()
             && self.branch.is_none()

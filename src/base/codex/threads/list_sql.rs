@@ -13,7 +13,7 @@ const MAX_LOOKUPS: usize = 2000;
 
 impl Schema {
     fn subagent_condition_sql(&self) -> String {
-        let (source, kind) = (self.column("source"), self.column("thread_source"));
+        let (source, kind) = (self.column_sql("source"), self.column_sql("thread_source"));
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
         )
@@ -21,7 +21,7 @@ impl Schema {
 
     /// Returns the condition of side conversations (`/side`), which Codex shows only at their parents.
     pub(super) fn side_condition_sql(&self) -> String {
-        let side_parent = self.column("attached_thread_parent_id");
+        let side_parent = self.column_sql("attached_thread_parent_id");
         format!("(coalesce({side_parent}, '') <> '')")
     }
 
@@ -33,7 +33,7 @@ impl Schema {
 
     /// Returns the SQL of the id of the conversation that started a subagent, from `source` in the subagent's row.
     pub(super) fn spawn_parent_sql(&self) -> String {
-        let source = self.column("source");
+        let source = self.column_sql("source");
         format!(
             "CASE WHEN {source} GLOB '{{*' AND json_valid({source}) \
              THEN json_extract({source}, '$.subagent.thread_spawn.parent_thread_id') END"
@@ -47,7 +47,7 @@ impl Schema {
         } else {
             "NULL"
         };
-        let side_parent = self.column("attached_thread_parent_id");
+        let side_parent = self.column_sql("attached_thread_parent_id");
         let spawn_parent = self.spawn_parent_sql();
         format!("coalesce({edge}, {side_parent}, {spawn_parent})")
     }
@@ -55,7 +55,7 @@ impl Schema {
     /// Returns the query for all subagents, with the columns `parent` and `child`. A row from another machine may name
     /// its parent in `source` without an entry in `thread_spawn_edges`.
     pub(super) fn spawns_sql(&self) -> String {
-        let source = self.column("source");
+        let source = self.column_sql("source");
         let mut sql = format!(
             "SELECT {} AS parent, t.id AS child FROM threads t WHERE {source} GLOB '{{*'",
             self.spawn_parent_sql()
@@ -101,10 +101,10 @@ impl Schema {
         match order {
             ThreadOrder::Updated => format!("{updated} DESC, t.id DESC"),
             ThreadOrder::Created => format!("{created} DESC, t.id DESC"),
-            ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column("tokens_used")),
-            ThreadOrder::Title => format!("{}, t.id", self.column("title")),
+            ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column_sql("tokens_used")),
+            ThreadOrder::Title => format!("{}, t.id", self.column_sql("title")),
             ThreadOrder::Project => {
-                format!("{}, {updated} DESC, t.id DESC", self.column("cwd"))
+                format!("{}, {updated} DESC, t.id DESC", self.column_sql("cwd"))
             }
         }
     }
@@ -141,18 +141,20 @@ impl Schema {
         }
 
         if filter.without_archived {
-            let archived = self.column("archived");
+            let archived = self.column_sql("archived");
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
         }
         if filter.only_archived {
-            clauses.sql.push(format!("{} = 1", self.column("archived")));
+            clauses
+                .sql
+                .push(format!("{} = 1", self.column_sql("archived")));
         }
 
         if filter.only_subagents {
             clauses.sql.push(self.subagent_condition_sql());
         }
         if let Some(branch) = &filter.branch {
-            let condition = format!("{} = ?", self.column("git_branch"));
+            let condition = format!("{} = ?", self.column_sql("git_branch"));
             clauses.add(&condition, [branch.clone()]);
         }
         let child_sql = self.child_condition_sql();
@@ -170,18 +172,18 @@ impl Schema {
     }
 
     fn add_parent_condition(&self, clauses: &mut Clauses, parents: &[String]) {
-        let ids = "(SELECT value FROM json_each(?))";
-        let side_parent = self.column("attached_thread_parent_id");
+        let parents_sql = "(SELECT value FROM json_each(?))";
+        let side_parent = self.column_sql("attached_thread_parent_id");
         let condition = format!(
-            "t.id IN (SELECT child FROM ({}) WHERE parent IN {ids} \
-             UNION ALL SELECT t.id FROM threads t WHERE {side_parent} IN {ids})",
+            "t.id IN (SELECT child FROM ({}) WHERE parent IN {parents_sql} \
+             UNION ALL SELECT t.id FROM threads t WHERE {side_parent} IN {parents_sql})",
             self.spawns_sql()
         );
         clauses.add(&condition, [to_json_array(parents), to_json_array(parents)]);
     }
 
     fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
-        let cwd = self.column("cwd");
+        let cwd = self.column_sql("cwd");
         let prefixes = folders.iter().map(|folder| with_separator(folder));
         let prefixes: Vec<_> = prefixes.collect();
 
@@ -202,12 +204,12 @@ impl Schema {
         let (account_id, user_id) = (&account.account_id, &account.user_id);
 
         if let Some(id) = account_id {
-            creator_conditions.push(format!("{} = ?", self.column("creator_account_id")));
+            creator_conditions.push(format!("{} = ?", self.column_sql("creator_account_id")));
             values.push(id.clone());
         }
 
         if let Some(id) = user_id {
-            let user_column = self.column("creator_user_id");
+            let user_column = self.column_sql("creator_user_id");
             // Older versions recorded no user. A conversation without a user matches if its account matches.
             let matches_without_user = account_id.is_some();
             let default_user = if matches_without_user { "?" } else { "''" };
@@ -219,7 +221,7 @@ impl Schema {
         }
 
         // The account of a recorded launch takes precedence over the account in the row.
-        let is_creator = if creator_conditions.is_empty() {
+        let is_creator_sql = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {
             values.push(to_json_array(&account.launched_by_others));
@@ -229,7 +231,7 @@ impl Schema {
         values.push(to_json_array(&account.launched));
 
         clauses.add(
-            &format!("({is_creator} OR t.id IN (SELECT value FROM json_each(?)))"),
+            &format!("({is_creator_sql} OR t.id IN (SELECT value FROM json_each(?)))"),
             values,
         );
     }

@@ -49,7 +49,7 @@ pub fn set_names(
     is_given: impl Fn(&str, &str, [&str; 3]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let preview = Schema::read(transaction)?.column("preview");
+        let preview = Schema::read(transaction)?.column_sql("preview");
         let sql = format!(
             "SELECT title, first_user_message, coalesce({preview}, '') FROM threads t \
              WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2"

@@ -24,6 +24,7 @@ pub struct RowTexts {
 
 impl RowTexts {
     pub(crate) fn add_line(&mut self, line: &[u8]) {
+        // A first message sets the preview too.
         let is_complete = self.title.is_some() && self.first_message.is_some();
         if is_complete || !may_have_text(line) {
             return;
@@ -67,17 +68,18 @@ impl RowTexts {
             .trim();
         let text = Some(text).filter(|text| !text.is_empty());
 
-        let Some(shown) = text.or(placeholder) else {
+        let Some(message) = text.or(placeholder) else {
             return;
         };
         if self.title.is_none() {
             self.title = text.map(str::to_owned);
         }
-        self.first_message.get_or_insert_with(|| shown.to_owned());
-        self.preview.get_or_insert_with(|| shown.to_owned());
+        self.first_message.get_or_insert_with(|| message.to_owned());
+        self.preview.get_or_insert_with(|| message.to_owned());
     }
 }
 
+/// Returns false if the beginning of a line shows that the line has none of the texts.
 fn may_have_text(line: &[u8]) -> bool {
     let beginning = &line[..line.len().min(KIND_BYTES)];
     let kinds = [

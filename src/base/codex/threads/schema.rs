@@ -65,7 +65,7 @@ impl Schema {
     }
 
     /// Returns the SQL of a column: `NULL` if this version of Codex does not have the column.
-    pub(super) fn column(&self, name: &str) -> String {
+    pub(super) fn column_sql(&self, name: &str) -> String {
         if self.has_column(name) {
             format!("t.{name}")
         } else {
@@ -77,9 +77,9 @@ impl Schema {
     /// could not use Codex's index.
     fn time_column_and_unit(&self, millis: &str, seconds: &str) -> (String, i64) {
         if self.has_column(millis) {
-            (self.column(millis), 1)
+            (self.column_sql(millis), 1)
         } else {
-            (self.column(seconds), 1000)
+            (self.column_sql(seconds), 1000)
         }
     }
 
@@ -99,7 +99,7 @@ impl Schema {
 
     /// Returns the SQL of a time in milliseconds. A row of an older version has its times in seconds only.
     fn millis_sql(&self, millis: &str, seconds: &str) -> String {
-        let (millis, seconds) = (self.column(millis), self.column(seconds));
+        let (millis, seconds) = (self.column_sql(millis), self.column_sql(seconds));
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
@@ -109,12 +109,12 @@ impl Schema {
             "created_ms" => self.millis_sql("created_at_ms", "created_at"),
             "updated_ms" => self.millis_sql("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
-            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("title")),
+            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column_sql("title")),
             // Codex lists a conversation without a message by its preview, such as a goal, and names a subagent by its
             // path.
             "message_line" => {
                 let columns = ["first_user_message", "preview", "agent_path"];
-                let [message, preview, agent] = columns.map(|column| self.column(column));
+                let [message, preview, agent] = columns.map(|column| self.column_sql(column));
                 format!(
                     "substr(coalesce(nullif({message}, ''), nullif({preview}, ''), {agent}), 1, {MAX_LINE_CHARS})"
                 )
@@ -125,7 +125,7 @@ impl Schema {
             "lacks_preview" if self.has_column("preview") => {
                 "coalesce(t.preview, '') = ''".to_owned()
             }
-            column => self.column(column),
+            column => self.column_sql(column),
         }
     }
 }

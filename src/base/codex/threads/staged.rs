@@ -72,10 +72,7 @@ pub fn rewrite_rollout_paths(
     let plan_update = |id: &str, old_path: &str| {
         let target = choose_target_path(id, Path::new(old_path), rollouts, unmatched)?;
         let new_path = home.join(&target.relative);
-        let is_archived = target.relative.starts_with(home::ARCHIVED_SESSIONS);
-        // A thread that is not found by its id stays archived or unarchived.
-        let new_archived = target.is_found_by_id.then_some(is_archived);
-        (Path::new(old_path) != new_path).then_some((new_path, new_archived))
+        (Path::new(old_path) != new_path).then_some((new_path, target.new_archived))
     };
 
     // The first walk only reads, so that a database without changes is not written.
@@ -138,7 +135,8 @@ fn for_each_thread(
 /// The rollout path of a row, relative to the home.
 struct TargetPath {
     relative: PathBuf,
-    is_found_by_id: bool,
+    /// The new archived flag of the thread; `None` if it stays as it is.
+    new_archived: Option<bool>,
 }
 
 /// Returns the new path of a row; `None` if the row stays unchanged.
@@ -163,9 +161,11 @@ fn choose_target_path(
 
     let keeps_path = recorded_path.as_ref().is_some_and(is_current);
     if !keeps_path && let Some(path_by_id) = &path_by_id {
+        let relative = without_zst(path_by_id).to_path_buf();
+        let is_archived = relative.starts_with(home::ARCHIVED_SESSIONS);
         return Some(TargetPath {
-            relative: without_zst(path_by_id).to_path_buf(),
-            is_found_by_id: true,
+            relative,
+            new_archived: Some(is_archived),
         });
     }
 
@@ -177,7 +177,7 @@ fn choose_target_path(
         // The recorded path of a known rollout may be below another home.
         UnmatchedRows::Rebase => Some(TargetPath {
             relative: recorded_path.unwrap_or_else(missing_path),
-            is_found_by_id: false,
+            new_archived: None,
         }),
     }
 }
@@ -275,8 +275,11 @@ fn copy_rows_into(
         {
             let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
             let mut is_staged = |id: &str| find.exists([id]).unwrap_or(false);
-            let must_be_staged = group == RowGroup::UserValues;
-            ids.retain(|id| is_staged(id) == must_be_staged);
+            if group == RowGroup::UserValues {
+                ids.retain(|id| is_staged(id));
+            } else {
+                ids.retain(|id| !is_staged(id));
+            }
         }
 
         let data_tables = match group {
