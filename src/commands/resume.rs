@@ -252,7 +252,7 @@ fn find_recorded_account(
     }
 
     let rollout = conversation.rollout.as_deref();
-    let Some((user_id, account_id)) = rollout.and_then(binding::read_creator) else {
+    let Some(creator) = rollout.and_then(binding::read_creator) else {
         return Ok(RecordedAccount::Unnamed);
     };
 
@@ -269,14 +269,15 @@ fn find_recorded_account(
         .chain(live.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
-                && is_compatible(&identity.account_id, &account_id)
-                && is_compatible(&identity.user_id, &user_id)
+                && is_compatible(&identity.account_id, &creator.account_id)
+                && is_compatible(&identity.user_id, &creator.user_id)
         });
 
+    // A rollout that names its creator has at least one of the ids.
+    let creator_id = creator.account_id.or(creator.user_id).unwrap_or_default();
     Ok(match known {
         Some(identity) => RecordedAccount::Known(identity.clone()),
-        // A rollout that names its creator has at least one of the ids.
-        None => RecordedAccount::Unknown(account_id.or(user_id).unwrap_or_default()),
+        None => RecordedAccount::Unknown(creator_id),
     })
 }
 

@@ -302,8 +302,8 @@ fn check_launches(context: &Context) -> Option<Check> {
         }
     };
 
-    if launches.count_damaged_lines() > 0 {
-        let lines = pluralize(launches.count_damaged_lines(), "line");
+    if launches.count_unreadable_lines() > 0 {
+        let lines = pluralize(launches.count_unreadable_lines(), "line");
         let check = Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"));
         let check = check.because("those launches are not listed");
         return Some(check.advised("no action is needed: the other lines are used"));

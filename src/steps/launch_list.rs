@@ -66,14 +66,14 @@ pub(crate) fn show_launches(
     context.ui.list_document(command, "sessions", &json);
     print_table(&listed_launches, total, profile, context);
 
-    let damaged_count = launches.count_damaged_lines();
-    if damaged_count > 0 {
+    let unreadable_count = launches.count_unreadable_lines();
+    if unreadable_count > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
-            pluralize(damaged_count, "line")
+            pluralize(unreadable_count, "line")
         ));
     }
-    Ok(Outcome::partial_if(damaged_count > 0))
+    Ok(Outcome::partial_if(unreadable_count > 0))
 }
 
 /// Returns the launches to show, and the number of all launches of the account.

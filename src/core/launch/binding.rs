@@ -265,14 +265,24 @@ fn try_fill_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     Ok(())
 }
 
-/// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has
-/// neither.
-pub fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
+/// The account that created a conversation. At least one of the ids is known.
+pub struct RolloutCreator {
+    pub user_id: Option<String>,
+    /// The workspace account id.
+    pub account_id: Option<String>,
+}
+
+/// Returns the creator of a conversation; `None` if its rollout has neither id.
+pub fn read_creator(path: &Path) -> Option<RolloutCreator> {
     let meta = read_meta(path)?;
     let meta_text = |key| meta.text(key).map(str::to_owned);
-    let user = meta_text("creator_user_id");
-    let account = meta_text("creator_account_id");
-    (user.is_some() || account.is_some()).then_some((user, account))
+    let user_id = meta_text("creator_user_id");
+    let account_id = meta_text("creator_account_id");
+    let is_named = user_id.is_some() || account_id.is_some();
+    is_named.then_some(RolloutCreator {
+        user_id,
+        account_id,
+    })
 }
 
 #[cfg(test)]

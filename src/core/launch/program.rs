@@ -34,7 +34,8 @@ impl Document for CachedProgram {}
 pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path) -> Option<bool> {
     let cached = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let cached = cached.good()?;
-    let current = read_program_state(program.path(), cached.has_no_daemon)?;
+    // With the same answer, the two differ only if the program file has changed.
+    let current = build_cache_entry(program.path(), cached.has_no_daemon)?;
     (current == cached).then_some(cached.has_no_daemon)
 }
 
@@ -49,14 +50,15 @@ pub(crate) fn probe_no_daemon_flag(
         return answer;
     }
     let has_no_daemon = help_lists_no_daemon(program, env);
-    if let Some(cached) = read_program_state(program.path(), has_no_daemon) {
+    if let Some(entry) = build_cache_entry(program.path(), has_no_daemon) {
         let _ = atomic::create_private_folder(manager_home)
-            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &cached));
+            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &entry));
     }
     has_no_daemon
 }
 
-fn read_program_state(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> {
+/// Returns the answer for the present state of the program file at `path`; `None` if there is no such file.
+fn build_cache_entry(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
     Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),

@@ -34,7 +34,7 @@ const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 #[derive(Debug, Clone)]
 pub struct LaunchRegistry {
     path: PathBuf,
-    lock: PathBuf,
+    lock_path: PathBuf,
 }
 
 impl LaunchRegistry {
@@ -42,7 +42,7 @@ impl LaunchRegistry {
     pub fn of(manager_home: &Path) -> Self {
         Self {
             path: manager_home.join(FILE_NAME),
-            lock: manager_home.join(LOCK_NAME),
+            lock_path: manager_home.join(LOCK_NAME),
         }
     }
 
@@ -77,7 +77,7 @@ impl LaunchRegistry {
 
     fn lock(&self) -> Result<FileLock, IoError> {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
-        FileLock::acquire(&self.lock)
+        FileLock::acquire(&self.lock_path)
     }
 
     fn append_locked(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
@@ -106,15 +106,15 @@ impl LaunchRegistry {
             return Ok(());
         }
 
-        let _lock = FileLock::acquire(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock_path)?;
         let launches = self.read()?;
-        let mut kept_ranges: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
-        kept_ranges.extend(&launches.damaged);
+        let mut ranges: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
+        ranges.extend(&launches.unreadable);
         // In the order of the file, so that a newer version finds its own lines as it wrote them.
-        kept_ranges.sort_by_key(|range| range.start);
+        ranges.sort_by_key(|range| range.start);
 
         let mut text = Vec::new();
-        for range in kept_ranges {
+        for range in ranges {
             text.extend_from_slice(&launches.bytes[range.clone()]);
             text.push(b'\n');
         }
@@ -139,7 +139,7 @@ pub struct Launches {
     /// Sorted by launch id, and so by time.
     lines: Vec<IndexedLine>,
     /// The lines that this version cannot parse.
-    damaged: Vec<Range<usize>>,
+    unreadable: Vec<Range<usize>>,
     /// The number of lines that a later line of the same launch replaces.
     superseded: usize,
 }
@@ -153,7 +153,7 @@ struct IndexedLine {
 impl Launches {
     fn index_lines(bytes: Vec<u8>) -> Self {
         let mut last_lines: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
-        let mut damaged = Vec::new();
+        let mut unreadable = Vec::new();
         let mut line_count = 0;
         let mut start = 0;
 
@@ -173,16 +173,16 @@ impl Launches {
                     // Only the last line of a launch counts, so a later line replaces an earlier one.
                     last_lines.insert(id, IndexedLine { range, is_settled });
                 }
-                None => damaged.push(range),
+                None => unreadable.push(range),
             }
         }
 
         let lines: Vec<_> = last_lines.into_values().collect();
         Self {
-            superseded: line_count - lines.len() - damaged.len(),
+            superseded: line_count - lines.len() - unreadable.len(),
             bytes,
             lines,
-            damaged,
+            unreadable,
         }
     }
 
@@ -199,8 +199,8 @@ impl Launches {
     }
 
     /// Returns the number of lines that this version cannot parse.
-    pub fn count_damaged_lines(&self) -> usize {
-        self.damaged.len()
+    pub fn count_unreadable_lines(&self) -> usize {
+        self.unreadable.len()
     }
 
     /// Iterates over the launches, the newest first.
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(launches.newest_first().nth(1).unwrap().profile, "other");
         assert!(ids(launches.iter_unsettled()).is_empty());
         assert_eq!(
-            launches.count_damaged_lines(),
+            launches.count_unreadable_lines(),
             2,
             "the torn line and the newer schema"
         );
@@ -394,7 +394,7 @@ mod tests {
         let launches = registry.read().unwrap();
         assert_eq!(ids(launches.newest_first()), ["20260102-b", "20260101-a"]);
         assert_eq!(ids(launches.iter_unsettled()), ["20260101-a"]);
-        assert_eq!(launches.count_damaged_lines(), 1);
+        assert_eq!(launches.count_unreadable_lines(), 1);
     }
 
     #[test]

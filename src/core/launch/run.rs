@@ -213,7 +213,7 @@ fn watch_open_rollouts(
     registry: &LaunchRegistry,
     stop_receiver: &Receiver<()>,
 ) -> WatchResult {
-    let (mut last_check, mut last_open) = (None, Vec::new());
+    let (mut last_check, mut last_open_paths) = (None, Vec::new());
     let mut open_rollouts = OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
     let mut polls = 0;
 
@@ -222,10 +222,10 @@ fn watch_open_rollouts(
         let now = read_file_clock();
         // Codex has no open files after its end, so the last list is kept.
         if let Some(paths) = open_rollouts.list_open_rollouts() {
-            (last_check, last_open) = (Some(now), paths);
+            (last_check, last_open_paths) = (Some(now), paths);
         }
 
-        if add_open_conversations(&mut record, &last_open) {
+        if add_open_conversations(&mut record, &last_open_paths) {
             // Codex owns the terminal now, so an error is reported after its end.
             let _ = registry.append(&record);
         }
@@ -237,9 +237,10 @@ fn watch_open_rollouts(
             BINDING_POLL_INTERVAL
         };
 
-        if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+        let is_stopped = stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
+        if is_stopped {
             // A rollout without a first line was not bound. Codex may have written the line after the last check.
-            add_open_conversations(&mut record, &last_open);
+            add_open_conversations(&mut record, &last_open_paths);
             return (record.binding, last_check);
         }
     }

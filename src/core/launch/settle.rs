@@ -121,15 +121,15 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, launches: &Launches) 
         return;
     }
 
-    let mut created = binding::find_conversations_created_until(record, end.at.to_utc());
-    created.retain(|c| !was_started_by_other(launches, record, &c.session_id));
-    created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
+    let mut candidates = binding::find_conversations_created_until(record, end.at.to_utc());
+    candidates.retain(|c| !was_started_by_other(launches, record, &c.session_id));
+    candidates.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
     let was_watched = end.last_check.is_some();
     let names_account =
         |c: &BoundConversation| binding::names_account(Path::new(&c.rollout_path), record);
     let has_failed = end.exit_code.is_some_and(|code| code != 0);
-    let reason = match created.as_slice() {
+    let reason = match candidates.as_slice() {
         // A check of the open files would have shown a conversation. A Codex that failed probably opened none.
         [] if was_watched || has_failed || !record.binding.codex_chose => return,
         [] => "Codex itself chose the conversation".to_owned(),
@@ -138,7 +138,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, launches: &Launches) 
         }
         // If the files were checked, the conversation began after the last check: too late for another Codex.
         [conversation] if was_watched || names_account(conversation) => {
-            record.binding.conversations = created;
+            record.binding.conversations = candidates;
             return;
         }
         [_] => "its rollout names no account, so another Codex may have made it".to_owned(),
@@ -257,9 +257,9 @@ pub fn settle_ended(
     }
 
     // Another process may have settled a launch since the registry was read.
-    let settled = registry.append_settled(settled)?;
+    let appended = registry.append_settled(settled)?;
     let ((), notes) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
-        for record in &settled {
+        for record in &appended {
             record_usage(file, record);
         }
     })?;
