@@ -170,7 +170,8 @@ impl AccountEntry {
     /// Returns the last time at which the server refused the login, or else the time of the last observation. If the
     /// login was renewed after this time, it may be valid again.
     pub fn refused_or_observed_at(&self) -> Option<Timestamp> {
-        let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
+        let observed_at = self.observation.as_ref().map(|last| last.observed_at);
+        // `expired_at` is the time of the refusal.
         self.expired_at.or(observed_at)
     }
 
@@ -194,7 +195,7 @@ impl AccountEntry {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
-        let recorded_at = self.observation.as_ref().map(|seen| seen.observed_at);
+        let recorded_at = self.observation.as_ref().map(|last| last.observed_at);
         if recorded_at.is_none_or(|recorded_at| observation.observed_at >= recorded_at) {
             observation.inherit_reset_credits(self.observation.as_ref());
             self.observation = Some(observation);
@@ -206,10 +207,9 @@ impl AccountEntry {
     pub fn remove_future_observations(&mut self, now: &DateTime<Utc>) {
         let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
         self.observation
-            .take_if(|seen| !is_possible(seen.observed_at));
-        self.weekly.take_if(|seen| !is_possible(seen.observed_at));
-        self.quota_end
-            .take_if(|seen| !is_possible(seen.detected_at));
+            .take_if(|last| !is_possible(last.observed_at));
+        self.weekly.take_if(|last| !is_possible(last.observed_at));
+        self.quota_end.take_if(|end| !is_possible(end.detected_at));
         self.expired_at.take_if(|at| !is_possible(*at));
     }
 

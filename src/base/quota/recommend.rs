@@ -176,7 +176,7 @@ impl RankedAccount<'_> {
     }
 
     /// Returns the source and the time of the account's last observation.
-    pub(crate) fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
+    fn observed(&self) -> Option<(QuotaSource, Timestamp)> {
         let observation = self.account.entry.observation.as_ref()?;
         Some((observation.source, observation.observed_at))
     }
@@ -190,7 +190,7 @@ impl RankedAccount<'_> {
             || "; no reset known".into(),
             |at| format!(" until {}", format_time(&at)),
         );
-        let source = self.evidence().map_or_else(String::new, |(source, at)| {
+        let source = self.observed().map_or_else(String::new, |(source, at)| {
             format!(" ({}, {})", source.name(), format_ago(&at))
         });
 
@@ -279,7 +279,7 @@ impl<'a> Ranking<'a> {
         last_use: &str,
         format_ago: impl Fn(&Timestamp) -> String,
     ) -> String {
-        let figure = match (ranked.weekly_left, ranked.evidence()) {
+        let figure = match (ranked.weekly_left, ranked.observed()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
                 source.name(),

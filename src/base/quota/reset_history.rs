@@ -58,8 +58,9 @@ pub fn build_window_histories<'a>(
             };
 
             // Windows of unknown length may be of one kind. Then only their order on a status screen tells them apart.
-            let earlier = observation.windows[..i].iter();
-            let place_in_kind = earlier.filter(|other| is_same_kind(other, window)).count();
+            let windows_before = observation.windows[..i].iter();
+            let same_kind = windows_before.filter(|other| is_same_kind(other, window));
+            let index_in_kind = same_kind.count();
 
             let sample = WindowSample {
                 observed_at: observation.observed_at,
@@ -68,7 +69,7 @@ pub fn build_window_histories<'a>(
                 change: WindowChange::None,
             };
 
-            match histories.iter_mut().filter(is_of_kind).nth(place_in_kind) {
+            match histories.iter_mut().filter(is_of_kind).nth(index_in_kind) {
                 Some(history) => history.add_sample(sample),
                 None => histories.push(WindowHistory {
                     samples: vec![sample],
@@ -117,6 +118,7 @@ fn classify_change(before: &WindowSample, after: &WindowSample) -> WindowChange 
 impl WindowHistory {
     /// Adds a sample with its change. If it equals the last sample, extends the last sample instead.
     fn add_sample(&mut self, sample: WindowSample) {
+        // A history begins with a sample, so it always has a last one.
         let Some(last) = self.samples.last_mut() else {
             return;
         };

@@ -168,7 +168,7 @@ fn codex_windows(observation: &Observation) -> impl Iterator<Item = &Window> {
 
 /// Returns the reasons for a cooldown at `now` that an observation contains.
 fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
-    let of_window = |window: &Window| Blocker {
+    let window_to_blocker = |window: &Window| Blocker {
         cause: Cause::Exhausted(window.label()),
         ends_at: window.resets_at,
         latest_end: window.resets_at.or_else(|| {
@@ -176,14 +176,16 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
             Some(observation.observed_at + length)
         }),
     };
-    let of_cap = |cap: SpendCap| Blocker {
+    let cap_to_blocker = |cap: SpendCap| Blocker {
         cause: Cause::Capped(cap),
         ends_at: cap.resets_at,
         latest_end: cap.resets_at,
     };
 
-    let windows = find_exhausted_windows(observation, now).map(of_window);
-    let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
+    let exhausted_windows = find_exhausted_windows(observation, now).map(window_to_blocker);
+    let reached_cap = observation.spend_cap.map(cap_to_blocker);
+    let mut blockers: Vec<_> = exhausted_windows.chain(reached_cap).collect();
+    // A window or a cap may have a reset that has passed.
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
 
     // If the observation has a reset, the refusal ends at the reset. Only a refusal without a reset has no known end.
@@ -205,12 +207,12 @@ fn find_exhausted_windows<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Window> {
-    let is_full = |window: &Window| window.used_percent >= 100.0;
+    let is_used_up = |window: &Window| window.used_percent >= 100.0;
     let is_refused =
-        observation.usage_allowed == Some(false) && !codex_windows(observation).any(is_full);
+        observation.usage_allowed == Some(false) && !codex_windows(observation).any(is_used_up);
     codex_windows(observation).filter(move |window| {
         let resets_later = window.resets_at.is_some_and(|at| at > *now);
-        is_full(window) || (is_refused && resets_later)
+        is_used_up(window) || (is_refused && resets_later)
     })
 }
 

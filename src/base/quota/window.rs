@@ -70,7 +70,7 @@ impl Observation {
     /// Codex. If Codex's answer to a probe has no banked resets, then the account has none.
     pub fn inherit_reset_credits(&mut self, earlier: Option<&Self>) {
         if self.source != QuotaSource::Live && self.reset_credits.is_none() {
-            self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());
+            self.reset_credits = earlier.and_then(|earlier| earlier.reset_credits.clone());
         }
     }
 

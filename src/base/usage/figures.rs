@@ -9,6 +9,7 @@ pub const NO_COST: &str = "–";
 pub fn format_count(tokens: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let number = tokens as f64;
+    // From 999,950 tokens on, rounding would give `1000.0k`.
     match tokens {
         ..1_000 => tokens.to_string(),
         1_000..999_950 => format!("{:.1}k", number / 1e3),

@@ -23,9 +23,9 @@ impl Price {
     pub fn cost(&self, tokens: TokenUsage) -> f64 {
         // A damaged line may count more cached tokens than there are.
         let cached = tokens.cached_input_tokens.min(tokens.input_tokens);
-        let fresh = tokens.input_tokens - cached;
+        let uncached = tokens.input_tokens - cached;
         let cost = |tokens: u64, price: f64| millions(tokens) * price;
-        cost(fresh, self.input)
+        cost(uncached, self.input)
             + cost(cached, self.cached_input.unwrap_or(self.input))
             + cost(tokens.output_tokens, self.output)
     }

@@ -64,24 +64,26 @@ pub fn sum_by_key<'a, K: Ord + Clone>(
     prices: &Prices,
 ) -> Report<K> {
     let mut costs = Costs::new(prices);
-    let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
-    let mut models_of_all = Models::default();
+    let mut by_key: BTreeMap<K, ModelSums> = BTreeMap::new();
+    let mut all_models = ModelSums::default();
 
     for (key, row) in usage {
         let cost = costs.find_cost(row);
         by_key.entry(key).or_default().add(row, cost);
-        models_of_all.add(row, cost);
+        all_models.add(row, cost);
     }
 
     let prices_of_models = costs.prices_of_models.into_iter();
-    let unpriced = prices_of_models.filter(|(_, price)| price.is_none());
+    let unpriced_models = prices_of_models.filter(|(_, price)| price.is_none());
     Report {
         rows: by_key
             .into_iter()
             .map(|(key, models)| models.into_row(key))
             .collect(),
-        totals: models_of_all.into_row(()),
-        unknown_models: unpriced.map(|(model, _)| model.to_string()).collect(),
+        totals: all_models.into_row(()),
+        unknown_models: unpriced_models
+            .map(|(model, _)| model.to_string())
+            .collect(),
     }
 }
 
@@ -102,7 +104,7 @@ impl<'p> Costs<'p> {
 
     /// Returns the sum of the usage of one key.
     pub fn sum_rows<K>(&mut self, key: K, rows: &[UsageRow]) -> ReportRow<K> {
-        let mut models = Models::default();
+        let mut models = ModelSums::default();
         for usage in rows {
             models.add(usage, self.find_cost(usage));
         }
@@ -121,9 +123,9 @@ impl<'p> Costs<'p> {
 
 /// The sum of each model. There are so few models that searching a list is faster than a map.
 #[derive(Default)]
-struct Models(Vec<ModelSum>);
+struct ModelSums(Vec<ModelSum>);
 
-impl Models {
+impl ModelSums {
     fn add(&mut self, usage: &UsageRow, cost: Option<f64>) {
         let position = self.0.iter().position(|sum| sum.model == usage.model);
         let index = position.unwrap_or_else(|| {

@@ -35,14 +35,14 @@ pub struct WindowParts {
     pub unattributed: f64,
     /// The percentage of each rise that was used elsewhere, with the time of the observation that showed the rise.
     /// These parts add up to `unattributed`.
-    pub elsewhere: Vec<(DateTime<Utc>, f64)>,
+    pub unattributed_by_rise: Vec<(DateTime<Utc>, f64)>,
     /// The highest observed percentage of the window.
     pub used: f64,
 }
 
 /// Divides the used percentage of a window that began at `start` among `requests`. Requests and observations must be
 /// ordered by time.
-pub fn divide(
+pub fn divide_window(
     start: DateTime<Utc>,
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
@@ -54,7 +54,7 @@ pub fn divide(
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
         unattributed: 0.0,
-        elsewhere: Vec::new(),
+        unattributed_by_rise: Vec::new(),
         used: observations.iter().map(|o| o.percent).fold(0.0, f64::max),
     };
 
@@ -67,7 +67,9 @@ pub fn divide(
 
         let percent_elsewhere = rise.percent - percent_here;
         parts.unattributed += percent_elsewhere;
-        parts.elsewhere.push((rise.at, percent_elsewhere));
+        parts
+            .unattributed_by_rise
+            .push((rise.at, percent_elsewhere));
         for i in rise.requests.clone() {
             parts.of_requests[i] = percent_here * requests[i].weight / rise.weight;
         }
@@ -228,7 +230,7 @@ mod tests {
     fn a_rise_is_shared_by_the_requests_since_the_previous_one() {
         let requests = [request(1, 3.0), request(2, 1.0), request(3, 4.0)];
         let observations = [used(1, 0.0), used(2, 4.0), used(3, 8.0)];
-        let parts = divide(minute(0), &requests, &observations);
+        let parts = divide_window(minute(0), &requests, &observations);
         assert_eq!(rounded(&parts), [3, 1, 4]);
         assert!(parts.unattributed.abs() < 1e-9);
     }
@@ -237,7 +239,7 @@ mod tests {
     fn rises_without_requests_are_unattributed() {
         // Nothing is known of the time before the first observation.
         let requests = [request(1, 1.0)];
-        let parts = divide(minute(0), &requests, &[used(1, 90.0)]);
+        let parts = divide_window(minute(0), &requests, &[used(1, 90.0)]);
         assert_eq!(rounded(&parts), [0]);
         assert!((parts.unattributed - 90.0).abs() < 1e-9);
         let requests = [request(10, 1.0), request(20, 1.0), request(30, 1.0)];
@@ -248,11 +250,11 @@ mod tests {
             // A rise of 21 after a request that usually takes 1.
             used(30, 73.0),
         ];
-        let parts = divide(minute(0), &requests, &observations);
+        let parts = divide_window(minute(0), &requests, &observations);
         assert_eq!(rounded(&parts), [1, 1, 2]);
         let sum = parts.of_requests.iter().sum::<f64>() + parts.unattributed;
         assert!((sum - 73.0).abs() < 1e-9);
-        let none = divide(minute(0), &[], &observations);
+        let none = divide_window(minute(0), &[], &observations);
         assert!((none.unattributed - 73.0).abs() < 1e-9);
     }
 

@@ -133,7 +133,7 @@ impl WindowUse<'_> {
             let layer = known.and_then(|known| layer_by_id.get(&*known.conversation.session));
             heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
-        for (at, percent) in &self.parts.elsewhere {
+        for (at, percent) in &self.parts.unattributed_by_rise {
             heights[layer_of_elsewhere][hour_of(*at)] += percent;
         }
 

@@ -196,7 +196,7 @@ impl<'a> WindowUse<'a> {
             percent: quota.window.used_percent,
         });
         let observations: Vec<_> = observations.collect();
-        let parts = window::divide(
+        let parts = window::divide_window(
             span.start,
             &weigh_requests(&requests, prices),
             &observations,
