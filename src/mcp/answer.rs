@@ -67,7 +67,8 @@ impl AnswerText {
 }
 
 pub(super) fn redact(text: &str) -> String {
-    redact_and_count(text).0
+    let (redacted, _count) = redact_and_count(text);
+    redacted
 }
 
 /// Quotes each line of a text, so that an agent cannot take it for a line of this program. `text` is already redacted.
@@ -77,6 +78,7 @@ pub(super) fn quote(text: &str) -> String {
     for line in plain.trim_matches('\n').lines() {
         let line = ansi::to_printable_line(line);
         let mut remaining = &*line;
+        // Runs for an empty line too, which is a quoted line as well.
         loop {
             let first_excess = remaining.char_indices().nth(MAX_LINE_CHARS);
             let end = first_excess.map_or(remaining.len(), |(at, _)| at);

@@ -76,7 +76,8 @@ impl IndexRefresh {
             state.is_working = false;
             state.problem = problem.map(|e| e.to_one_line());
             state.last_update = Some(Instant::now());
-            if work > IndexWork::UpdateListed {
+            // A rebuild reads all rollouts too.
+            if work != IndexWork::UpdateListed {
                 state.last_walk = state.last_update;
             }
             self.changed.notify_all();

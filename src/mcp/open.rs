@@ -106,7 +106,8 @@ impl OpenArguments {
         let left_out = read_result.map_err(|e| to_command_error(&session, e))?;
 
         let has_left_out = !left_out.is_empty();
-        if page.line_count <= page.skipped_lines {
+        let has_new_lines = page.line_count > page.skipped_lines;
+        if !has_new_lines {
             return Err(no_more_turns_error(last_turn, has_left_out));
         }
 
@@ -136,6 +137,7 @@ fn truncate_entry(text: &str) -> &str {
     if text.len() <= MAX_ENTRY_BYTES {
         return text;
     }
+    // Of a single longer word, which may be a secret, nothing is shown.
     let mut bytes = text.as_bytes()[..MAX_ENTRY_BYTES].iter();
     &text[..bytes.rposition(u8::is_ascii_whitespace).unwrap_or(0)]
 }

@@ -30,7 +30,7 @@ struct ServerSession<'a> {
     context: &'a Context,
     index: &'a IndexRefresh,
     /// The flags of the calls without an answer, by request id. The client sets a flag by cancelling the call.
-    cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    cancel_flags: Mutex<HashMap<String, Arc<AtomicBool>>>,
     calls: Mutex<CallQueue>,
     /// Notified when a call begins or a worker ends.
     calls_changed: Condvar,
@@ -57,7 +57,7 @@ pub(crate) fn serve(context: &Context) {
     let session = ServerSession {
         context,
         index: &index,
-        cancelled: Mutex::default(),
+        cancel_flags: Mutex::default(),
         calls: Mutex::default(),
         calls_changed: Condvar::new(),
     };
@@ -205,7 +205,7 @@ impl ServerSession<'_> {
     }
 
     fn lock_cancel_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
-        self.cancelled
+        self.cancel_flags
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
