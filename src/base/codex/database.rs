@@ -177,11 +177,7 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
         let may_retry = attempt < MAX_ATTEMPTS;
         // An immutable database is read without locks and without a `-shm`, which cannot be created in a read-only
         // folder. The last attempt takes the locks, so it ends even while a writer is busy.
-        let immutable_stat = if may_retry {
-            stat_without_wal(source)
-        } else {
-            None
-        };
+        let immutable_stat = may_retry.then(|| stat_without_wal(source)).flatten();
         let is_immutable = immutable_stat.is_some();
 
         let connection = open_source(source, is_immutable)?;
