@@ -226,7 +226,7 @@ impl<'a> Search<'a> {
         lists: &[Vec<Posting>],
         candidates: &mut [RankedCandidate],
     ) -> Result<(), IndexError> {
-        let total = self.words.store.count_conversations()?;
+        let total_count = self.words.store.count_conversations()?;
         let numbers: Vec<_> = candidates.iter().map(|c| c.number).collect();
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
@@ -235,7 +235,7 @@ impl<'a> Search<'a> {
             let narrower_queries = wanted.narrower_queries().iter();
             let narrower_lists = narrower_queries.map(|query| self.words.read_postings(query));
             let narrower_lists: Vec<_> = narrower_lists.collect::<Result<_, _>>()?;
-            let rarity = rarity_weight(total, list.len());
+            let rarity = rarity_weight(total_count, list.len());
 
             for posting in list {
                 let number = posting.conversation;
@@ -247,16 +247,8 @@ impl<'a> Search<'a> {
                 let is_without = |narrower: &&Vec<Posting>| !has_posting(narrower, number);
                 let wider_steps = narrower_lists.iter().take_while(is_without).count();
 
-                let texts = f64::from(posting.text_count);
-                // Many texts count almost as much as a title, but never more.
-                let frequency = if posting.has_title {
-                    2.0
-                } else {
-                    2.0 * texts / (texts + 1.0)
-                };
-
                 let form_factor = FORM_FACTOR.powi(i32::try_from(wider_steps).unwrap_or(i32::MAX));
-                let score = rarity * form_factor * frequency;
+                let score = rarity * form_factor * frequency_weight(posting);
                 candidates[i].score += score;
 
                 // A text with a rarer word is better to show.
@@ -343,6 +335,15 @@ fn has_posting(list: &[Posting], conversation: i64) -> bool {
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
 fn rarity_weight(total_count: i64, count_with_word: usize) -> f64 {
     (1.0 + total_count as f64 / (count_with_word as f64 + 1.0)).ln()
+}
+
+/// Returns the weight of the texts with a term. Many texts count almost as much as a title, but never more.
+fn frequency_weight(posting: &Posting) -> f64 {
+    if posting.has_title {
+        return 2.0;
+    }
+    let texts = f64::from(posting.text_count);
+    2.0 * texts / (texts + 1.0)
 }
 
 /// Raises the scores of newer conversations. The age of a conversation counts relative to the newest candidate.

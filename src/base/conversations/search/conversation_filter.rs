@@ -45,6 +45,7 @@ impl ConversationFilter {
         }
         match &self.selected_ids {
             Some(selected) if found.listed => selected.contains(&found.session),
+            // Without a row, the filter is compared with the fields of the conversation itself.
             Some(_) => {
                 let ids = self.filter.ids.as_ref();
                 (found.archived || !self.filter.only_archived)

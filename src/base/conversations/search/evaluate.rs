@@ -230,26 +230,23 @@ impl Search<'_> {
     /// Checks the candidates in order until `limit` of them match, and returns these as hits.
     fn collect_hits(&self, candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
         let needs_check = self.terms.iter().any(|term| term.check.is_some());
+        // A match whose terms turn out to be in several texts becomes `Scattered`. While the next candidate has its
+        // terms in one text, it ranks before these matches, so they do not count towards the limit yet.
+        let is_needed = |next: &RankedCandidate, match_count, in_one_text_count| {
+            let certain_count = match self.options.order {
+                HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text_count,
+                HitOrder::Best | HitOrder::Newest => match_count,
+            };
+            certain_count < self.options.limit
+        };
+
         let mut matches = Vec::new();
         let mut in_one_text_count = 0;
-        let mut unchecked = candidates.into_iter();
-        while let Some(next_candidate) = unchecked.as_slice().first() {
-            // A match whose terms turn out to be in several texts becomes `Scattered`. While the next candidate has its
-            // terms in one text, it ranks before these matches, so they do not count towards the limit yet.
-            let certain_count = match self.options.order {
-                HitOrder::Best if next_candidate.closeness > Closeness::Scattered => {
-                    in_one_text_count
-                }
-                HitOrder::Best | HitOrder::Newest => matches.len(),
-            };
-            if certain_count >= self.options.limit {
-                break;
-            }
-
+        let mut unchecked = candidates.into_iter().peekable();
+        while let Some(mut candidate) =
+            unchecked.next_if(|next| is_needed(next, matches.len(), in_one_text_count))
+        {
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
-            let Some(mut candidate) = unchecked.next() else {
-                break;
-            };
 
             let conversation = match candidate.conversation.take() {
                 None => self.read_if_accepted(candidate.number)?,

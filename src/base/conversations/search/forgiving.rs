@@ -69,6 +69,7 @@ fn correct_spellings(
     for term in terms.iter_mut().filter(|term| term.is_plain) {
         if let Some(similar_word) = find_similar_word(&words, term)? {
             let word = std::mem::replace(&mut term.words[0].word, similar_word.clone());
+            // The parts are those of the replaced word.
             term.parts.clear();
             spellings.insert(word, similar_word);
         }

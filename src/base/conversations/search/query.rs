@@ -87,8 +87,9 @@ pub fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     };
     let terms = parse_terms(arguments, is_phrase)?;
     let as_words = if arguments.iter().any(is_phrase) {
+        let is_never_phrase = |_: &String| false;
         // A word of the phrase may be no valid term, such as a dash. Then only the phrase is searched for.
-        parse_terms(arguments, |_| false).ok()
+        parse_terms(arguments, is_never_phrase).ok()
     } else {
         None
     };
@@ -197,8 +198,8 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     let run_is_whole_text = run.len() == folded.len();
     let check = if written.is_phrase {
         // A quoted term ignores the symbols around its words.
-        (!words_decide(&runs)).then(|| TextCheck::Phrase(format_phrase(&runs)))
-    } else if words_decide(&runs) && run_is_whole_text {
+        (!index_decides(&runs)).then(|| TextCheck::Phrase(format_phrase(&runs)))
+    } else if index_decides(&runs) && run_is_whole_text {
         None
     } else {
         // Any other term is searched as it is written.
@@ -225,7 +226,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 
 /// Returns true if the index alone shows that a text has these runs, apart from the symbols around them. This holds for
 /// a single run that the index has as one word: neither truncated nor divided into several grams.
-fn words_decide(runs: &[TextRun<'_>]) -> bool {
+fn index_decides(runs: &[TextRun<'_>]) -> bool {
     match runs {
         [TextRun::Word(word)] => truncate_word(word).len() == word.len(),
         [TextRun::Unspaced(run)] => run.chars().count() <= GRAM_CHARS,

@@ -78,10 +78,11 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     }
 
     let mut char_count = 0;
+    // True at first, because a snippet does not begin with a blank.
     let mut is_after_blank = true;
     let mut end = text.len();
     // The start in the snippet of a match that has begun, but not ended.
-    let mut open_start: Option<usize> = None;
+    let mut open_match: Option<usize> = None;
     let mut upcoming = matches
         .iter()
         .skip_while(|range| range.start < start)
@@ -89,19 +90,19 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     for (offset, c) in text[start..].char_indices() {
         let offset = start + offset;
         if upcoming.next_if(|range| offset >= range.end).is_some()
-            && let Some(match_start) = open_start.take()
+            && let Some(start_in_snippet) = open_match.take()
         {
-            snippet.matches.push(match_start..snippet.text.len());
+            snippet.matches.push(start_in_snippet..snippet.text.len());
         }
 
         // A match is not cut in two at the limit.
-        if char_count >= SNIPPET_CHARS && open_start.is_none() {
+        if char_count >= SNIPPET_CHARS && open_match.is_none() {
             end = offset;
             break;
         }
 
         if upcoming.peek().is_some_and(|range| range.start == offset) {
-            open_start = Some(snippet.text.len());
+            open_match = Some(snippet.text.len());
         }
 
         // Blanks and control characters in a row become one blank.
@@ -113,8 +114,8 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
         is_after_blank = is_blank;
     }
 
-    if let Some(match_start) = open_start {
-        snippet.matches.push(match_start..snippet.text.len());
+    if let Some(start_in_snippet) = open_match {
+        snippet.matches.push(start_in_snippet..snippet.text.len());
     }
 
     let len = snippet.text.trim_end().len();
@@ -193,10 +194,11 @@ fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usi
         return Some(whole);
     }
 
-    let starts = words
-        .iter()
-        .filter_map(|word| Some((folded.find(&word.word)?, word.word.len())));
-    let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
+    let first_occurrence = |word: &&IndexWord| {
+        let start = folded.find(&word.word)?;
+        Some(start..start + word.word.len())
+    };
+    let ranges: Vec<_> = words.iter().filter_map(first_occurrence).collect();
 
     let start = ranges.iter().map(|range| range.start).min()?;
     let end = ranges

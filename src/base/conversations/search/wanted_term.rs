@@ -14,22 +14,23 @@ const MIN_CORRECTED_BYTES: usize = 4;
 pub(super) struct WantedTerm<'q> {
     pub term: &'q Term,
     /// The queries of the term, at least one. Each query finds all texts of the previous one, and may find more.
-    levels: Vec<WordQuery>,
+    queries: Vec<WordQuery>,
 }
 
 impl<'q> WantedTerm<'q> {
     pub(super) fn read(words: &WordSearcher<'_>, term: &'q Term) -> Result<Self, IndexError> {
         let exact_query = build_exact_query(term);
-        let mut forms = Vec::new();
+        let mut form_queries = Vec::new();
 
         if term.is_plain {
             let word = &term.words[0].word;
             let inflected_words = list_inflections(word);
+            // The index may have the word itself as a part of another word.
             let all_words = inflected_words.iter().chain([word]);
             let index_forms = all_words.flat_map(index_forms_of);
             let other_forms: Vec<_> = index_forms.filter(|form| form != word).collect();
             let other_forms = words.filter_indexed(other_forms)?.into_iter();
-            forms.extend(other_forms.map(WordQuery::Word));
+            form_queries.extend(other_forms.map(WordQuery::Word));
 
             // A name such as `chargeWithRetry` is also found in texts that have all its parts.
             if !term.parts.is_empty() {
@@ -37,18 +38,18 @@ impl<'q> WantedTerm<'q> {
                     let part_forms = index_forms_of(part).map(WordQuery::Word);
                     WordQuery::Any(part_forms.to_vec())
                 });
-                forms.push(WordQuery::All(part_queries.collect()));
+                form_queries.push(WordQuery::All(part_queries.collect()));
             }
         }
 
-        // Each level includes the narrower one before it.
-        let mut levels = vec![exact_query];
-        if !forms.is_empty() {
-            forms.insert(0, levels[0].clone());
-            levels.push(WordQuery::Any(forms));
+        let mut queries = vec![exact_query];
+        if !form_queries.is_empty() {
+            // Each query includes the narrower one before it.
+            form_queries.insert(0, queries[0].clone());
+            queries.push(WordQuery::Any(form_queries));
         }
 
-        Ok(Self { term, levels })
+        Ok(Self { term, queries })
     }
 
     /// If the term is a plain word, makes it also find longer words that begin with it.
@@ -59,17 +60,17 @@ impl<'q> WantedTerm<'q> {
         {
             let mut queries = index_forms_of(&word.word).map(WordQuery::Prefix).to_vec();
             queries.push(self.widest_query().clone());
-            self.levels.push(WordQuery::Any(queries));
+            self.queries.push(WordQuery::Any(queries));
         }
     }
 
     pub(super) fn widest_query(&self) -> &WordQuery {
-        &self.levels[self.levels.len() - 1]
+        &self.queries[self.queries.len() - 1]
     }
 
     /// Returns all queries except [`Self::widest_query`], the narrowest first.
     pub(super) fn narrower_queries(&self) -> &[WordQuery] {
-        &self.levels[..self.levels.len().saturating_sub(1)]
+        &self.queries[..self.queries.len().saturating_sub(1)]
     }
 }
 

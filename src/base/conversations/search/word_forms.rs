@@ -44,18 +44,22 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
         return BTreeSet::new();
     };
 
-    let mut stems = vec![word_stem.to_string()];
+    // A form is one of these bases with an ending.
+    let mut bases = vec![word_stem.to_string()];
     if let Some(last) = word_stem.chars().next_back() {
         let shorter = &word_stem[..word_stem.len() - 1];
-        // "hoping" comes from "hope", "stopped" from "stop", and "cry" has the stem "cri".
-        stems.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
+        // "hoping" has the stem "hope".
+        bases.push(shorter.to_owned());
+        // "stopped" has the stem "stop".
+        bases.push(format!("{word_stem}{last}"));
         if last == 'i' {
-            stems.push(format!("{shorter}y"));
+            // "cry" has the stem "cri".
+            bases.push(format!("{shorter}y"));
         }
     }
 
     let endings = || ENDINGS.split_whitespace().chain([""]);
-    let words = stems
+    let words = bases
         .iter()
         .flat_map(|base| endings().map(move |ending| format!("{base}{ending}")));
     words
@@ -76,7 +80,7 @@ pub(super) fn matches_form(run: &str, word: &str) -> bool {
         let is_extension = word.chars().count() >= MIN_PREFIX_CHARS && folded.starts_with(word);
         folded == word
             || is_extension
-            || find_stem(&folded).is_some_and(|s| Some(s) == find_stem(word))
+            || find_stem(&folded).is_some_and(|stem| Some(stem) == find_stem(word))
     };
 
     let is_part = |part| matches(&run[part]);
