@@ -295,6 +295,6 @@ fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<LeftO
             left_out.long_lines += 1;
         }
     }
-    left_out.cut = lines.is_cut.then(|| session.rollout.clone());
+    left_out.damaged_rollout = lines.ends_at_damage.then(|| session.rollout.clone());
     Ok(left_out)
 }

@@ -48,7 +48,7 @@ pub(crate) fn warn_of_left_out(left_out: &LeftOut, session: &NamedConversation, 
         let lines = pluralize(left_out.damaged_lines, "damaged line");
         context.warn(format_args!("{lines} left out: conversation {id}"));
     }
-    if let Some(path) = &left_out.cut {
+    if let Some(path) = &left_out.damaged_rollout {
         let path = printable(&path.to_string_lossy());
         context.warn(format_args!(
             "text after the damage in a compressed rollout left out: {path}"
@@ -58,7 +58,7 @@ pub(crate) fn warn_of_left_out(left_out: &LeftOut, session: &NamedConversation, 
 
 /// Returns the outcome of a command that left out these parts. Says where messages after damage may be.
 pub(crate) fn to_outcome(left_out: &LeftOut, context: &Context) -> Outcome {
-    if left_out.cut.is_some() {
+    if left_out.damaged_rollout.is_some() {
         context.note("list messages that only an archive has: codex-manager history losses");
     }
     Outcome::partial_if(!left_out.is_empty())

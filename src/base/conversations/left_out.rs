@@ -3,8 +3,9 @@
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
-/// The reason why a rollout with [`LeftOut::cut`] counts as skipped.
-pub(crate) const CUT_REASON: &str = "the compressed text is damaged; only its beginning was read";
+/// The reason why a rollout with [`LeftOut::damaged_rollout`] counts as skipped.
+pub(crate) const DAMAGED_ROLLOUT_REASON: &str =
+    "the compressed text is damaged; only its beginning was read";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
@@ -14,7 +15,7 @@ pub struct LeftOut {
     /// beginning is checked. An incomplete last line does not count, because Codex may be writing it.
     pub damaged_lines: usize,
     /// The first damaged compressed rollout. Only its lines before the damage were read.
-    pub cut: Option<PathBuf>,
+    pub damaged_rollout: Option<PathBuf>,
 }
 
 impl LeftOut {
@@ -22,8 +23,8 @@ impl LeftOut {
         *self == Self::default()
     }
 
-    pub(crate) fn add_cut(&mut self, path: &Path) {
-        self.cut.get_or_insert_with(|| path.to_owned());
+    pub(crate) fn add_damaged_rollout(&mut self, path: &Path) {
+        self.damaged_rollout.get_or_insert_with(|| path.to_owned());
     }
 }
 
@@ -31,6 +32,6 @@ impl AddAssign for LeftOut {
     fn add_assign(&mut self, other: Self) {
         self.long_lines += other.long_lines;
         self.damaged_lines += other.damaged_lines;
-        self.cut = self.cut.take().or(other.cut);
+        self.damaged_rollout = self.damaged_rollout.take().or(other.damaged_rollout);
     }
 }

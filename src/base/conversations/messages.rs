@@ -60,8 +60,8 @@ pub struct Message {
 impl Message {
     /// Returns a digest of the message and its time. Equal messages at different times have different digests.
     pub fn dated_digest(&self) -> u64 {
-        let dated = format!("{} {}", self.digest, self.millis_or_zero());
-        digest(b't', &dated)
+        let digest_and_time = format!("{} {}", self.digest, self.millis_or_zero());
+        digest(b't', &digest_and_time)
     }
 
     /// Returns the time in milliseconds since 1970; zero if it is unknown.
@@ -113,8 +113,8 @@ impl MessageCounts {
     pub fn add(&mut self, messages: &[Message]) {
         for message in messages {
             *self.by_digest.entry(message.digest).or_default() += 1;
-            let dated = (message.digest, message.millis_or_zero());
-            *self.by_digest_and_time.entry(dated).or_default() += 1;
+            let digest_and_time = (message.digest, message.millis_or_zero());
+            *self.by_digest_and_time.entry(digest_and_time).or_default() += 1;
         }
     }
 
@@ -124,10 +124,10 @@ impl MessageCounts {
         let mut unmatched = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
-            let dated = (message.digest, message.millis_or_zero());
-            let is_counted = remove_one(&mut unmatched.by_digest_and_time, &dated)
+            let digest_and_time = (message.digest, message.millis_or_zero());
+            let is_matched = remove_one(&mut unmatched.by_digest_and_time, &digest_and_time)
                 && remove_one(&mut unmatched.by_digest, &message.digest);
-            !is_counted
+            !is_matched
         });
         // A migration may change the time of a message, so a message at another time is not missing.
         missing.retain(|message| !remove_one(&mut unmatched.by_digest, &message.digest));
@@ -176,13 +176,11 @@ pub struct MessageComparison {
     /// The first line of the first common message that the user wrote.
     pub title: Option<String>,
     /// The number of equal messages at the beginning of both versions.
-    pub common: usize,
-    /// The time of the last common message.
-    pub since: Option<DateTime<Utc>>,
-    /// The messages that only the first version has.
-    pub first: OwnMessages,
-    /// The messages that only the second version has.
-    pub second: OwnMessages,
+    pub common_count: usize,
+    /// The time at which Codex wrote the last common message.
+    pub last_common_at: Option<DateTime<Utc>>,
+    pub only_in_first: OwnMessages,
+    pub only_in_second: OwnMessages,
 }
 
 /// Compares the messages of two versions of a rollout, like [`compare_branches`].
@@ -203,16 +201,16 @@ pub fn compare_branches(
     loop {
         match (next_message(&mut first)?, next_message(&mut second)?) {
             (Some(a), Some(b)) if (a.role, &a.text, a.at) == (b.role, &b.text, b.at) => {
-                comparison.common += 1;
-                comparison.since = a.at;
+                comparison.common_count += 1;
+                comparison.last_common_at = a.at;
                 if comparison.title.is_none() && a.role == Role::User {
                     comparison.title = first_line(&a.text);
                 }
             }
             // After the first difference, no later message is common.
             (a, b) => {
-                comparison.first.add_remaining(a, &mut first)?;
-                comparison.second.add_remaining(b, &mut second)?;
+                comparison.only_in_first.add_remaining(a, &mut first)?;
+                comparison.only_in_second.add_remaining(b, &mut second)?;
                 return Ok(comparison);
             }
         }
@@ -246,15 +244,15 @@ pub fn find_rewritten_version(first: &Path, second: &Path) -> io::Result<Option<
     }
 
     let messages = compare_messages(first, second)?;
-    if messages.common == 0 {
+    if messages.common_count == 0 {
         return Ok(None);
     }
 
     let contains_other = |is_paginated, messages_only_in_other: OwnMessages| {
         is_paginated && messages_only_in_other.is_empty()
     };
-    let first_contains_second = contains_other(first_is_paginated, messages.second);
-    let second_contains_first = contains_other(second_is_paginated, messages.first);
+    let first_contains_second = contains_other(first_is_paginated, messages.only_in_second);
+    let second_contains_first = contains_other(second_is_paginated, messages.only_in_first);
 
     Ok(match (first_contains_second, second_contains_first) {
         (true, true) => Some(Both),

@@ -1,6 +1,7 @@
 //! Reads the complete lines of a plain or compressed rollout.
 
 use crate::codex::rollout;
+use crate::codex::rollout_lines::LineContent;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use crate::io::progress::check_interrupt;
@@ -19,8 +20,18 @@ pub struct RawLine<'a> {
 }
 
 impl RawLine<'_> {
+    /// Returns true if the line is no JSON. `content` is the result of parsing it.
+    pub(crate) fn is_damaged(&self, content: &LineContent<'_>) -> bool {
+        match content {
+            // An empty line has lost nothing. A line that is too long also has no bytes, and counts as such.
+            LineContent::Damaged => !self.bytes.trim_ascii().is_empty(),
+            LineContent::Skipped { .. } => self.has_second_line(),
+            LineContent::Read { .. } => false,
+        }
+    }
+
     /// Returns true if Codex was interrupted while it wrote the line, so that its next line follows without a newline.
-    pub(crate) fn has_second_line(&self) -> bool {
+    fn has_second_line(&self) -> bool {
         let line_start = b"{\"timestamp\":\"";
         let after_first_byte = self.bytes.get(1..).unwrap_or_default();
         // The search is much cheaper than parsing, and nearly no line has such a part.
@@ -36,7 +47,7 @@ pub struct RawLines {
     is_compressed: bool,
     end_offset: u64,
     /// True if a compressed rollout is damaged after the last line that was returned.
-    pub is_cut: bool,
+    pub ends_at_damage: bool,
     /// The number of lines so far, to check for an interrupt now and then.
     line_count: u32,
 }
@@ -61,7 +72,7 @@ impl RawLines {
             start,
             is_compressed,
             end_offset: start,
-            is_cut: false,
+            ends_at_damage: false,
             line_count: 0,
         })
     }
@@ -72,8 +83,8 @@ impl RawLines {
     }
 
     /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid
-    /// JSON. A damaged compressed rollout ends at the damage ([`Self::is_cut`]), if at least one complete line comes
-    /// before it.
+    /// JSON. A damaged compressed rollout ends at the damage ([`Self::ends_at_damage`]), if at least one complete line
+    /// comes before it.
     ///
     /// # Errors
     /// The file cannot be read, a compressed rollout is damaged before its first complete line, or the user interrupts
@@ -90,7 +101,7 @@ impl RawLines {
             Ok(Some(placed_line)) => placed_line,
             Ok(None) => return Ok(None),
             Err(e) if may_end_at_damage && e.kind() != io::ErrorKind::Interrupted => {
-                self.is_cut = true;
+                self.ends_at_damage = true;
                 return Ok(None);
             }
             Err(e) => return Err(e),

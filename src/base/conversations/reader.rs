@@ -7,8 +7,9 @@
 use super::left_out::LeftOut;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
-use crate::codex::rollout_lines::{self, EventKind, LineContent, LineParts, RolloutEvent};
+use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
+use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -101,10 +102,11 @@ impl EventReader {
                     .add_line(line, is_rolled_back, &mut self.left_out);
                 continue;
             }
-            if self.lines.is_cut {
-                self.left_out.add_cut(&self.path);
+            if self.lines.ends_at_damage {
+                self.left_out.add_damaged_rollout(&self.path);
             }
             if !self.queue.waiting_images.is_empty() {
+                // The message of these images never followed.
                 self.queue.release_images();
             } else if let Some(next_slice) = self.next_slices.pop_front() {
                 self.lines = RawLines::open(&next_slice.path, 0)?;
@@ -122,13 +124,8 @@ impl LineEvents {
     fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool, left_out: &mut LeftOut) {
         let offset = line.offset;
         let content = rollout_lines::parse_wanted(line.bytes, self.selection);
-        let is_damaged = match content {
-            LineContent::Damaged => !line.bytes.trim_ascii().is_empty(),
-            LineContent::Skipped { .. } => line.has_second_line(),
-            LineContent::Read { .. } => false,
-        };
         left_out.long_lines += usize::from(line.is_too_long);
-        left_out.damaged_lines += usize::from(is_damaged && !is_rolled_back);
+        left_out.damaged_lines += usize::from(line.is_damaged(&content) && !is_rolled_back);
         let items = content.into_items().unwrap_or_default();
         let at = items.at;
         // If the user wrote the model's input, the event of the message follows in a later line.
@@ -142,20 +139,24 @@ impl LineEvents {
         }
 
         if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
-            let turn = self.state.turns.turns;
-            let image_event = |url| RolloutEvent {
-                turn,
-                at,
-                offset,
-                kind: EventKind::Image(url),
-            };
-            let images = parse_image_urls(line.bytes).into_iter().map(image_event);
-            if is_before_message {
-                self.release_images();
-                self.waiting_images = images.collect();
-            } else {
-                self.events.extend(images);
-            }
+            self.add_images(line, at, is_before_message);
+        }
+    }
+
+    fn add_images(&mut self, line: RawLine<'_>, at: Option<DateTime<Utc>>, wait_for_message: bool) {
+        let turn = self.state.turns.turns;
+        let image_event = |url| RolloutEvent {
+            turn,
+            at,
+            offset: line.offset,
+            kind: EventKind::Image(url),
+        };
+        let images = parse_image_urls(line.bytes).into_iter().map(image_event);
+        if wait_for_message {
+            self.release_images();
+            self.waiting_images = images.collect();
+        } else {
+            self.events.extend(images);
         }
     }
 
@@ -233,44 +234,42 @@ fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> 
 
     let mut state = ReaderState::default();
     let mut turn_starts: Vec<u64> = Vec::new();
-    visit_lines(slice, |offset, line| {
-        let items = rollout_lines::parse(line, LineParts::TEXTS).unwrap_or_default();
-        for event in state.convert_line(items, offset).into_iter().flatten() {
+    let mut lines = RawLines::open(&slice.path, 0)?;
+    while let Some(line) = next_line_of_slice(slice, &mut lines)? {
+        let items = rollout_lines::parse(line.bytes, LineParts::TEXTS).unwrap_or_default();
+        for event in state.convert_line(items, line.offset).into_iter().flatten() {
             // After a rollback, `event.turn` is the number of turns that are left.
             let turns = event.turn as usize;
             if let EventKind::RolledBack(_) = event.kind {
                 if let Some(first_removed) = turn_starts.get(turns) {
-                    ranges.push(*first_removed..offset);
+                    ranges.push(*first_removed..line.offset);
                 }
                 turn_starts.truncate(turns);
             } else if turns > turn_starts.len() {
-                turn_starts.push(offset);
+                turn_starts.push(line.offset);
             }
         }
-        true
-    })?;
+    }
     Ok(ranges)
 }
 
 fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
-    let mut is_found = false;
-    visit_lines(slice, |_, line| {
-        is_found = rollout_lines::may_have_parts(line, LineParts::ROLLBACKS);
-        !is_found
-    })?;
-    Ok(is_found)
-}
-
-/// Calls `visit` with the offset and the bytes of each line, until `visit` returns false.
-fn visit_lines(slice: &RolloutSlice, mut visit: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut lines = RawLines::open(&slice.path, 0)?;
-    while let Some(line) = lines.next_line()? {
-        let is_beyond_slice = slice.end.is_some_and(|end| line.offset >= end);
-        if is_beyond_slice || !visit(line.offset, line.bytes) {
-            break;
+    while let Some(line) = next_line_of_slice(slice, &mut lines)? {
+        if rollout_lines::may_have_parts(line.bytes, LineParts::ROLLBACKS) {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
+}
+
+/// Returns the next line, or `None` at the end of the slice.
+fn next_line_of_slice<'a>(
+    slice: &RolloutSlice,
+    lines: &'a mut RawLines,
+) -> io::Result<Option<RawLine<'a>>> {
+    let is_in_slice = |line: &RawLine| slice.end.is_none_or(|end| line.offset < end);
+    Ok(lines.next_line()?.filter(is_in_slice))
 }
 
 #[cfg(test)]

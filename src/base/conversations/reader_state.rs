@@ -129,17 +129,8 @@ impl ReaderState {
             EventKind::ToolCall { .. } | EventKind::ToolOutput(_) => {
                 return self.record_call(item);
             }
-            EventKind::FilesTouched(_)
-            | EventKind::ModelInput
-            | EventKind::Meta(_)
-            | EventKind::Image(_)
-            | EventKind::Compaction(_)
-            | EventKind::TurnContext(_)
-            | EventKind::Tokens(_)
-            | EventKind::Request(_)
-            | EventKind::TurnStarted
-            | EventKind::TurnEnded
-            | EventKind::RolledBack(_) => return true,
+            // Only texts and calls are compared with recent ones.
+            _ => return true,
         };
 
         let text = text.trim();
@@ -164,6 +155,7 @@ impl ReaderState {
         let is_new = *times_recorded > recent.returned;
         recent.returned = recent.returned.max(*times_recorded);
 
+        // The text moves to the end, so that the text that was recorded longest ago is dropped first.
         self.texts.push_back(recent);
         if self.texts.len() > MAX_RECENT_TEXTS {
             self.texts.pop_front();

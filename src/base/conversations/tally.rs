@@ -103,8 +103,9 @@ impl TokenUsage {
         ]
     }
 
-    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. A sum that Codex
-    /// writes is not used, because it may be an estimate of the context, which has no parts.
+    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum: cached input is a part of
+    /// the input, and reasoning of the output. A sum that Codex writes is not used, because it may be an estimate of
+    /// the context, which has no parts.
     pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,
@@ -116,8 +117,8 @@ impl TokenUsage {
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
-        let (parts, more) = (self.parts(), other.parts());
-        Self::from_parts(std::array::from_fn(|i| parts[i].saturating_add(more[i])))
+        let (parts, added) = (self.parts(), other.parts());
+        Self::from_parts(std::array::from_fn(|i| parts[i].saturating_add(added[i])))
     }
 
     /// Returns the difference between two sums, or `None` if any part decreased.

@@ -158,9 +158,9 @@ impl RewoundThreads {
 
     /// Returns the rollouts of a thread except `newest`, the one that Codex continues. For each, returns the offset up
     /// to which Codex shows it; 0 if Codex shows nothing of it.
-    pub(crate) fn find_earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
+    pub(crate) fn find_older_slices(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
         let rollouts = self.0.get(&ConversationId::of(id)).into_iter().flatten();
-        let mut earlier: Vec<_> = rollouts
+        let mut older_slices: Vec<_> = rollouts
             .filter(|path| *path != newest)
             .map(|path| RolloutSlice {
                 path: path.clone(),
@@ -171,13 +171,13 @@ impl RewoundThreads {
         // Codex shows something of the rollouts that `newest` continues, so these get another end.
         let mut newer = newest.to_path_buf();
         // Bounded, because damaged rollouts may continue each other in a circle.
-        for _ in 0..earlier.len() {
+        for _ in 0..older_slices.len() {
             let head = rollout::read_head(&newer).ok().flatten();
             let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) else {
                 break;
             };
 
-            let base_slice = earlier
+            let base_slice = older_slices
                 .iter_mut()
                 .find(|slice| parse_rollout_id(&slice.path).as_ref() == Some(&base));
             let Some(slice) = base_slice else { break };
@@ -186,7 +186,7 @@ impl RewoundThreads {
             newer.clone_from(&slice.path);
         }
 
-        earlier
+        older_slices
     }
 }
 
@@ -358,8 +358,8 @@ mod tests {
             assert_eq!(find_newest_rollout(home, id).as_ref(), Some(&third));
             let rewound = RewoundThreads::read(home);
             let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
-            assert_eq!(rewound.find_earlier(id, &third), shown);
-            assert!(rewound.find_earlier(FORK, &fork).is_empty());
+            assert_eq!(rewound.find_older_slices(id, &third), shown);
+            assert!(rewound.find_older_slices(FORK, &fork).is_empty());
             fs::remove_file(first).unwrap();
             let chain = ThreadChain::read(home, FORK, &fork);
             assert_eq!(chain.missing.as_deref(), Some(id));

@@ -366,7 +366,7 @@ impl FindArgs {
 
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
         // Read before the search, so that the comparison below notices an update by another process during the search.
-        let old_extent = index::read_extent(&store).ok();
+        let old_revision = index::read_revision(&store).ok();
         let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
@@ -382,7 +382,8 @@ impl FindArgs {
             let already_read = report.conversations_read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::Files)?;
-            if report.conversations_read > 0 || Some(index::read_extent(&store)?) != old_extent {
+            if report.conversations_read > 0 || Some(index::read_revision(&store)?) != old_revision
+            {
                 result = self.search_store(&store, query, filter)?;
             }
             report.conversations_read += already_read;

@@ -355,7 +355,7 @@ fn read_machine_usage(
     let needs_conversations = is_filtered || merges_machines;
     let detail = match (by.is_of_time(), needs_conversations) {
         (true, false) => UsageDetail::Slots,
-        (true, true) => UsageDetail::Both,
+        (true, true) => UsageDetail::SlotsOfConversations,
         (false, false) if by == Grouping::Models => UsageDetail::Models,
         (false, _) => UsageDetail::Conversations,
     };

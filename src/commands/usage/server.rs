@@ -253,7 +253,8 @@ fn compare_models(
 
 /// Reads the usage on this machine of the conversations whose numbers `is_wanted` accepts.
 fn read_local_usage(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
-    let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
+    let mut rows =
+        usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::SlotsOfConversations)?;
     rows.retain(|row| is_wanted(row.conversation));
     Ok(rows)
 }

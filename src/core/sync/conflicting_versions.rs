@@ -58,11 +58,11 @@ impl ConflictingVersions {
         Self {
             title: ThreadTitles::read(home).find_name(id).or(messages.title),
             session_id: id.to_owned(),
-            local_prompts: messages.first.prompts,
-            local_answers: messages.first.answers,
-            remote_prompts: messages.second.prompts,
-            remote_answers: messages.second.answers,
-            since: messages.since,
+            local_prompts: messages.only_in_first.prompts,
+            local_answers: messages.only_in_first.answers,
+            remote_prompts: messages.only_in_second.prompts,
+            remote_answers: messages.only_in_second.answers,
+            since: messages.last_common_at,
             places,
         }
     }

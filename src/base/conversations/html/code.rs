@@ -157,6 +157,7 @@ impl CodeScanner<'_> {
             let may_begin = *begin != "#" || before.is_whitespace();
             if may_begin && let Some(inner) = code.strip_prefix(begin) {
                 let inner_end = inner.find(end).map_or(inner.len(), |at| at + end.len());
+                // The newline that ends a comment does not belong to it.
                 let comment = code[..begin.len() + inner_end].trim_end();
                 return (comment.len(), "comment");
             }

@@ -144,11 +144,9 @@ fn format_message(kind: EntryKind, text: &str) -> String {
 }
 
 fn format_files(text: &str) -> String {
-    let files = text
-        .lines()
-        .map(|file| format!("<code>{}</code>", escape_html(file)));
-    let files = files.collect::<Vec<_>>().join(", ");
-    format!("<p class=\"note\">changed {files}</p>")
+    let format_file = |file| format!("<code>{}</code>", escape_html(file));
+    let files: Vec<_> = text.lines().map(format_file).collect();
+    format!("<p class=\"note\">changed {}</p>", files.join(", "))
 }
 
 fn format_compaction(summary: &str) -> String {

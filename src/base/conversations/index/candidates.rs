@@ -14,7 +14,7 @@ use rusqlite::Row;
 use std::collections::HashSet;
 use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An update also checks conversations that changed up to this many milliseconds before the newest change that the
 /// previous update saw. Codex may write its database before the rollout, so that update may have read a rollout too
@@ -111,7 +111,8 @@ pub(crate) fn list_candidates(
     if let Some(database) = database {
         let mut by_session: Vec<_> = (0..candidates.len()).collect();
         by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
-        // Each row is moved into its candidate while the rows are read. A list of 200,000 rows would take 40 MB.
+        // Each row is moved into its candidate while the rows are read, and nothing is collected. A list of 200,000
+        // rows would take 40 MB.
         let () = threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             let id = thread.id.to_lowercase();
             let position = by_session.binary_search_by(|i| candidates[*i].session.cmp(&id));
@@ -158,7 +159,7 @@ pub(super) fn find_all_candidates(
 
     Ok(Candidates {
         gone_ids: gone_conversations.map(|(id, _)| id).collect(),
-        newest_change_ms: on_disk.first().and_then(|newest| newest.recency_key().0),
+        newest_change_ms: on_disk.first().and_then(IndexCandidate::updated_ms),
         on_disk,
         unlistable_folders,
         names_offset,
@@ -171,25 +172,55 @@ pub(super) fn has_exactly_indexed_files(
     store: &IndexStore,
     home: &Path,
 ) -> Result<bool, IndexError> {
-    // Equal files give equal sums of hashes, in any order. The hashes have a random key, so different files cannot be
-    // made to have equal sums.
-    let hasher = RandomState::new();
-    let home_prefix = home.join("");
-    let home_prefix = home_prefix.as_os_str().as_encoded_bytes();
-    let hash_file = |path: &[u8], stamp: Option<RolloutStamp>| {
-        // The walk returns relative paths, and the index has absolute ones.
-        let path = path.strip_prefix(home_prefix).unwrap_or(path);
-        stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
+    let hasher = FileHasher {
+        home,
+        home_prefix: home.join(""),
+        key: RandomState::new(),
     };
+    let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
+    let mut sum_of_rows = 0_u64;
+    let (sum_on_disk, query_result) = parallel::run_both(
+        || hasher.sum_files_on_disk(),
+        || {
+            store.query_rows::<(), ()>(sql, [], |row| {
+                sum_of_rows = sum_of_rows.wrapping_add(hasher.hash_row(row)?);
+                Ok(())
+            })
+        },
+    );
+    query_result?;
 
-    let sum_files_on_disk = || {
+    // There is no sum if a folder cannot be listed. Then the files are unknown.
+    Ok(sum_on_disk == Some(sum_of_rows))
+}
+
+/// Hashes files by their paths and stamps. Equal files give equal sums of hashes, in any order. The hashes have a
+/// random key, so different files cannot be made to have equal sums.
+struct FileHasher<'a> {
+    home: &'a Path,
+    /// The home with a separator at its end.
+    home_prefix: PathBuf,
+    key: RandomState,
+}
+
+impl FileHasher<'_> {
+    /// Returns the hash of a file; 0 without a stamp. The path is absolute, or relative to the home.
+    fn hash_file(&self, path: &[u8], stamp: Option<RolloutStamp>) -> u64 {
+        let home_prefix = self.home_prefix.as_os_str().as_encoded_bytes();
+        let path = path.strip_prefix(home_prefix).unwrap_or(path);
+        stamp.map_or(0, |stamp| self.key.hash_one((path, stamp)))
+    }
+
+    /// Returns the sum of the rollouts in the home; `None` if a folder cannot be listed.
+    fn sum_files_on_disk(&self) -> Option<u64> {
+        let home = self.home;
         let mut sum = 0_u64;
         let mut add_file = |entry: &DirEntry, path: &Path| {
             let plain_path = without_zst(path);
             // A compressed rollout beside its plain form is not indexed.
             if plain_path.as_os_str() == path.as_os_str() || !home.join(plain_path).exists() {
                 let path = path.as_os_str().as_encoded_bytes();
-                sum = sum.wrapping_add(hash_file(path, RolloutStamp::read_entry(entry)));
+                sum = sum.wrapping_add(self.hash_file(path, RolloutStamp::read_entry(entry)));
             }
         };
 
@@ -197,38 +228,27 @@ pub(super) fn has_exactly_indexed_files(
         files::list_documents(home)
             .for_each(|entry| add_file(&entry, &Path::new(SESSIONS).join(entry.file_name())));
         errors.is_empty().then_some(sum)
-    };
+    }
 
-    let hash_row = |row: &Row<'_>| {
+    /// Returns the sum of the rollouts of an indexed conversation. The row has the columns `path`, `file`, `size`,
+    /// `mtime` and `rollouts`.
+    fn hash_row(&self, row: &Row<'_>) -> rusqlite::Result<u64> {
         let path = row.get_ref(0)?.as_bytes()?;
-        let hash = hash_file(path, Some(RolloutStamp::parse_row(row, 1)?));
+        let newest_hash = self.hash_file(path, Some(RolloutStamp::parse_row(row, 1)?));
 
         let rollout_paths = row.get_ref(4)?.as_str_or_null()?;
         let rollout_paths: Option<Vec<String>> =
             rollout_paths.and_then(|list| serde_json::from_str(list).ok());
 
-        // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
-        let earlier_paths = rollout_paths
+        // The older rollouts of a rewound conversation never change, so their stamps are not in the index.
+        let older_paths = rollout_paths
             .into_iter()
             .flatten()
             .filter(|rollout| rollout.as_bytes() != path);
-        let earlier_hashes = earlier_paths
-            .map(|path| hash_file(path.as_bytes(), RolloutStamp::read(Path::new(&path))));
-        Ok::<_, rusqlite::Error>(earlier_hashes.fold(hash, u64::wrapping_add))
-    };
-
-    let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let mut sum_of_rows = 0_u64;
-    let (sum_on_disk, query_result) = parallel::run_both(sum_files_on_disk, || {
-        store.query_rows::<(), ()>(sql, [], |row| {
-            sum_of_rows = sum_of_rows.wrapping_add(hash_row(row)?);
-            Ok(())
-        })
-    });
-    query_result?;
-
-    // There is no sum if a folder cannot be listed. Then the files are unknown.
-    Ok(sum_on_disk == Some(sum_of_rows))
+        let older_hashes = older_paths
+            .map(|path| self.hash_file(path.as_bytes(), RolloutStamp::read(Path::new(&path))));
+        Ok(older_hashes.fold(newest_hash, u64::wrapping_add))
+    }
 }
 
 /// Returns the conversations that changed according to Codex's database or `session_index.jsonl`, and those that were
@@ -255,27 +275,12 @@ pub(super) fn find_changed_candidates(
         add_new_threads(&mut threads, list_named_threads(source, &filter_by_ids)?);
     }
 
-    let mut gone_ids = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
-    if has_other_changes(store, source, &threads)? {
-        let mut all_threads = list_named_threads(source, &ThreadFilter::default())?;
-        let listed_ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
-        let listed_ids: HashSet<_> = listed_ids.collect();
-
-        let rows_by_id = plan::read_indexed_conversations(store, None)?;
-        let is_gone = |(id, indexed_row): &(&String, &plan::IndexedConversation)| {
-            !listed_ids.contains(*id)
-                && matches!(Path::new(&indexed_row.path).try_exists(), Ok(false))
-        };
-        gone_ids.extend(rows_by_id.iter().filter(is_gone).map(|(id, _)| id.clone()));
-
-        // The query by time misses conversations that Codex archived, or added with an old time of change.
-        all_threads.retain(|thread| {
-            let indexed_row = rows_by_id.get(&thread.id.to_lowercase());
-            indexed_row.is_none_or(|row| row.shown.archived != thread.archived)
-        });
-        add_new_threads(&mut threads, all_threads);
-    }
+    let gone_ids = if has_other_changes(store, source, &threads)? {
+        add_changes_without_time(store, source, &mut threads)?
+    } else {
+        Vec::new()
+    };
 
     let newest_now = threads.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = threads.into_iter().filter_map(|thread| {
@@ -295,6 +300,31 @@ pub(super) fn find_changed_candidates(
         newest_change_ms: newest_now.max(newest_before),
         names_offset,
     })
+}
+
+/// Adds the conversations that Codex archived, or added with an old time, because the query by time misses these.
+/// Returns the ids of the indexed conversations that were deleted.
+fn add_changes_without_time(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+    threads: &mut Vec<ListedThread>,
+) -> Result<Vec<String>, IndexError> {
+    let mut all_threads = list_named_threads(source, &ThreadFilter::default())?;
+    let listed_ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
+    let listed_ids: HashSet<_> = listed_ids.collect();
+
+    let rows_by_id = plan::read_all_indexed(store)?;
+    let gone_rows = rows_by_id.iter().filter(|(id, row)| {
+        !listed_ids.contains(*id) && matches!(Path::new(&row.path).try_exists(), Ok(false))
+    });
+    let gone_ids = gone_rows.map(|(id, _)| id.clone()).collect();
+
+    all_threads.retain(|thread| {
+        let indexed_row = rows_by_id.get(&thread.id.to_lowercase());
+        indexed_row.is_none_or(|row| row.shown.archived != thread.archived)
+    });
+    add_new_threads(threads, all_threads);
+    Ok(gone_ids)
 }
 
 /// Adds the threads that are not in `list` yet.
@@ -317,7 +347,7 @@ fn has_other_changes(
 
     let lower_ids: Vec<_> = changed.iter().map(|t| t.id.to_lowercase()).collect();
     let ids: Vec<_> = lower_ids.iter().map(String::as_str).collect();
-    let rows_by_id = plan::read_indexed_conversations(store, Some(&ids))?;
+    let rows_by_id = plan::read_indexed(store, &ids)?;
 
     // Rows without a rollout are not in the index, so the last update stored their number.
     let mut expected = count_listed_conversations(store)?;

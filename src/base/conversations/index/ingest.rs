@@ -73,14 +73,14 @@ pub(super) fn ingest(
 }
 
 /// Returns true if the text of `event` is a copy of a text of the parent, and moves `parent` behind that text. A fork
-/// has copies of all texts, so only the next one is compared. A subagent (`is_filtered`) has copies of only some texts,
-/// so others are skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
-fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_filtered: bool) -> bool {
+/// has copies of all texts, so only the next one is compared. A subagent has copies of only some texts, so others are
+/// skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
+fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_subagent: bool) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
         if original.kind == event.kind {
             return true;
         }
-        if !is_filtered && original.kind.author_and_text().is_some() {
+        if !is_subagent && original.kind.author_and_text().is_some() {
             return false;
         }
     }
@@ -149,7 +149,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), IndexError> {
+    fn commit_and_merge_runs(&mut self) -> Result<(), IndexError> {
         self.store
             .run(|connection| self.words.write_run(connection))?;
         self.store.set_meta(NEXT_TEXT, self.next_text)?;
@@ -158,14 +158,15 @@ impl<'a> Writer<'a> {
         merge_runs(self.store)
     }
 
+    /// Commits if `result` is a success, and otherwise rolls back.
     fn commit_or_roll_back(
         mut self,
         result: Result<(), IndexError>,
     ) -> Result<RefreshReport, IndexError> {
-        match result.and_then(|()| self.commit()) {
+        match result.and_then(|()| self.commit_and_merge_runs()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
-                // Fails if SQLite has already rolled back.
+                // The rollback fails if SQLite has already rolled back.
                 let _ = self.execute_batch("ROLLBACK");
                 Err(e)
             }
@@ -179,7 +180,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), IndexError> {
         let result = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
-            IngestStep::Unreadable(task, reason) => self.keep_unreadable(&task, reason),
+            IngestStep::Unreadable(task, reason) => self.skip_unreadable(&task, reason),
             IngestStep::Lines(block) => {
                 progress.add_bytes(block.bytes_read);
                 self.write_block(block)
@@ -191,7 +192,7 @@ impl<'a> Writer<'a> {
         // A commit between conversations lets an interrupted first update keep the conversations that it has read.
         if self.open.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
             self.uncommitted_bytes = 0;
-            self.commit()?;
+            self.commit_and_merge_runs()?;
             self.begin_transaction()?;
         }
 
@@ -218,9 +219,9 @@ impl<'a> Writer<'a> {
 
     /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
     /// be read again, because the stamp of the rollout does not change when its permissions do.
-    fn keep_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
+    fn skip_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(task)?;
-        self.set_shown_fields(id, task)?;
+        self.store_and_index_shown_fields(id, task)?;
         let path = task.candidate.path.clone();
         self.report.skipped.push(SkippedFile { path, reason });
         let sql = "UPDATE conversation SET size=?2 WHERE id=?1";
@@ -245,33 +246,32 @@ impl<'a> Writer<'a> {
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(&task)?;
         if task.unread_part == UnreadPart::Nothing {
-            return self.set_shown_fields(id, &task);
+            // Only the shown fields have changed, so neither lines nor a step `End` follow.
+            return self.store_and_index_shown_fields(id, &task);
         }
         let is_read_anew = task.unread_part == UnreadPart::Everything;
 
-        let state = match &task.old_row {
-            Some(old_row) if task.is_continued() => old_row.state.clone(),
-            Some(_) => {
-                // A read that failed may have stored texts, too.
-                delete_conversation_texts(self.store, id)?;
-                ReaderState::default()
-            }
-            None => ReaderState::default(),
-        };
+        if is_read_anew && task.old_row.is_some() {
+            // Also after a failed read, which may have stored some texts.
+            delete_conversation_texts(self.store, id)?;
+        }
+
+        let continued_row = task.old_row.as_ref().filter(|_| task.is_continued());
+        let state = continued_row.map(|row| row.state.clone());
 
         let parent_rollout = task.parent.as_ref();
         let parent = parent_rollout
             .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
 
         // A new conversation with one rollout has no list of paths to store.
-        if is_read_anew && (task.old_row.is_some() || !task.earlier_rollouts.is_empty()) {
+        if is_read_anew && (task.old_row.is_some() || !task.older_slices.is_empty()) {
             self.set_rollout_paths(id, &task)?;
         }
 
         let mut open = OpenConversation {
             id,
             usage: ConversationUsage::begin(self.store, &task, id)?,
-            state,
+            state: state.unwrap_or_default(),
             title: None,
             parent,
             has_copies: false,
@@ -288,8 +288,8 @@ impl<'a> Writer<'a> {
     /// rollout. The column is NULL for a conversation with one rollout.
     fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest_path = &task.candidate.path;
-        let earlier_paths = task.earlier_rollouts.iter().map(|slice| &slice.path);
-        let all_paths = earlier_paths.chain([newest_path]);
+        let older_paths = task.older_slices.iter().map(|slice| &slice.path);
+        let all_paths = older_paths.chain([newest_path]);
         let paths: Vec<_> = all_paths.map(|path| path.to_string_lossy()).collect();
         let rollouts = (paths.len() > 1).then(|| serde_json::to_string(&paths).unwrap_or_default());
         let sql = "UPDATE conversation SET rollouts=?2 WHERE id=?1";
@@ -297,7 +297,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Stores the fields that lists display. Indexes the words of the title, the folder and the branch.
-    fn set_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+    fn store_and_index_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
             "UPDATE conversation SET path=?2, title=?3, cwd=?4, branch=?5, updated=?6, archived=?7, \
@@ -308,34 +308,36 @@ impl<'a> Writer<'a> {
                 shown.title,
                 shown.cwd,
                 shown.branch,
-                shown.updated,
+                shown.updated_ms,
                 shown.archived,
                 shown.listed,
             ],
         )?;
 
-        let searched_title = |shown: &ShownFields| {
+        let format_title_text = |shown: &ShownFields| {
             let project = format_project(&shown.cwd, &shown.branch);
             format!("{}\n{project}", shown.title)
         };
 
-        let old_title = task.old_row.as_ref().map(|row| searched_title(&row.shown));
-        let new_title = searched_title(shown);
+        let old_row = task.old_row.as_ref();
+        let old_text = old_row.map(|row| format_title_text(&row.shown));
+        let new_text = format_title_text(shown);
 
         // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
         let is_read_anew = task.unread_part == UnreadPart::Everything;
-        if is_read_anew || old_title.is_none_or(|old_title| old_title != new_title) {
-            self.index_title(id, &new_title)?;
+        if is_read_anew || old_text.is_none_or(|old_text| old_text != new_text) {
+            self.index_title(id, &new_text)?;
         }
 
+        // A span has texts of one conversation only, and the next task is of another one.
         self.write_span(id)
     }
 
-    /// Stores the words of a title, which includes the folder and the branch of the conversation.
-    fn index_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
+    /// Replaces the words of the title by those of `title_text`: the title, the folder and the branch.
+    fn index_title(&mut self, id: i64, title_text: &str) -> rusqlite::Result<()> {
         delete_matching_texts(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
-        if words.add_text(title).is_some() {
+        if words.add_text(title_text).is_some() {
             let position = None;
             let number = self.assign_text_number(id, Role::Title, position)?;
             self.words.add_words(&words.into_lists(), &[Some(number)]);
@@ -377,12 +379,13 @@ impl<'a> Writer<'a> {
         };
 
         let events = open.state.convert_line(line.items, line.place.offset);
-        for (event, text) in events.into_iter().zip(line.texts) {
+        for (event, parsed_text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
             };
 
             if let EventKind::RolledBack(_) = event.kind {
+                // The span may have texts of the rolled-back turns, and only written texts can be deleted.
                 self.write_span(open.id)?;
                 delete_turns_after(self.store, open.id, event.turn)?;
                 if event.turn == 0 {
@@ -392,15 +395,16 @@ impl<'a> Writer<'a> {
             }
 
             // Only events without a text report usage.
-            let Some(ParsedText { role, index }) = text else {
+            let Some(ParsedText { role, index }) = parsed_text else {
                 open.usage.add_event(self.store, &event)?;
                 continue;
             };
 
             if let Some(parent) = &mut open.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                let is_filtered = open.task.parent.as_ref().is_some_and(|p| p.is_filtered);
-                if consume_copied_text(parent, &event, is_filtered) {
+                let parent_rollout = open.task.parent.as_ref();
+                let is_subagent = parent_rollout.is_some_and(|parent| parent.is_subagent);
+                if consume_copied_text(parent, &event, is_subagent) {
                     open.has_copies = true;
                     continue;
                 }
@@ -428,14 +432,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish_conversation(&mut self, result: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
+    fn finish_conversation(&mut self, end: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
 
         self.report.conversations_read += 1;
 
-        let end = match result {
+        let end = match end {
             Ok(end) => end,
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
@@ -455,11 +459,11 @@ impl<'a> Writer<'a> {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
 
-        let usage = open.usage.finish(self.store)?;
-        self.set_shown_fields(open.id, &open.task)?;
+        let usage_state = open.usage.finish(self.store)?;
+        self.store_and_index_shown_fields(open.id, &open.task)?;
 
         let stamp = &open.task.stamp;
-        let file = serde_json::to_string(&stamp.file).unwrap_or_default();
+        let file = serde_json::to_string(&stamp.file_id).unwrap_or_default();
         // `parent` and `cut` describe the indexed part, so they are kept if only the lines after it were read.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
@@ -469,14 +473,14 @@ impl<'a> Writer<'a> {
                 open.id,
                 file,
                 stamp.size,
-                stamp.mtime,
+                stamp.mtime_ns,
                 end.place.to_number(),
                 end.tail,
                 open.state.to_bytes(),
                 parent_id,
                 open.task.is_continued(),
-                usage,
-                end.cut_rollout
+                usage_state,
+                end.damaged_rollout
                     .and_then(|number| i64::try_from(number).ok()),
             ],
         )

@@ -33,7 +33,7 @@ pub use refresh::{
 pub(crate) use rollout_blocks::searchable_part;
 pub(crate) use store::TextId;
 pub use store::{FOLDER, IndexError, IndexStore, disk_size, index_path, remove_index};
-pub use text_spans::read_extent;
+pub use text_spans::read_revision;
 pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position, role_mask};
 pub use tokens::truncate_bytes;
 pub use usage_ingest::UNKNOWN_MODEL;

@@ -8,7 +8,7 @@ use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::{FileId, file_id, file_open, position};
 use chrono::{DateTime, Utc};
-use rusqlite::Row;
+use rusqlite::{Params, Row};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -41,10 +41,14 @@ pub(crate) struct IndexCandidate {
 }
 
 impl IndexCandidate {
+    /// Returns the time of the last change according to Codex's database.
+    pub(super) fn updated_ms(&self) -> Option<i64> {
+        self.thread.as_ref()?.updated_ms
+    }
+
     /// Returns a sort key that is larger for a conversation that changed later.
     pub(super) fn recency_key(&self) -> (Option<i64>, &OsStr) {
-        let updated = self.thread.as_ref().and_then(|thread| thread.updated);
-        (updated, self.path.as_os_str())
+        (self.updated_ms(), self.path.as_os_str())
     }
 }
 
@@ -52,10 +56,10 @@ impl IndexCandidate {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RolloutStamp {
     /// `None` if the index has no valid identity.
-    pub file: Option<FileId>,
+    pub file_id: Option<FileId>,
     pub size: i64,
     /// The time of the last modification in nanoseconds since 1970.
-    pub mtime: i64,
+    pub mtime_ns: i64,
 }
 
 impl RolloutStamp {
@@ -74,18 +78,19 @@ impl RolloutStamp {
     /// Parses the columns `file`, `size` and `mtime`, which begin at the index `first`.
     pub(super) fn parse_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         Ok(Self {
-            file: serde_json::from_slice(row.get_ref(first)?.as_bytes()?).ok(),
+            // The column is empty until a rollout was read to its end. `None` equals no file, so it is read again.
+            file_id: serde_json::from_slice(row.get_ref(first)?.as_bytes()?).ok(),
             size: row.get(first + 1)?,
-            mtime: row.get(first + 2)?,
+            mtime_ns: row.get(first + 2)?,
         })
     }
 
     fn from_metadata(id: FileId, meta: &Metadata) -> Option<Self> {
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
-            file: Some(id),
+            file_id: Some(id),
             size: i64::try_from(meta.len()).unwrap_or(i64::MAX),
-            mtime: i64::try_from(mtime.as_nanos()).unwrap_or(i64::MAX),
+            mtime_ns: i64::try_from(mtime.as_nanos()).unwrap_or(i64::MAX),
         })
     }
 }
@@ -100,8 +105,8 @@ pub(super) struct IndexedConversation {
     /// The last bytes before `end`; see [`TAIL_BYTES`].
     tail: Vec<u8>,
     pub state: ReaderState,
-    /// The stored state of the token count.
-    pub usage: Vec<u8>,
+    /// The state of [`ConversationUsage`](super::usage_ingest::ConversationUsage) at `end`.
+    pub usage_state: Vec<u8>,
     pub shown: ShownFields,
 }
 
@@ -113,8 +118,9 @@ pub(crate) struct ShownFields {
     /// The git branch that was checked out; empty if there was none.
     pub branch: String,
     /// The time of the last change in milliseconds since 1970.
-    pub updated: Option<i64>,
+    pub updated_ms: Option<i64>,
     pub archived: bool,
+    /// True if the conversation has a row in Codex's database.
     pub listed: bool,
 }
 
@@ -124,7 +130,7 @@ impl ShownFields {
             title: thread.title,
             cwd: thread.cwd,
             branch: thread.git_branch,
-            updated: thread.updated_ms,
+            updated_ms: thread.updated_ms,
             archived: thread.archived,
             listed: true,
         }
@@ -152,11 +158,11 @@ pub(super) struct IngestTask {
     /// The row of the conversation in the index; `None` if it is new.
     pub old_row: Option<IndexedConversation>,
     pub unread_part: UnreadPart,
-    /// The earlier rollouts of a rewound conversation, which are read first. Empty unless [`Self::unread_part`] is
-    /// [`UnreadPart::Everything`].
-    pub earlier_rollouts: Vec<RolloutSlice>,
+    /// All rollouts of a rewound conversation except the newest one; they are read first. Empty unless
+    /// [`Self::unread_part`] is [`UnreadPart::Everything`].
+    pub older_slices: Vec<RolloutSlice>,
     /// The number of the newest rollout among the rollouts of the conversation.
-    pub newest_number: usize,
+    pub newest_rollout_number: usize,
     /// The conversation whose texts this one may repeat at its beginning.
     pub parent: Option<ParentRollout>,
     /// The time at which Codex copied the texts of the parent; `None` if it copied nothing.
@@ -197,27 +203,34 @@ pub(super) struct ParentRollout {
     /// The id of the conversation.
     pub id: String,
     pub path: PathBuf,
-    /// True if the conversation is a subagent, which has only some texts of its parent.
-    pub is_filtered: bool,
+    /// True if this conversation is a subagent of the parent, which has only some texts of it.
+    pub is_subagent: bool,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, updated, \
                        archived, listed";
 
-/// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
-pub(super) fn read_indexed_conversations(
-    store: &IndexStore,
-    sessions: Option<&[&str]>,
-) -> Result<HashMap<String, IndexedConversation>, IndexError> {
-    let filter = match sessions {
-        Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
-        // The query passes one value, so the statement must have a parameter for it.
-        None => "WHERE ?1 IS NULL",
-    };
+/// Conversations of the index by their ids.
+pub(super) type IndexedById = HashMap<String, IndexedConversation>;
 
-    let session_list = sessions.map(|ids| serde_json::to_string(ids).unwrap_or_default());
+/// Returns the conversations with these ids from the index.
+pub(super) fn read_indexed(store: &IndexStore, ids: &[&str]) -> Result<IndexedById, IndexError> {
+    let filter = "WHERE session IN (SELECT value FROM json_each(?1))";
+    let id_list = serde_json::to_string(ids).unwrap_or_default();
+    query_indexed(store, filter, [id_list])
+}
+
+pub(super) fn read_all_indexed(store: &IndexStore) -> Result<IndexedById, IndexError> {
+    query_indexed(store, "", [])
+}
+
+fn query_indexed(
+    store: &IndexStore,
+    filter: &str,
+    values: impl Params,
+) -> Result<IndexedById, IndexError> {
     let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
-    store.query_rows(&sql, [session_list], |row| {
+    store.query_rows(&sql, values, |row| {
         // The columns are numbered as in `COLUMNS`.
         let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
@@ -229,12 +242,12 @@ pub(super) fn read_indexed_conversations(
             end: Place::from_number(row.get(6)?),
             tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
             state: state.unwrap_or_default(),
-            usage: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or_default(),
+            usage_state: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or_default(),
             shown: ShownFields {
                 title: row.get(10)?,
                 cwd: row.get(11)?,
                 branch: row.get(12)?,
-                updated: row.get(13)?,
+                updated_ms: row.get(13)?,
                 archived: row.get(14)?,
                 listed: row.get(15)?,
             },
@@ -260,13 +273,14 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let rows = read_indexed_conversations(self.store, Some(&[id])).ok()?;
+        let rows = read_indexed(self.store, &[id]).ok()?;
         Some(PathBuf::from(&rows.get(id)?.path))
     }
 
-    fn find_earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
+    /// Returns the slices of all rollouts of a rewound conversation except the newest one, which the candidate names.
+    fn find_older_slices(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
         let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
-        rewound.find_earlier(&candidate.session, &candidate.path)
+        rewound.find_older_slices(&candidate.session, &candidate.path)
     }
 }
 
@@ -281,21 +295,21 @@ pub(super) fn plan_task(
     let unread_part = find_unread_part(&candidate, &stamp, old_row.as_ref(), is_rewind);
     let is_read_anew = unread_part == UnreadPart::Everything;
 
-    let earlier_rollouts = if is_read_anew && is_rewind {
-        rollouts.find_earlier_rollouts(&candidate)
+    let older_slices = if is_read_anew && is_rewind {
+        rollouts.find_older_slices(&candidate)
     } else {
         Vec::new()
     };
 
     // The newest rollout keeps its number if only its new lines are read.
-    let newest_number = match &old_row {
+    let newest_rollout_number = match &old_row {
         Some(row) if matches!(unread_part, UnreadPart::From(_)) => row.end.rollout,
-        _ => earlier_rollouts.len(),
+        _ => older_slices.len(),
     };
 
     // The first line of a rollout never changes, so it is read only if the whole rollout is read.
-    let earliest_path = earlier_rollouts.first().map(|slice| &slice.path);
-    let oldest_path = earliest_path.unwrap_or(&candidate.path);
+    let oldest_slice = older_slices.first();
+    let oldest_path = oldest_slice.map_or(&candidate.path, |slice| &slice.path);
     let oldest_head = if is_read_anew {
         rollout::read_head(oldest_path).ok().flatten()
     } else {
@@ -315,7 +329,7 @@ pub(super) fn plan_task(
         let id = parse_parent_id(head)?;
         Some(ParentRollout {
             path: rollouts.find_rollout(&id)?,
-            is_filtered: head.is_subagent(),
+            is_subagent: head.is_subagent(),
             id,
         })
     });
@@ -336,8 +350,8 @@ pub(super) fn plan_task(
         derives_title,
         old_row,
         unread_part,
-        earlier_rollouts,
-        newest_number,
+        older_slices,
+        newest_rollout_number,
         parent,
         copied_at,
     })
@@ -362,7 +376,8 @@ fn find_unread_part(
         return UnreadPart::Nothing;
     }
 
-    // In the usual case Codex has appended turns, and only these are read.
+    // In the usual case Codex has appended turns, and only these are read. If the indexed part has no line, the
+    // metadata in the first line are still to be read.
     if has_only_grown(old_row, stamp, &candidate.path) && old_row.end.offset > 0 {
         UnreadPart::From(old_row.end.offset)
     } else {
@@ -375,7 +390,7 @@ fn find_unread_part(
 fn has_only_grown(old_row: &IndexedConversation, new_stamp: &RolloutStamp, path: &Path) -> bool {
     if old_row.stamp.size == NOT_INDEXED
         || new_stamp.size < old_row.stamp.size
-        || new_stamp.file != old_row.stamp.file
+        || new_stamp.file_id != old_row.stamp.file_id
         || !is_plain(path)
     {
         return false;
@@ -406,6 +421,7 @@ fn build_shown_fields(
     if let Some(thread) = &candidate.thread {
         let mut shown = thread.clone();
         if shown.title.is_empty() {
+            // It may come from the first message, which is not read again.
             shown.title = old_fields.title;
         }
         return shown;
@@ -417,7 +433,7 @@ fn build_shown_fields(
     ShownFields {
         cwd: cwd.map_or(old_fields.cwd, str::to_owned),
         branch: branch.map_or(old_fields.branch, str::to_owned),
-        updated: Some(stamp.mtime / NANOS_PER_MILLI),
+        updated_ms: Some(stamp.mtime_ns / NANOS_PER_MILLI),
         archived: candidate.archived,
         listed: false,
         // Without a name, the ingestion sets the title from the first message.

@@ -15,7 +15,7 @@ use super::store::{self, IndexError, IndexStore};
 use super::text_spans::{ERASE_NEEDED, TextSpans, delete_conversation_texts};
 use super::word_runs::erase_deleted_texts;
 use crate::codex::threads;
-use crate::conversations::left_out::CUT_REASON;
+use crate::conversations::left_out::DAMAGED_ROLLOUT_REASON;
 use crate::history::SkippedFile;
 use crate::io::progress::{Progress, check_interrupt};
 use chrono::{DateTime, TimeDelta};
@@ -92,6 +92,7 @@ pub fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
 pub fn expect_changed_rollouts(manager_home: &Path, codex_home: &Path) {
     let path = store::index_path(manager_home, codex_home);
     if let Ok(Some(store)) = IndexStore::open_existing(&path) {
+        // The time is moved back instead of deleted, because an index without it was never complete.
         let sql = "UPDATE meta SET value=value-?2 WHERE key=?1";
         let _ = store.execute(sql, params![LAST_WALK, WALK_INTERVAL.num_milliseconds()]);
     }
@@ -109,17 +110,17 @@ pub fn refresh(
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
     let mut report = update_if_needed(store, source, thoroughness, progress)?;
-    report.skipped.extend(list_cut_rollouts(store)?);
+    report.skipped.extend(list_damaged_rollouts(store)?);
     Ok(report)
 }
 
-fn list_cut_rollouts(store: &IndexStore) -> Result<Vec<SkippedFile>, IndexError> {
+fn list_damaged_rollouts(store: &IndexStore) -> Result<Vec<SkippedFile>, IndexError> {
     let sql = "SELECT coalesce(json_extract(rollouts, '$[' || cut || ']'), path) FROM conversation \
                WHERE cut IS NOT NULL";
     store.query_rows(sql, [], |row| {
         Ok(SkippedFile {
             path: PathBuf::from(row.get::<_, String>(0)?),
-            reason: CUT_REASON.to_owned(),
+            reason: DAMAGED_ROLLOUT_REASON.to_owned(),
         })
     })
 }
@@ -194,7 +195,7 @@ fn update_index(
         find_changed_candidates(store, source)?
     };
 
-    let must_read_copies = remove_conversations(store, &candidates.gone_ids)?;
+    let must_read_copies = remove_and_mark_copies(store, &candidates.gone_ids)?;
     if must_read_copies && !compares_all {
         // The marked conversations have not changed in Codex's database, so only a comparison of all finds them.
         return update_index(store, source, Thoroughness::All, progress);
@@ -205,7 +206,8 @@ fn update_index(
         _ => u64::MAX,
     };
     let on_disk = &candidates.on_disk;
-    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    let (new_bytes, mut report) =
+        ingest_candidates(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable_folders);
     if new_bytes > max_bytes {
         // LAST_COMPARISON is not set, so the next update compares all conversations again and reads the missing ones.
@@ -257,7 +259,7 @@ fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexE
 
 /// Reads the candidates that differ from the index, in batches. Also returns the number of bytes that were to be read.
 /// If it exceeds `max_bytes`, later candidates were not read; the first one is always read.
-fn ingest_all(
+fn ingest_candidates(
     store: &mut IndexStore,
     home: &Path,
     candidates: &[IndexCandidate],
@@ -323,8 +325,8 @@ fn count_unread_bytes(task: &IngestTask) -> u64 {
 
 /// Removes conversations from the index. Marks the conversations that have copies of their texts to be read again, and
 /// returns true if it marked any.
-fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
-    if sessions.is_empty() {
+fn remove_and_mark_copies(store: &IndexStore, session_ids: &[String]) -> Result<bool, IndexError> {
+    if session_ids.is_empty() {
         return Ok(false);
     }
 
@@ -332,17 +334,17 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
     // `store.execute` uses the same connection, so its statements are in the transaction, too.
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
-        for session in sessions {
+        for session_id in session_ids {
             let find_sql = "SELECT id FROM conversation WHERE session=?1";
-            let id: i64 = connection
+            let conversation_id: i64 = connection
                 .prepare_cached(find_sql)?
-                .query_row([session], |row| row.get(0))?;
+                .query_row([session_id], |row| row.get(0))?;
 
-            delete_conversation_texts(store, id)?;
-            store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
+            delete_conversation_texts(store, conversation_id)?;
+            store.execute("DELETE FROM conversation WHERE id=?1", [conversation_id])?;
 
             let mark_copies_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            let marked = connection.execute(mark_copies_sql, params![session, NOT_INDEXED])?;
+            let marked = connection.execute(mark_copies_sql, params![session_id, NOT_INDEXED])?;
             has_marked_any |= marked > 0;
         }
         transaction.commit()
@@ -357,7 +359,7 @@ fn plan_tasks(
     rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut old_rows = plan::read_indexed_conversations(store, Some(&ids))?;
+    let mut old_rows = plan::read_indexed(store, &ids)?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;

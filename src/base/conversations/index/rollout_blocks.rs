@@ -32,8 +32,8 @@ pub(super) struct RolloutEnd {
     pub(super) place: Place,
     /// The last bytes before the place.
     pub(super) tail: Vec<u8>,
-    /// The number of a compressed rollout of which only the beginning could be read.
-    pub(super) cut_rollout: Option<usize>,
+    /// The number of a damaged compressed rollout, of which only the beginning could be read.
+    pub(super) damaged_rollout: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -93,8 +93,8 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
     }
 
     // The number of the first rollout that is read.
-    let first_rollout = task.newest_number - task.earlier_rollouts.len();
-    let mut slices = task.earlier_rollouts.clone();
+    let first_rollout_number = task.newest_rollout_number - task.older_slices.len();
+    let mut slices = task.older_slices.clone();
     slices.push(RolloutSlice::whole(&task.candidate.path));
 
     if !submit(IngestStep::Begin(Box::new(task))) {
@@ -106,7 +106,7 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
         return Ok(true);
     };
 
-    let end = match submit_slices(&slices, first_rollout, start_offset, submit) {
+    let end = match submit_slices(&slices, first_rollout_number, start_offset, submit) {
         Ok(Some(end)) => Ok(end),
         Ok(None) => return Ok(false),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
@@ -116,16 +116,16 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
     Ok(submit(IngestStep::End(end)))
 }
 
-/// Submits the lines of rollouts that continue each other; the first one has the number `first_rollout`. `start_offset`
-/// is 0 if there are several rollouts. Returns `None` if `submit` returned false.
+/// Submits the lines of rollouts that continue each other. The first rollout has the number `first_rollout_number`.
+/// `start_offset` is 0 if there are several rollouts. Returns `None` if `submit` returned false.
 fn submit_slices(
     slices: &[RolloutSlice],
-    first_rollout: usize,
+    first_rollout_number: usize,
     start_offset: u64,
     submit: &SubmitStep<'_>,
 ) -> io::Result<Option<RolloutEnd>> {
-    let (mut end, mut cut_rollout) = (None, None);
-    for (rollout, slice) in (first_rollout..).zip(slices) {
+    let (mut end, mut damaged_rollout) = (None, None);
+    for (rollout, slice) in (first_rollout_number..).zip(slices) {
         let block = LineBlock {
             rollout,
             shown_end: slice.end,
@@ -137,8 +137,8 @@ fn submit_slices(
             return Ok(None);
         }
 
-        if lines.is_cut && cut_rollout.is_none() {
-            cut_rollout = Some(rollout);
+        if lines.ends_at_damage && damaged_rollout.is_none() {
+            damaged_rollout = Some(rollout);
         }
         let offset = lines.end_offset();
         let tail = plan::read_tail(&slice.path, offset)?;
@@ -146,7 +146,7 @@ fn submit_slices(
         end = Some(RolloutEnd {
             place,
             tail,
-            cut_rollout,
+            damaged_rollout,
         });
     }
 

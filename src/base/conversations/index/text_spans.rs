@@ -59,9 +59,14 @@ impl TextSpans {
     }
 }
 
-/// Returns two numbers, at least one of which changes with each update that adds texts or removes conversations.
-pub fn read_extent(store: &IndexStore) -> Result<(Option<i64>, i64), IndexError> {
-    Ok((store.read_meta(NEXT_TEXT)?, store.count_conversations()?))
+/// The number that the next text gets, and the number of conversations. At least one of them changes with each update
+/// that adds texts or removes conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexRevision(Option<i64>, i64);
+
+pub fn read_revision(store: &IndexStore) -> Result<IndexRevision, IndexError> {
+    let next_text = store.read_meta(NEXT_TEXT)?;
+    Ok(IndexRevision(next_text, store.count_conversations()?))
 }
 
 /// Reads a row with the columns `first`, `roles` and `conversation`.
@@ -127,7 +132,7 @@ pub(super) struct NewSpan {
     roles: Vec<u8>,
     places: Vec<u8>,
     /// The place of the last text's line, as a number.
-    last_line: i64,
+    last_place: i64,
     last_turn: i64,
 }
 
@@ -149,11 +154,11 @@ impl NewSpan {
         }
         self.count += 1;
 
-        let line = position.map_or(self.last_line, |position| position.place.to_number());
+        let place = position.map_or(self.last_place, |position| position.place.to_number());
         let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
-        push_varint(&mut self.places, line.wrapping_sub(self.last_line));
+        push_varint(&mut self.places, place.wrapping_sub(self.last_place));
         push_varint(&mut self.places, turn.wrapping_sub(self.last_turn));
-        (self.last_line, self.last_turn) = (line, turn);
+        (self.last_place, self.last_turn) = (place, turn);
     }
 
     /// Writes the span and empties it. `next_text` is the number after its last text. Returns the number that the next
@@ -202,11 +207,15 @@ pub(super) fn delete_matching_texts(
                 break;
             };
 
-            // A text that was deleted before has no bit.
             let bits = *byte >> shift & 0xf;
+            if bits == 0 {
+                // The text was deleted before.
+                continue;
+            }
+
             let number = first + i64::try_from(i).unwrap_or(0);
             let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
-            if bits != 0 && is_deleted(id.role(), position.turn) {
+            if is_deleted(id.role(), position.turn) {
                 *byte &= !(0xf << shift);
                 deleted_numbers.push(number);
             }

@@ -21,8 +21,8 @@ pub(super) struct TextWords {
     vocabulary: Vocabulary,
     /// Pairs of a word and a text with that word, as numbers, in the order of the texts.
     pairs: Vec<(u32, u32)>,
-    /// For each word, the number of the last text with that word plus 1; 0 before the first text.
-    last_text: Vec<u32>,
+    /// For each word, the number of the last text with that word, plus 1; 0 for a word of no text.
+    last_text_plus_one: Vec<u32>,
     /// The number of texts so far.
     text_count: u32,
     /// A buffer for a word with [`PART_MARK`], which saves an allocation for each.
@@ -44,8 +44,9 @@ impl WordLists {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u32])> {
         let mut start = 0;
         let lists = self.ends.iter().map(move |end| {
-            let end = *end as usize;
-            &self.texts[std::mem::replace(&mut start, end)..end]
+            let list = &self.texts[start..*end as usize];
+            start = *end as usize;
+            list
         });
         self.vocabulary.words().zip(lists)
     }
@@ -94,8 +95,11 @@ impl TextWords {
 
         for range in parts {
             let part = truncate_word(&lower[range]);
-            let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
-            if is_indexed && !self.has_word(part) {
+            let begins_with_digit = part.as_bytes()[0].is_ascii_digit();
+            let is_worth_indexing = part.len() >= MIN_PART_LETTERS && !begins_with_digit;
+            // A query for a part also finds the same word without the mark.
+            if is_worth_indexing && !self.has_word(part) {
+                // Taken out of `self`, because `add_word` needs all of `self`.
                 let mut marked = std::mem::take(&mut self.marked_part);
                 marked.clear();
                 marked.push(PART_MARK);
@@ -109,11 +113,11 @@ impl TextWords {
     fn add_word(&mut self, word: &str) {
         let number = self.vocabulary.intern(word.as_bytes());
         let word_index = number as usize;
-        if word_index == self.last_text.len() {
-            self.last_text.push(0);
+        if word_index == self.last_text_plus_one.len() {
+            self.last_text_plus_one.push(0);
         }
-        if self.last_text[word_index] != self.text_count {
-            self.last_text[word_index] = self.text_count;
+        if self.last_text_plus_one[word_index] != self.text_count {
+            self.last_text_plus_one[word_index] = self.text_count;
             self.pairs.push((number, self.text_count - 1));
         }
     }
@@ -124,8 +128,8 @@ impl TextWords {
         for (word, _) in &self.pairs {
             ends[*word as usize + 1] += 1;
         }
-        for at in 1..ends.len() {
-            ends[at] += ends[at - 1];
+        for word in 1..ends.len() {
+            ends[word] += ends[word - 1];
         }
 
         let mut texts = vec![0; self.pairs.len()];
@@ -146,7 +150,7 @@ impl TextWords {
     /// Returns true if the last added text has this word.
     fn has_word(&self, word: &str) -> bool {
         let number = self.vocabulary.find(word.as_bytes());
-        number.is_some_and(|number| self.last_text[number as usize] == self.text_count)
+        number.is_some_and(|number| self.last_text_plus_one[number as usize] == self.text_count)
     }
 }
 

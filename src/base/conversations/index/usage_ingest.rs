@@ -17,7 +17,7 @@ pub const UNKNOWN_MODEL: &str = "unknown";
 
 /// The longest time between two events that Codex writes when it copies a conversation. A request takes
 /// longer.
-const COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
+const MAX_COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// The usage of the conversation that is being read.
 pub(super) struct ConversationUsage {
@@ -44,7 +44,7 @@ impl ConversationUsage {
         conversation: i64,
     ) -> rusqlite::Result<Self> {
         let stored_state: &[u8] = match &task.old_row {
-            Some(old_row) if task.is_continued() => &old_row.usage,
+            Some(old_row) if task.is_continued() => &old_row.usage_state,
             _ => &[],
         };
 
@@ -208,9 +208,9 @@ impl CopiedCounts {
 
     /// Returns true if `tokens` is a copy of the parent's next token count. Equal sums alone prove nothing, because a
     /// fork and its parent may both continue with a request of the same size. So the times count, too: copies are at
-    /// most [`COPY_PAUSE`] apart. Without the rollout of the parent, only the times decide.
+    /// most [`MAX_COPY_PAUSE`] apart. Without the rollout of the parent, only the times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
-        if at > self.last_copied_at + COPY_PAUSE {
+        if at > self.last_copied_at + MAX_COPY_PAUSE {
             return false;
         }
         let is_copy = match &mut self.parent {

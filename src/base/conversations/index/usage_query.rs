@@ -23,7 +23,7 @@ pub enum UsageDetail {
     /// One sum for each conversation and model.
     Conversations,
     /// One sum for each conversation, slot and model.
-    Both,
+    SlotsOfConversations,
 }
 
 /// The sum of some requests of one model.
@@ -86,7 +86,7 @@ pub fn read_sums(
         UsageDetail::Models => ("0, 0", ""),
         UsageDetail::Slots => ("0, slot", "GROUP BY slot"),
         UsageDetail::Conversations => ("conversation, 0", "GROUP BY conversation"),
-        UsageDetail::Both => ("conversation, slot", "GROUP BY conversation, slot"),
+        UsageDetail::SlotsOfConversations => ("conversation, slot", "GROUP BY conversation, slot"),
     };
 
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by

@@ -71,8 +71,9 @@ impl Vocabulary {
     pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |end| {
-            let end = *end as usize;
-            &self.bytes[std::mem::replace(&mut start, end)..end]
+            let word = &self.bytes[start..*end as usize];
+            start = *end as usize;
+            word
         })
     }
 

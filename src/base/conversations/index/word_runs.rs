@@ -17,8 +17,9 @@ use std::collections::{BinaryHeap, HashSet};
 
 /// The number of runs of about the same size that are merged into one.
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
-/// A run that has more than this many times the size of the newest one is not merged with it. Less than [`MERGED_RUNS`],
-/// because a merged run would otherwise be merged again with the next such number of runs.
+
+/// A run that has more than this many times the size of the newest one is not merged with it. Less than
+/// [`MERGED_RUNS`], because a merged run would otherwise be merged again with the next such number of runs.
 const MAX_SIZE_RATIO: i64 = if cfg!(test) { 2 } else { 8 };
 
 #[derive(Debug, Clone, Copy)]
@@ -197,6 +198,54 @@ impl<'a> RunCursor<'a> {
     }
 }
 
+/// Reads the words of several runs in ascending order, each with its lists joined.
+struct RunMerger<'a> {
+    cursors: Vec<RunCursor<'a>>,
+    /// The next word of each cursor, with the smallest word first.
+    next_words: BinaryHeap<Reverse<NextWord>>,
+}
+
+impl<'a> RunMerger<'a> {
+    fn open(connection: &'a Connection, runs: &[WordRun]) -> rusqlite::Result<Self> {
+        let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
+        let mut cursors: Vec<_> = cursors.collect::<Result<_, _>>()?;
+        let numbered_cursors = cursors.iter_mut().enumerate();
+        let next_words = numbered_cursors
+            .filter_map(|(run_index, cursor)| cursor.take_word(run_index))
+            .collect();
+        Ok(Self {
+            cursors,
+            next_words,
+        })
+    }
+
+    /// Returns the next word and the list of its texts without the `deleted_texts`. The list may be empty.
+    fn next_word(
+        &mut self,
+        deleted_texts: &HashSet<i64>,
+    ) -> rusqlite::Result<Option<(Vec<u8>, PostingList)>> {
+        let Some(Reverse(next)) = self.next_words.pop() else {
+            return Ok(None);
+        };
+        let (word, mut run_index) = (next.word, next.run_index);
+
+        let mut kept_list = PostingList::default();
+        loop {
+            let cursor = &mut self.cursors[run_index];
+            let posting_list = cursor.take_list()?;
+            let kept_texts = decode_text_numbers(&posting_list)
+                .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
+            kept_texts.for_each(|number| kept_list.push(number));
+            self.next_words.extend(cursor.take_word(run_index));
+            // The next word may be the same: a long list continues in the next block or in another run.
+            match self.next_words.peek_mut() {
+                Some(next) if next.0.word == word => run_index = PeekMut::pop(next).0.run_index,
+                _ => return Ok(Some((word, kept_list))),
+            }
+        }
+    }
+}
+
 /// Merges the newest runs into one, as long as at least [`MERGED_RUNS`] runs are of about the same size.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
@@ -211,8 +260,8 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     }
 }
 
-/// Returns the newest runs if they have to be merged. Tries each run as the newest one: a commit may write several runs,
-/// and a merge may be interrupted, so a small run after many large ones must not hide them.
+/// Returns the newest runs if they have to be merged. Tries each run as the newest one: a commit may write several
+/// runs, and a merge may be interrupted, so a small run after many large ones must not hide them.
 fn find_runs_to_merge(runs: &[WordRun]) -> Option<&[WordRun]> {
     (1..=runs.len()).rev().find_map(|end| {
         let similar_count = skip_larger_runs(&runs[..end]).len();
@@ -220,8 +269,8 @@ fn find_runs_to_merge(runs: &[WordRun]) -> Option<&[WordRun]> {
     })
 }
 
-/// Returns the runs after the last one that is much larger than the newest run. If such a large run were merged, an update
-/// of a few words would write the words of the whole index again.
+/// Returns the runs after the last one that is much larger than the newest run. If such a large run were merged, an
+/// update of a few words would write the words of the whole index again.
 fn skip_larger_runs(runs: &[WordRun]) -> &[WordRun] {
     let block_count = |run: &WordRun| run.last_block - run.first_block + 1;
     let limit = runs.last().map_or(0, block_count) * MAX_SIZE_RATIO;
@@ -231,60 +280,33 @@ fn skip_larger_runs(runs: &[WordRun]) -> &[WordRun] {
 
 /// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
 fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
-    let connection = &store.connection;
     let deleted_texts = store.run(list_deleted_texts)?;
-
-    let mut cursors: Vec<_> = store.run(|_| {
-        let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
-        cursors.collect()
-    })?;
+    let mut merger = store.run(|connection| RunMerger::open(connection, runs))?;
     let mut writer = store.run(RunWriter::new)?;
 
-    let numbered_cursors = cursors.iter_mut().enumerate();
-    let mut next_words: BinaryHeap<_> = numbered_cursors
-        .filter_map(|(run_index, cursor)| cursor.take_word(run_index))
-        .collect();
-
     let mut word_count = 0u32;
-    while let Some(Reverse(next_word)) = next_words.pop() {
-        let (word, mut run_index) = (next_word.word, next_word.run_index);
+    while let Some((word, list)) = store.run(|_| merger.next_word(&deleted_texts))? {
         word_count = word_count.wrapping_add(1);
         if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
         }
-
-        let mut kept_list = PostingList::default();
-        store.run(|_| {
-            loop {
-                let posting_list = cursors[run_index].take_list()?;
-                let kept_texts = decode_text_numbers(&posting_list)
-                    .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
-                kept_texts.for_each(|number| kept_list.push(number));
-                next_words.extend(cursors[run_index].take_word(run_index));
-                // The next word may be the same: a long list continues in the next block or in another run.
-                match next_words.peek_mut() {
-                    Some(next) if next.0.word == word => run_index = PeekMut::pop(next).0.run_index,
-                    _ => break,
-                }
-            }
-
-            if kept_list.is_empty() {
-                return Ok(());
-            }
-            writer.push(&word, &kept_list.into_bytes())
-        })?;
+        if !list.is_empty() {
+            store.run(|_| writer.push(&word, &list.into_bytes()))?;
+        }
     }
 
     store.run(|connection| {
         writer.finish()?;
-        for run in runs {
-            let range = [run.first_block, run.last_block];
-            connection.execute("DELETE FROM block WHERE id BETWEEN ?1 AND ?2", range)?;
-            connection.execute("DELETE FROM block_word WHERE run=?1", [run.id])?;
-            connection.execute("DELETE FROM run WHERE id=?1", [run.id])?;
-        }
-        Ok(())
+        runs.iter().try_for_each(|run| remove_run(connection, *run))
     })
+}
+
+fn remove_run(connection: &Connection, run: WordRun) -> rusqlite::Result<()> {
+    let range = [run.first_block, run.last_block];
+    connection.execute("DELETE FROM block WHERE id BETWEEN ?1 AND ?2", range)?;
+    connection.execute("DELETE FROM block_word WHERE run=?1", [run.id])?;
+    connection.execute("DELETE FROM run WHERE id=?1", [run.id])?;
+    Ok(())
 }
 
 /// Removes the deleted texts from all runs, so that none of their words remain in the file. `secure_delete` makes

@@ -4,7 +4,7 @@ use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::{IndexCandidate, IndexError, list_candidates};
-use crate::conversations::left_out::CUT_REASON;
+use crate::conversations::left_out::{DAMAGED_ROLLOUT_REASON, LeftOut};
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::thread_rollouts::ThreadChain;
@@ -12,7 +12,7 @@ use crate::io::progress::Progress;
 use crate::io::{ansi, clock, parallel};
 use regex::Regex;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The number of rollouts that are read at the same time.
 const MAX_OPEN_ROLLOUTS: usize = 16;
@@ -45,7 +45,7 @@ pub fn list_conversations(
             title: candidate.name.unwrap_or(shown.title),
             cwd: shown.cwd,
             branch: shown.branch,
-            updated_ms: shown.updated.or_else(mtime),
+            updated_ms: shown.updated_ms.or_else(mtime),
             archived: candidate.archived,
             listed,
             session: candidate.session,
@@ -77,15 +77,15 @@ pub fn scan(
             let found = find_first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
-        |(conversation, found): (FoundConversation, io::Result<FirstMatch>)| {
+        |(conversation, found): (FoundConversation, io::Result<(Option<Hit>, LeftOut)>)| {
             let size = conversation.path.metadata().map_or(0, |meta| meta.len());
             progress.add_bytes(size);
 
             match found {
-                Ok((hit, cut)) => {
+                Ok((hit, left_out)) => {
                     report.hits.extend(hit);
-                    if let Some(path) = cut {
-                        let reason = CUT_REASON.to_owned();
+                    if let Some(path) = left_out.damaged_rollout {
+                        let reason = DAMAGED_ROLLOUT_REASON.to_owned();
                         report.skipped.push(SkippedFile { path, reason });
                     }
                 }
@@ -103,17 +103,14 @@ pub fn scan(
     Ok(report)
 }
 
-/// The first match in a conversation, and a damaged rollout of which only the beginning was searched.
-type FirstMatch = (Option<Hit>, Option<PathBuf>);
-
-/// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
-/// searched only if no other text matches.
+/// Returns the first match in a conversation, and the parts that were not searched. The score of the hit is the number
+/// of texts that match. The title is searched only if no other text matches.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
     role: Option<Role>,
-) -> io::Result<FirstMatch> {
+) -> io::Result<(Option<Hit>, LeftOut)> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
@@ -156,5 +153,5 @@ fn find_first_match(
         first_hit = find_in(&conversation.title, Role::Title, turn, at);
     }
 
-    Ok((first_hit, reader.left_out.cut))
+    Ok((first_hit, reader.left_out))
 }
