@@ -43,7 +43,7 @@ pub struct ThreadNameIndex {
     /// The number of lines that cannot be parsed.
     pub bad_lines: u64,
     /// The length of the file when it was read.
-    pub bytes: u64,
+    pub len_when_read: u64,
 }
 
 /// The place of a line in the file, in bytes.
@@ -107,7 +107,7 @@ impl ThreadNameIndex {
             }
         }
 
-        index.bytes = lines.bytes_read();
+        index.len_when_read = lines.bytes_read();
         // The file stays open: if Codex replaces the index, the offsets are still valid in this file.
         index.file = Some(file);
         Ok(index)

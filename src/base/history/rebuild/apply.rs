@@ -45,14 +45,14 @@ const COMPARED_BYTES: usize = 64 << 10;
 /// may follow. Rewinds the planned text and reads it.
 fn has_planned_text(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
     // If the lengths differ, the content differs too.
-    if planned.bytes != planned.read_bytes || !path.exists() {
+    if planned.new_len != planned.len_when_read || !path.exists() {
         return Ok(false);
     }
 
     let current_file = file_open::open(path).at("read", path)?;
     let mut current_file = BufReader::with_capacity(COMPARED_BYTES, current_file);
     planned.text.rewind().at("read a temp file for", path)?;
-    let mut remaining = planned.bytes;
+    let mut remaining = planned.new_len;
     let mut planned_chunk = vec![0; COMPARED_BYTES];
     while remaining > 0 {
         let current_chunk = current_file.fill_buf().at("read", path)?;
@@ -108,8 +108,8 @@ pub fn apply(
             .map(|lock_path| session_index::lock_list(&lock_path))
             .transpose()?;
 
-        // Codex only appends to both files. So a shorter file was replaced, and `read_bytes` is no offset in it.
-        if file_len(&path) < file.read_bytes {
+        // Codex only appends to both files. So a shorter file was replaced, and `len_when_read` is no offset in it.
+        if file_len(&path) < file.len_when_read {
             return Err(HistoryError::Changed(path));
         }
 
@@ -152,9 +152,9 @@ fn replace_file(
     let mut temp = atomic::TempFile::create_beside(path)?;
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;
-    if file_len(path) > file.read_bytes {
+    if file_len(path) > file.len_when_read {
         let mut current_file = file_open::open(path).at("read", path)?;
-        let first_appended = SeekFrom::Start(file.read_bytes);
+        let first_appended = SeekFrom::Start(file.len_when_read);
         current_file.seek(first_appended).at("read", path)?;
         io::copy(&mut current_file, temp.file()).at("write", path)?;
     }

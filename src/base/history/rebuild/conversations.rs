@@ -62,7 +62,7 @@ pub(super) struct RebuildConversation {
     pub(super) title: Option<String>,
     /// True if the name in the index equals the title derived from the rollout, so the user did not
     /// give it.
-    pub(super) is_index_derived: bool,
+    pub(super) is_index_name_derived: bool,
 }
 
 impl RebuildConversation {
@@ -75,7 +75,7 @@ impl RebuildConversation {
             updated: None,
             is_beyond_limit: false,
             title: None,
-            is_index_derived: false,
+            is_index_name_derived: false,
         }
     }
 
@@ -116,33 +116,34 @@ pub(super) struct ConversationSet {
     excluded_ids: HashSet<ConversationId>,
     /// The number of rollouts that the rebuild leaves out because they have no row.
     pub(super) orphans_skipped: usize,
-    pub(super) without_id: usize,
+    pub(super) rollouts_without_id: usize,
 }
 
 impl ConversationSet {
     pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
-        let place = self.find_place(id)?;
-        self.conversations.get(place)
+        let position = self.find_position(id)?;
+        self.conversations.get(position)
     }
 
     pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
         self.excluded_ids.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
-    fn find_place(&self, id: &ConversationId) -> Option<usize> {
+    fn find_position(&self, id: &ConversationId) -> Option<usize> {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the path of each rollout of the conversations at `places` in the list, after the place of its
+    /// Returns the path of each rollout of the conversations at `positions` in the list, after the position of its
     /// conversation.
     pub(super) fn rollout_paths(
         &self,
         home: &Path,
-        places: &[usize],
+        positions: &[usize],
     ) -> impl Iterator<Item = (usize, PathBuf)> {
-        let files = |place: usize| self.conversations[place].files.iter();
-        let places = places.iter().copied();
-        places.flat_map(move |place| files(place).map(move |file| (place, file.path(home))))
+        positions.iter().flat_map(move |position| {
+            let files = self.conversations[*position].files.iter();
+            files.map(move |file| (*position, file.path(home)))
+        })
     }
 }
 
@@ -163,7 +164,7 @@ pub(super) fn gather_conversations(
         conversations,
         excluded_ids: HashSet::new(),
         orphans_skipped: 0,
-        without_id: 0,
+        rollouts_without_id: 0,
     };
 
     let mut files = files::find_rollouts(home)?;
@@ -181,7 +182,7 @@ pub(super) fn gather_conversations(
     let rollouts = files.iter().map(|file| (file, file.path(home)));
     for_each_head(rollouts, skipped, |file, meta| {
         let Some(meta) = meta else {
-            set.without_id += 1;
+            set.rollouts_without_id += 1;
             return Ok(());
         };
 
@@ -191,8 +192,8 @@ pub(super) fn gather_conversations(
         }
 
         let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
-        match set.find_place(&meta.id) {
-            Some(place) => set.conversations[place].add_rollout(file.clone(), &meta),
+        match set.find_position(&meta.id) {
+            Some(position) => set.conversations[position].add_rollout(file.clone(), &meta),
             None if takes_orphans => {
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
                 orphan.add_rollout(file.clone(), &meta);

@@ -58,6 +58,7 @@ impl IndexLines {
         index: &ThreadNameIndex,
     ) -> Result<(), HistoryError> {
         let Some(time) = &conversation.updated else {
+            // A line needs a time. The plan counts the conversation as one without.
             return Ok(());
         };
         let given_name = find_given_name(conversation, index)?;
@@ -99,16 +100,16 @@ impl IndexLines {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
 
-        for record in self.lines {
-            let is_taken = !record.is_given && self.given_names.contains(&record.name);
+        for line in self.lines {
+            let is_taken = !line.is_given && self.given_names.contains(&line.name);
             if is_taken {
                 titles_taken += 1;
             }
 
-            let Reverse(id) = record.id;
+            let Reverse(id) = line.id;
             file.push(&IndexEntry {
-                thread_name: if is_taken { id.clone() } else { record.name },
-                updated_at: record.updated_at,
+                thread_name: if is_taken { id.clone() } else { line.name },
+                updated_at: line.updated_at,
                 id,
             })?;
         }
@@ -145,7 +146,7 @@ fn find_given_name(
     });
 
     let is_derived =
-        conversation.is_index_derived || !is_given_name(&name, &conversation.id, own_texts);
+        conversation.is_index_name_derived || !is_given_name(&name, &conversation.id, own_texts);
     Ok((!is_derived).then_some(name))
 }
 

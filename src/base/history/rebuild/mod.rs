@@ -42,7 +42,7 @@ pub fn plan(
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
     // The length is read before the history, so that lines that Codex appends meanwhile are kept.
-    let history_bytes = apply::file_len(&home.join(super::prompts::FILE_NAME));
+    let history_len = apply::file_len(&home.join(super::prompts::FILE_NAME));
 
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
@@ -72,7 +72,7 @@ pub fn plan(
         prompts: PromptCounts::default(),
         unused: UnusedCounts {
             orphans_skipped: set.orphans_skipped,
-            without_id: set.without_id,
+            without_id: set.rollouts_without_id,
             without_time,
             bad_lines,
         },
@@ -85,7 +85,7 @@ pub fn plan(
         plan.add_index(&set, &index)?;
     }
     if let Some(prompts) = prompts {
-        plan.add_history(home, &set, prompts, history_bytes)?;
+        plan.add_history(home, &set, prompts, history_len)?;
     }
 
     Ok(plan)
@@ -100,23 +100,23 @@ impl RebuildPlan {
     ) -> Result<(), HistoryError> {
         let lines = IndexLines::gather(set, index)?;
         self.conversations.names_kept = lines.names_kept;
-        let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
+        let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.len_when_read);
         self.conversations.titles_taken = lines.write_without_taken_titles(&mut file)?;
         self.unused.bad_lines += index.bad_lines;
         self.files.push(file);
         Ok(())
     }
 
-    /// Plans the new `history.jsonl`. `read_bytes` is the length of the current one.
+    /// Plans the new `history.jsonl`. `len_when_read` is the length of the current one.
     fn add_history(
         &mut self,
         home: &Path,
         set: &ConversationSet,
         prompts: Prompts,
-        read_bytes: u64,
+        len_when_read: u64,
     ) -> Result<(), HistoryError> {
-        self.unused.bad_lines += prompts.add_removed_line_counts(home, set, &mut self.prompts)?;
-        let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
+        self.prompts = prompts.count_removed_lines(home, set, &mut self.unused.bad_lines)?;
+        let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, len_when_read);
         self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
         self.prompts.entries = file.lines;
         self.files.push(file);

@@ -57,22 +57,22 @@ pub struct PlannedHistoryFile {
     pub lines: usize,
     pub(super) text: SpooledTempFile,
     /// The length of the new content.
-    pub(super) bytes: u64,
+    pub(super) new_len: u64,
     /// The length of the current file when it was read.
-    pub(super) read_bytes: u64,
+    pub(super) len_when_read: u64,
 }
 
 /// Maximum size of new content in memory, in bytes. Larger content moves to an unnamed temp file.
 const SPOOL_BYTES: usize = 1 << 20;
 
 impl PlannedHistoryFile {
-    pub(super) fn new(name: &'static str, read_bytes: u64) -> Self {
+    pub(super) fn new(name: &'static str, len_when_read: u64) -> Self {
         Self {
             name,
             lines: 0,
             text: SpooledTempFile::new(SPOOL_BYTES),
-            bytes: 0,
-            read_bytes,
+            new_len: 0,
+            len_when_read,
         }
     }
 
@@ -82,7 +82,7 @@ impl PlannedHistoryFile {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
         add_temp_folder_to_error(self.text.write_all(&line))?;
-        self.bytes += line.len() as u64;
+        self.new_len += line.len() as u64;
         self.lines += 1;
         Ok(line.len() as u64)
     }
@@ -90,7 +90,7 @@ impl PlannedHistoryFile {
     /// Removes the first lines until the content is at most `max_bytes` bytes long. Returns the number of these lines.
     pub(super) fn trim(&mut self, max_bytes: u64) -> Result<usize, IoError> {
         let mut removed_lines = 0;
-        if self.bytes <= max_bytes {
+        if self.new_len <= max_bytes {
             return Ok(removed_lines);
         }
 
@@ -98,8 +98,8 @@ impl PlannedHistoryFile {
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
         let mut reader = BufReader::new(text);
 
-        while self.bytes > max_bytes {
-            self.bytes -= add_temp_folder_to_error(reader.skip_until(b'\n'))? as u64;
+        while self.new_len > max_bytes {
+            self.new_len -= add_temp_folder_to_error(reader.skip_until(b'\n'))? as u64;
             removed_lines += 1;
         }
 

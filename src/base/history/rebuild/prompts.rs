@@ -37,18 +37,19 @@ impl Prompts {
         Ok(())
     }
 
-    /// Counts the lines of the current history that the new one lacks. Returns the number
-    /// of bad lines of the current history.
-    pub(super) fn add_removed_line_counts(
+    /// Counts the lines of the current history that the new one lacks. Adds the number of lines that cannot be parsed
+    /// to `bad_lines`.
+    pub(super) fn count_removed_lines(
         &self,
         home: &Path,
         set: &ConversationSet,
-        counts: &mut PromptCounts,
-    ) -> Result<u64, HistoryError> {
+        bad_lines: &mut u64,
+    ) -> Result<PromptCounts, HistoryError> {
+        let mut counts = PromptCounts::default();
         let lines = self.lines.iter();
         let texts: HashSet<_> = lines.map(|line| (&*line.session_id, &*line.text)).collect();
 
-        let bad_lines = prompts::visit_entries(home, |line| {
+        *bad_lines += prompts::visit_entries(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
             if texts.contains(&(&*line.session_id, text)) {
                 return;
@@ -59,13 +60,14 @@ impl Prompts {
                 Some(conversation) if conversation.is_beyond_limit => counts.beyond_limit += 1,
                 _ => {
                     counts.dropped += 1;
+                    // The conversation is there, but not with this prompt, or the rebuild leaves it out.
                     if set.has_rollout_or_archived_row(&id) {
                         counts.unrecorded += 1;
                     }
                 }
             }
         })?;
-        Ok(bad_lines)
+        Ok(counts)
     }
 
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text exceeds `max_bytes`,
@@ -86,7 +88,7 @@ impl Prompts {
             newest_line_len = file.push(&entry)?;
         }
 
-        match max_bytes.filter(|max| file.bytes > *max) {
+        match max_bytes.filter(|max| file.new_len > *max) {
             Some(max) => {
                 // In two parts, because `max * 4` could overflow.
                 let four_fifths = max / 5 * 4 + max % 5 * 4 / 5;
@@ -122,7 +124,7 @@ mod tests {
         written.text.read_to_string(&mut text).unwrap();
         assert_eq!(
             (text.len() as u64, text.lines().count()),
-            (written.bytes, written.lines)
+            (written.new_len, written.lines)
         );
         (written, text, trimmed)
     }
@@ -134,13 +136,13 @@ mod tests {
     #[test]
     fn a_history_within_the_limit_is_not_trimmed() {
         let (whole, text, trimmed) = rendered(&ten(), None);
-        assert_eq!(rendered(&ten(), Some(whole.bytes)).1, text);
+        assert_eq!(rendered(&ten(), Some(whole.new_len)).1, text);
         assert_eq!(trimmed, 0);
     }
 
     #[test]
     fn beyond_the_limit_the_oldest_lines_are_removed_until_four_fifths_remain() {
-        let whole = rendered(&ten(), None).0.bytes;
+        let whole = rendered(&ten(), None).0.new_len;
         let (file, text, trimmed) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.
         assert_eq!((file.lines, trimmed), (7, 3));

@@ -22,41 +22,42 @@ pub(super) fn apply_limit(
         return Ok(0);
     };
 
-    let all_places: Vec<usize> = (0..set.conversations.len()).collect();
-    set_last_times(home, set, &all_places, skipped)?;
+    let all_positions: Vec<usize> = (0..set.conversations.len()).collect();
+    set_last_times(home, set, &all_positions, skipped)?;
 
     let conversations = &mut set.conversations;
     let updated_at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
-    let mut newest_first = all_places;
+    let mut newest_first = all_positions;
     newest_first.sort_unstable_by(|a, b| {
         let (a, b) = (&conversations[*a], &conversations[*b]);
         (updated_at(b), &b.id).cmp(&(updated_at(a), &a.id))
     });
 
-    for place in &newest_first[max..] {
-        conversations[*place].is_beyond_limit = true;
+    for position in &newest_first[max..] {
+        conversations[*position].is_beyond_limit = true;
     }
 
     Ok(conversations.len() - max)
 }
 
-/// Sets the times of the conversations at `places` from the ends of their rollouts.
+/// Sets the times of the conversations at `positions` from the ends of their rollouts.
 fn set_last_times(
     home: &Path,
     set: &mut ConversationSet,
-    places: &[usize],
+    positions: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
     let mut last_times: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
-    let rollouts = set.rollout_paths(home, places);
-    for_each_file(rollouts, skipped, rollout::read_last_time, |place, time| {
-        let last_time = &mut last_times[place];
+    let rollouts = set.rollout_paths(home, positions);
+    let read = rollout::read_last_time;
+    for_each_file(rollouts, skipped, read, |position, time| {
+        let last_time = &mut last_times[position];
         *last_time = Rfc3339Time::later_of(last_time.take(), time);
         Ok(())
     })?;
 
-    for place in places {
-        set.conversations[*place].set_updated(last_times[*place].take());
+    for position in positions {
+        set.conversations[*position].set_updated(last_times[*position].take());
     }
     Ok(())
 }
@@ -83,14 +84,14 @@ impl Contents<'_> {
             }
         }
 
-        facts.last = Rfc3339Time::later_of(facts.last.take(), scan.last);
+        facts.last_time = Rfc3339Time::later_of(facts.last_time.take(), scan.last_time);
 
         if !facts.has_title
             && let Some(title) = scan.title
         {
             facts.has_title = true;
             let line = self.index.get(&conversation.id)?;
-            facts.is_index_derived = line.is_some_and(|line| line.thread_name == title);
+            facts.is_index_name_derived = line.is_some_and(|line| line.thread_name == title);
             if conversation.row_title().is_none() {
                 facts.title = Some(title);
             }
@@ -111,11 +112,11 @@ pub(super) fn add_rollout_contents(
 ) -> Result<u64, HistoryError> {
     let (mut read_whole, mut read_ends_only) = (Vec::new(), Vec::new());
     let conversations = set.conversations.iter().enumerate();
-    for (place, conversation) in conversations.filter(|(_, c)| !c.is_beyond_limit) {
+    for (position, conversation) in conversations.filter(|(_, c)| !c.is_beyond_limit) {
         if contents.prompts.is_some() || conversation.row_title().is_none() {
-            read_whole.push(place);
+            read_whole.push(position);
         } else {
-            read_ends_only.push(place);
+            read_ends_only.push(position);
         }
     }
 
@@ -124,21 +125,21 @@ pub(super) fn add_rollout_contents(
     progress.expect_bytes(lengths.sum());
 
     let mut bad_lines = 0;
-    let mut facts_by_place: HashMap<usize, RebuildFacts> = HashMap::new();
+    let mut facts_by_position: HashMap<usize, RebuildFacts> = HashMap::new();
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(rollouts(), skipped, read, |place, scan| {
+    for_each_file(rollouts(), skipped, read, |position, scan| {
         bad_lines += scan.bad_lines;
-        let facts = facts_by_place.entry(place).or_default();
-        contents.add_rollout(&set.conversations[place], scan, facts)
+        let facts = facts_by_position.entry(position).or_default();
+        contents.add_rollout(&set.conversations[position], scan, facts)
     })?;
 
-    for place in read_whole {
-        let facts = facts_by_place.remove(&place).unwrap_or_default();
-        let conversation = &mut set.conversations[place];
-        conversation.set_updated(facts.last);
+    for position in read_whole {
+        let facts = facts_by_position.remove(&position).unwrap_or_default();
+        let conversation = &mut set.conversations[position];
+        conversation.set_updated(facts.last_time);
         conversation.title = facts.title;
-        conversation.is_index_derived = facts.is_index_derived;
+        conversation.is_index_name_derived = facts.is_index_name_derived;
     }
 
     set_last_times(home, set, &read_ends_only, skipped)?;
@@ -148,8 +149,8 @@ pub(super) fn add_rollout_contents(
 /// The facts about a conversation from its rollouts that were read so far.
 #[derive(Default)]
 struct RebuildFacts {
-    last: Option<Rfc3339Time>,
+    last_time: Option<Rfc3339Time>,
     has_title: bool,
     title: Option<String>,
-    is_index_derived: bool,
+    is_index_name_derived: bool,
 }

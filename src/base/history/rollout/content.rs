@@ -120,7 +120,7 @@ pub(crate) struct RolloutScan {
     /// The first line of the user's first message.
     pub title: Option<String>,
     /// The time of the last line that has a time.
-    pub last: Option<Rfc3339Time>,
+    pub last_time: Option<Rfc3339Time>,
     /// The messages without those that are only images.
     pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.

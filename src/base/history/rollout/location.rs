@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
-const FORM_BYTES: u64 = 4096;
+const EXAMINED_BYTES: u64 = 4096;
 
 /// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may
 /// name the plain form, and the file be compressed, or the reverse.
@@ -26,7 +26,7 @@ pub fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
 /// Like [`find_recorded_rollout`], without reading the file.
 pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     let is_rollout = |path: &PathBuf| RolloutName::parse(path).is_some() && path.is_file();
-    let mut paths = recorded_forms(recorded).into_iter().filter(is_rollout);
+    let mut paths = possible_paths(recorded).into_iter().filter(is_rollout);
     paths.find_map(|path| resolve_in_session_folders(home, &path))
 }
 
@@ -34,7 +34,7 @@ pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
 /// conversation](is_rollout_of). Unlike the other functions, also returns a file outside of the home, because Codex
 /// reads such rollouts too.
 pub fn find_resumable_rollout(home: &Path, recorded: &str, id: &str) -> Option<PathBuf> {
-    let mut paths = recorded_forms(recorded).into_iter();
+    let mut paths = possible_paths(recorded).into_iter();
     let path = paths.find(|path| path.is_file())?;
     // Resolved before it is read, because files are not opened through the links of an isolated home.
     let path = resolve_in_session_folders(home, &path).unwrap_or(path);
@@ -47,7 +47,7 @@ pub fn is_rollout_of(path: &Path, id: &str) -> bool {
     matches!(read_head(path), Ok(Some(head)) if head.id == ConversationId::of(id))
 }
 
-fn recorded_forms(recorded: &str) -> [PathBuf; 2] {
+fn possible_paths(recorded: &str) -> [PathBuf; 2] {
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     [plain.into(), format!("{plain}{ZST}").into()]
 }
@@ -69,7 +69,7 @@ pub fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
 fn may_be_conversation(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let read_result =
-        super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
+        super::open(path).and_then(|file| file.take(EXAMINED_BYTES).read_to_end(&mut bytes));
 
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();

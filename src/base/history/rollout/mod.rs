@@ -117,14 +117,14 @@ pub fn read_title(path: &Path) -> Option<String> {
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
 pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if !is_plain(path) {
-        return Ok(scan(path, Depth::Messages, |_| ())?.last);
+        return Ok(scan(path, Depth::Messages, |_| ())?.last_time);
     }
     search_from_end(path, |lines| {
         let mut scanner = Scanner::new(Depth::Messages);
         while let Some(line) = lines.next_line()? {
             scanner.scan_line(line);
         }
-        Ok(scanner.finish().last)
+        Ok(scanner.finish().last_time)
     })
 }
 
@@ -158,7 +158,7 @@ pub fn read_last_ordinal(path: &Path) -> Option<u64> {
 }
 
 #[derive(serde::Deserialize)]
-struct Numbered {
+struct NumberedLine {
     ordinal: u64,
 }
 
@@ -166,7 +166,7 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {
         if let JsonlLine::Whole(line) = line
-            && let Ok(numbered) = serde_json::from_slice::<Numbered>(line)
+            && let Ok(numbered) = serde_json::from_slice::<NumberedLine>(line)
         {
             last_ordinal = Some(numbered.ordinal);
         }

@@ -80,7 +80,7 @@ impl Scanner {
         };
         let is_complete = || match line {
             JsonlLine::Whole(_) => json::is_complete_object(bytes),
-            // Its end is not known.
+            // The end of the line is not known, so it is not checked.
             JsonlLine::TooLong { .. } => true,
         };
 
@@ -160,7 +160,7 @@ impl Scanner {
             }
         }
 
-        self.scan.last = self.last_time.map(|at| Rfc3339Time {
+        self.scan.last_time = self.last_time.map(|at| Rfc3339Time {
             text: self.last_time_text,
             at,
         });
@@ -231,7 +231,7 @@ mod tests {
             r#"{"timestamp":"2026-01-01T00:00:03Z","type":"compacted","payload":{}}"#,
         ]);
         assert_eq!(scan.bad_lines, 5);
-        assert_eq!(scan.last.unwrap().text, "2026-01-01T00:00:03Z");
+        assert_eq!(scan.last_time.unwrap().text, "2026-01-01T00:00:03Z");
     }
 
     #[test]
