@@ -354,7 +354,7 @@ impl LinkedFolder {
 
 impl CheckInput<'_> {
     /// Returns the path in a row without `.zst`. A path below the target of a linked folder becomes one below the link.
-    fn find_recorded_path(&self, row: &ThreadRow) -> PathBuf {
+    fn normalize_recorded_path(&self, row: &ThreadRow) -> PathBuf {
         // Codex records either name of a compressed rollout, and finds the rollout by either name.
         let recorded = without_zst(Path::new(&row.rollout_path));
         // After a rewind or a resume below a linked folder, Codex 0.171 records the resolved path.
@@ -386,7 +386,7 @@ impl CheckInput<'_> {
 struct Differences {
     /// The rollout that Codex uses, as an index among the rollouts of its conversation. `None` if the conversation has
     /// no row. Has one element per rollout, of which only that of the first rollout of each conversation is used.
-    rollout_of_row: Vec<Option<usize>>,
+    used_indexes: Vec<Option<usize>>,
     report: CheckReport,
     /// The last error of reading a line of the name index; the check fails with it.
     index_error: Option<IoError>,
@@ -395,7 +395,7 @@ struct Differences {
 impl Differences {
     fn new(rollout_count: usize) -> Self {
         Self {
-            rollout_of_row: vec![None; rollout_count],
+            used_indexes: vec![None; rollout_count],
             report: CheckReport::default(),
             index_error: None,
         }
@@ -403,7 +403,7 @@ impl Differences {
 
     fn add_row(&mut self, input: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
-        let range = input.conversations.index_range(&id);
+        let range = input.conversations.file_range(&id);
         if range.is_empty() {
             self.report.orphan_rows.push(OrphanRow {
                 id,
@@ -413,19 +413,19 @@ impl Differences {
             return;
         }
 
-        let rollout_of_row = &mut self.rollout_of_row[range.start];
+        let used_index_of_row = &mut self.used_indexes[range.start];
         // Two rows may name one conversation in different case. Rows come in descending order of
         // their ids, so Codex's spelling, in lower case, comes first.
-        if rollout_of_row.is_some() {
+        if used_index_of_row.is_some() {
             return;
         }
 
         let files = &input.conversations.files[range];
-        let recorded = input.find_recorded_path(row);
+        let recorded = input.normalize_recorded_path(row);
         let recorded_position = input.find_position(files, &recorded);
         // Codex uses the first rollout if the row names no other one.
         let used_index = recorded_position.unwrap_or(0);
-        *rollout_of_row = Some(used_index);
+        *used_index_of_row = Some(used_index);
 
         let rollout = &files[used_index];
         let used_file = &rollout.file;
@@ -490,13 +490,13 @@ impl Differences {
 
         let mut first_rollout = 0;
         for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
-            let rollout_of_row = self.rollout_of_row[first_rollout];
+            let used_index_of_row = self.used_indexes[first_rollout];
             first_rollout += files.len();
             report.on_disk += 1;
-            let used_index = rollout_of_row.unwrap_or(0);
+            let used_index = used_index_of_row.unwrap_or(0);
             let used_rollout = &files[used_index];
 
-            if rollout_of_row.is_none() {
+            if used_index_of_row.is_none() {
                 report.missing.push(MissingRow {
                     id: used_rollout.id.clone(),
                     path: used_rollout.file.path(input.home),
@@ -505,13 +505,9 @@ impl Differences {
             }
 
             if has_duplicates(files) {
-                let (before, after) = (&files[..used_index], &files[used_index + 1..]);
-                let ordered = [used_rollout].into_iter().chain(before).chain(after);
-                let paths = ordered.clone().map(|c| c.file.path(input.home));
-                let compressed_copies = ordered.filter_map(|c| c.file.compressed_copy(input.home));
                 report.duplicates.push(DuplicateRollouts {
                     id: used_rollout.id.clone(),
-                    paths: paths.chain(compressed_copies).collect(),
+                    paths: list_paths(files, used_index, input.home),
                 });
             }
 
@@ -525,6 +521,15 @@ impl Differences {
 
         Ok(report)
     }
+}
+
+/// Returns the paths of the rollouts in `files`, the used one first, and then of their compressed copies.
+fn list_paths(files: &[ConversationRollout], used_index: usize, home: &Path) -> Vec<PathBuf> {
+    let (before, after) = (&files[..used_index], &files[used_index + 1..]);
+    let ordered = [&files[used_index]].into_iter().chain(before).chain(after);
+    let paths = ordered.clone().map(|c| c.file.path(home));
+    let compressed_copies = ordered.filter_map(|c| c.file.compressed_copy(home));
+    paths.chain(compressed_copies).collect()
 }
 
 /// Returns true if a rollout of a conversation is on disk in more than one file. `files` are its rollouts.

@@ -64,10 +64,11 @@ impl Conversations {
 
     /// Returns the rollouts of a conversation, the one that Codex uses first.
     pub(crate) fn rollouts_of(&self, id: &ConversationId) -> &[ConversationRollout] {
-        &self.files[self.index_range(id)]
+        &self.files[self.file_range(id)]
     }
 
-    pub(super) fn index_range(&self, id: &ConversationId) -> Range<usize> {
+    /// Returns the range of a conversation in [`Self::files`].
+    pub(super) fn file_range(&self, id: &ConversationId) -> Range<usize> {
         let start = self.files.partition_point(|c| c.id < *id);
         let len = self.files[start..]
             .iter()

@@ -147,7 +147,8 @@ fn for_each_file<K: Send, T: Send>(
     read: impl Fn(&Path) -> io::Result<T> + Sync,
     handle: impl FnMut(K, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
-    for_each_file_in_batches(files, 1, skipped, read, handle)
+    let batch_size = 1;
+    for_each_file_in_batches(files, batch_size, skipped, read, handle)
 }
 
 /// Like [`for_each_file`], for the metadata in the first lines of rollouts.

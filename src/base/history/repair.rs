@@ -11,7 +11,9 @@ use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, RepairedValues, SnapshotReason};
 use super::thread_rollouts::{self, ThreadChain, select_newest_of_each_thread};
-use super::unreadable::{ContinuedRollout, delete_unfitting_projections, find_unprojected_bases};
+use super::unreadable::{
+    ContinuedRollout, delete_projections_of_later_changes, find_unprojected_bases,
+};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::rollout::uuid_time_ms;
 use crate::codex::threads::live;
@@ -20,7 +22,7 @@ use crate::codex::{
     CodexConfig, Holder, Program, Projections, RowValues, ThreadRow, database_sidecars, home,
     parse_rollout_id, threads,
 };
-use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
+use crate::io::{Environment, IoContext, atomic, tree};
 use crate::journal::{self, FileExchange, IdleHome, Recovery};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -92,7 +94,8 @@ pub fn apply(
         }
     })?;
 
-    finish_projections(context, plan, projected.as_ref(), snapshot)
+    change_projections_after_rows(context, plan, projected.as_ref(), &snapshot)?;
+    Ok(snapshot)
 }
 
 /// Has Codex project the rollouts of the plan in a scratch home. Returns `None` if the plan has none to project.
@@ -109,20 +112,18 @@ fn project_rollouts(
     scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
 }
 
-/// Changes the projections after the rows, and returns the snapshot.
-fn finish_projections(
+fn change_projections_after_rows(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
     projected: Option<&ScratchProjections>,
-    snapshot: RepairSnapshot,
-) -> Result<RepairSnapshot, HistoryError> {
+    snapshot: &RepairSnapshot,
+) -> Result<(), HistoryError> {
     // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
     // repair finds them.
     change_projections(context, plan, projected).map_err(|error| HistoryError::Unprojected {
         snapshot: snapshot.name(),
         source: error.into(),
-    })?;
-    Ok(snapshot)
+    })
 }
 
 /// Deletes the projections of rollouts that became shorter, then adds the projections that Codex has created.
@@ -160,9 +161,9 @@ fn add_projections(
     Ok(staged::replace_projections(database, source, &ids)?)
 }
 
-/// Returns the bases of these threads, and of the threads that continue them: all rollouts that the newest rollout of a
-/// thread continues. Leaves out a thread if Codex has projected all its bases, or if one is missing or unreadable.
-/// `thread_ids` are in lower case.
+/// Returns the rollouts that the newest rollouts of these threads, and of the threads that continue them, continue.
+/// Leaves out a thread if Codex has projected all its bases, or if one is missing or unreadable. `thread_ids` are in
+/// lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     thread_ids: &BTreeSet<String>,
@@ -325,6 +326,7 @@ fn projection_paths(context: &RepairContext<'_>, plan: &RepairPlan) -> Vec<PathB
     database_and_sidecar_paths(&database.unwrap_or_else(|| new_projections_path(context)))
 }
 
+/// Like [`apply`], for a database that is missing or unusable: Codex creates it anew from the rollouts.
 fn recreate_database(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -375,7 +377,8 @@ fn recreate_database(
         install_database(exchange, &scratch.database, &target, context)
     };
     let snapshot = exchange_after_snapshot(context, reason, copied_files, repaired, now, install)?;
-    finish_projections(context, plan, projected.as_ref(), snapshot)
+    change_projections_after_rows(context, plan, projected.as_ref(), &snapshot)?;
+    Ok(snapshot)
 }
 
 /// Takes a snapshot of `files`, calls `perform`, and returns the snapshot. If `perform` fails, removes the snapshot,
@@ -535,15 +538,10 @@ pub fn undo(
     let restore = |exchange: FileExchange, current: &RepairSnapshot| {
         later_rows = LaterRows::read(context, snapshot)?;
         let copied_ns = snapshot.copied_ns();
-        let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > copied_ns);
         let adapt_database = |target: &Path, staged: &Path| {
             later_rows.add_to(current, target, staged)?;
             if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
-                // A restore may have made rollouts shorter after the snapshot, so their old projections do not fit.
-                // A rollout that was too short before gets its old projection back, because the repair is undone.
-                let (files, _) = files::find_readable(context.home);
-                let paths = files.iter().map(|file| file.path(context.home));
-                delete_unfitting_projections(staged, paths.filter(is_later))?;
+                delete_projections_of_later_changes(context.home, copied_ns, staged)?;
             }
             Ok(())
         };

@@ -209,6 +209,7 @@ impl RepairPlan {
                 RepairAction::Path | RepairAction::Name | RepairAction::Mode => None,
                 RepairAction::AddRow if change.is_paginated => Some(PAGINATED),
                 RepairAction::AddRow => Some(LEGACY),
+                // These change no path, mode or name of a row.
                 RepairAction::Preview | RepairAction::Turns | RepairAction::Database => continue,
             };
             let known_values = [change.from.as_deref(), Some(&*change.to), mode];

@@ -24,6 +24,7 @@ pub(crate) struct RowFacts<'a> {
     pub provider: &'a str,
 }
 
+/// Reads a rollout for [`build_row`], and adds the texts that its row has from other rollouts.
 pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> {
     let mut scan = scan_with_first_texts(home, path)?;
 

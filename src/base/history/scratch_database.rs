@@ -144,7 +144,7 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
 }
 
 /// Sends a request and waits for its answer.
-pub(super) type Ask<'a> = dyn FnMut(&str, &Value) -> Result<(), HistoryError> + 'a;
+pub(super) type SendRequest<'a> = dyn FnMut(&str, &Value) -> Result<(), HistoryError> + 'a;
 
 /// Starts the app-server of `program` in a scratch home, and ends it after `use_server`.
 ///
@@ -154,7 +154,7 @@ pub(super) fn run_app_server(
     scratch: &Path,
     program: &Program,
     env: &Environment,
-    use_server: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
+    use_server: impl FnOnce(&mut SendRequest<'_>) -> Result<(), HistoryError>,
 ) -> Result<(), HistoryError> {
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
     let mut find_problem = || {

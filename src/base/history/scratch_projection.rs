@@ -64,9 +64,9 @@ pub(crate) fn create_scratch_projections(
         }
     }
 
-    run_app_server(&scratch, program, context.env, |ask| {
+    run_app_server(&scratch, program, context.env, |send_request| {
         for cut in &cuts {
-            let answer = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
+            let answer = send_request("thread/resume", &json!({"threadId": cut.rollout_id}));
             // Codex refuses some rollouts, such as those of subagents. The check after the repair reports them.
             if let Err(error @ HistoryError::Interrupted) = answer {
                 return Err(error);

@@ -6,13 +6,14 @@
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
-use super::rollout;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
 use super::thread_titles::title_of;
+use super::{files, rollout};
 use crate::codex::DatabaseError;
 use crate::codex::projections::{Projections, RolloutCut};
 use crate::codex::rollout::{is_plain, parse_rollout_id};
 use crate::codex::threads::{ThreadRow, staged};
+use crate::io::changed_ns;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -73,24 +74,19 @@ impl UnreadableCause {
     }
 
     fn describe(&self) -> String {
-        match self {
-            Self::Mode => {
-                "Codex's list has it in the old form, but its rollout was migrated".to_owned()
-            }
-            Self::Unprojected(_) => {
-                "Codex has not read the earlier rollouts that it continues".to_owned()
-            }
-            Self::Shortened { .. } => "its rollout lacks lines that Codex has read".to_owned(),
-            Self::Boundary => {
-                "Codex's migration moved all turns before the start of the subagent".to_owned()
-            }
+        let reason = match self {
+            Self::Mode => "Codex's list has it in the old form, but its rollout was migrated",
+            Self::Unprojected(_) => "Codex has not read the earlier rollouts that it continues",
+            Self::Shortened { .. } => "its rollout lacks lines that Codex has read",
+            Self::Boundary => "Codex's migration moved all turns before the start of the subagent",
             Self::MissingBase(cut) => {
-                format!(
+                return format!(
                     "its earlier turns are in another rollout, which is missing or was replaced: {}",
                     cut.rollout_id
-                )
+                );
             }
-        }
+        };
+        reason.to_owned()
     }
 }
 
@@ -132,7 +128,8 @@ impl<'a> ReadabilityCheck<'a> {
         }
     }
 
-    /// Returns the problem of a listed conversation, given the rollout that its row names.
+    /// Returns the problem of a listed conversation. `leaf` is the rollout that its row names, and that may continue
+    /// others.
     pub(super) fn find_problem(
         &self,
         row: &ThreadRow,
@@ -153,9 +150,9 @@ impl<'a> ReadabilityCheck<'a> {
         let turns_on_disk = leaf_turns + base_turns;
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                let shown_of_bases = bases.iter().zip(&turns_of_bases).map(|(base, turns)| {
+                let shown_of_bases = bases.iter().zip(turns_of_bases).map(|(base, turns)| {
                     if base.is_projected {
-                        *turns
+                        turns
                     } else {
                         self.projections.count_turns(&base.cut.rollout_id)
                     }
@@ -306,6 +303,20 @@ pub fn delete_unfitting_projections(
         return Ok(());
     }
     staged::delete_projections(database, &ids)
+}
+
+/// Deletes the unfitting projections of the rollouts of `home` that changed after `snapshot_ns`, because a restore may
+/// have made them shorter. A rollout that was too short before keeps its old projection, because an undo of a repair
+/// restores it. `database` is a staged copy.
+pub(super) fn delete_projections_of_later_changes(
+    home: &Path,
+    snapshot_ns: i64,
+    database: &Path,
+) -> Result<(), DatabaseError> {
+    let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > snapshot_ns);
+    let (files, _) = files::find_readable(home);
+    let paths = files.iter().map(|file| file.path(home));
+    delete_unfitting_projections(database, paths.filter(is_later))
 }
 
 /// Returns the rollouts that `leaf` continues, newest first. Empty if Codex has projected all of them, or if one of
