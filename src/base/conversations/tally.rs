@@ -123,12 +123,11 @@ impl TokenUsage {
 
     /// Returns the difference between two sums, or `None` if any part decreased.
     fn checked_sub(self, previous: Self) -> Option<Self> {
-        let (now, before) = (self.parts(), previous.parts());
-        let mut parts = [0; 4];
-        for (part, (now, before)) in parts.iter_mut().zip(now.into_iter().zip(before)) {
-            *part = now.checked_sub(before)?;
+        let mut differences = self.parts();
+        for (part, previous_part) in differences.iter_mut().zip(previous.parts()) {
+            *part = part.checked_sub(previous_part)?;
         }
-        Some(Self::from_parts(parts))
+        Some(Self::from_parts(differences))
     }
 }
 

@@ -248,6 +248,7 @@ fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<()
         text.push('\n');
     }
 
+    // An existing file keeps its mode. An index without lines counts as new: only its owner may read it.
     if old_lines.is_empty() {
         atomic::write(&path, text.as_bytes())?;
     } else {

@@ -115,6 +115,7 @@ pub fn refresh(
 }
 
 fn list_damaged_rollouts(store: &IndexStore) -> Result<Vec<SkippedFile>, IndexError> {
+    // `cut` is the position of the damaged rollout in `rollouts`, which is NULL if there is only one.
     let sql = "SELECT coalesce(json_extract(rollouts, '$[' || cut || ']'), path) FROM conversation \
                WHERE cut IS NOT NULL";
     store.query_rows(sql, [], |row| {

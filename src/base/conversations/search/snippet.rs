@@ -31,7 +31,8 @@ pub struct Snippet {
 pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
 
-    // Counts the different words that a snippet around the match at this index would have.
+    // Estimates how many different words a snippet around the match at this index would have: a character counts as one
+    // byte.
     let count_words_near = |first_match: &usize| {
         let end = matches[*first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
         let nearby_matches = matches[*first_match..]
