@@ -65,7 +65,7 @@ impl CurrentArgs {
     /// A document was written by a newer version, or a file cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let home = context.codex_home();
-        let is_fresh = !self.refresh || refresh::refresh_live(context)?;
+        let has_old_figures = self.refresh && !refresh::refresh_live(context)?;
         let workspaces = self.refresh.then(|| query_workspaces(context)).flatten();
 
         let store = CodexConfig::read(home).store;
@@ -124,7 +124,7 @@ impl CurrentArgs {
         Ok(if live.is_none() {
             Outcome::CheckFailed
         } else {
-            Outcome::partial_if(!is_fresh)
+            Outcome::partial_if(has_old_figures)
         })
     }
 }

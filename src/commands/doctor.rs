@@ -98,7 +98,8 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
 }
 
 /// Applies the safe fixes. Returns a finding for each applied or failed fix, or with `dry_run` for each fix that would
-/// be applied. Does nothing if one of the homes is inside the other.
+/// be applied. Does nothing if one of the homes is inside the other, because the files of Codex and of the manager
+/// cannot be distinguished then.
 fn apply_fixes(context: &Context, dry_run: bool) -> Vec<Check> {
     let mut fix_run = FixRun {
         context,
@@ -180,8 +181,9 @@ impl FixRun<'_> {
         let manager_home = &self.context.manager_home();
         // If backups/ cannot be listed, the checks report it.
         for record in store::list_archives(manager_home).unwrap_or_default() {
-            let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
-            if record.archive.is_none() || !is_damaged {
+            let has_sidecar_problem = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
+            // The sidecar is written from the metadata in the archive.
+            if record.archive.is_none() || !has_sidecar_problem {
                 continue;
             }
 
@@ -189,6 +191,7 @@ impl FixRun<'_> {
             let would_be_text = would_be(self.dry_run);
             let message = format!("sidecar {would_be_text}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {
+                // Only a missing or damaged sidecar is written again, and only if the archive can be opened.
                 Ok(false) => {}
                 repaired => self.add_finding("archives.sidecar", repaired.map(|_| message)),
             }
@@ -224,5 +227,6 @@ impl FixRun<'_> {
 /// Returns true if `cooldown.json` is damaged. If it cannot be read at all, returns false: the checks report that.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
+    // Without a warning, the file was read as it is.
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }

@@ -16,10 +16,11 @@ use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::{
     ArchiveError, ArchiveManifest, ArchiveReader, CaptureOptions, CapturedHome, Compression,
-    NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture, names,
-    publish,
+    Metadata, NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture,
+    names, publish,
 };
 use codex_manager_core::codex::{AUTH_JSON, AuthFile, CredentialStore, Identity};
+use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
 use codex_manager_core::inventory::status::{self, StatusReport};
@@ -126,14 +127,8 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // Exclusions may have left out all conversations, and skipped files may be conversations.
-        let home_lacks_conversations = published.metadata.has_no_conversations()
-            && !published.metadata.excludes_all_conversations()
-            && published.metadata.skipped == 0;
-        let last_with_conversations = previous
-            .as_ref()
-            .filter(|last| home_lacks_conversations && last.metadata().lists_conversations())
-            .map(|last| file_name(last.path()));
+        let last_with_conversations =
+            name_last_with_conversations(previous.as_ref(), &published.metadata);
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
         let snapshot = if self.vault {
             add_snapshot_or_warn(context, plan)
@@ -223,8 +218,7 @@ impl BackupArgs {
     }
 
     /// Returns the newest archive of this home, mode and account, if it makes a new one unnecessary: with `--if-older` it
-    /// must be younger, and with `--if-codex-changed` of the installed build of Codex. If the account of the home is not
-    /// known, archives of all accounts count.
+    /// must be younger, and with `--if-codex-changed` of the installed build of Codex.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
@@ -232,26 +226,7 @@ impl BackupArgs {
 
         let codex_build = self.read_required_codex_build(context)?;
         let records = context.archives()?;
-        let login_store = CredentialStore::read(context.codex_home());
-        let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-        let live_identity = match auth.as_ref().and_then(AuthFile::login) {
-            Some(login) if login_store.may_read_auth_json() => Some(&login.identity),
-            _ => None,
-        };
-        // Codex may have its login outside of auth.json, where it is not read.
-        let is_account_unknown = live_identity.is_none() && !login_store.always_reads_auth_json();
-
-        let machine = context.machine();
-        let newest = store::find_newest_usable(&records, |metadata| {
-            metadata.mode == self.capture.mode
-                && !metadata.is_single_login()
-                && !metadata.is_safety()
-                && metadata.records_home(context.codex_home())
-                && !metadata.is_from_other_machine(machine.as_deref())
-                && (is_account_unknown
-                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity))
-        });
-        let Some(newest) = newest else {
+        let Some(newest) = self.find_newest_of_account(&records, context) else {
             return Ok(None);
         };
 
@@ -274,6 +249,35 @@ impl BackupArgs {
             sidecar,
             metadata: newest.metadata.clone(),
         }))
+    }
+
+    /// Returns the newest usable archive of this home, mode and account. If the account of the home is not known,
+    /// archives of all accounts count.
+    fn find_newest_of_account<'r>(
+        &self,
+        records: &'r [ArchiveRecord],
+        context: &Context,
+    ) -> Option<&'r ArchiveRecord> {
+        let login_store = CredentialStore::read(context.codex_home());
+        let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
+        let live_identity = match auth.as_ref().and_then(AuthFile::login) {
+            Some(login) if login_store.may_read_auth_json() => Some(&login.identity),
+            _ => None,
+        };
+        // Codex may have its login outside of auth.json, where it is not read.
+        let is_account_unknown = live_identity.is_none() && !login_store.always_reads_auth_json();
+
+        let machine = context.machine();
+        store::find_newest_usable(records, |metadata| {
+            metadata.mode == self.capture.mode
+                // Single logins and safety backups may have few files of the home.
+                && !metadata.is_single_login()
+                && !metadata.is_safety()
+                && metadata.records_home(context.codex_home())
+                && !metadata.is_from_other_machine(machine.as_deref())
+                && (is_account_unknown
+                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity))
+        })
     }
 
     /// Returns the build of Codex that a recent archive has to have; `None` if only its age counts.
@@ -308,6 +312,18 @@ fn read_codex_build(context: &Context) -> Result<String> {
         CommandError::failed(format!("cannot read {}", program.path().display()))
             .hint("pass the path of codex: --codex-bin FILE")
     })
+}
+
+/// Returns the name of the previous archive, if it has conversations and the home has none any more.
+fn name_last_with_conversations(
+    previous: Option<&ArchiveReader>,
+    new: &Metadata,
+) -> Option<String> {
+    // `lacks_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
+    let home_has_none =
+        new.has_no_conversations() && !new.excludes_all_conversations() && new.skipped == 0;
+    let last = previous.filter(|last| home_has_none && last.metadata().lists_conversations())?;
+    Some(file_name(last.path()))
 }
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is

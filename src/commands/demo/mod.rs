@@ -214,8 +214,8 @@ impl<'a> Demo<'a> {
 
     fn run_step(&mut self, name: &str, args: &[OsString]) -> Result<()> {
         let words: Vec<OsString> = std::iter::once(name.into()).chain(args.to_vec()).collect();
-        let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        let command = format!("codex-manager {}", shown.join(" "));
+        let shown_words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let command = format!("codex-manager {}", shown_words.join(" "));
         let ui = &self.context.ui;
         ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
         let outcome = self.step_context.run(&words)?;

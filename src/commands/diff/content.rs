@@ -176,8 +176,8 @@ fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
 /// Adds the values below `item`, each by its dotted name. An MCP server is one value.
 fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
     // A server is compared as a whole: one of its keys alone says nothing, and the values may be secrets.
-    if let Some(server) = name.strip_prefix("mcp_servers.") {
-        let key = (ContentKind::McpServer, server.to_owned());
+    if let Some(server_name) = name.strip_prefix("mcp_servers.") {
+        let key = (ContentKind::McpServer, server_name.to_owned());
         settings.insert(key, item.to_string());
         return;
     }
@@ -203,7 +203,7 @@ fn select_content_files(files: impl Iterator<Item = FileEntry>) -> Vec<FileEntry
 /// Groups files by skill, prompt or path, because a skill has several files.
 fn group_by_name(
     files: &[FileEntry],
-    version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
+    version_of: impl Fn(&FileEntry) -> Result<DiffedVersion>,
 ) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {
     let mut groups: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
@@ -214,7 +214,10 @@ fn group_by_name(
             ["prompts", name] => (ContentKind::Prompt, (*name).to_owned()),
             _ => (ContentKind::File, path.clone()),
         };
-        groups.entry(key).or_default().insert(path, version(file)?);
+        groups
+            .entry(key)
+            .or_default()
+            .insert(path, version_of(file)?);
     }
     Ok(groups)
 }
