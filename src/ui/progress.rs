@@ -20,6 +20,7 @@ impl Ui {
     pub(crate) fn task_counter(&self, sentence: &'static str, total: usize) -> ProgressBar {
         let line = self.progress_line("{msg}: {pos} of {len}", total as u64);
         let line = line.with_message(sentence);
+        // Draws the line before the first task ends.
         line.tick();
         line
     }

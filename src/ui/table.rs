@@ -204,17 +204,18 @@ impl Table {
 
     /// Prints the table on stdout: for people, or as tab-separated values.
     pub(crate) fn print(self, ui: &Ui) {
-        let mut part = String::new();
-        let printed = self.for_each_line(&mut |line| {
-            part.push_str(line);
-            part.push('\n');
-            if part.len() >= PRINT_CHUNK_BYTES {
-                ui.print_part(&part);
-                part.clear();
+        let mut chunk = String::new();
+        let read_result = self.for_each_line(&mut |line| {
+            chunk.push_str(line);
+            chunk.push('\n');
+            if chunk.len() >= PRINT_CHUNK_BYTES {
+                ui.print_part(&chunk);
+                chunk.clear();
             }
         });
-        ui.print_part(&part);
-        record_output_error(printed);
+        ui.print_part(&chunk);
+        // Lines that cannot be read from the temporary file are missing in the output.
+        record_output_error(read_result);
     }
 
     /// Prints the table like [`Table::print`]; `--quiet` omits it, unless it is tab-separated.

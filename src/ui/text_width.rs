@@ -21,6 +21,7 @@ pub(crate) fn columns(text: &str) -> usize {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         if c == '\x1b' {
+            // A colour code ends with a letter.
             let _ = chars.by_ref().find(char::is_ascii_alphabetic);
         } else {
             count += c.width().unwrap_or(0);

@@ -45,9 +45,9 @@ pub(crate) fn quota_json(
         object().with("kind", cap.kind).with("resets_at", resets_at)
     });
 
-    let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
-    let resets_json = resets.map(|resets| {
-        let unexpired = resets.unexpired_at(now);
+    let reset_credits = quota.and_then(|quota| quota.reset_credits.as_ref());
+    let reset_credits_json = reset_credits.map(|reset_credits| {
+        let unexpired = reset_credits.unexpired_at(now);
         let expires_at: Vec<_> = unexpired.expires_at.iter().map(time).collect();
         object()
             .with("available", unexpired.available)
@@ -57,7 +57,7 @@ pub(crate) fn quota_json(
     object()
         .with("windows", windows_json.collect::<Vec<_>>())
         .with("spend_cap", cap_json)
-        .with("reset_credits", resets_json)
+        .with("reset_credits", reset_credits_json)
 }
 
 /// Returns a line for each window (label, bar, percentage, reset), one for banked resets, and one for a spend cap.
@@ -138,7 +138,7 @@ pub(crate) fn label(window: &Window) -> String {
 fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
     let resets_at = window.resets_at;
     let reset = resets_at.map(|at| time::format_full(&at.to_utc(), zone, now));
-    let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
+    let percent_left = (100.0 - window.used_percent).clamp(0.0, 100.0);
 
     // Codex reports a new window only with the next request. Until then, an ended one is shown as free, with its last
     // figure.
@@ -147,14 +147,19 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
         let reset = reset.unwrap_or_default();
         return format!(
             "{bar} 100 % left, reset {reset}; before: {} % left",
-            format_percent(left)
+            format_percent(percent_left)
         );
     }
 
-    let state = if left <= 0.0 { ", exhausted" } else { "" };
-    let bar = ui.paint(style_of(left), draw_bar(left));
+    let exhausted_text = if percent_left <= 0.0 {
+        ", exhausted"
+    } else {
+        ""
+    };
+    let bar = ui.paint(style_of(percent_left), draw_bar(percent_left));
     let reset = reset.map_or(String::new(), |reset| format!(", resets {reset}"));
-    format!("{bar} {:>3} % left{state}{reset}", format_percent(left))
+    let percent = format_percent(percent_left);
+    format!("{bar} {percent:>3} % left{exhausted_text}{reset}")
 }
 
 /// Returns the style for the remaining percentage of a window.
@@ -169,12 +174,16 @@ pub(crate) fn style_of(percent_left: f64) -> Style {
 /// Draws the remaining percentage of a window as a bar.
 pub(crate) fn draw_bar(percent: f64) -> String {
     // A window that is not exhausted never looks empty, and a used one never looks full.
-    let full = match percent {
+    let full_cells = match percent {
         percent if percent < 0.5 => 0,
         percent if percent < 99.5 => chart::to_steps(percent, 100.0, BAR_CELLS).min(BAR_CELLS - 1),
         _ => BAR_CELLS,
     };
-    format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
+    format!(
+        "{}{}",
+        "█".repeat(full_cells),
+        "░".repeat(BAR_CELLS - full_cells)
+    )
 }
 
 /// Formats a number with one decimal place, or with none if it is whole.

@@ -187,27 +187,27 @@ fn is_quantity(number: &str, unit: &str) -> bool {
     is_number && UNITS.contains(&unit)
 }
 
-/// Splits a line into units that are not broken: commands of at most `max_command` columns, settings with their
+/// Splits a line into units that are not broken: commands of at most `max_command_width` columns, settings with their
 /// values, numbers with their units, and words.
-fn split_unbreakable_units(line: &str, max_command: usize) -> Vec<String> {
+fn split_unbreakable_units(line: &str, max_command_width: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
-    let mut first = 0;
-    while first < words.len() {
-        let remaining = &words[first..];
+    let mut unit_start = 0;
+    while unit_start < words.len() {
+        let remaining = &words[unit_start..];
         let is_command = remaining[0].trim_start_matches(['(', '"', '`']) == PROGRAM;
         let ends_command = |word: &&str| word.ends_with([',', ';', ':', ')']);
-        let last = remaining.iter().position(ends_command);
-        let command = last.map_or(remaining, |last| &remaining[..=last]);
+        let command_end = remaining.iter().position(ends_command);
+        let command = command_end.map_or(remaining, |end| &remaining[..=end]);
 
         let word_count = match remaining {
-            _ if is_command && columns(&command.join(" ")) <= max_command => command.len(),
+            _ if is_command && columns(&command.join(" ")) <= max_command_width => command.len(),
             [_, "=", _, ..] => 3,
             [number, unit, ..] if is_quantity(number, unit) => 2,
             _ => 1,
         };
         units.push(remaining[..word_count].join(" "));
-        first += word_count;
+        unit_start += word_count;
     }
     units
 }

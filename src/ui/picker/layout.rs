@@ -50,15 +50,20 @@ impl PickerLayout {
         let keys = format_keys(options, has_scopes, area.width.into(), max_key_lines);
         let key_lines = if keys.len() > 1 { 2 } else { 1 };
         let height = area.height.saturating_sub(FILTER_LINES + key_lines);
-        let whole = Rect::new(0, FILTER_LINES, area.width, height);
+        let full_list = Rect::new(0, FILTER_LINES, area.width, height);
 
-        let (mut list, mut preview) = (whole, None);
+        let (mut list, mut preview) = (full_list, None);
         // The area is without the last column of the terminal.
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
             let columns = percent_of(area.width, PREVIEW_PERCENT);
             list.width = area.width - columns - RULE_COLUMNS;
-            preview = Some(Rect::new(area.width - columns, whole.y, columns, height));
+            preview = Some(Rect::new(
+                area.width - columns,
+                full_list.y,
+                columns,
+                height,
+            ));
         } else if has_preview && area.height >= MIN_BELOW_LINES {
             // One line separates the list from the preview.
             let preview_lines = (height - 1) / 2;
@@ -102,7 +107,8 @@ fn format_keys(
     let command_keys = options.keys.iter();
     keys.extend(command_keys.map(|key| format!("^{} {}", key.letter, key.label)));
 
-    // Only a required key may begin a further line; the optional keys fill the last line.
+    // Only a required key may begin a further line; the optional keys fill the last line. With keys of the command,
+    // `esc` is required too.
     let (required_count, optional_keys) = if options.keys.is_empty() {
         (keys.len(), &["↑↓ move", "esc cancel", "type to filter"][..])
     } else {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
     /// The texts that the filter searches, in the order of `items`.
-    pub searched: Vec<Utf32String>,
+    pub search_texts: Vec<Utf32String>,
     /// The greatest width of each column, in terminal columns.
     pub widths: Vec<usize>,
     /// Never empty. If the caller gave no scopes, one scope without a name has all entries.
@@ -28,7 +28,6 @@ impl PickerListing {
             scopes.push(PickerScope { name: "", items });
         }
 
-        // Each bit stands for a scope.
         let mut memberships = vec![0; items.len()];
         for (bit, scope) in scopes.iter().enumerate() {
             for item in &scope.items {
@@ -46,7 +45,7 @@ impl PickerListing {
 
         Self {
             widths: columns.filter_map(width_of).collect(),
-            searched: items.iter().map(|i| i.search.as_str().into()).collect(),
+            search_texts: items.iter().map(|i| i.search.as_str().into()).collect(),
             by_id: ids.zip(0..).collect(),
             memberships,
             scopes,

@@ -67,10 +67,12 @@ struct Workers {
     contents: Option<Worker<ContentQuery, ContentAnswer>>,
 }
 
-enum Wake {
+/// The reason why the wait for an event ended.
+enum WakeReason {
     Interrupted,
     Terminal(Event),
-    Answered,
+    /// An answer arrived, or more entries were filtered.
+    StateChanged,
 }
 
 impl Picker<'_> {
@@ -131,9 +133,9 @@ impl Picker<'_> {
             screen.draw(frame, cursor)?;
 
             let event = match workers.wait_for_event(&mut state)? {
-                Wake::Interrupted => return Ok(None),
-                Wake::Terminal(event) => event,
-                Wake::Answered => continue,
+                WakeReason::Interrupted => return Ok(None),
+                WakeReason::Terminal(event) => event,
+                WakeReason::StateChanged => continue,
             };
 
             match event {
@@ -226,25 +228,26 @@ impl Workers {
         has_answer
     }
 
-    /// Waits for a key, an answer, or an interrupt. Passes answers to the state.
-    fn wait_for_event(&mut self, state: &mut PickerState) -> io::Result<Wake> {
+    /// Waits for a key, an answer, or an interrupt. Passes answers to the state. While the state has entries to filter,
+    /// filters some of them instead of waiting.
+    fn wait_for_event(&mut self, state: &mut PickerState) -> io::Result<WakeReason> {
         loop {
             if is_interrupted() {
-                return Ok(Wake::Interrupted);
+                return Ok(WakeReason::Interrupted);
             }
 
             // Fails if the terminal is gone, for which crossterm 0.29 reports no event and no error.
             screen::wait_for_input(Duration::ZERO)?;
             if self.take_answers(state) {
-                return Ok(Wake::Answered);
+                return Ok(WakeReason::StateChanged);
             }
             if screen::has_event()? {
-                return Ok(Wake::Terminal(event::read()?));
+                return Ok(WakeReason::Terminal(event::read()?));
             }
 
             if state.is_filtering() {
                 state.filter_more();
-                return Ok(Wake::Answered);
+                return Ok(WakeReason::StateChanged);
             }
 
             let is_waiting = self.are_waiting_for_entries()

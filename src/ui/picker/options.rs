@@ -105,7 +105,7 @@ pub(crate) struct PickerScope {
 pub(crate) struct ContentQuery {
     pub text: String,
     pub scope: &'static str,
-    /// The number of entries of the list.
+    /// The number of entries of the list. More entries make another query, so that they are searched too.
     pub total: usize,
 }
 

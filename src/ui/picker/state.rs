@@ -11,7 +11,7 @@ use nucleo_matcher::Matcher;
 use std::collections::HashSet;
 
 /// The number of entries that are examined at once. Takes a few milliseconds, even with many words.
-const STEP: usize = 1000;
+const ENTRIES_PER_STEP: usize = 1000;
 
 /// The effect of a key on the picker as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,16 +75,18 @@ impl PickerState {
         state
     }
 
-    /// Replaces the entries by a list that has more of them. The filter, the scope and the selected entry stay.
+    /// Replaces the entries by a list that has more of them. The query, the scope and the selected entry stay.
     pub(super) fn replace_entries(&mut self, listing: PickerListing) {
         let selected_id = self.selected().map(|item| item.id.clone());
         let scope_name = self.scope_name();
         let same_scope = listing.scopes.iter().position(|s| s.name == scope_name);
         self.scope = same_scope.unwrap_or(0);
         self.listing = listing;
+        // The matches have indices of the former list. `content_query` changes with the number of entries, so the
+        // contents are searched again.
         self.content_matches.clear();
         self.filter = TitleFilter::new(&self.query);
-        self.examine_entries();
+        self.examine_next_entries();
         if let Some(item) = selected_id.and_then(|id| self.listing.find_index(&id)) {
             self.select(Some(item));
         }
@@ -162,9 +164,10 @@ impl PickerState {
 
     /// Returns the match in the content of the selected entry.
     pub(super) fn content_match(&self) -> Option<&ContentMatch> {
-        let selected = self.matching.get(self.selected)?;
+        let selected_item = self.matching.get(self.selected)?;
         let mut matches = self.content_matches.iter();
-        Some(&matches.find(|(item, _)| item == selected)?.1)
+        let (_, content_match) = matches.find(|(item, _)| item == selected_item)?;
+        Some(content_match)
     }
 
     /// Sets the entries whose content matches the filter, the best first.
@@ -184,6 +187,7 @@ impl PickerState {
             if self.matching.is_empty() || self.scope_counts[self.scope] == 0 {
                 self.update_list();
             } else if !self.has_moved {
+                // The default position may have been beyond the end while entries were missing.
                 self.select_default();
             }
         }
@@ -339,9 +343,9 @@ impl PickerState {
 
     fn show_scope(&mut self, scope: usize) {
         self.scope = scope % self.scope_counts.len();
-        let selected = self.matching.get(self.selected).copied();
+        let selected_item = self.matching.get(self.selected).copied();
         self.update_matching();
-        self.select(selected);
+        self.select(selected_item);
     }
 
     /// Sets the filter at the start.
@@ -362,7 +366,7 @@ impl PickerState {
             self.content_matches.clear();
             self.filter = TitleFilter::new(&self.query);
             self.has_moved = false;
-            self.examine_entries();
+            self.examine_next_entries();
             self.select_default();
         }
     }
@@ -388,23 +392,24 @@ impl PickerState {
     /// Examines a part of the entries that the filter has not examined yet.
     pub(super) fn filter_more(&mut self) {
         if self.filter.has_query(&self.query) {
-            self.examine_entries();
+            self.examine_next_entries();
         } else {
             self.apply_query();
         }
     }
 
-    fn examine_entries(&mut self) {
-        self.filter.examine(&self.listing, &mut self.matcher, STEP);
+    fn examine_next_entries(&mut self) {
+        self.filter
+            .examine(&self.listing, &mut self.matcher, ENTRIES_PER_STEP);
         self.update_list();
     }
 
     /// Lists the entries after a change of matches. The selected entry stays if the user selected it.
     fn update_list(&mut self) {
-        let selected = self.matching.get(self.selected).copied();
+        let selected_item = self.matching.get(self.selected).copied();
         self.update_matching();
         if self.has_moved {
-            self.select(selected);
+            self.select(selected_item);
         } else {
             self.select_default();
         }
@@ -431,9 +436,9 @@ impl PickerState {
         let words = with_words.iter().copied();
         let items: Vec<_> = words.chain(only_content).chain(only_letters).collect();
 
-        let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
-        let count = |scope| items.iter().filter(|item| is_in(scope, **item)).count();
-        self.scope_counts = (0..scopes.len()).map(count).collect();
+        let is_in_scope = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
+        let count_items = |scope| items.iter().filter(|i| is_in_scope(scope, **i)).count();
+        self.scope_counts = (0..scopes.len()).map(count_items).collect();
 
         let mut shown_scope = self.scope;
         if self.scope_counts[shown_scope] == 0 && !self.may_lack_entries() {
@@ -441,7 +446,9 @@ impl PickerState {
             let next_scope = next_scopes.find(|scope| self.scope_counts[*scope] > 0);
             shown_scope = next_scope.unwrap_or(self.scope);
         }
-        let shown_items = items.into_iter().filter(|item| is_in(shown_scope, *item));
+        let shown_items = items
+            .into_iter()
+            .filter(|item| is_in_scope(shown_scope, *item));
         self.matching = shown_items.collect();
     }
 }

@@ -11,8 +11,8 @@ pub(super) struct TitleFilter {
     query: String,
     words: Pattern,
     letters: Pattern,
-    /// The number of entries that were examined.
-    examined: usize,
+    /// The number of entries that were examined, from the first one.
+    examined_count: usize,
     /// Entries with all words of the query, or with an id that begins with it, in list order.
     pub with_words: Vec<usize>,
     /// Entries that lack a word of the query but contain its letters in order, the best first. The score is higher if
@@ -34,10 +34,10 @@ impl TitleFilter {
     /// Examines the next entries, at most `count`.
     pub(super) fn examine(&mut self, listing: &PickerListing, matcher: &mut Matcher, count: usize) {
         let id_prefix = self.query.trim().to_lowercase();
-        let end = listing.items.len().min(self.examined + count);
+        let end = listing.items.len().min(self.examined_count + count);
 
-        for item in self.examined..end {
-            let searched_text = listing.searched[item].slice(..);
+        for item in self.examined_count..end {
+            let searched_text = listing.search_texts[item].slice(..);
             let has_words = self.words.score(searched_text, matcher).is_some();
             if has_words || listing.items[item].id.starts_with(&id_prefix) {
                 self.with_words.push(item);
@@ -48,7 +48,7 @@ impl TitleFilter {
 
         // The sort merges the new matches quickly, because the earlier ones are in order.
         self.with_letters.sort();
-        self.examined = end;
+        self.examined_count = end;
     }
 
     pub(super) fn has_query(&self, query: &str) -> bool {
@@ -57,7 +57,7 @@ impl TitleFilter {
 
     /// Returns true if all entries were examined. An empty filter examines none.
     pub(super) fn is_finished(&self, listing: &PickerListing) -> bool {
-        self.query.trim().is_empty() || self.examined >= listing.items.len()
+        self.query.trim().is_empty() || self.examined_count >= listing.items.len()
     }
 
     /// Returns the entries that have the letters but not the words of the query, the best first.

@@ -171,20 +171,21 @@ impl PickerView<'_> {
             frame.set_stringn(0, area.y - 1, line, area.width.into(), dim_style());
         } else {
             for y in area.y..area.bottom() {
+                // One blank separates the rule from the preview.
                 frame.set_stringn(area.x - 2, y, "│", 1, dim_style());
             }
         }
 
         let content_match = self.state.content_match();
-        let marks = content_match.map_or(&[][..], |content| &content.marks);
+        let marks = content_match.map_or(&[][..], |content_match| &content_match.marks);
         let preview = self.state.preview().iter();
         let preview = preview.map(|(style, text)| (*style, text.as_str()));
         let mut paragraphs: Vec<_> = preview.collect();
         // Until the preview is read, the note of the match takes its place.
         if paragraphs.is_empty()
-            && let Some(content) = content_match
+            && let Some(content_match) = content_match
         {
-            paragraphs.push((Style::Plain, content.note.as_str()));
+            paragraphs.push((Style::Plain, content_match.note.as_str()));
         }
 
         let lines = paragraphs.into_iter().flat_map(|(style, text)| {
@@ -199,12 +200,19 @@ impl PickerView<'_> {
         }
     }
 
-    fn mark_matches(&self, frame: &mut Buffer, at: (u16, u16), line: &str, marks: &[String]) {
+    /// Marks the matches in `line`, which was drawn at the position `(line_x, y)`.
+    fn mark_matches(
+        &self,
+        frame: &mut Buffer,
+        (line_x, y): (u16, u16),
+        line: &str,
+        marks: &[String],
+    ) {
         let style = self.cell_style(Style::Warn).add_modifier(Modifier::BOLD);
         for mark in marks {
             for (from, text) in line.match_indices(mark.as_str()) {
-                let x = at.0 + to_column(columns(&line[..from]));
-                let marked_area = Rect::new(x, at.1, to_column(columns(text)), 1);
+                let x = line_x + to_column(columns(&line[..from]));
+                let marked_area = Rect::new(x, y, to_column(columns(text)), 1);
                 frame.set_style(marked_area.intersection(*frame.area()), style);
             }
         }
@@ -276,6 +284,7 @@ fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
 /// Wraps `text` at `width` columns, between words where there are any.
 fn wrap_within(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
+    // `wrap` breaks no word of narrow characters, so a line with a long one is split here.
     for line in wrap(text, 0, width).lines() {
         let mut remaining = line;
         loop {

@@ -225,7 +225,7 @@ fn a_key_examines_a_part_of_50_000_entries_and_later_entries_keep_the_selection(
     state.replace_entries(PickerListing::new(entries(50_000), Vec::new()));
     assert!(shown(&state).contains(&("question 1", true)));
     press(&mut state, KeyCode::Char('q'));
-    assert_eq!(counts(&state), format!("{STEP}/50000"));
+    assert_eq!(counts(&state), format!("{ENTRIES_PER_STEP}/50000"));
     while state.is_filtering() {
         state.filter_more();
     }
