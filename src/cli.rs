@@ -47,7 +47,8 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(args) = RecommendArgs::parse_prompt(&words) {
-        let (flags, command, is_dry_run) = (Flags::default(), Command::Recommend(args), false);
+        let (flags, command) = (Flags::default(), Command::Recommend(args));
+        let is_dry_run = false;
         return run(Cli { flags, command }, is_dry_run, env);
     }
 
@@ -191,7 +192,7 @@ fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
 
 /// Finishes interrupted commands, then runs the command. Logs both if `wants_log` is true.
 fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Result<Outcome> {
-    // In a prompt, the warning would repeat with every line.
+    // In a prompt, the warning would repeat with every line. `config` and `doctor` report such keys themselves.
     if !command.runs_in_prompt() && !command.tolerates_invalid_config() {
         context.warn_of_unknown_keys(&context.settings.unknown_keys);
     }
@@ -221,13 +222,13 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
         return Ok(());
     }
 
-    let was_open = permissions::tighten_manager_home(home)?;
-    // While the home was open, another user may have replaced a folder by a link. Root could follow a link anywhere.
-    if was_open || owner::is_root() {
+    let was_writable_by_others = permissions::tighten_manager_home(home)?;
+    // Before that, another user may have replaced a folder by a link. Root could follow a link anywhere.
+    if was_writable_by_others || owner::is_root() {
         permissions::refuse_links_of_others(home)?;
     }
 
-    if was_open {
+    if was_writable_by_others {
         let home = home.display();
         let message =
             format_args!("other users could write to the manager home; now only you can: {home}");

@@ -276,7 +276,7 @@ impl Settings {
                 CommandError::usage(format!("unknown time zone: {name}"))
                     .hint("give an IANA name such as --timezone Europe/Berlin")
             })?,
-            None => find_system_zone(env),
+            None => find_default_zone(env),
         };
 
         let codex_bin = flags
@@ -315,7 +315,15 @@ impl Settings {
 
 fn resolve_manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
     let flag = flags.manager_home.as_ref();
-    resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
+    // config.toml is in the manager home, so it cannot name it.
+    let configured = None;
+    resolve_home(
+        flag,
+        "CODEX_MANAGER_HOME",
+        configured,
+        ".codex-manager",
+        env,
+    )
 }
 
 /// Returns a home folder: from the flag, else `variable`, else the configuration, else `default_name` in
@@ -377,7 +385,7 @@ pub(crate) fn parse_tz_zone(tz: &str) -> Option<Zone> {
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.
-fn find_system_zone(env: &Environment) -> Zone {
+fn find_default_zone(env: &Environment) -> Zone {
     if let Some(zone) = read_tz_zone(env) {
         return zone;
     }

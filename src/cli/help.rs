@@ -56,12 +56,12 @@ pub(super) fn render_commands(tree: &Command) -> String {
 
 /// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
 pub(super) fn command_tree() -> Command {
-    let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
-    let inner_template = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
+    let head = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
+    let inner_template = format!("{head}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = Cli::command();
     let commands = render_commands(&command);
     let top_template =
-        format!("{usage}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
+        format!("{head}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = command.mut_args(|arg| {
         let is_global = arg.is_global_set();
         arg.hide_short_help(is_global).hide_long_help(is_global)

@@ -21,16 +21,19 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
         let name = command_name(interrupted);
         match result {
             Ok(Recovery::None) => {}
-            Ok(Recovery::Finished(kept)) => {
+            Ok(Recovery::Finished(kept_folders)) => {
+                // A finished restore has put rollouts back, which Codex's database does not show.
                 index::expect_changed_rollouts(manager_home, home);
-                warn_of_recovery(context, name, "finished", &kept);
+                warn_of_recovery(context, name, "finished", &kept_folders);
             }
-            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, name, "undone", &kept),
+            Ok(Recovery::Undone(kept_folders)) => {
+                warn_of_recovery(context, name, "undone", &kept_folders);
+            }
             Ok(Recovery::InProgress) => {
                 context.warn(format_args!("another process is running a {name}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let is_half_changed = leaves_half_changed(home, interrupted, &obstacle);
+                let is_half_changed = is_home_half_changed(home, interrupted, &obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
                 if is_half_changed && command.requires_complete_home() {
                     return Err(error);
@@ -42,9 +45,7 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                     format!("an interrupted {name} is not finished: {problem}")
                 });
             }
-            Err(e)
-                if may_leave_home_half_changed(interrupted) && command.requires_complete_home() =>
-            {
+            Err(e) if exchanges_home_files(interrupted) && command.requires_complete_home() => {
                 return Err(e.into());
             }
             Err(e) => context.warn(format_args!("cannot finish an interrupted {name}: {e}")),
@@ -54,18 +55,22 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
 }
 
 /// Returns true for commands that exchange files of the current Codex home, so that a kill can leave it half changed.
-fn may_leave_home_half_changed(interrupted: Interrupted) -> bool {
+fn exchanges_home_files(interrupted: Interrupted) -> bool {
     use Interrupted::{History, Restore, Vacuum};
     matches!(interrupted, Restore | History | Vacuum)
 }
 
-/// Returns true if `home` stays half changed until the recovery can continue. A history repair or a vacuum may have
+/// Returns true if `home` may be half changed until the recovery can continue. A history repair or a vacuum may have
 /// changed another home. If the changed home is not known, it counts as `home`.
-fn leaves_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
-    let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
+fn is_home_half_changed(
+    home: &Path,
+    interrupted: Interrupted,
+    obstacle: &RecoveryObstacle,
+) -> bool {
+    let is_home = |changed_home| links::resolve_links(changed_home) == links::resolve_links(home);
     match interrupted {
         Interrupted::Restore => true,
-        _ if !may_leave_home_half_changed(interrupted) => false,
+        _ if !exchanges_home_files(interrupted) => false,
         _ => obstacle.half_changed_home().is_none_or(is_home),
     }
 }
@@ -82,12 +87,12 @@ fn command_name(interrupted: Interrupted) -> &'static str {
     }
 }
 
-fn warn_of_recovery(context: &Context, name: &str, outcome: &str, kept_files: &[PathBuf]) {
+fn warn_of_recovery(context: &Context, name: &str, outcome: &str, kept_folders: &[PathBuf]) {
     context.warn(format_args!("an interrupted {name} was {outcome}"));
-    for path in kept_files {
+    for folder in kept_folders {
         context.warn(format_args!(
             "files written in the meantime are kept in {}",
-            path.display()
+            folder.display()
         ));
     }
 }
