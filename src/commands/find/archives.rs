@@ -61,32 +61,22 @@ pub(super) fn search_archives(
         let name = shortest_name(record);
         match search_archive(&path, &known_ids, filter, context, &search) {
             Ok(None) => {}
-            Ok(Some(ArchiveHits {
-                searched_ids,
-                result: SearchResult { hits, total, .. },
-                skipped,
-            })) => {
-                found.is_partial |= !skipped.is_empty();
-                for SkippedFile { path, reason } in skipped {
-                    let (path, reason) = (printable(&path.to_string_lossy()), printable(&reason));
+            Ok(Some(archive_hits)) => {
+                for SkippedFile { path, reason } in &archive_hits.skipped {
+                    let (path, reason) = (printable(&path.to_string_lossy()), printable(reason));
                     let ui = &context.ui;
                     ui.warn(format_args!("skipped in archive {name}: {reason}: {path}"));
                 }
 
-                found.conversations += i64::try_from(searched_ids.len()).unwrap_or(i64::MAX);
-                let ids = hits.iter().map(|hit| hit.conversation.session.clone());
-                let found_archive = || FoundArchive {
-                    name: name.clone(),
-                    created_at: record.metadata.created_at,
-                };
-                found.archives.extend(ids.map(|id| (id, found_archive())));
-
-                let result = &mut found.result;
-                result.hits.extend(hits);
-                // If one total is unknown, so is the sum.
-                result.total = result.total.zip(total).map(|(sum, more)| sum + more);
                 // Older archives are searched only for other conversations.
-                known_ids.extend(searched_ids);
+                known_ids.extend(archive_hits.searched_ids.iter().cloned());
+                found.is_partial |= !archive_hits.skipped.is_empty();
+                found.add_archive(archive_hits.searched_ids.len(), archive_hits.result, || {
+                    FoundArchive {
+                        name: name.clone(),
+                        created_at: record.metadata.created_at,
+                    }
+                });
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
             Err(e) => {
@@ -131,12 +121,13 @@ fn search_archive(
 
     // An archive of the Python tool may have a damaged database. The search then goes on without its titles.
     let threads_of_archive = threads::list(&database, filter).ok();
+    let readable_database = threads_of_archive.is_some().then_some(&*database);
+    let list_in_archive =
+        |_: &ThreadFilter| Ok::<_, CommandError>(threads_of_archive.unwrap_or_default());
     let home = SearchedHome {
         folder: &folder,
-        database: threads_of_archive.is_some().then_some(&*database),
-        filter: &ConversationFilter::new(filter.clone(), |_| {
-            Ok::<_, CommandError>(threads_of_archive.unwrap_or_default())
-        })?,
+        database: readable_database,
+        filter: &ConversationFilter::new(filter.clone(), list_in_archive)?,
     };
 
     let (result, mut skipped) = search(&home)?;

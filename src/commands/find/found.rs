@@ -36,6 +36,23 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Adds the result of a search in an archive, for which `searched_count` conversations were searched.
+    pub(super) fn add_archive(
+        &mut self,
+        searched_count: usize,
+        result: SearchResult,
+        archive: impl Fn() -> FoundArchive,
+    ) {
+        self.conversations += i64::try_from(searched_count).unwrap_or(i64::MAX);
+        let ids = result.hits.iter().map(|hit| &hit.conversation.session);
+        self.archives.extend(ids.map(|id| (id.clone(), archive())));
+
+        // If one total is unknown, so is the sum.
+        let totals = self.result.total.zip(result.total);
+        self.result.total = totals.map(|(sum, more)| sum + more);
+        self.result.hits.extend(result.hits);
+    }
+
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
     /// the machine for the id of a conversation.
     pub(super) fn add_machine(

@@ -109,9 +109,9 @@ impl HitRow<'_> {
 
         let conversation = &self.hit.conversation;
         let matching_title = self.locate_in_title();
-        let title = match (&matching_title, &*conversation.title) {
-            (Some(title), _) => highlight_matches(title, context),
-            (None, title) => ui.paint(Style::Strong, printable(shown_title(title))),
+        let title = match &matching_title {
+            Some(title) => highlight_matches(title, context),
+            None => ui.paint(Style::Strong, printable(shown_title(&conversation.title))),
         };
 
         let id = short_id(&conversation.session);

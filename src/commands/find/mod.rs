@@ -131,6 +131,7 @@ impl FindArgs {
         let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
         let mut filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
         if self.archives {
+            // Deleted conversations, which the index may still have, are searched in the archives.
             filter.ids_on_disk = Some(list_ids_on_disk(context.codex_home())?);
         }
 
@@ -142,8 +143,8 @@ impl FindArgs {
             }
         };
 
-        if let Some(ids) = filter.ids_on_disk {
-            self.add_hits_in_archives(&mut found, ids, &matcher, &thread_filter, context)?;
+        if let Some(ids_on_disk) = filter.ids_on_disk {
+            self.add_hits_in_archives(&mut found, ids_on_disk, &matcher, &thread_filter, context)?;
         }
         if self.machines {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
@@ -194,7 +195,7 @@ impl FindArgs {
         match (result.total, result.hits.len()) {
             (Some(0), _) | (None, 0) => None,
             (Some(total), _) => Some(format!("{total} without {options}")),
-            (None, found) => Some(format!("at least {found} without {options}")),
+            (None, listed) => Some(format!("at least {listed} without {options}")),
         }
     }
 
@@ -245,21 +246,26 @@ impl FindArgs {
             }
         }
 
-        let (shown, new_limit) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
-        match found.result.total {
-            Some(total) if total > shown => ui.note(format_args!(
+        self.note_further_hits(&found.result, context);
+        Ok(())
+    }
+
+    /// Suggests a larger limit if the limit cuts off hits, or may do so because the total is unknown.
+    fn note_further_hits(&self, result: &SearchResult, context: &Context) {
+        let (shown, new_limit) = (result.hits.len(), self.max_hits().saturating_mul(4));
+        match result.total {
+            Some(total) if total > shown => context.note(format_args!(
                 "{shown} of {total} conversations; add --limit {} to see more",
                 new_limit.min(total)
             )),
             None if shown > 0 => {
                 let shown = pluralize(shown, "conversation");
-                ui.note(format_args!(
+                context.note(format_args!(
                     "{shown} shown; add --limit {new_limit} to see more"
                 ));
             }
             _ => {}
         }
-        Ok(())
     }
 
     /// Returns a row for each hit. Accounts are read only for JSON and tab-separated values, because the text has none.
@@ -379,14 +385,14 @@ impl FindArgs {
         let lacks_full_match = result.hits.is_empty() || result.relaxation.is_some();
         if lacks_full_match && !report.is_complete && report.problem.is_none() {
             // The text may be in a conversation that Codex's database does not list.
-            let already_read = report.conversations_read;
+            let read_before = report.conversations_read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::Files)?;
             if report.conversations_read > 0 || Some(index::read_revision(&store)?) != old_revision
             {
                 result = self.search_store(&store, query, filter)?;
             }
-            report.conversations_read += already_read;
+            report.conversations_read += read_before;
         }
 
         let is_stale = report.problem.is_some();

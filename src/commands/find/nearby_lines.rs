@@ -57,12 +57,12 @@ pub(super) fn read_nearby_lines(
             None
         };
 
-        for (number, line) in text.lines().enumerate() {
+        for (index, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
             }
 
-            let matching_line = best_line.take_if(|(best, _)| *best == number);
+            let matching_line = best_line.take_if(|(best_index, _)| *best_index == index);
             let is_match = matching_line.is_some();
             let text = match matching_line {
                 Some((_, snippet)) => snippet,
@@ -71,8 +71,8 @@ pub(super) fn read_nearby_lines(
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
 
-            if let Some(left) = &mut lines_to_read {
-                *left -= 1;
+            if let Some(remaining) = &mut lines_to_read {
+                *remaining -= 1;
             } else if is_match {
                 lines_to_read = Some(line_count);
             } else if lines.len() > line_count {
@@ -97,7 +97,7 @@ pub(super) fn read_nearby_lines(
 /// no line matches.
 fn find_best_line(text: &str, matcher: &Matcher) -> Option<(usize, Snippet)> {
     let lines = text.lines().enumerate();
-    let matching = lines.filter_map(|(number, line)| Some((number, matcher.find_snippet(line)?)));
+    let matching = lines.filter_map(|(index, line)| Some((index, matcher.find_snippet(line)?)));
     // `max_by_key` would return the last of equal lines.
     matching.min_by_key(|(_, line)| Reverse(line.matches.len()))
 }

@@ -124,7 +124,7 @@ fn show_database_problem(context: &Context, report: &CheckReport) {
 struct FindingList<'a> {
     context: &'a Context,
     max_shown: usize,
-    /// The titles of conversations whose findings have none, by id in lower case.
+    /// The titles of conversations whose findings lack them, by id in lower case.
     titles: HashMap<String, String>,
     /// The ids of all findings, so that each printed short id is unique.
     ids: Vec<String>,
@@ -143,7 +143,7 @@ fn list_finding_ids(report: &CheckReport) -> Vec<String> {
     ids.map(ToString::to_string).collect()
 }
 
-/// Returns the ids, in lower case, of the first `max_shown` findings of each kind of finding that has no title.
+/// Returns the ids, in lower case, of the findings that have no title, at most `max_shown` of each kind.
 fn list_ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
     let ids = report.stale_path.iter().take(max_shown).map(|s| &s.id);
     let ids = ids

@@ -40,7 +40,8 @@ pub(super) struct LossesArgs {
 }
 
 impl LossesArgs {
-    /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
+    /// Compares the conversations of the home with their copies, then records and prints the losses. Returns
+    /// [`Outcome::CheckFailed`] for any loss that the user has not accepted.
     ///
     /// # Errors
     /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several,
@@ -50,7 +51,8 @@ impl LossesArgs {
         let live_threads = LiveThreads::read(context.codex_home())?;
         let mut search = LossSearch::new(live_threads);
 
-        let mut is_complete = places::add_archives(&mut search, &context.archives()?, context)?;
+        let mut could_compare_all =
+            places::add_archives(&mut search, &context.archives()?, context)?;
         if self.vault {
             add_all_snapshots(&mut search, context)?;
         }
@@ -58,32 +60,32 @@ impl LossesArgs {
 
         let acceptance = LossAcceptance::read(&search.live, context)?;
         acceptance.withdraw_returned(context);
-        let report = search.find_losses(&acceptance.accepted)?;
-        warn_of_failures(&report, context);
-        is_complete &= report.failures.is_empty();
+        let found = search.find_losses(&acceptance.accepted)?;
+        warn_of_failures(&found, context);
+        could_compare_all &= found.failures.is_empty();
 
-        let mut reported = to_json_rows(&report.losses, &search.places, context);
-        let accepted = self.accept_losses(&report, &reported, context)?;
-        reported.retain(|loss| !accepted.contains(&loss.session_id));
-
-        // With `--accept`, `accept_losses` has already changed the record.
-        if self.accept.is_empty() {
+        let mut rows = to_json_rows(&found.losses, &search.places, context);
+        let accepted = if self.accept.is_empty() {
             let extent = if self.vault {
                 CheckExtent::All
             } else {
                 CheckExtent::WithoutVault
             };
-            record_losses(&report, &reported, &search.places, &extent, context);
-        }
+            record_losses(&found, &rows, &search.places, &extent, context);
+            Vec::new()
+        } else {
+            self.accept_losses(&found, &rows, context)?
+        };
 
-        show_losses(&reported, context);
+        rows.retain(|loss| !accepted.contains(&loss.session_id));
+        show_losses(&rows, context);
         let json = object()
-            .with("losses", &reported)
+            .with("losses", &rows)
             .with("accepted", accepted)
             .with("vault", self.vault);
         context.ui.document("history losses", &json);
-        Ok(if reported.is_empty() {
-            Outcome::partial_if(!is_complete)
+        Ok(if rows.is_empty() {
+            Outcome::partial_if(!could_compare_all)
         } else {
             Outcome::CheckFailed
         })
@@ -101,9 +103,6 @@ impl LossesArgs {
     ) -> Result<Vec<String>> {
         let ids = self.accept.iter().map(|text| find_loss_id(text, listed));
         let accepted = ids.collect::<Result<Vec<_>>>()?;
-        if accepted.is_empty() {
-            return Ok(accepted);
-        }
 
         let home = context.codex_home().display().to_string();
         losses::update(context.manager_home(), |record| {
@@ -112,8 +111,8 @@ impl LossesArgs {
                 record.accept(&home, &loss.id, loss.dated_digests());
             }
             // `notify` reads these losses of the last check, and must not report an accepted one.
-            let is_settled = |loss: &KnownLoss| loss.home == home && is_accepted(&loss.session_id);
-            record.losses.retain(|loss| !is_settled(loss));
+            let is_obsolete = |loss: &KnownLoss| loss.home == home && is_accepted(&loss.session_id);
+            record.losses.retain(|loss| !is_obsolete(loss));
         })?;
 
         for id in &accepted {

@@ -92,6 +92,7 @@ impl RebuildArgs {
         let listed_rows = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
         let mut plan = rebuild::plan(home, listed_rows, options, &bar)?;
+        // Erases the bar before the counts are printed.
         drop(bar);
         self.show_counts(context, &plan, options.max_threads);
 
