@@ -88,13 +88,17 @@ impl ExportArgs {
 
         let sessions = self.find_conversations(context)?;
         let mut files = Vec::new();
-        let mut redacted_count = 0;
+        let mut redacted = 0;
         let mut left_out = LeftOut::default();
         let mut used_ids = HashSet::new();
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                redacted_count += self.print_conversation(session, &mut left_out, context)?;
+                let mut print = |text: &str| -> Result<()> {
+                    ui.print_part(text);
+                    Ok(())
+                };
+                redacted += self.write_conversation(session, &mut left_out, context, &mut print)?;
                 continue;
             };
 
@@ -106,17 +110,16 @@ impl ExportArgs {
             }
 
             let file = self.save_conversation(session, &path, &mut left_out, context)?;
-            redacted_count += file.redacted;
+            redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
         }
 
-        if redacted_count > 0 {
+        if redacted > 0 {
             ui.note(format_args!(
                 "{} redacted",
                 // `pluralize` adds the s only to the last noun.
-                pluralize(redacted_count, "token or key")
-                    .replace("token or keys", "tokens or keys")
+                pluralize(redacted, "token or key").replace("token or keys", "tokens or keys")
             ));
         }
         let outcome = to_outcome(&left_out, context);
@@ -153,19 +156,6 @@ impl ExportArgs {
             _ => session.id.clone().into(),
         };
         format!("{stem}.{}", choice_name(&self.format))
-    }
-
-    /// Prints a conversation on stdout; see [`Self::write_conversation`].
-    fn print_conversation(
-        &self,
-        session: &NamedConversation,
-        left_out: &mut LeftOut,
-        context: &Context,
-    ) -> Result<usize> {
-        self.write_conversation(session, left_out, context, &mut |text| {
-            context.ui.print_part(text);
-            Ok(())
-        })
     }
 
     /// Writes a conversation to the new file `path`; see [`Self::write_conversation`].
@@ -213,14 +203,14 @@ impl ExportArgs {
             turn: None,
         };
 
-        let mut redacted_count = 0;
+        let mut redacted = 0;
         let mut redact = |text: &str| {
             if self.no_redact {
                 return text.to_owned();
             }
 
             let (text, count) = redact_and_count(text);
-            redacted_count += count;
+            redacted += count;
             text
         };
 
@@ -238,8 +228,8 @@ impl ExportArgs {
         write_result?;
         warn_of_left_out(&left_out_here, session, context);
         *left_out += left_out_here;
-        emit(&formatter.format_end(redacted_count))?;
-        Ok(redacted_count)
+        emit(&formatter.format_end(redacted))?;
+        Ok(redacted)
     }
 
     fn create_formatter(&self, zone: Zone) -> ExportFormatter {

@@ -77,6 +77,7 @@ impl Ui {
             command,
             body: &object().with(key, &stream).and(summary),
         });
+        // If the items cannot be read, the output fails only because of that.
         stream.into_result()?;
         record_output_error(written);
         Ok(())

@@ -119,6 +119,7 @@ impl Ui {
         let out_size = tty_out.then(io::stdout).and_then(|out| terminal_size(&out));
         let err_size = tty_err.then(io::stderr).and_then(|err| terminal_size(&err));
         let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
+        // Another printer of this process may show colours.
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
 
         Self {

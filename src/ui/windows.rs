@@ -8,6 +8,9 @@ use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::quota::window::Observation;
 use serde::Serialize;
 
+/// The label of the line with the banked resets.
+const BANKED: &str = "banked";
+
 /// The length of a bar in characters.
 const BAR_CELLS: usize = 8;
 
@@ -70,7 +73,7 @@ pub(crate) fn format_window_lines(
     let windows = &observation.windows;
     let labels: Vec<_> = windows.iter().map(label).collect();
     let width = labels.iter().map(|l| l.chars().count()).max();
-    let width = width.unwrap_or(0).max("weekly".len());
+    let width = width.unwrap_or(0).max(BANKED.len());
 
     let mut lines = Vec::new();
     for (label, window) in labels.iter().zip(windows) {
@@ -78,7 +81,7 @@ pub(crate) fn format_window_lines(
         lines.push(format!("{label:<width$}  {quota}"));
     }
     let resets = format_resets(observation, zone, now);
-    lines.extend(resets.map(|text| format!("{:<width$}  {text}", "banked")));
+    lines.extend(resets.map(|text| format!("{BANKED:<width$}  {text}")));
     let cap = observation.spend_cap;
     lines.extend(cap.map(|cap| format_cap(ui, cap, zone, now)));
     lines
@@ -151,19 +154,16 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
         );
     }
 
-    let exhausted_text = if percent_left <= 0.0 {
-        ", exhausted"
-    } else {
-        ""
-    };
-    let bar = ui.paint(style_of(percent_left), draw_bar(percent_left));
+    let is_exhausted = percent_left <= 0.0;
+    let exhausted_text = if is_exhausted { ", exhausted" } else { "" };
+    let bar = ui.paint(style_of_percent_left(percent_left), draw_bar(percent_left));
     let reset = reset.map_or(String::new(), |reset| format!(", resets {reset}"));
     let percent = format_percent(percent_left);
     format!("{bar} {percent:>3} % left{exhausted_text}{reset}")
 }
 
 /// Returns the style for the remaining percentage of a window.
-pub(crate) fn style_of(percent_left: f64) -> Style {
+pub(crate) fn style_of_percent_left(percent_left: f64) -> Style {
     match percent_left {
         percent_left if percent_left <= 0.0 => Style::Bad,
         percent_left if percent_left <= 20.0 => Style::Warn,
@@ -174,16 +174,12 @@ pub(crate) fn style_of(percent_left: f64) -> Style {
 /// Draws the remaining percentage of a window as a bar.
 pub(crate) fn draw_bar(percent: f64) -> String {
     // A window that is not exhausted never looks empty, and a used one never looks full.
-    let full_cells = match percent {
+    let filled = match percent {
         percent if percent < 0.5 => 0,
         percent if percent < 99.5 => chart::to_steps(percent, 100.0, BAR_CELLS).min(BAR_CELLS - 1),
         _ => BAR_CELLS,
     };
-    format!(
-        "{}{}",
-        "█".repeat(full_cells),
-        "░".repeat(BAR_CELLS - full_cells)
-    )
+    "█".repeat(filled) + &"░".repeat(BAR_CELLS - filled)
 }
 
 /// Formats a number with one decimal place, or with none if it is whole.

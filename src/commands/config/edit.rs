@@ -69,10 +69,8 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
             let conflict = CommandError::conflict(message);
             return Err(keep_rejected_copy(&path, &copy_path, conflict)?);
         }
-        let result_text = if dry_run { "is valid" } else { "was replaced" };
-        context
-            .ui
-            .prose(format_args!("{} {result_text}", path.display()));
+        let done = if dry_run { "is valid" } else { "was replaced" };
+        context.ui.prose(format_args!("{} {done}", path.display()));
     }
 
     let changed = edited != original && !dry_run;

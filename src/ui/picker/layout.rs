@@ -50,20 +50,15 @@ impl PickerLayout {
         let keys = format_keys(options, has_scopes, area.width.into(), max_key_lines);
         let key_lines = if keys.len() > 1 { 2 } else { 1 };
         let height = area.height.saturating_sub(FILTER_LINES + key_lines);
-        let full_list = Rect::new(0, FILTER_LINES, area.width, height);
+        let whole = Rect::new(0, FILTER_LINES, area.width, height);
 
-        let (mut list, mut preview) = (full_list, None);
+        let (mut list, mut preview) = (whole, None);
         // The area is without the last column of the terminal.
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
             let columns = percent_of(area.width, PREVIEW_PERCENT);
             list.width = area.width - columns - RULE_COLUMNS;
-            preview = Some(Rect::new(
-                area.width - columns,
-                full_list.y,
-                columns,
-                height,
-            ));
+            preview = Some(Rect::new(area.width - columns, whole.y, columns, height));
         } else if has_preview && area.height >= MIN_BELOW_LINES {
             // One line separates the list from the preview.
             let preview_lines = (height - 1) / 2;

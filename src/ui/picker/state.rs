@@ -446,9 +446,7 @@ impl PickerState {
             let next_scope = next_scopes.find(|scope| self.scope_counts[*scope] > 0);
             shown_scope = next_scope.unwrap_or(self.scope);
         }
-        let shown_items = items
-            .into_iter()
-            .filter(|item| is_in_scope(shown_scope, *item));
+        let shown_items = items.into_iter().filter(|i| is_in_scope(shown_scope, *i));
         self.matching = shown_items.collect();
     }
 }

@@ -200,14 +200,9 @@ impl PickerView<'_> {
         }
     }
 
-    /// Marks the matches in `line`, which was drawn at the position `(line_x, y)`.
-    fn mark_matches(
-        &self,
-        frame: &mut Buffer,
-        (line_x, y): (u16, u16),
-        line: &str,
-        marks: &[String],
-    ) {
+    /// Marks the matches in `line`, which was drawn from the column and the row `start` on.
+    fn mark_matches(&self, frame: &mut Buffer, start: (u16, u16), line: &str, marks: &[String]) {
+        let (line_x, y) = start;
         let style = self.cell_style(Style::Warn).add_modifier(Modifier::BOLD);
         for mark in marks {
             for (from, text) in line.match_indices(mark.as_str()) {
