@@ -47,8 +47,7 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(args) = RecommendArgs::parse_prompt(&words) {
-        let (flags, command) = (Flags::default(), Command::Recommend(args));
-        let is_dry_run = false;
+        let (flags, command, is_dry_run) = (Flags::default(), Command::Recommend(args), false);
         return run(Cli { flags, command }, is_dry_run, env);
     }
 
@@ -164,6 +163,7 @@ fn format_home_options(flags: &Flags, env: &Environment) -> Vec<String> {
 
 /// Prints the error of a command unless it is silent, and returns its exit code.
 fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCode {
+    // After Ctrl-C, an operation that stops may fail with an error of its own.
     if error.kind == ErrorKind::Failed && progress::is_interrupted() {
         error = CommandError::interrupted().because_of(&error);
     }
@@ -214,8 +214,8 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
     }
 }
 
-/// Removes the write access of other users to the manager home, before a login is stored there. `doctor` and other
-/// commands that run with an invalid `config.toml` do not change it.
+/// Removes the write access of other users to the manager home, and refuses links that they may have left in it, before
+/// a login is stored there. `doctor` and other commands that run with an invalid `config.toml` do not change it.
 fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     let home = &context.settings.manager_home;
     if command.tolerates_invalid_config() {

@@ -316,14 +316,8 @@ impl Settings {
 fn resolve_manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
     let flag = flags.manager_home.as_ref();
     // config.toml is in the manager home, so it cannot name it.
-    let configured = None;
-    resolve_home(
-        flag,
-        "CODEX_MANAGER_HOME",
-        configured,
-        ".codex-manager",
-        env,
-    )
+    let (variable, configured) = ("CODEX_MANAGER_HOME", None);
+    resolve_home(flag, variable, configured, ".codex-manager", env)
 }
 
 /// Returns a home folder: from the flag, else `variable`, else the configuration, else `default_name` in

@@ -160,18 +160,14 @@ impl Command {
         matches!(self, Self::Accounts(_) | Self::List(_) | Self::Recommend(_))
     }
 
-    /// Runs the command. `build_tree` returns the tree of all commands, which only `man` needs.
-    pub(super) fn run(
-        self,
-        context: &Context,
-        build_tree: fn() -> clap::Command,
-    ) -> Result<Outcome> {
+    /// Runs the command. `tree` builds the tree of all commands, which only `man` needs.
+    pub(super) fn run(self, context: &Context, tree: fn() -> clap::Command) -> Result<Outcome> {
         match self {
             Self::Backup(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Hook(args) => args.run(context),
-            Self::Man(args) => args.run(context, build_tree()),
+            Self::Man(args) => args.run(context, tree()),
             Self::Mcp(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),

@@ -102,7 +102,7 @@ pub(super) fn render_global_options(columns: Option<usize>) -> String {
     if let Some(columns) = columns {
         command = command.term_width(columns);
     }
-    let help = command.about(None).clone().render_long_help().to_string();
+    let help = command.render_long_help().to_string();
     format!(
         "Options of every command, before or after its name:\n\n{}",
         help.trim_end()

@@ -33,7 +33,7 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                 context.warn(format_args!("another process is running a {name}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let is_half_changed = is_home_half_changed(home, interrupted, &obstacle);
+                let is_half_changed = stays_half_changed(home, interrupted, &obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
                 if is_half_changed && command.requires_complete_home() {
                     return Err(error);
@@ -60,13 +60,9 @@ fn exchanges_home_files(interrupted: Interrupted) -> bool {
     matches!(interrupted, Restore | History | Vacuum)
 }
 
-/// Returns true if `home` may be half changed until the recovery can continue. A history repair or a vacuum may have
+/// Returns true if `home` may stay half changed until the recovery can continue. A history repair or a vacuum may have
 /// changed another home. If the changed home is not known, it counts as `home`.
-fn is_home_half_changed(
-    home: &Path,
-    interrupted: Interrupted,
-    obstacle: &RecoveryObstacle,
-) -> bool {
+fn stays_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
     let is_home = |changed_home| links::resolve_links(changed_home) == links::resolve_links(home);
     match interrupted {
         Interrupted::Restore => true,
