@@ -105,8 +105,8 @@ fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     Ok(until)
 }
 
-/// Holds an account back until the time `until`. `None` ends the hold. Returns the changed file and the identity of the
-/// account. With `dry_run`, writes nothing.
+/// Holds an account back until the time `until`, and prints this. `None` ends the hold. Returns the changed file and
+/// the identity of the account. With `dry_run`, writes nothing.
 fn apply_hold_change(
     account_name: &str,
     until: Option<Timestamp>,

@@ -138,14 +138,14 @@ impl FixRun<'_> {
         });
     }
 
-    /// Adds a finding with `message`, after `fix` unless this is a dry run.
+    /// Calls `apply` unless this is a dry run, and adds a finding with `message` or the error.
     fn fix<E: Into<CommandError>>(
         &mut self,
         id: &'static str,
         message: String,
-        fix: impl FnOnce() -> Result<(), E>,
+        apply: impl FnOnce() -> Result<(), E>,
     ) {
-        let result = if self.dry_run { Ok(()) } else { fix() };
+        let result = if self.dry_run { Ok(()) } else { apply() };
         self.add_finding(id, result.map(|()| message).map_err(Into::into));
     }
 

@@ -129,7 +129,7 @@ impl BackupArgs {
 
         let last_with_conversations =
             name_last_with_conversations(previous.as_ref(), &published.metadata);
-        let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
+        let losses = record_losses_or_warn(previous, &published.archive, &packed.manifest, context);
         let snapshot = if self.vault {
             add_snapshot_or_warn(context, plan)
         } else {
@@ -230,9 +230,7 @@ impl BackupArgs {
             return Ok(None);
         };
 
-        let age = context
-            .now()
-            .signed_duration_since(newest.metadata.created_at);
+        let age = context.now() - newest.metadata.created_at.to_utc();
         // The time of an archive is in the future if the clock was set back after the backup. Its age is unknown then.
         let is_too_old = self
             .if_older
@@ -314,15 +312,12 @@ fn read_codex_build(context: &Context) -> Result<String> {
     })
 }
 
-/// Returns the name of the previous archive, if it has conversations and the home has none any more.
-fn name_last_with_conversations(
-    previous: Option<&ArchiveReader>,
-    new: &Metadata,
-) -> Option<String> {
-    // `lacks_conversations` is true if exclusions left out all conversations. Skipped files may be conversations.
+/// Returns the name of the last archive, if it has conversations and the home has none any more.
+fn name_last_with_conversations(last: Option<&ArchiveReader>, new: &Metadata) -> Option<String> {
+    // Exclusions may have left out all conversations, and skipped files may be conversations.
     let home_has_none =
         new.has_no_conversations() && !new.excludes_all_conversations() && new.skipped == 0;
-    let last = previous.filter(|last| home_has_none && last.metadata().lists_conversations())?;
+    let last = last.filter(|last| home_has_none && last.metadata().lists_conversations())?;
     Some(file_name(last.path()))
 }
 
@@ -342,9 +337,9 @@ fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> 
     }
 }
 
-/// Returns the conversations of the new archive that lack messages which an earlier archive has. A failure is only a
-/// warning, because the new archive is complete.
-fn find_losses_since(
+/// Records and returns the conversations of the new archive that lack messages which an earlier archive has. A failure
+/// is only a warning, because the new archive is complete.
+fn record_losses_or_warn(
     previous: Option<ArchiveReader>,
     new_archive: &Path,
     manifest: &ArchiveManifest,

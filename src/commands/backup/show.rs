@@ -195,9 +195,7 @@ pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> O
     };
     show_json(&recent.metadata, &name, Some(recent), &result, context);
 
-    let age = context
-        .now()
-        .signed_duration_since(recent.metadata.created_at);
+    let age = context.now() - recent.metadata.created_at.to_utc();
     context.note(format_args!(
         "nothing to do: {name} is {} old",
         format_duration(age),

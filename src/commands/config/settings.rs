@@ -251,6 +251,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
     let origin = find_origin(key, value_in_file.is_some(), context);
 
     let default = key.default_value().as_ref().map_or(Json::Null, to_json);
+    // Only these settings have a flag, a variable, or a default that depends on the machine.
     let value = match (key.name, origin) {
         (_, ValueOrigin::File) => value_in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),

@@ -203,7 +203,7 @@ fn select_content_files(files: impl Iterator<Item = FileEntry>) -> Vec<FileEntry
 /// Groups files by skill, prompt or path, because a skill has several files.
 fn group_by_name(
     files: &[FileEntry],
-    version_of: impl Fn(&FileEntry) -> Result<DiffedVersion>,
+    version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
 ) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {
     let mut groups: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
@@ -214,10 +214,7 @@ fn group_by_name(
             ["prompts", name] => (ContentKind::Prompt, (*name).to_owned()),
             _ => (ContentKind::File, path.clone()),
         };
-        groups
-            .entry(key)
-            .or_default()
-            .insert(path, version_of(file)?);
+        groups.entry(key).or_default().insert(path, version(file)?);
     }
     Ok(groups)
 }

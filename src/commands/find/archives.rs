@@ -31,9 +31,9 @@ pub(super) struct SearchedHome<'a> {
 }
 
 /// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
-/// conversations of an archive. `known_ids` are the conversations that were searched on disk; they are left out. A
-/// conversation in several archives is searched in the newest one. An unreadable archive or file causes a warning and
-/// makes the result partial.
+/// conversations of an archive, and also returns the files that it could not read. `known_ids` are the conversations
+/// that were searched on disk; they are left out. A conversation in several archives is searched in the newest one. An
+/// unreadable archive or file causes a warning and makes the result partial.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.

@@ -108,7 +108,7 @@ impl HitRow<'_> {
         };
 
         let conversation = &self.hit.conversation;
-        let matching_title = self.locate_in_title();
+        let matching_title = self.find_title_matches();
         let title = match &matching_title {
             Some(title) => highlight_matches(title, context),
             None => ui.paint(Style::Strong, printable(shown_title(&conversation.title))),
@@ -124,7 +124,7 @@ impl HitRow<'_> {
 
         // The snippet is printed only if neither the title nor the lines around the match contain it.
         if self.nearby.is_empty() && matching_title.is_none() {
-            let author = if self.is_in_project() {
+            let author = if self.is_project_snippet() {
                 "folder"
             } else {
                 self.hit.role.name()
@@ -154,7 +154,7 @@ impl HitRow<'_> {
 
     /// Returns the title with its matches, if it contains the whole snippet. This is common, because Codex takes the
     /// first message as the title.
-    fn locate_in_title(&self) -> Option<Snippet> {
+    fn find_title_matches(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
         }
@@ -179,7 +179,7 @@ impl HitRow<'_> {
 
     /// Returns true if the snippet is a part of the project folder and the branch. The index has these under the role
     /// of the title.
-    fn is_in_project(&self) -> bool {
+    fn is_project_snippet(&self) -> bool {
         let conversation = &self.hit.conversation;
         let project = format_project(&conversation.cwd, &conversation.branch);
         self.hit.role == Role::Title && project.contains(self.hit.snippet.text.trim_matches('…'))

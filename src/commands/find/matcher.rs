@@ -5,7 +5,7 @@ use codex_manager_core::conversations::search::query::{self, Query};
 use codex_manager_core::conversations::search::snippet::{self, Snippet};
 use regex::{Regex, RegexBuilder};
 
-const MAX_REGEX_BYTES: usize = 16 << 20;
+const MAX_COMPILED_REGEX_BYTES: usize = 16 << 20;
 
 pub(super) enum Matcher {
     Query(Query),
@@ -27,7 +27,7 @@ impl Matcher {
     /// `pattern` is not a regular expression.
     pub(super) fn parse_regex(pattern: &str) -> Result<Self> {
         let pattern = RegexBuilder::new(pattern)
-            .size_limit(MAX_REGEX_BYTES)
+            .size_limit(MAX_COMPILED_REGEX_BYTES)
             // `^` and `$` match at the ends of each line of a message.
             .multi_line(true)
             .build()

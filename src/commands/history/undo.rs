@@ -79,7 +79,7 @@ impl UndoArgs {
         let json = object()
             .with("changed", changed)
             .with("snapshot", snapshot.folder)
-            .with("kept", state_before_undo.map(|kept| kept.folder))
+            .with("kept", state_before_undo.map(|state| state.folder))
             .with("still_listed", later_rows.ids)
             .with("dry_run", self.dry_run);
         context.ui.document("history undo", &json);
