@@ -156,14 +156,14 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
 
     let is_exhausted = percent_left <= 0.0;
     let exhausted_text = if is_exhausted { ", exhausted" } else { "" };
-    let bar = ui.paint(style_of_percent_left(percent_left), draw_bar(percent_left));
+    let bar = ui.paint(style_of(percent_left), draw_bar(percent_left));
     let reset = reset.map_or(String::new(), |reset| format!(", resets {reset}"));
     let percent = format_percent(percent_left);
     format!("{bar} {percent:>3} % left{exhausted_text}{reset}")
 }
 
 /// Returns the style for the remaining percentage of a window.
-pub(crate) fn style_of_percent_left(percent_left: f64) -> Style {
+pub(crate) fn style_of(percent_left: f64) -> Style {
     match percent_left {
         percent_left if percent_left <= 0.0 => Style::Bad,
         percent_left if percent_left <= 20.0 => Style::Warn,

@@ -126,8 +126,7 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
         return Cell::plain("");
     };
     let text = format!("{} {percent_left:>3.0} %", windows::draw_bar(percent_left));
-    Cell::new(windows::style_of_percent_left(percent_left), text)
-        .value(format_args!("{percent_left:.0}"))
+    Cell::new(windows::style_of(percent_left), text).value(format_args!("{percent_left:.0}"))
 }
 
 /// Returns Codex's window of five hours as last observed.
@@ -141,7 +140,7 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
         return Cell::plain("");
     };
     let percent_left = state::percent_left(window, &context.now());
-    let style = windows::style_of_percent_left(percent_left);
+    let style = windows::style_of(percent_left);
     Cell::new(style, format!("{percent_left:.0} %")).value(format_args!("{percent_left:.0}"))
 }
 
