@@ -35,7 +35,8 @@ pub(crate) fn merge(
     let mut archived_names: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
 
     // Empty, with the name table of the live files.
-    let mut kept_rollouts = RolloutIndex::from_files(&NameSet::with_name_table(live_names.name_table()));
+    let mut kept_rollouts =
+        RolloutIndex::from_files(&NameSet::with_name_table(live_names.name_table()));
     let mut diverged_ids = Vec::new();
 
     for live_name in live_names.iter() {
