@@ -64,8 +64,8 @@ pub fn sum_by_key<'a, K: Ord + Clone>(
     prices: &Prices,
 ) -> Report<K> {
     let mut costs = Costs::new(prices);
-    let mut by_key: BTreeMap<K, ModelSums> = BTreeMap::new();
-    let mut all_models = ModelSums::default();
+    let mut by_key: BTreeMap<K, ModelTotals> = BTreeMap::new();
+    let mut all_models = ModelTotals::default();
 
     for (key, row) in usage {
         let cost = costs.find_cost(row);
@@ -104,7 +104,7 @@ impl<'p> Costs<'p> {
 
     /// Returns the sum of the usage of one key.
     pub fn sum_rows<K>(&mut self, key: K, rows: &[UsageRow]) -> ReportRow<K> {
-        let mut models = ModelSums::default();
+        let mut models = ModelTotals::default();
         for usage in rows {
             models.add(usage, self.find_cost(usage));
         }
@@ -123,9 +123,9 @@ impl<'p> Costs<'p> {
 
 /// The sum of each model. There are so few models that searching a list is faster than a map.
 #[derive(Default)]
-struct ModelSums(Vec<ModelSum>);
+struct ModelTotals(Vec<ModelSum>);
 
-impl ModelSums {
+impl ModelTotals {
     fn add(&mut self, usage: &UsageRow, cost: Option<f64>) {
         let position = self.0.iter().position(|sum| sum.model == usage.model);
         let index = position.unwrap_or_else(|| {
