@@ -91,8 +91,8 @@ impl ListBackupsArgs {
         let accounts: Vec<_> = accounts.collect();
 
         // `restore` and `verify` accept these numbers, so the filters must not change them.
-        let archives = archive_names::list_numbered(&all_records).into_iter();
-        let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
+        let numbered_archives = archive_names::list_numbered(&all_records).into_iter();
+        let numbers: HashMap<_, _> = numbered_archives.map(|r| &*r.path).zip(1..).collect();
 
         let records = self.select_records(&all_records, &accounts)?;
         if context.ui.wants_json() {
@@ -108,7 +108,7 @@ impl ListBackupsArgs {
         } else if records.is_empty() {
             context.note("no archive matches; list all archives with: codex-manager list-backups");
         } else {
-            show_table(context, &records, &numbers, &accounts);
+            show_archives(context, &records, &numbers, &accounts);
         }
 
         if all_records.is_empty() {
@@ -125,8 +125,10 @@ impl ListBackupsArgs {
     ) -> Result<Vec<&'r ArchiveRecord>> {
         let mut records: Vec<_> = all_records.iter().collect();
         if let Some(text) = self.account.as_ref().or(self.account_argument.as_ref()) {
-            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), all_records);
-            let identity = &entries[resolve::find_account_position(&entries, text)?].identity;
+            let known_accounts =
+                merge_archived_accounts(accounts.iter().map(|(a, _)| a), all_records);
+            let position = resolve::find_account_position(&known_accounts, text)?;
+            let identity = &known_accounts[position].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));
         }
         if self.ready {
@@ -170,8 +172,8 @@ fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
     };
     let rank = |r: &ArchiveRecord| {
         let is_of_home = !r.metadata.is_safety() && !r.metadata.is_single_login();
-        let made_at = r.metadata.created_at;
-        (is_of_home, r.is_usable(), made_at, r.path.clone())
+        let created_at = r.metadata.created_at;
+        (is_of_home, r.is_usable(), created_at, r.path.clone())
     };
 
     let mut best: HashMap<_, &ArchiveRecord> = HashMap::new();
@@ -220,7 +222,7 @@ fn record_json<'r>(
 }
 
 /// Prints the archives, their problems, and the command that restores the newest intact one.
-fn show_table(
+fn show_archives(
     context: &Context,
     records: &[&ArchiveRecord],
     numbers: &HashMap<&str, usize>,
@@ -261,7 +263,8 @@ fn build_table(
 
     for group in group_by_account(records) {
         let metadata = &group[0].metadata;
-        let owner = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
+        let is_readable = has_readable_metadata(metadata);
+        let owner = names.format_owner(metadata.identity().as_ref(), is_readable);
         let state = find_account_state(metadata, accounts);
         table.add_group(owner, Some(Cell::new(state_style(state), state.name())));
         for record in group {
@@ -299,40 +302,51 @@ fn suggest_import(context: &Context) {
     }
 }
 
+/// The records of an account; `None` for the groups of archives without an account.
+type ArchiveGroup<'r> = (Option<Identity>, Vec<&'r ArchiveRecord>);
+
 /// Groups records by account. Archives of signed-out homes are a group, and so are archives without readable metadata.
 /// The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
-    let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
-    let mut positions = HashMap::new();
+    let mut groups: Vec<ArchiveGroup<'r>> = Vec::new();
+    let mut positions_by_key = HashMap::new();
 
     for record in records {
         let metadata = &record.metadata;
-        let has_time = metadata.made_at().is_some();
-        let key = (identity_fields(metadata), has_time);
-        let position = *positions.entry(key).or_insert_with(|| {
-            let identity = metadata.identity();
-            // Archives of one account may lack different fields of the key, so its group is searched by `is_same`.
-            let is_same_account =
-                |(known, members): &(_, Vec<&ArchiveRecord>)| match (known, &identity) {
-                    (Some(known), Some(identity)) => Identity::is_same(known, identity),
-                    (None, None) => members[0].metadata.made_at().is_some() == has_time,
-                    _ => false,
-                };
-            let existing_group = groups.iter().position(is_same_account);
-            existing_group.unwrap_or_else(|| {
-                groups.push((identity, Vec::new()));
-                groups.len() - 1
-            })
-        });
-
+        let key = (identity_fields(metadata), has_readable_metadata(metadata));
+        let position = *positions_by_key
+            .entry(key)
+            .or_insert_with(|| find_or_add_group(&mut groups, metadata));
         groups[position].1.push(record);
     }
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
+/// Returns the position of the group for an archive with `metadata`, after adding an empty group if there is none.
+fn find_or_add_group(groups: &mut Vec<ArchiveGroup<'_>>, metadata: &Metadata) -> usize {
+    let identity = metadata.identity();
+    let is_readable = has_readable_metadata(metadata);
+    // `is_same`, because archives of one account may lack different ids of the account.
+    let is_group_of_archive = |(account, members): &ArchiveGroup<'_>| match (account, &identity) {
+        (Some(account), Some(identity)) => account.is_same(identity),
+        (None, None) => has_readable_metadata(&members[0].metadata) == is_readable,
+        _ => false,
+    };
+    let existing_group = groups.iter().position(is_group_of_archive);
+    existing_group.unwrap_or_else(|| {
+        groups.push((identity, Vec::new()));
+        groups.len() - 1
+    })
+}
+
+fn has_readable_metadata(metadata: &Metadata) -> bool {
+    metadata.made_at().is_some()
+}
+
 fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
     let metadata = &record.metadata;
     let window_start = metadata.session_start_at;
+    // A record without an archive has a name in the inventory, but no file.
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_names::format_kind(metadata),
@@ -349,7 +363,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     };
 
     // Only tab-separated values need the exact form.
-    let with_value = |cell: Cell, value: &dyn Fn() -> String| {
+    let with_exact_value = |cell: Cell, value: &dyn Fn() -> String| {
         if context.ui.wants_tsv() {
             cell.value(value())
         } else {
@@ -360,12 +374,12 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        with_value(Cell::plain(backup_time(metadata, context)), &|| {
+        with_exact_value(Cell::plain(backup_time(metadata, context)), &|| {
             time_json(metadata.made_at(), context).unwrap_or_default()
         }),
         Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),
-        with_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
+        with_exact_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
             size.map_or(String::new(), |size| size.to_string())
         }),
         Cell::new(style, name),

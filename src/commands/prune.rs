@@ -6,7 +6,7 @@ use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash}
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::archive_check::{to_verify_finding, verify_archive};
 use crate::ui::{bytes, object};
-use crate::views::account::{absolute_time, printable, time_json, warn_not_recorded};
+use crate::views::account::{absolute_time, printable, time_json, warn_unless_recorded};
 use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use crate::views::table_format::TableArgs;
@@ -94,8 +94,8 @@ impl PruneArgs {
             let archives: Vec<_> = archives.collect();
             trash::move_to_trash(manager_home, &archives, &context.now(), &lock)?;
             drop(lock);
-            let restored = &[];
-            is_inventory_updated = refresh_inventory(context, restored);
+            let none_restored = &[];
+            is_inventory_updated = refresh_inventory(context, none_restored);
         }
 
         self.show_outcome(plan.drop.len(), moved_bytes, context)?;
@@ -169,15 +169,15 @@ impl PruneArgs {
         Ok(())
     }
 
-    fn show_outcome(&self, count: usize, moved_bytes: u64, context: &Context) -> Result<()> {
+    fn show_outcome(&self, moved_count: usize, moved_bytes: u64, context: &Context) -> Result<()> {
         let ui = &context.ui;
-        if count == 0 {
+        if moved_count == 0 {
             ui.line("nothing to prune");
             return Ok(());
         }
 
         let would_be_text = would_be(self.dry_run);
-        let archives = pluralize(count, "archive");
+        let archives = pluralize(moved_count, "archive");
         ui.prose(format_args!(
             "{archives} {would_be_text}moved to the trash, {}",
             bytes(moved_bytes)
@@ -297,8 +297,7 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let refreshed = trash::list_archive_names(manager_home)
         .map_err(DocumentError::from)
         .and_then(|in_trash| store::refresh_with_trash(manager_home, &in_trash, &renamed));
-    // Without an error, this warns of nothing and returns true.
-    warn_not_recorded(&context.ui, refreshed.err())
+    warn_unless_recorded(&context.ui, refreshed.err())
 }
 
 /// Results of checking archives, by name. A result is valid as long as the file has the same stamp.
@@ -340,13 +339,13 @@ fn make_checked_plan(
         set_checked_soundness(&mut candidates, checks);
         let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
 
-        let mut unopened = list_unopened(&plan.keep, usize::MAX);
+        let mut unopened: Vec<_> = list_unopened(&plan.keep).collect();
         if !unopened.is_empty() {
             // The rules may keep a dropped archive in place of each damaged one. Opening as many dropped ones now saves
             // rounds.
             let damaged = checks.values().filter(|c| is_damaged(&c.soundness));
             let damaged_count = damaged.count();
-            unopened.extend(list_unopened(&plan.drop, damaged_count));
+            unopened.extend(list_unopened(&plan.drop).take(damaged_count));
 
             let open = |name: String| {
                 let check = open_only(&backups.join(&name), stamp(&name));
@@ -357,7 +356,8 @@ fn make_checked_plan(
                 checks.insert(name, check?);
                 Ok(())
             };
-            parallel::run_each_ordered(parallel::thread_count() * 2, unopened, open, add_check)?;
+            let max_in_flight = 2 * parallel::thread_count();
+            parallel::run_each_ordered(max_in_flight, unopened, open, add_check)?;
             continue;
         }
 
@@ -387,11 +387,11 @@ fn is_damaged(soundness: &Soundness) -> bool {
     matches!(soundness, Soundness::Damaged(_))
 }
 
-/// Returns the first `max` archives that were not opened yet.
-fn list_unopened(decisions: &[RetentionDecision], max: usize) -> Vec<String> {
+/// Returns the archives that were not opened yet.
+fn list_unopened(decisions: &[RetentionDecision]) -> impl Iterator<Item = String> {
     let candidates = decisions.iter().map(|decision| &decision.candidate);
     let unopened = candidates.filter(|c| c.soundness == Soundness::Unchecked);
-    unopened.take(max).map(|c| c.archive.clone()).collect()
+    unopened.map(|c| c.archive.clone())
 }
 
 /// Checks an archive by reading it completely.

@@ -91,6 +91,7 @@ impl VerifyArgs {
         results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
     ) -> Result<()> {
+        // The records only add the time of the backup to the output, so `verify` works without them.
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
@@ -102,6 +103,7 @@ impl VerifyArgs {
             let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
 
+            // In a dry run, true if the sidecar would be written.
             let mut is_repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {

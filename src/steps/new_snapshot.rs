@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_leftovers};
 use crate::steps::home_checks::refuse_during_restore;
-use crate::views::account::warn_not_recorded;
+use crate::views::account::warn_unless_recorded;
 use codex_manager_core::archive::tree_capture::capture_tree;
 use codex_manager_core::archive::{CapturedTree, Metadata};
 use codex_manager_core::codex::Identity;
@@ -73,7 +73,7 @@ impl NewSnapshot {
         });
         // A snapshot without the id of this machine also counts as not recorded.
         let failure = machine.err().or(recorded.err());
-        let is_recorded = warn_not_recorded(&context.ui, failure);
+        let is_recorded = warn_unless_recorded(&context.ui, failure);
 
         for id in &report.superseded {
             context.warn(format_args!(

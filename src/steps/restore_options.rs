@@ -9,7 +9,7 @@ use crate::steps::home_checks::{describe_login_ban, forbids_logins};
 use crate::steps::replaced_messages::{
     count_replaced_messages, describe_replaced_messages, update_losses,
 };
-use crate::views::account::{warn_all, warn_not_recorded};
+use crate::views::account::{warn_all, warn_unless_recorded};
 use crate::views::restore_report::{
     describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
 };
@@ -463,7 +463,7 @@ pub(crate) fn record_result(
             Err(e) => failures.push(e.into()),
         }
     }
-    warn_not_recorded(ui, failures)
+    warn_unless_recorded(ui, failures)
 }
 
 /// Stops Codex's background daemon, if it runs, and prints a note.

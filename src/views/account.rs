@@ -212,11 +212,11 @@ pub(crate) fn read_accounts_and_profiles(
 
 /// Returns the accounts of a loaded `cooldown.json`, and the live one. Warns if the live login cannot be read.
 pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> Vec<Account> {
-    let live = read_login(context.codex_home()).unwrap_or_else(|e| {
+    let live_auth = read_login(context.codex_home()).unwrap_or_else(|e| {
         context.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
     });
-    accounts::list_accounts(context.manager_home(), live.login(), file)
+    accounts::list_accounts(context.manager_home(), live_auth.login(), file)
 }
 
 /// Returns the advice for a first archive: a backup, or if there is no Codex home to back up, a copy from another
@@ -270,8 +270,9 @@ pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
     }
 }
 
-/// Warns of records that could not be written after an operation succeeded. Returns true if `failures` is empty.
-pub(crate) fn warn_not_recorded(
+/// Warns of the records that could not be written after an operation succeeded. Returns true if all were written, so
+/// that `failures` is empty.
+pub(crate) fn warn_unless_recorded(
     ui: &Ui,
     failures: impl IntoIterator<Item: Into<CommandError>>,
 ) -> bool {

@@ -40,8 +40,8 @@ const COLUMNS: [Column; 15] = [
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
-    let pairs = rows.iter();
-    let cells = pairs.map(|(account, verdict)| build_row(account, verdict, &names, context));
+    let accounts = rows.iter();
+    let cells = accounts.map(|(account, verdict)| build_row(account, verdict, &names, context));
     Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
     // The user moved the login on purpose, and its cell says so.
     let needs_login =
@@ -263,11 +263,11 @@ impl AccountNames {
         }
     }
 
-    /// Returns the name of the account of an archive. `has_time` is false if the metadata of the archive cannot be read.
-    pub(crate) fn format_owner(&self, identity: Option<&Identity>, has_time: bool) -> String {
+    /// Returns the name of the account of an archive. `is_readable` is false if the metadata of the archive cannot be read.
+    pub(crate) fn format_owner(&self, identity: Option<&Identity>, is_readable: bool) -> String {
         match identity {
             Some(identity) => self.format_name(identity),
-            None if has_time => "signed out".into(),
+            None if is_readable => "signed out".into(),
             None => "unknown".into(),
         }
     }

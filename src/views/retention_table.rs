@@ -55,7 +55,9 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let dropped = plan.drop.iter().map(|decision| (decision, false));
     let rows = kept.chain(dropped).map(|(decision, is_kept)| {
         let candidate = &decision.candidate;
-        let owner = names.format_owner(candidate.identity.as_ref(), candidate.made_at.is_some());
+        // The time of the backup is unknown if the metadata cannot be read.
+        let is_readable = candidate.made_at.is_some();
+        let owner = names.format_owner(candidate.identity.as_ref(), is_readable);
         (owner, decision, is_kept)
     });
     let mut rows: Vec<_> = rows.collect();

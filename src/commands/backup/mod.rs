@@ -11,7 +11,7 @@ use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, 
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::new_snapshot::add_snapshot;
-use crate::views::account::{warn_all, warn_not_recorded};
+use crate::views::account::{warn_all, warn_unless_recorded};
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::{
@@ -125,7 +125,7 @@ impl BackupArgs {
         let recorded_archive =
             store::note_archive(manager_home, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
-        let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
+        let is_recorded = warn_unless_recorded(&context.ui, recorded_archive.failures);
 
         let last_with_conversations =
             name_last_with_conversations(previous.as_ref(), &published.metadata);

@@ -5,7 +5,7 @@ use crate::config::{Setting, file_access};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
-use crate::views::account::{printable, warn_not_recorded};
+use crate::views::account::{printable, warn_unless_recorded};
 use crate::views::dry_run::wording;
 use codex_manager_core::accounts::{AccountLocks, Profiles};
 use codex_manager_core::codex::login_lock;
@@ -14,7 +14,7 @@ use codex_manager_core::codex::login_lock;
 pub(super) fn record_profiles(context: &Context) -> Outcome {
     // `update_cooldown_file` itself reads and records all profiles.
     let update = update_cooldown_file(context, |_| {});
-    Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
+    Outcome::partial_if(!warn_unless_recorded(&context.ui, update.err()))
 }
 
 /// Does nothing if no profile has changed.
@@ -50,7 +50,7 @@ pub(super) fn rename_in_settings(
             printable(new)
         ));
     }
-    let is_recorded = warn_not_recorded(&context.ui, changed.err());
+    let is_recorded = warn_unless_recorded(&context.ui, changed.err());
     (names, Outcome::partial_if(!is_recorded))
 }
 

@@ -5,7 +5,7 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
-use crate::views::account::warn_not_recorded;
+use crate::views::account::warn_unless_recorded;
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::inventory::archive_names::LATEST;
@@ -121,7 +121,7 @@ fn record_result(context: &Context, snapshot: &Snapshot, problems: &[String]) ->
             problems: problems.to_vec(),
         });
     });
-    warn_not_recorded(&context.ui, recorded.err())
+    warn_unless_recorded(&context.ui, recorded.err())
 }
 
 fn print_result(context: &Context, snapshot: &Snapshot, report: &DrillReport, has_codex: bool) {

@@ -5,7 +5,7 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, bytes, object};
-use crate::views::account::warn_not_recorded;
+use crate::views::account::warn_unless_recorded;
 use clap::Args;
 use codex_manager_core::archive::{names, publish};
 use codex_manager_core::inventory::archive_names::file_name;
@@ -63,7 +63,7 @@ impl VaultExportArgs {
         if self.to.is_none() {
             // Not `note_archive`: an export does not count as a use of the account.
             let refreshed = store::refresh(manager_home);
-            is_recorded = warn_not_recorded(&context.ui, refreshed.err());
+            is_recorded = warn_unless_recorded(&context.ui, refreshed.err());
         }
 
         let name = file_name(&published.archive);
