@@ -7,7 +7,7 @@ use codex_manager_core::archive::{Metadata, PathNote};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::export::NotTransferred;
 
-/// Prints the paths that the backup skipped, and the damaged files that it contains.
+/// Prints the excluded paths, the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(
     context: &Context,
     excluded: &[PathNote],
@@ -50,7 +50,7 @@ pub(crate) fn show_left_out(
 }
 
 /// Warns of the items that a transfer left out. `participle` is what was not done to them, such as "imported".
-pub(crate) fn warn_of_left(ui: &Ui, participle: &str, items: &[NotTransferred]) {
+pub(crate) fn warn_not_transferred(ui: &Ui, participle: &str, items: &[NotTransferred]) {
     for item in items {
         let (name, reason) = (printable(&item.name), printable(&item.reason));
         ui.warn(format_args!("not {participle}: {name}: {reason}"));

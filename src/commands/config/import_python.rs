@@ -5,7 +5,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::views::account::warn_all;
 use crate::views::dry_run::would_be;
-use crate::views::left_out::warn_of_left;
+use crate::views::left_out::warn_not_transferred;
 use clap::Args;
 use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::python_home::{self, CopyPlan, CopyTarget};
@@ -83,7 +83,7 @@ impl ImportPythonArgs {
         };
         ui.document("config import-python", &json);
 
-        warn_of_left(ui, "copied", &plan.left);
+        warn_not_transferred(ui, "copied", &plan.left);
 
         let would_be_text = would_be(self.dry_run);
         let added_count = plan.added().count();

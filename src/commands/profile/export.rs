@@ -7,7 +7,7 @@ use crate::steps::home_checks::check_credential_store;
 use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::wording;
-use crate::views::left_out::warn_of_left;
+use crate::views::left_out::warn_not_transferred;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{AUTH_JSON, login_lock};
@@ -97,7 +97,7 @@ impl ProfileExportArgs {
         };
 
         let has_moved_logins = !self.dry_run && !plan.logins.is_empty();
-        let recorded = record_profiles_if(has_moved_logins, context);
+        let cooldown_outcome = record_profiles_if(has_moved_logins, context);
         let json = object()
             .with("file", file.display().to_string())
             .with("bytes", file_bytes)
@@ -109,7 +109,7 @@ impl ProfileExportArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile export", &json);
         self.print_summary(&plan, &file, encryption_name, file_bytes, context);
-        Ok(recorded.or(Outcome::partial_if(!plan.left.is_empty())))
+        Ok(cooldown_outcome.or(Outcome::partial_if(!plan.left.is_empty())))
     }
 
     /// Returns the absolute path of the file to create. Fails if the file exists or its folder does not.
@@ -137,11 +137,11 @@ impl ProfileExportArgs {
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
 
-        let holds_secrets = self.with_logins || self.with_archives;
         if let Some(file) = &self.passphrase_file {
             return Ok(Encryption::Passphrase(read_passphrase(file, context)?));
         }
-        if !holds_secrets || self.dry_run {
+        let has_secrets = self.with_logins || self.with_archives;
+        if !has_secrets || self.dry_run {
             return Ok(Encryption::Plain);
         }
 
@@ -196,7 +196,7 @@ impl ProfileExportArgs {
             ));
         }
 
-        warn_of_left(ui, "exported", &plan.left);
+        warn_not_transferred(ui, "exported", &plan.left);
 
         if !self.dry_run && !plan.logins.is_empty() {
             ui.note(format_args!(
@@ -255,6 +255,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
         MoveOutcome::Moved(_) | MoveOutcome::Returned => true,
         MoveOutcome::Unknown(_) => false,
     });
+    // A failure is printed as a warning, and does not stop the command.
     let _ = record_profiles_if(any_changed, context);
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
-use crate::views::left_out::warn_of_left;
+use crate::views::left_out::warn_not_transferred;
 use clap::Args;
 use codex_manager_core::accounts::switchers::Switcher;
 use codex_manager_core::inventory::remedies;
@@ -182,7 +182,7 @@ impl ProfileImportArgs {
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
 
-        warn_of_left(ui, "imported", &plan.left);
+        warn_not_transferred(ui, "imported", &plan.left);
 
         // `Older` and `Unclear` are not in this list: they add a login to the history, which is a change.
         let are_profiles_known = plan

@@ -78,7 +78,7 @@ pub(super) fn import_logins(
         }
     }
 
-    let recording = record_profiles_if(!dry_run, context);
+    let cooldown_outcome = record_profiles_if(!dry_run, context);
     let json = object()
         .with("from", &switcher_name)
         .with("file", folder.display().to_string())
@@ -87,7 +87,7 @@ pub(super) fn import_logins(
         .with("dry_run", dry_run);
     context.ui.document("profile import", &json);
     print_logins(&imported, &skipped, &switcher_name, dry_run, context);
-    Ok(recording.or(Outcome::partial_if(!skipped.is_empty())))
+    Ok(cooldown_outcome.or(Outcome::partial_if(!skipped.is_empty())))
 }
 
 /// Saves one login as a profile; in a dry run only plans it.

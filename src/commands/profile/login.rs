@@ -139,7 +139,7 @@ impl LoginArgs {
 
     /// Records the login in `cooldown.json`, prints it, and returns the outcome of the command.
     fn report(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
-        let recorded = record_profiles(context);
+        let is_recorded = record_profiles(context) == Outcome::Done;
         self.print_json(Some(adopted), context);
         print_saved(adopted, context);
         if exit.code != Some(0) {
@@ -148,9 +148,7 @@ impl LoginArgs {
         warn_if_renamed(adopted, context);
 
         let is_wanted_name = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
-        Outcome::partial_if(
-            recorded != Outcome::Done || !is_wanted_name || adopted.live == LiveHomeUpdate::Busy,
-        )
+        Outcome::partial_if(!is_recorded || !is_wanted_name || adopted.live == LiveHomeUpdate::Busy)
     }
 }
 
@@ -242,6 +240,7 @@ pub(super) fn recover_sign_ins(context: &Context) -> Result<()> {
     for recovered_login in recovered {
         match recovered_login {
             LoginHomeContent::Login(adopted) => {
+                // A failure is printed as a warning, and does not stop the command.
                 let _ = record_profiles(context);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",

@@ -41,7 +41,7 @@ impl ProfileRemoveArgs {
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
 
-        let (trash, purged) = if self.purge {
+        let (trash_folder, purged_folders) = if self.purge {
             (None, purge(&profile, self.dry_run, context)?)
         } else {
             (move_to_trash(&profile, self.dry_run, context)?, 0)
@@ -50,8 +50,8 @@ impl ProfileRemoveArgs {
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &profile)
-            .with("trash", trash)
-            .with("purged", purged)
+            .with("trash", trash_folder)
+            .with("purged", purged_folders)
             .with("dry_run", self.dry_run);
         context.ui.document("profile remove", &json);
         Ok(outcome)
@@ -101,12 +101,12 @@ fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
     }
 
     confirm_purge(profile, context, &accounts)?;
-    let purged = profiles.purge_profile(profile)?;
+    let purged_folders = profiles.purge_profile(profile)?;
     context.ui.prose(format_args!(
         "deleted {name} permanently: {}",
-        pluralize(purged, "folder")
+        pluralize(purged_folders, "folder")
     ));
-    Ok(purged)
+    Ok(purged_folders)
 }
 
 /// Asks before a purge, which may delete the only copy of a login.
@@ -160,14 +160,14 @@ impl ProfileUndoArgs {
         let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
         let Some(UndoneRemoval {
             name: profile,
-            trashed_folder: trash,
+            trashed_folder,
             is_stale,
             ..
         }) = undone
         else {
             let name_note = self
                 .name
-                .map_or_else(String::new, |shown| format!(" named {shown:?}"));
+                .map_or_else(String::new, |name| format!(" named {name:?}"));
             let error = CommandError::failed(format!("there is no removed profile{name_note}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
@@ -188,7 +188,7 @@ impl ProfileUndoArgs {
 
         let json = object()
             .with("profile", profile)
-            .with("trash", trash)
+            .with("trash", trashed_folder)
             .with("is_stale", is_stale)
             .with("dry_run", self.dry_run);
         context.ui.document("profile undo", &json);

@@ -31,21 +31,22 @@ impl RenameArgs {
         let old_name = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old_name, &self.new, self.dry_run)?;
 
-        let recorded = record_profiles_if(!self.dry_run, context);
+        let cooldown_outcome = record_profiles_if(!self.dry_run, context);
         let verb_text = wording(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
             "{verb_text} {} to {}",
             printable(&old_name),
             context.ui.paint(Style::Strong, &self.new)
         ));
-        let (settings, outcome) = rename_in_settings(&old_name, &self.new, self.dry_run, context);
+        let (changed_settings, settings_outcome) =
+            rename_in_settings(&old_name, &self.new, self.dry_run, context);
 
         let json = object()
             .with("profile", &self.new)
             .with("renamed_from", &old_name)
-            .with("settings", settings)
+            .with("settings", changed_settings)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
-        Ok(recorded.or(outcome))
+        Ok(cooldown_outcome.or(settings_outcome))
     }
 }

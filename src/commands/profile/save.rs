@@ -77,18 +77,19 @@ impl SaveArgs {
         };
 
         self.print_result(&plan, &login, copy, context);
-        let mut settings = Vec::new();
+        let mut changed_settings = Vec::new();
         if let Some(old_name) = &plan.renamed_from {
-            let (changed, renamed) = rename_in_settings(old_name, &name, self.dry_run, context);
-            settings = changed;
-            outcome = outcome.or(renamed);
+            let (names, settings_outcome) =
+                rename_in_settings(old_name, &name, self.dry_run, context);
+            changed_settings = names;
+            outcome = outcome.or(settings_outcome);
         }
 
         let at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
             .with("renamed_from", &plan.renamed_from)
-            .with("settings", settings)
+            .with("settings", changed_settings)
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
@@ -121,8 +122,8 @@ impl SaveArgs {
 
         let home = context.codex_home();
         let (plan, _) = profiles.save_as(name, (&snapshot, &login), home, copy, now)?;
-        let recorded = record_profiles(context);
-        Ok((plan, login, recorded))
+        let cooldown_outcome = record_profiles(context);
+        Ok((plan, login, cooldown_outcome))
     }
 
     /// Reads the live login, or the one in the file or archive of `--from`.
@@ -156,6 +157,7 @@ impl SaveArgs {
             Ok(AuthFile::Unreadable { reason, .. }) => {
                 CommandError::refused(format!("not a valid auth.json ({reason}): {file}"))
             }
+            // An error about the live file keeps its own hints.
             Err(e) if self.from.is_none() => return Err(e.into()),
             Err(e) => e.into(),
         };

@@ -34,9 +34,9 @@ impl ProfileShowArgs {
         let name = choose_profile_name(self.name, context)?;
         let name = profiles.find_by_name(&name)?.name;
 
-        let (accounts, saved) = read_accounts_and_profiles(context)?;
+        let (accounts, all_profiles) = read_accounts_and_profiles(context)?;
         let has_profile = |account: &Account| account.entry.profile.as_ref() == Some(&name);
-        let profile = saved.into_iter().find(|profile| profile.name == name);
+        let profile = all_profiles.into_iter().find(|p| p.name == name);
         let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
             // Another process has removed the profile after `find_by_name`.
@@ -69,18 +69,19 @@ fn print_json(
     live_home: Option<&Path>,
     context: &Context,
 ) {
-    let renewal = |login: Option<&Login>| {
+    let format_renewal = |login: Option<&Login>| {
         let freshness = login.map(|login| &login.freshness);
         time_json(freshness.and_then(signed_in_at), context)
     };
-    let old_login = |entry: &HistoryLogin| {
+    let old_login_json = |entry: &HistoryLogin| {
         let login = entry.auth.login();
         object()
             .with("name", entry.name.clone())
-            .with("last_refresh", renewal(login))
+            .with("last_refresh", format_renewal(login))
             .with("problem", login.is_none().then_some("no login"))
     };
 
+    let old_logins = history.iter().map(old_login_json);
     let (owner_name, _) = describe_owner(profile, live_home);
     let newest_seen = signed_in_at(&profile.newest());
     let json = object()
@@ -91,9 +92,9 @@ fn print_json(
         .with("current", account.current)
         .with("owner", owner_name)
         .with("saved_at", time_json(profile.file.saved_at, context))
-        .with("last_refresh", renewal(profile.login()))
+        .with("last_refresh", format_renewal(profile.login()))
         .with("newest_seen", time_json(newest_seen, context))
-        .with("history", history.iter().map(old_login).collect::<Vec<_>>())
+        .with("history", old_logins.collect::<Vec<_>>())
         .with("problem", describe_login_problem(profile));
     context.ui.document("profile show", &json);
 }
