@@ -80,7 +80,7 @@ impl ResumeArgs {
 
         check_rollout(&conversation, context)?;
         if !self.untracked {
-            check_resumable(&conversation)?;
+            check_not_subagent(&conversation)?;
         }
 
         let resume_args = build_resume_args(&conversation.id, &self.args);
@@ -220,8 +220,9 @@ fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Re
 }
 
 /// Refuses a subagent that Codex 0.171 continues only through the conversation that started it.
-fn check_resumable(conversation: &ChosenConversation<'_>) -> Result<()> {
+fn check_not_subagent(conversation: &ChosenConversation<'_>) -> Result<()> {
     let head = conversation.rollout.as_deref().map(rollout::read_head);
+    // Without a readable head, nothing shows that the conversation is a subagent.
     let Some(Ok(Some(head))) = head else {
         return Ok(());
     };
@@ -262,11 +263,11 @@ fn find_recorded_account(
     };
 
     let profiles = context.profiles().list()?;
-    let live = read_login(context.codex_home())?;
-    let known = profiles
+    let live_auth = read_login(context.codex_home())?;
+    let known_account = profiles
         .iter()
         .filter_map(Profile::identity)
-        .chain(live.login().map(|login| &login.identity))
+        .chain(live_auth.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
                 && is_compatible(&identity.account_id, &creator.account_id)
@@ -275,7 +276,7 @@ fn find_recorded_account(
 
     // A rollout that names its creator has at least one of the ids.
     let creator_id = creator.account_id.or(creator.user_id).unwrap_or_default();
-    Ok(match known {
+    Ok(match known_account {
         Some(identity) => RecordedAccount::Known(identity.clone()),
         None => RecordedAccount::Unknown(creator_id),
     })

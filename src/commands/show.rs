@@ -194,10 +194,10 @@ impl ShowArgs {
             }
 
             // The limit may be inside of a character, and this character is left out.
-            let shown = truncate_bytes(text, bytes_left);
-            ui.print_part(shown);
-            bytes_left -= shown.len();
-            shown.len() == text.len()
+            let shown_text = truncate_bytes(text, bytes_left);
+            ui.print_part(shown_text);
+            bytes_left -= shown_text.len();
+            shown_text.len() == text.len()
         };
 
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
@@ -260,14 +260,14 @@ fn require_turn(
     };
 
     let (mut last_turn, mut is_found) = (0, false);
-    let result = parts.read(options, &mut |text| text.to_owned(), |piece| {
+    let read_result = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
             last_turn = last_turn.max(entry.turn);
             is_found = entry.turn == turn;
         }
         !is_found
     });
-    let left_out = result.map_err(|e| to_command_error(session, e))?;
+    let left_out = read_result.map_err(|e| to_command_error(session, e))?;
 
     if is_found {
         return Ok(());

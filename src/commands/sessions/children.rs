@@ -25,12 +25,12 @@ pub(super) struct ChildCounts {
 }
 
 impl Children {
-    /// Returns only the numbers of children of `parents`, for a list that does not show the children. `None` means all
+    /// Reads only the numbers of children of `parents`, for a list that does not show the children. `None` means all
     /// conversations.
     ///
     /// # Errors
     /// Codex's list cannot be read.
-    pub(super) fn counted(parents: Option<Vec<String>>, context: &Context) -> Result<Self> {
+    pub(super) fn read_counts(parents: Option<Vec<String>>, context: &Context) -> Result<Self> {
         let filter = ThreadFilter {
             children: ChildThreads::Only,
             parents,
@@ -56,15 +56,12 @@ impl Children {
     /// # Errors
     /// Codex's list cannot be read.
     pub(super) fn read(listed_ids: &HashSet<&str>, context: &Context) -> Result<Self> {
+        let filter = ThreadFilter {
+            children: ChildThreads::Only,
+            ..ThreadFilter::default()
+        };
         let mut children = Self::default();
-        let all = list_threads(
-            &ThreadFilter {
-                children: ChildThreads::Only,
-                ..ThreadFilter::default()
-            },
-            context,
-        )?;
-        for child in all {
+        for child in list_threads(&filter, context)? {
             if let Some(parent) = child.parent_id.clone()
                 && !listed_ids.contains(&*child.id)
             {

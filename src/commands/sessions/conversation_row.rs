@@ -50,15 +50,15 @@ impl ConversationRow {
         account: Option<ConversationAccount>,
         context: &Context,
     ) -> Self {
-        let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
+        let newest_size = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
-        let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
+        let bytes = newest_size.bytes.map(|bytes| bytes + earlier_bytes);
 
         Self {
             is_unlisted: account.is_none(),
             account: account.unwrap_or_default(),
             bytes,
-            compressed,
+            compressed: newest_size.is_compressed,
             thread,
             machine: None,
             newer_on: None,
@@ -165,20 +165,27 @@ impl ConversationRow {
     }
 }
 
-/// Returns the size of a rollout in bytes, and true if only its compressed file exists. `path` may name either file,
-/// because Codex may record either one.
-pub(super) fn read_rollout_size(path: &str) -> (Option<u64>, bool) {
+pub(super) struct RolloutSize {
+    /// `None` if the rollout does not exist.
+    pub bytes: Option<u64>,
+    /// True if only the compressed file exists.
+    pub is_compressed: bool,
+}
+
+/// Reads the size of a rollout. `path` may name its plain or its compressed file, because Codex may record either one.
+pub(super) fn read_rollout_size(path: &str) -> RolloutSize {
     let size = |path: &str| {
         let meta = Path::new(path).metadata().ok();
         meta.filter(std::fs::Metadata::is_file)
             .map(|meta| meta.len())
     };
     let plain_path = path.strip_suffix(ZST).unwrap_or(path);
-    if let Some(plain_bytes) = size(plain_path) {
-        return (Some(plain_bytes), false);
+    let plain_bytes = size(plain_path);
+    let bytes = plain_bytes.or_else(|| size(&format!("{plain_path}{ZST}")));
+    RolloutSize {
+        bytes,
+        is_compressed: plain_bytes.is_none() && bytes.is_some(),
     }
-    let compressed_bytes = size(&format!("{plain_path}{ZST}"));
-    (compressed_bytes, compressed_bytes.is_some())
 }
 
 /// Returns the size in bytes of all rollouts of a rewound conversation except the newest. 0 for a conversation that was
@@ -195,8 +202,8 @@ fn sum_earlier_rollouts(thread: &ListedThread, home: &Path) -> u64 {
     };
 
     let chain = ThreadChain::read(home, &thread.id, &newest);
-    let earlier = chain.rollouts().iter().filter(|slice| slice.path != newest);
-    earlier
+    let earlier_rollouts = chain.rollouts().iter().filter(|slice| slice.path != newest);
+    earlier_rollouts
         .filter_map(|slice| slice.path.metadata().ok())
         .map(|meta| meta.len())
         .sum()

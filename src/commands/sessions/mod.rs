@@ -172,15 +172,16 @@ impl SessionsArgs {
 fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_database = context.state_database().is_some();
-    let has_rollouts = home.join(SESSIONS).is_dir();
+    let has_sessions_folder = home.join(SESSIONS).is_dir();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
 
-    // Without a database, the list is made from the rollouts, so the filter may be the reason.
-    if filter.is_restricted() && (has_database || has_rollouts) {
+    // Without a database, the list has the rollouts in the search index: none if the filter excludes them, or if none
+    // could be indexed.
+    if filter.is_restricted() && (has_database || has_sessions_folder) {
         "no conversation matches".into()
     } else if has_database {
         "there are no conversations".into()
-    } else if has_rollouts {
+    } else if has_sessions_folder {
         "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
     } else if is_signed_out() {
         format!("there are no conversations yet; {}", suggest_login(context))

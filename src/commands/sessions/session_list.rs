@@ -101,10 +101,7 @@ impl SortKey {
     fn of(thread: &ListedThread, sort: SortOrder) -> Self {
         match sort {
             SortOrder::Updated => Self::Updated(Reverse(thread.updated_ms)),
-            SortOrder::Size => {
-                let (bytes, _) = read_rollout_size(&thread.rollout_path);
-                Self::Size(Reverse(bytes))
-            }
+            SortOrder::Size => Self::Size(Reverse(read_rollout_size(&thread.rollout_path).bytes)),
             SortOrder::Title => Self::Title(thread.title.clone()),
             SortOrder::Created | SortOrder::Tokens | SortOrder::Project => Self::AsRead,
         }
@@ -161,8 +158,8 @@ impl<'a> ConversationList<'a> {
         // versions have their times in another column.
         let mut entries = Vec::new();
         if !is_sorted || child_rows == ChildRows::Listed || !machines.is_empty() {
-            let stored = std::mem::take(&mut listed).read()?;
-            entries = stored.collect::<Result<_>>()?;
+            let stored_entries = std::mem::take(&mut listed).read()?;
+            entries = stored_entries.collect::<Result<_>>()?;
         }
 
         let unlisted_threads = list_unlisted(&filter, context)?.into_iter();
@@ -205,6 +202,7 @@ impl<'a> ConversationList<'a> {
     /// # Errors
     /// Codex's list cannot be read.
     pub(super) fn for_each(mut self, mut visit: impl FnMut(ConversationRow) -> bool) -> Result<()> {
+        let has_one_batch = self.count <= BATCH_ROWS;
         // One query for the children of all conversations is faster than one for each batch.
         let mut children = match self.child_rows {
             // A conversation of the list is not shown again below its parent.
@@ -212,8 +210,11 @@ impl<'a> ConversationList<'a> {
                 let shown = self.entries.iter().take(self.count);
                 Children::read(&shown.map(|entry| &*entry.id).collect(), self.context)?
             }
-            ChildRows::Counted if self.count > BATCH_ROWS => Children::counted(None, self.context)?,
-            // For `Counted`, the children of a short list are counted below.
+            ChildRows::Counted if !has_one_batch => {
+                let all_parents = None;
+                Children::read_counts(all_parents, self.context)?
+            }
+            // For `Counted`, the children of a single batch are counted below, by the ids of their parents.
             ChildRows::Counted | ChildRows::Omitted => Children::default(),
         };
 
@@ -229,8 +230,8 @@ impl<'a> ConversationList<'a> {
 
             let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
             let mut threads_by_id = self.read_threads(ids.clone())?;
-            if self.child_rows == ChildRows::Counted && self.count <= BATCH_ROWS {
-                children = Children::counted(Some(ids), self.context)?;
+            if self.child_rows == ChildRows::Counted && has_one_batch {
+                children = Children::read_counts(Some(ids), self.context)?;
             }
 
             for entry in batch {
@@ -267,7 +268,9 @@ impl<'a> ConversationList<'a> {
                 thread
             })?,
         };
-        let threads = threads.into_iter().map(|one| (one.id.clone(), one));
+        let threads = threads
+            .into_iter()
+            .map(|thread| (thread.id.clone(), thread));
         Ok(threads.collect())
     }
 

@@ -33,9 +33,10 @@ const COLUMNS: [Column; 5] = [
 pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
     let account_entry = find_account_or_live(name, example, context)?.entry;
-    let file = observations::load_observations(context.manager_home(), &account_entry.identity)?;
+    let recorded =
+        observations::load_observations(context.manager_home(), &account_entry.identity)?;
 
-    let histories = file.build_window_histories();
+    let histories = recorded.build_window_histories();
     let shifts: Vec<_> = histories
         .iter()
         .flat_map(WindowHistory::reset_shifts)
@@ -50,7 +51,7 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
         .with("email", email)
         .with("account_id", &account_entry.identity.account_id)
         .with("profile", &account_entry.profile)
-        .with("looks", file.spans.len())
+        .with("looks", recorded.spans.len())
         .with("windows", windows.collect::<Vec<_>>())
         .with("moved", shifts_json.collect::<Vec<_>>());
     context.ui.document("status --history", &json);
@@ -161,6 +162,7 @@ fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
         return String::new();
     };
 
+    // Two steps or more, because the duration is divided by the number of steps between them.
     let steps = u8::try_from(width).map_or(MAX_STEPS, |width| width.clamp(2, MAX_STEPS));
     let duration = last.until - first.observed_at;
     let left_percent = |step: u8| {
@@ -219,8 +221,8 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
         return Ok(());
     }
 
-    let file = observations::load_observations(context.manager_home(), identity)?;
-    for history in file.build_window_histories() {
+    let recorded = observations::load_observations(context.manager_home(), identity)?;
+    for history in recorded.build_window_histories() {
         for shift in history
             .reset_shifts()
             .filter(|shift| shift.after.observed_at == observation.observed_at)

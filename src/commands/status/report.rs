@@ -101,10 +101,8 @@ fn suggest_fix(
             format!("make it readable: chmod u+rw {quoted_path}")
         }
         StatusProblem::HardLinked(path) => {
-            format!(
-                "make it a separate file: {}",
-                remedies::format_unlink_command(path)
-            )
+            let unlink_command = remedies::format_unlink_command(path);
+            format!("make it a separate file: {unlink_command}")
         }
         StatusProblem::OwnedElsewhere(owner_home) => remedies::suggest_switch_of_owner(owner_home),
         StatusProblem::Storage(e) => suggest_login_storage(e),
