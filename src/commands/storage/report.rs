@@ -273,11 +273,11 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], sho
     };
 
     ui.line("");
-    let hidden = shares.len() - shown.len();
+    let hidden_count = shares.len() - shown.len();
     Table::with_rows(ui, columns, shares[shown].iter().map(to_cells))
         .keep_rows()
         .print(ui);
-    ui.print_hidden_count(hidden);
+    ui.print_hidden_count(hidden_count);
 }
 
 fn share_cell(bytes: u64, total: u64) -> Cell {
@@ -320,18 +320,25 @@ fn show_forecast(context: &Context, report: &StorageReport) {
     }
 }
 
-/// Prints the JSON document of a subcommand, with the sums of the sizes before and after it. Its keys are an interface.
+/// The sums of the sizes before and after a subcommand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SizeSums {
+    pub(super) before_bytes: u64,
+    pub(super) after_bytes: u64,
+}
+
+/// Prints the JSON document of a subcommand. Its keys are an interface.
 pub(super) fn show_json(
     command: &str,
     items: &[impl Serialize],
-    (before_bytes, after_bytes): (u64, u64),
+    sums: SizeSums,
     dry_run: bool,
     context: &Context,
 ) {
     let json = object()
         .with("items", items)
-        .with("before_bytes", before_bytes)
-        .with("after_bytes", after_bytes)
+        .with("before_bytes", sums.before_bytes)
+        .with("after_bytes", sums.after_bytes)
         .with("dry_run", dry_run);
     context.ui.document(command, &json);
 }

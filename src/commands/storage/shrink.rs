@@ -1,7 +1,9 @@
 //! `storage shrink` and `storage expand`: compress unused conversations, and the reverse.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::commands::storage::report::{check_names_resolved, show_json, warn_of_unreadable};
+use crate::commands::storage::report::{
+    SizeSums, check_names_resolved, show_json, warn_of_unreadable,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
@@ -192,13 +194,13 @@ impl ScopeArgs {
             return;
         }
 
-        let (before, after) = sum_sizes(items);
+        let sums = sum_sizes(items);
         let (would_be, about) = wording(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {would_be}{participle}: {} → {about}{}",
             pluralize(converted.len(), "conversation"),
-            bytes(before),
-            bytes(after),
+            bytes(sums.before_bytes),
+            bytes(sums.after_bytes),
         ));
 
         if !self.dry_run && to == Form::Compressed {
@@ -222,11 +224,12 @@ impl ScopeArgs {
 }
 
 /// Returns the sizes of the converted rollouts before and after.
-fn sum_sizes(items: &[ShrinkItem]) -> (u64, u64) {
-    let items = items.iter().filter(|item| item.action.converts());
-    items.fold((0, 0), |(before, after), item| {
-        (before + item.before_bytes, after + item.after_bytes)
-    })
+fn sum_sizes(items: &[ShrinkItem]) -> SizeSums {
+    let converted_items = items.iter().filter(|item| item.action.converts());
+    SizeSums {
+        before_bytes: converted_items.clone().map(|item| item.before_bytes).sum(),
+        after_bytes: converted_items.map(|item| item.after_bytes).sum(),
+    }
 }
 
 fn show_projects(context: &Context, items: &[ShrinkItem]) {

@@ -196,7 +196,7 @@ impl TrashArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut entries = trash::list_entries(manager_home)?;
-        keep_needed(&mut entries, context)?;
+        exclude_needed(&mut entries, context)?;
         let total_bytes = entries.iter().map(TrashEntry::rollout_bytes).sum();
         let count = pluralize(entries.len(), "conversation");
         let contents = format!("{count}, {}", bytes(total_bytes));
@@ -256,23 +256,27 @@ pub(super) fn find_entry<'a>(
     }
 
     if !is_of_home(&newest_entry) {
-        let origin = &newest_entry.conversation.home.0;
-        let link_advice = "if that home was moved, link its old path to it, and repeat";
-        let hint = if origin.exists() {
-            "choose that home with --codex-home; nothing was changed".to_owned()
-        } else if cfg!(windows) {
-            link_advice.to_owned()
-        } else {
-            let [new, old] =
-                [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
-            format!("{link_advice}: ln -s {new} {old}")
-        };
-        let origin = origin.display();
-        let message = format!("this conversation belongs to another Codex home: {origin}");
-        return Err(CommandError::refused(message).hint(hint));
+        return Err(other_home_error(&newest_entry.conversation.home.0, home));
     }
 
     Ok(newest_entry)
+}
+
+/// Returns the error for a conversation whose home `origin` is not the Codex home.
+fn other_home_error(origin: &Path, codex_home: &Path) -> CommandError {
+    let link_advice = "if that home was moved, link its old path to it, and repeat";
+    let hint = if origin.exists() {
+        "choose that home with --codex-home; nothing was changed".to_owned()
+    } else if cfg!(windows) {
+        link_advice.to_owned()
+    } else {
+        let [new, old] =
+            [codex_home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
+        format!("{link_advice}: ln -s {new} {old}")
+    };
+    let origin = origin.display();
+    let message = format!("this conversation belongs to another Codex home: {origin}");
+    CommandError::refused(message).hint(hint)
 }
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
@@ -312,7 +316,7 @@ pub(super) fn select_conversations(
 
 /// Removes from `entries` the conversations that must not be deleted, and warns of each: those with turns that their
 /// home lacks, and those that a conversation in their home continues.
-fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
+fn exclude_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for (entry, incomplete_rollout) in
         trash::extract_more_complete(context.manager_home(), entries)?
     {
@@ -357,7 +361,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
         expired => expired?,
     };
 
-    keep_needed(&mut expired, context)?;
+    exclude_needed(&mut expired, context)?;
     if expired.is_empty() {
         return Ok(Vec::new());
     }

@@ -1,6 +1,6 @@
 //! Conversations that a command moves to the trash, brings back or lists: as a table and in JSON.
 
-use crate::commands::storage::report::show_json;
+use crate::commands::storage::report::{SizeSums, show_json};
 use crate::context::Context;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::unique_short_id;
@@ -109,7 +109,9 @@ pub(super) fn print_items(context: &Context, items: &[TrashItem]) {
 }
 
 pub(super) fn print_json(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
-    let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
-    let sums = (sum(|item| item.before_bytes), sum(|item| item.after_bytes));
+    let sums = SizeSums {
+        before_bytes: items.iter().map(|item| item.before_bytes).sum(),
+        after_bytes: items.iter().map(|item| item.after_bytes).sum(),
+    };
     show_json(command, items, sums, dry_run, context);
 }

@@ -62,8 +62,7 @@ impl UndeleteArgs {
         let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
         let restored_count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
-        let has_restored = restored_count > 0;
-        if !has_restored && let Some(e) = first_error {
+        if let (0, Some(e)) = (restored_count, first_error) {
             return Err(e.into());
         }
 

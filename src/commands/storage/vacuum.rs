@@ -1,6 +1,6 @@
 //! `storage vacuum`: rewrites Codex's databases without unused space.
 
-use crate::commands::storage::report::show_json;
+use crate::commands::storage::report::{SizeSums, show_json};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
@@ -79,13 +79,13 @@ impl VacuumArgs {
         });
         Table::with_rows(ui, COLUMNS, rows).print(ui);
 
-        let (before, after) = sum_sizes(items);
+        let sums = sum_sizes(items);
         let (would_be, about) = wording(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {would_be}rewritten: {} → {about}{}",
             pluralize(items.len(), "database"),
-            bytes(before),
-            bytes(after)
+            bytes(sums.before_bytes),
+            bytes(sums.after_bytes)
         ));
 
         let deleted_rows: u64 = items.iter().map(|item| item.deleted_rows).sum();
@@ -97,8 +97,9 @@ impl VacuumArgs {
     }
 }
 
-fn sum_sizes(items: &[VacuumItem]) -> (u64, u64) {
-    items.iter().fold((0, 0), |(before, after), item| {
-        (before + item.before_bytes, after + item.after_bytes)
-    })
+fn sum_sizes(items: &[VacuumItem]) -> SizeSums {
+    SizeSums {
+        before_bytes: items.iter().map(|item| item.before_bytes).sum(),
+        after_bytes: items.iter().map(|item| item.after_bytes).sum(),
+    }
 }
