@@ -106,13 +106,13 @@ impl OpenDecision {
 /// Returns the versions of a conflict to choose from, each with the reason if it cannot be kept.
 pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer> {
     let needed_side = conflict.needed_side;
-    let find_reason = |side| {
-        let is_lost = needed_side.is_some_and(|needed| needed != side);
-        is_lost.then(|| Conflict::describe_continued(needed_side))
+    let find_obstacle = |side| {
+        let would_lose_needed = needed_side.is_some_and(|needed| needed != side);
+        would_lose_needed.then(|| Conflict::describe_continued(needed_side))
     };
     let mut offers = vec![
-        (KeepChoice::Local, find_reason(Side::Local)),
-        (KeepChoice::Cloud, find_reason(Side::Remote)),
+        (KeepChoice::Local, find_obstacle(Side::Local)),
+        (KeepChoice::Cloud, find_obstacle(Side::Remote)),
     ];
 
     let other_version = match find_kept_side(conflict, KeepChoice::Both) {
@@ -123,8 +123,8 @@ pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer
         && let Some(other) = other_version
     {
         let separate = check_separable(&conflict.path, &other.full_path(config));
-        let reason = separate.err().map(|error| error.to_string());
-        offers.push((KeepChoice::Both, reason));
+        let obstacle = separate.err().map(|error| error.to_string());
+        offers.push((KeepChoice::Both, obstacle));
     }
     offers
 }

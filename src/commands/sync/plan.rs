@@ -66,8 +66,9 @@ impl PlanFlags {
         }
     }
 
+    /// Returns [`StagingRule::Always`] if the flags need a new plan. An idle plan only repeats that the last run found
+    /// nothing to do: it lacks the steps that `--allow-secrets` adds, and the details that `--verbose` prints.
     pub(super) fn staging_rule(&self, context: &Context) -> StagingRule {
-        // An idle plan has no steps: nothing to allow, and no details to print.
         if self.allow_secrets.is_empty() && !context.ui.is_verbose() {
             StagingRule::UnlessIdle
         } else {

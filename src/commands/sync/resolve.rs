@@ -87,7 +87,7 @@ impl ResolveArgs {
         let publishes = config.remote == SyncRemote::Vault && changes_files;
 
         if !publishes {
-            with_staged_vault(sync, StagingRule::Always, |sync, _| {
+            with_staged_vault(sync, StagingRule::Always, |sync, _no_idle_plan| {
                 self.decide_or_list(sync)
             })?;
             return Ok(Outcome::Done);
@@ -108,26 +108,26 @@ impl ResolveArgs {
     /// terminal.
     fn decide_or_list(&self, sync: &SyncContext<'_>) -> Result<()> {
         let (context, config) = (sync.context, sync.config);
-        let (open, branch_records) = read_open_decisions(sync)?;
+        let (open_decisions, branch_records) = read_open_decisions(sync)?;
 
         if let Some(name) = &self.conflict_name {
             let branches = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided_branches: Vec<_> = branches.map(OpenDecision::of_branch).collect();
-            // A decided branch is not open, but the user may choose again.
-            let decision = find_decision(name, &open)
+            // A decided branch is not open, but the user may choose again. The error is that of the open decisions.
+            let decision = find_decision(name, &open_decisions)
                 .or_else(|error| find_decision(name, &decided_branches).map_err(|_| error))?;
             let keep = self.require_choice(context, decision)?;
             return self.decide(sync, name, decision, keep);
         }
 
-        self.print_open(context, &open);
+        self.print_open(context, &open_decisions);
         // Through the vault, each decision needs a run of its own that publishes it. With --json, the output is one
         // document.
         if config.remote == SyncRemote::Vault || context.ui.wants_json() {
             return Ok(());
         }
 
-        for decision in &open {
+        for decision in &open_decisions {
             if let Some(keep) = ask_version(context, decision) {
                 self.decide(sync, &decision.display_name(), decision, keep)?;
             }
@@ -214,15 +214,15 @@ impl ResolveArgs {
     }
 
     /// Prints the open decisions, each with its reason and a command that decides it.
-    fn print_open(&self, context: &Context, open: &[OpenDecision]) {
+    fn print_open(&self, context: &Context, open_decisions: &[OpenDecision]) {
         let ui = &context.ui;
-        self.print_open_json(context, open);
-        if open.is_empty() {
+        self.print_open_json(context, open_decisions);
+        if open_decisions.is_empty() {
             ui.line("nothing needs a decision");
             return;
         }
 
-        for decision in open {
+        for decision in open_decisions {
             let choices = decision.choices();
             let offer = match &*choices {
                 [] => NOT_DOWNLOADED.to_owned(),
@@ -234,7 +234,7 @@ impl ResolveArgs {
                 decision.describe_reason(context)
             ));
 
-            let argument = shell::quote_if_needed(to_argument(decision, open));
+            let argument = shell::quote_if_needed(to_argument(decision, open_decisions));
             // The command is an example, with the first choice.
             if let Some(keep) = choices.first() {
                 let keep = keep.name();
@@ -243,7 +243,7 @@ impl ResolveArgs {
             }
         }
 
-        for decision in open {
+        for decision in open_decisions {
             if let DecisionSubject::Branch(branch) = &decision.subject {
                 let path = shell::quote_if_needed(&branch.file.to_string_lossy());
                 ui.note(format_args!(
@@ -253,9 +253,9 @@ impl ResolveArgs {
         }
     }
 
-    fn print_open_json(&self, context: &Context, open: &[OpenDecision]) {
+    fn print_open_json(&self, context: &Context, open_decisions: &[OpenDecision]) {
         let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
-        for decision in open {
+        for decision in open_decisions {
             match &decision.subject {
                 DecisionSubject::Conflict(conflict)
                 | DecisionSubject::Branch(Branch { conflict, .. }) => {
@@ -298,7 +298,10 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
 
     let pending = plan.notices.conflict_copies;
     let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
-    let continued_in_home = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
+    let continued_in_home = LazyCell::new(|| {
+        let (no_remote_paths, is_on_both_sides) = ([], |_: &str| false);
+        ContinuedRollouts::read(&config.local, no_remote_paths, is_on_both_sides)
+    });
     let copies = all_copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
         OpenDecision {
@@ -309,17 +312,17 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
 
     let undecided = branches::find_undecided(&config.local, &branch_records).into_iter();
     let branches = undecided.map(OpenDecision::of_branch);
-    let open = conflicts.chain(copies).chain(branches).collect();
-    Ok((open, branch_records))
+    let open_decisions = conflicts.chain(copies).chain(branches).collect();
+    Ok((open_decisions, branch_records))
 }
 
 /// Returns the argument that selects a decision: the short id of its conversation if no other decision has it,
 /// otherwise its path or name.
-fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
+fn to_argument<'a>(decision: &'a OpenDecision, open_decisions: &[OpenDecision]) -> &'a str {
     let Some(id) = decision.session_id().map(short_id) else {
         return decision.path_or_name();
     };
-    let ids = open.iter().filter_map(OpenDecision::session_id);
+    let ids = open_decisions.iter().filter_map(OpenDecision::session_id);
     match ids.filter(|other_id| short_id(other_id) == id).count() {
         1 => id,
         _ => decision.path_or_name(),
@@ -420,7 +423,7 @@ impl SyncContext<'_> {
             other_copy,
         } = self.plan_decided_file(conflict, keep)?;
 
-        self.keep_new_copies(&new_copies, &mut state)?;
+        self.record_as_kept(&new_copies, &mut state)?;
         let report = self.apply_one_file(&plan, state)?;
         let outcome = DecisionOutcome {
             new_id: None,
@@ -437,13 +440,13 @@ impl SyncContext<'_> {
 
     /// Records that the new conflict copies are kept. If this process is killed, an earlier decision of any machine to
     /// drop an equal version would otherwise drop them.
-    fn keep_new_copies(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
+    fn record_as_kept(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());
         }
-        let remote = identity::read_remote_manifests(self.config, state)?.resolutions;
+        let remote_resolutions = identity::read_remote_manifests(self.config, state)?.resolutions;
         for copy in new_copies {
-            resolutions::record_keep(&copy.name, &mut state.resolutions, &remote);
+            resolutions::record_keep(&copy.name, &mut state.resolutions, &remote_resolutions);
         }
         Ok(self.replica.write(state)?)
     }

@@ -25,6 +25,7 @@ use codex_manager_core::sync::plan::{
     self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep,
 };
 use codex_manager_core::sync::sides::Side;
+use codex_manager_core::sync::snapshots::Join;
 use codex_manager_core::sync::state::SyncState;
 
 /// Sync conversations, prompts and skills in both directions
@@ -70,7 +71,7 @@ impl RunArgs {
         let _lock = sync.lock_replica()?;
         match VaultSync::open(sync, VaultPurpose::Run)? {
             Some(vault) => self.sync_through_vault(sync, &vault),
-            None => self.sync_round(sync)?.finish(sync),
+            None => self.sync_round(sync)?.report_outcome(sync),
         }
     }
 
@@ -87,29 +88,12 @@ impl RunArgs {
                 plan,
                 ..SyncedRound::default()
             };
-            return idle_round.finish(&sync.staged(&join));
+            return idle_round.report_outcome(&sync.staged(&join));
         }
 
         // An error is returned after the completed rounds are printed, because they may have changed files.
-        let mut all_rounds: Option<SyncedRound> = None;
-        let mut stage_and_sync = || {
-            while join.stage()? {
-                let mut round = self.sync_round(&sync.staged(&join))?;
-                let stop_error = round.error.take();
-                all_rounds = Some(match all_rounds.take() {
-                    Some(earlier_rounds) => earlier_rounds.followed_by(round),
-                    None => round,
-                });
-                if let Some(error) = stop_error {
-                    return Err(error);
-                }
-                join.settle()?;
-            }
-
-            vault.publish(&mut join, sync.config)
-        };
-
-        let published = stage_and_sync();
+        let mut all_rounds = None;
+        let published = self.sync_rounds_and_publish(sync, vault, &mut join, &mut all_rounds);
         let Some(mut all_rounds) = all_rounds else {
             return published.map(|()| Outcome::Done);
         };
@@ -124,7 +108,30 @@ impl RunArgs {
             Ok(()) => join.record_idle(&home_before, &all_rounds.plan)?,
         }
 
-        all_rounds.finish(&sync.staged(&join))
+        all_rounds.report_outcome(&sync.staged(&join))
+    }
+
+    /// Syncs round by round, and publishes the result. Adds each round to `all_rounds`, also the one that an error stops.
+    fn sync_rounds_and_publish<'c>(
+        &self,
+        sync: &SyncContext<'_>,
+        vault: &VaultSync<'c>,
+        join: &mut Join<'_, VaultSync<'c>>,
+        all_rounds: &mut Option<SyncedRound>,
+    ) -> Result<()> {
+        while join.stage()? {
+            let mut round = self.sync_round(&sync.staged(join))?;
+            let stop_error = round.error.take();
+            *all_rounds = Some(match all_rounds.take() {
+                Some(earlier_rounds) => earlier_rounds.followed_by(round),
+                None => round,
+            });
+            if let Some(error) = stop_error {
+                return Err(error);
+            }
+            join.settle()?;
+        }
+        vault.publish(join, sync.config)
     }
 
     /// Plans, ends Codex if needed, applies the plan and updates Codex's index. If a conflict or a later failure stops
@@ -173,10 +180,10 @@ impl RunArgs {
             sync.warn_of_new_holders();
         }
 
-        let mut error = None;
+        let mut index_error = None;
         // A running Codex owns its rows. If it still runs, because there are no steps, a later run applies `paths.map`.
         if needs_closed_codex || sync.list_home_holders().is_empty() {
-            error = sync.update_codex_index().err();
+            index_error = sync.update_codex_index().err();
         }
 
         // The copies have brought both branches to this machine.
@@ -187,7 +194,7 @@ impl RunArgs {
         Ok(SyncedRound {
             plan,
             report,
-            error,
+            error: index_error,
         })
     }
 }
@@ -239,7 +246,7 @@ impl SyncedRound {
     ///
     /// # Errors
     /// An error stopped the run, or a conflict needs a decision.
-    fn finish(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+    fn report_outcome(self, sync: &SyncContext<'_>) -> Result<Outcome> {
         let (context, config) = (sync.context, sync.config);
         show_report(context, config, &self.plan, &self.report);
         if let Some(error) = self.error {
