@@ -128,9 +128,9 @@ impl UsageArgs {
             others,
         };
 
-        let shown = self.print(&indexes, &prices, context)?;
+        let outcome = self.print(&indexes, &prices, context)?;
         let is_partial = is_stale || !report.skipped.is_empty();
-        Ok(shown.or(Outcome::partial_if(is_partial)))
+        Ok(outcome.or(Outcome::partial_if(is_partial)))
     }
 
     /// Sets `by` and `selection` from the positional arguments, which name a kind of rows and an account in any order.
@@ -211,7 +211,7 @@ impl UsageArgs {
 
         let usage = rows::read_selected(indexes, &self.selection, slots.clone(), by, context)?;
         let mut report = rows::build_report(&usage, by, prices, context);
-        let first_start_ms = report.rows.first().map_or(0, |row| row.key.start);
+        let first_start_ms = report.rows.first().map_or(0, |row| row.key.start_ms);
         let hidden_count = self.drop_hidden_rows(&mut report, context);
 
         let ui = &context.ui;
@@ -236,8 +236,8 @@ impl UsageArgs {
         table.print(&report, prices, context);
 
         if hidden_count > 0 && by.is_of_time() {
-            let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
-            let first_day = context.zone().at(&first).date_naive();
+            let first_start = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
+            let first_day = context.zone().at(&first_start).date_naive();
             let rows = pluralize(hidden_count, "earlier row");
             ui.note(format_args!(
                 "the total includes {rows}; to see them: --since {first_day}"

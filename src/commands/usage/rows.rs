@@ -36,9 +36,9 @@ const NUMBER_BITS: u32 = 40;
 /// The names of a row. The serialized fields are a part of the row in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct RowKey {
-    /// The start of a period, in milliseconds since 1970; 0 for other rows.
+    /// The start of a period, since 1970; 0 for other rows.
     #[serde(skip)]
-    pub start: i64,
+    pub start_ms: i64,
     /// The name that programs use: a date, an id, a path.
     pub key: String,
     /// The title of a conversation, or the profile of an account.
@@ -53,7 +53,7 @@ impl RowKey {
     /// Returns the names of a row that has only `key`.
     fn of(key: &str) -> Self {
         Self {
-            start: 0,
+            start_ms: 0,
             key: key.to_owned(),
             title_or_profile: None,
             block: None,
@@ -130,7 +130,7 @@ fn to_row_key(
         let is_month = by == Grouping::Monthly;
         let name = first_day.format(if is_month { "%Y-%m" } else { "%Y-%m-%d" });
         return RowKey {
-            start: start_of_day(first_day, zone).timestamp_millis(),
+            start_ms: start_of_day(first_day, zone).timestamp_millis(),
             ..RowKey::of(&name.to_string())
         };
     }
@@ -139,7 +139,7 @@ fn to_row_key(
         Grouping::Blocks => {
             let start = blocks.advance_to(row.slot_start());
             RowKey {
-                start: start.timestamp_millis(),
+                start_ms: start.timestamp_millis(),
                 block: Some(absolute_time(&start, context)),
                 ..RowKey::of(&local_rfc3339(&start, context))
             }
@@ -294,8 +294,9 @@ impl SelectedUsage {
                 ..row
             }));
         let conversations = remote.conversations.into_iter();
-        self.conversations
-            .extend(conversations.map(|(number, one)| (machine_bits + number, one)));
+        self.conversations.extend(
+            conversations.map(|(number, conversation)| (machine_bits + number, conversation)),
+        );
     }
 
     fn remove_conversations(&mut self, numbers: &HashSet<i64>) {

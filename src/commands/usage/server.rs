@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 /// The largest number of rows without `--verbose`. The last rows are shown.
 const MAX_SHOWN: usize = 30;
 
+/// The parameters of a question about the whole account, instead of one conversation.
+const WHOLE_ACCOUNT: Value = Value::Null;
+
 /// A day or a model in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct ServerRow {
@@ -59,7 +62,7 @@ pub(super) fn print_days(store: &IndexStore, context: &Context) -> Result<Outcom
     let account = find_account_or_live(account_name, example, context)?;
 
     // Without an answer the JSON document is printed too, because it names the problem.
-    let answer = ask_server(Value::Null, context);
+    let answer = ask_server(WHOLE_ACCOUNT, context);
     let usage = answer.as_ref().map(ServerUsage::parse);
     let usage = usage.unwrap_or_default();
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
@@ -147,7 +150,7 @@ pub(super) fn divide_elsewhere_by_day(
     store: &IndexStore,
     context: &Context,
 ) -> Result<Option<Vec<PartView>>> {
-    let Ok(answer) = ask_server(Value::Null, context) else {
+    let Ok(answer) = ask_server(WHOLE_ACCOUNT, context) else {
         return Ok(None);
     };
 
@@ -199,11 +202,11 @@ fn compare_days(
     };
 
     let days_of_server = usage.days.keys().map(|day| (*day, 0));
-    let mut local: BTreeMap<NaiveDate, u64> = days_of_server.collect();
+    let mut local_tokens_by_day: BTreeMap<NaiveDate, u64> = days_of_server.collect();
     for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
         let day = row.slot_start().date_naive();
         if (first..=last).contains(&&day) {
-            let sum = local.entry(day).or_default();
+            let sum = local_tokens_by_day.entry(day).or_default();
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }
     }
@@ -212,7 +215,7 @@ fn compare_days(
         let server_tokens = usage.days.get(&day).copied();
         ServerRow::new(day.to_string(), server_tokens, local_tokens)
     };
-    Ok(local.into_iter().map(to_row).collect())
+    Ok(local_tokens_by_day.into_iter().map(to_row).collect())
 }
 
 /// Returns a row for each model that the server reports, then for each other model of the conversation in the index.
@@ -227,15 +230,17 @@ fn compare_models(
         conversation.is_some_and(|conversation| conversation.session.eq_ignore_ascii_case(session))
     };
 
-    let mut local: BTreeMap<String, u64> = BTreeMap::new();
+    let mut local_tokens_by_model: BTreeMap<String, u64> = BTreeMap::new();
     for row in read_local_usage(store, is_session)? {
-        let sum = local.entry(row.model.to_string()).or_default();
+        let sum = local_tokens_by_model
+            .entry(row.model.to_string())
+            .or_default();
         *sum = sum.saturating_add(row.tokens.total_tokens);
     }
 
     let mut rows = Vec::new();
     for (model, ModelEstimate { tokens, credits }) in &estimate.models {
-        let local_tokens = local.remove(model).unwrap_or(0);
+        let local_tokens = local_tokens_by_model.remove(model).unwrap_or(0);
         rows.push(ServerRow {
             credits: Some(*credits),
             ..ServerRow::new(model.clone(), *tokens, local_tokens)
@@ -243,11 +248,8 @@ fn compare_models(
     }
 
     // `remove` has left only the models that the server does not report.
-    rows.extend(
-        local
-            .into_iter()
-            .map(|(model, tokens)| ServerRow::new(model, None, tokens)),
-    );
+    let of_other_models = local_tokens_by_model.into_iter();
+    rows.extend(of_other_models.map(|(model, tokens)| ServerRow::new(model, None, tokens)));
     Ok(rows)
 }
 

@@ -96,7 +96,8 @@ impl WindowUse<'_> {
     pub(super) fn draw(&self, context: &Context) -> String {
         let span = &self.span;
         let steps = count_hours(&(span.start..span.end));
-        let end = self.last.at.min(span.end);
+        let end = self.last_observation.at.min(span.end);
+        // The hour in which the last observation was made is drawn too.
         let drawn_hours = count_hours(&(span.start..end)) + 1;
         let chart = AreaChart {
             layers: self.build_layers(drawn_hours),
@@ -129,8 +130,8 @@ impl WindowUse<'_> {
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
         let hour_of = |at: DateTime<Utc>| count_hours(&(self.span.start..at)).min(drawn_hours - 1);
         for (request, percent) in self.requests.iter().zip(&self.parts.of_requests) {
-            let known = self.conversations.get(&request.conversation);
-            let layer = known.and_then(|known| layer_by_id.get(&*known.conversation.session));
+            let of_account = self.conversations.get(&request.conversation);
+            let layer = of_account.and_then(|c| layer_by_id.get(&*c.conversation.session));
             heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
         for (at, percent) in &self.parts.unattributed_by_rise {
@@ -152,7 +153,7 @@ impl WindowUse<'_> {
     /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
     /// `None` if nothing or everything is used.
     fn forecast_line(&self) -> Option<[(f64, f64); 2]> {
-        let (span, last) = (&self.span, self.last);
+        let (span, last) = (&self.span, self.last_observation);
         let last_at = relative_position(span, last.at);
         if last_at <= 0.0 || last_at >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
             return None;

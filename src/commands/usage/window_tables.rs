@@ -47,7 +47,7 @@ fn print_breakdown(usage: &WindowUse<'_>, kind: PartKind, context: &Context) {
     let mut table = Table::new(ui, columns);
 
     let unattributed = usage.parts.unattributed;
-    let (mut remaining, elsewhere) = match kind {
+    let (mut rest_percent, elsewhere_percent) = match kind {
         // The rows are the days of the usage elsewhere, so it gets no second row.
         PartKind::Elsewhere => (unattributed, 0.0),
         _ => (usage.parts.used - unattributed, unattributed),
@@ -65,18 +65,21 @@ fn print_breakdown(usage: &WindowUse<'_>, kind: PartKind, context: &Context) {
 
     let shown_count = ui.limit_items(rows.len(), MAX_SHOWN);
     for row in &rows[..shown_count] {
-        remaining -= row.percent_of_window;
+        rest_percent -= row.percent_of_window;
         let name = Cell::plain(printable(&row.display_name()));
         table.add_row(cells(row.percent_of_window, name, format_count(row.tokens)));
     }
 
     let hidden_count = rows.len() - shown_count;
     let others = match kind {
-        // `remaining` includes conversations that are no subagents, so `--verbose` would not show all of it.
+        // `rest_percent` includes conversations that are no subagents, so `--verbose` would not show all of it.
         PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden_count} more: --verbose"),
     };
-    for (percent, name) in [(remaining, others), (elsewhere, ELSEWHERE.to_owned())] {
+    for (percent, name) in [
+        (rest_percent, others),
+        (elsewhere_percent, ELSEWHERE.to_owned()),
+    ] {
         if percent > MIN_PERCENT {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }

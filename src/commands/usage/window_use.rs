@@ -156,7 +156,7 @@ pub(super) struct WindowUse<'a> {
     /// The sums of the parts, which the report shows.
     pub rows: Vec<PartView>,
     /// The last observation within the window.
-    pub last: UsedPercent,
+    pub last_observation: UsedPercent,
 }
 
 impl<'a> WindowUse<'a> {
@@ -202,7 +202,7 @@ impl<'a> WindowUse<'a> {
             &observations,
         );
 
-        let last = observations.last().copied().unwrap_or(UsedPercent {
+        let last_observation = observations.last().copied().unwrap_or(UsedPercent {
             at: context.now(),
             percent: 0.0,
         });
@@ -214,7 +214,7 @@ impl<'a> WindowUse<'a> {
             span,
             requests,
             parts,
-            last,
+            last_observation,
         }))
     }
 
@@ -222,7 +222,7 @@ impl<'a> WindowUse<'a> {
     /// or has ended.
     pub(super) fn forecast_exhaustion(&self, context: &Context) -> Option<DateTime<Utc>> {
         let is_open = context.now() < self.span.end;
-        let exhausted_at = window::forecast_exhaustion(&self.span, self.last);
+        let exhausted_at = window::forecast_exhaustion(&self.span, self.last_observation);
         exhausted_at.filter(|_| is_open)
     }
 }
@@ -241,14 +241,14 @@ fn read_quotas_around(
     let period = latest - WEEK * 2..latest.min(context.now());
     let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
     quotas.retain(|quota| conversations.contains_key(&quota.conversation));
-    quotas.extend(read_probes(account, &period, context)?);
+    quotas.extend(read_recorded_quotas(account, &period, context)?);
     quotas.sort_by_key(|quota| quota.at);
     Ok(quotas)
 }
 
 /// Returns the observations that queries of the quota recorded in a period, in no order. The server's figures include
 /// usage on other machines.
-fn read_probes(
+fn read_recorded_quotas(
     account: &Account,
     period: &Range<DateTime<Utc>>,
     context: &Context,
@@ -269,9 +269,9 @@ fn read_probes(
         let first_and_last_time = [span.observation.observed_at, span.until];
         first_and_last_time.map(|at| to_quota(&span.observation, at.to_utc()))
     });
-    let last = account.entry.observation.iter();
-    let last = last.map(|observed| to_quota(observed, observed.observed_at.to_utc()));
-    let quotas = spans.chain(last).flatten();
+    let newest = account.entry.observation.iter();
+    let newest = newest.map(|observed| to_quota(observed, observed.observed_at.to_utc()));
+    let quotas = spans.chain(newest).flatten();
 
     Ok(quotas
         .filter(|quota| quota.at >= period.start && quota.at <= period.end)
