@@ -42,9 +42,9 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::find_preferred(&snapshots, own_place, |made| match &account {
+    let newest = snapshot::find_preferred(&snapshots, own_place, |m| match &account {
         None => true,
-        Some(account) => made.identity().is_some_and(|owner| owner.is_same(account)),
+        Some(account) => m.identity().is_some_and(|owner| owner.is_same(account)),
     });
     let newest = newest.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
     Ok(newest.clone())

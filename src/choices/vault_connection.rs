@@ -57,8 +57,8 @@ pub(crate) fn to_absolute_url(context: &Context, url: &str) -> String {
 impl ConnectionArgs {
     /// Returns the URL of the repository; `None` if neither a flag nor the configuration names one.
     pub(crate) fn repository_url(&self, context: &Context) -> Option<String> {
-        let configured = context.settings.preferences.vault.repository.as_ref();
-        let url = self.repo.as_ref().or(configured)?;
+        let configured_url = context.settings.preferences.vault.repository.as_ref();
+        let url = self.repo.as_ref().or(configured_url)?;
         Some(to_absolute_url(context, url))
     }
 
@@ -67,9 +67,9 @@ impl ConnectionArgs {
             file: self.password_file.clone(),
             command: self.password_command.clone(),
         };
-        let configured = &context.settings.preferences.vault.password;
+        let configured_password = &context.settings.preferences.vault.password;
         let vault = vault_folder(context.manager_home());
-        Password::find(&flags, configured, &context.env, &vault)
+        Password::find(&flags, configured_password, &context.env, &vault)
     }
 
     /// Returns the values of `--password-file`, as an absolute path, and of `--password-command`.
@@ -117,8 +117,14 @@ impl ConnectionArgs {
         let timeout = self.timeout_or_default(DEFAULT_TIMEOUT);
         let program = self.configured_program(context);
         let (env, vault) = (&context.env, vault_folder(context.manager_home()));
-        let restic = Restic::open(program.as_deref(), url, password, env, vault, timeout)?;
-        Ok(restic)
+        Ok(Restic::open(
+            program.as_deref(),
+            url,
+            password,
+            env,
+            vault,
+            timeout,
+        )?)
     }
 
     fn timeout_or_default(&self, default: Duration) -> Duration {

@@ -42,7 +42,7 @@ impl VaultBackupArgs {
         let may_query = false;
         let plan = BackupPlan::create(context, &self.capture, &QuotaArgs::default(), may_query)?;
         if self.dry_run {
-            return print_plan(context, &plan);
+            return scan_and_print_plan(context, &plan);
         }
 
         let snapshot = NewSnapshot::make(context, connection, &plan)?;
@@ -88,7 +88,7 @@ fn print_json(
     context.ui.document("vault backup", &json);
 }
 
-fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+fn scan_and_print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
     let (report, left_out) = (None, [&*scan.excluded, &scan.skipped, &scan.damaged]);
     print_json(context, &metadata, &host(context), report, left_out);

@@ -44,7 +44,7 @@ struct OpenedRepository {
 impl VaultInitArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let url = to_absolute_url(context, &self.url);
-        let configured = connection.find_password(context);
+        let configured_password = connection.find_password(context);
         let ui = &context.ui;
         let shown_url = redact_message(&url);
         self.check_url(&url)?;
@@ -53,13 +53,13 @@ impl VaultInitArgs {
 
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown_url}"));
-            let (source, not_opened) = (source_name(configured.as_ref()), None);
+            let (source, not_opened) = (password_source(configured_password.as_ref()), None);
             print_json(context, &shown_url, source, not_opened);
             return Ok(Outcome::Done);
         }
 
         connection.check_program(context)?;
-        let password = match configured {
+        let password = match configured_password {
             Some(password) => password,
             None => Password::Typed(ask_new_password(context)?),
         };
@@ -84,7 +84,7 @@ impl VaultInitArgs {
         let verb = if opened.is_new { "created" } else { "opened" };
         ui.report(format_args!("{verb} the vault {shown_url}"));
         ui.note("make a snapshot: codex-manager vault backup");
-        let source = source_name(Some(&password));
+        let source = password_source(Some(&password));
         print_json(context, &shown_url, source, Some(&opened));
         Ok(Outcome::Done)
     }
@@ -97,8 +97,8 @@ impl VaultInitArgs {
             return Err(error.hint("name a folder or a URL: codex-manager vault init URL"));
         }
         if has_password(url) {
-            let shown = redact_message(url);
-            let message = format!("the URL contains a password: {shown}");
+            let shown_url = redact_message(url);
+            let message = format!("the URL contains a password: {shown_url}");
             return Err(CommandError::usage(message).hint(
                 "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
             ));
@@ -123,7 +123,7 @@ fn has_password(url: &str) -> bool {
 }
 
 /// Returns the name of the password's source in JSON. Without a password, the user is asked.
-fn source_name(password: Option<&Password>) -> &'static str {
+fn password_source(password: Option<&Password>) -> &'static str {
     match password {
         Some(Password::File(_)) => "file",
         Some(Password::Command(_)) => "command",
@@ -132,7 +132,7 @@ fn source_name(password: Option<&Password>) -> &'static str {
     }
 }
 
-/// Prints the JSON document, in a dry run without an opened repository.
+/// Prints the JSON document, in a dry run without an opened repository. `source` is that of the password.
 fn print_json(context: &Context, url: &str, source: &str, opened: Option<&OpenedRepository>) {
     let json = object()
         .with("repository", url)
@@ -165,6 +165,7 @@ fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
 /// because a backup removes unknown files there.
 fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     let folder = Path::new(url);
+    // A repository on a server has a URL instead of a path.
     if !folder.is_absolute() {
         return Ok(());
     }

@@ -72,16 +72,13 @@ fn snapshot_json<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serializ
         .with("id", &snapshot.id)
         .with("time", local_rfc3339(&snapshot.time, context))
         .with("host", &snapshot.host)
-        .with("email", metadata.and_then(|made| made.email.as_ref()))
-        .with(
-            "account_id",
-            metadata.and_then(|made| made.account_id.as_ref()),
-        )
+        .with("email", metadata.and_then(|m| m.email.as_ref()))
+        .with("account_id", metadata.and_then(|m| m.account_id.as_ref()))
         .with("profile", tags.and_then(|tags| tags.profile.as_ref()))
-        .with("mode", metadata.map(|made| made.mode.name()))
-        .with("label", metadata.and_then(|made| made.label.as_ref()))
-        .with("files", metadata.map(|made| made.files))
-        .with("bytes", metadata.map(|made| made.bytes))
+        .with("mode", metadata.map(|m| m.mode.name()))
+        .with("label", metadata.and_then(|m| m.label.as_ref()))
+        .with("files", metadata.map(|m| m.files))
+        .with("bytes", metadata.map(|m| m.bytes))
         .with("is_own", tags.is_some())
 }
 
@@ -97,16 +94,16 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
     let rows = snapshots.iter().map(|snapshot| {
         // A snapshot that another program made has no tags.
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
-        let mode = metadata.map(|made| made.mode.name());
-        let label = metadata.and_then(|made| made.label.as_deref());
+        let mode = metadata.map(|m| m.mode.name());
+        let label = metadata.and_then(|m| m.label.as_deref());
         let kind = match (mode, label) {
             (Some(mode), Some(label)) => format!("{mode} {label}"),
             (Some(mode), None) => mode.to_owned(),
             (None, _) => "other program".to_owned(),
         };
 
-        let email = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
-        let account_label = metadata.and_then(|made| account_labels.get(made.account_id.as_ref()?));
+        let email = metadata.map(|m| m.email.as_deref().unwrap_or("signed out"));
+        let account_label = metadata.and_then(|m| account_labels.get(m.account_id.as_ref()?));
         let account = account_label.map(String::as_str).or(email);
 
         [
@@ -116,7 +113,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
             Cell::plain(account.unwrap_or_default()).value(email.unwrap_or_default()),
             Cell::plain(kind).value(mode.unwrap_or("other")),
             Cell::plain(label.unwrap_or_default()),
-            metadata.map_or(Cell::plain(""), |made| Cell::bytes(made.bytes)),
+            metadata.map_or(Cell::plain(""), |m| Cell::bytes(m.bytes)),
         ]
     });
 
