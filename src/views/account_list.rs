@@ -52,8 +52,9 @@ impl AccountList {
 
         // Ready accounts first, then by the time at which they are ready again.
         rows.sort_by_cached_key(|(account, verdict)| {
-            let who = &account.entry.identity;
-            (verdict.sort_key(), who.email.key(), who.account_id.clone())
+            let identity = &account.entry.identity;
+            let account_id = identity.account_id.clone();
+            (verdict.sort_key(), identity.email.key(), account_id)
         });
 
         Self {

@@ -50,12 +50,12 @@ impl AccountReport<'_> {
 
     /// Returns "work (me@x.com, plus, acct-1)": the profile, else the email, and the other facts.
     fn format_title(&self, context: &Context) -> String {
-        let Some(who) = self.identity else {
+        let Some(identity) = self.identity else {
             return "the live account is unknown".into();
         };
 
-        let email = Some(who.email.as_str());
-        let facts = [self.profile, email, self.plan, who.account_id.as_deref()];
+        let (email, account_id) = (identity.email.as_str(), identity.account_id.as_deref());
+        let facts = [self.profile, Some(email), self.plan, account_id];
         let mut texts = facts.into_iter().flatten().map(printable);
         let name = texts.next().unwrap_or_default();
         let name = context.ui.paint(Style::Strong, name);

@@ -12,7 +12,7 @@ use std::io;
 
 /// A conversation, preceded by the parts of other conversations that it continues.
 pub(crate) struct ConversationParts {
-    /// The parts, the oldest first.
+    /// The parts, the oldest first. The last one is the conversation itself.
     pub list: Vec<ThreadPart>,
     /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
     pub missing_parent: Option<String>,
@@ -50,7 +50,6 @@ impl ConversationParts {
     /// Returns the id of the conversation that this one continues, or the id of the missing rollout with its earlier
     /// turns.
     pub(crate) fn continued_id(&self) -> Option<String> {
-        // The last part is the conversation itself.
         let parent = self.list.iter().rev().nth(1);
         let parent_id = parent.map(|part| printable(&part.id));
         parent_id.or_else(|| self.missing_parent.clone())
@@ -93,11 +92,11 @@ impl ConversationParts {
     /// Returns the heading of a part; `None` for a conversation with a single part.
     fn heading_of_part(&self, part: &ThreadPart) -> Option<PartMark> {
         let is_own = self.list.last() == Some(part);
-        let mark = if is_own {
+        let heading = if is_own {
             PartMark::Own
         } else {
             PartMark::Base(printable(&part.id))
         };
-        (self.list.len() > 1).then_some(mark)
+        (self.list.len() > 1).then_some(heading)
     }
 }

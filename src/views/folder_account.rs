@@ -28,7 +28,8 @@ pub(crate) fn find_folder_profile<'a>(
 
 /// Returns the profile that the settings give to the current folder.
 pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
-    find_folder_profile(None, context).map(|(_, profile)| profile.clone())
+    let root = None;
+    find_folder_profile(root, context).map(|(_, profile)| profile.clone())
 }
 
 /// Prints the account of the current folder with its remaining quota, and if it is not live, the command that starts
@@ -51,13 +52,13 @@ pub(crate) fn note_folder_account(accounts: &[Account], context: &Context) {
 
     let account = &accounts[position];
     let percent_left = state::weekly_left(&account.entry, &context.now());
-    let left = percent_left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
+    let left_note = percent_left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
 
     context.note(if account.current {
-        format!("{name}{left} is the account of this folder")
+        format!("{name}{left_note} is the account of this folder")
     } else {
         format!(
-            "the account of this folder is {name}{left}; start Codex with it: codex-manager launch"
+            "the account of this folder is {name}{left_note}; start Codex with it: codex-manager launch"
         )
     });
 }

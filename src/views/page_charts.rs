@@ -41,6 +41,8 @@ const BOTTOM: f64 = 20.0;
 /// The space above an area chart, and on its right.
 const MARGIN: f64 = 10.0;
 
+const TREEMAP_HEIGHT: f64 = 420.0;
+
 /// Returns large figures with their names.
 pub(crate) fn format_figures(figures: &[(&str, String)]) -> String {
     let mut html = String::from("<dl class=\"figures\">\n");
@@ -56,10 +58,11 @@ impl AreaChart {
         let mut svg = format_svg_start(WIDTH, HEIGHT, "Use of the window");
         for percent in [0.0, 50.0, 100.0] {
             let (x0, x1, y) = (to_x(0.0), to_x(1.0), to_y(percent));
+            // A baseline below the line centres the text on it.
+            let baseline = y + 4.0;
             let _ = writeln!(
                 svg,
-                "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{:.1}\">{percent} %</text>",
-                y + 4.0
+                "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{baseline:.1}\">{percent} %</text>"
             );
         }
 
@@ -140,8 +143,12 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     const NAMES_WIDTH: usize = 44;
     const CELL_WIDTH: usize = 28;
     const CELL_HEIGHT: usize = 22;
+    /// The space between two cells.
+    const GAP: usize = 2;
 
     let most_tokens = tokens.iter().flatten().max().copied().unwrap_or(0);
+    let (cell_width, cell_height) = (CELL_WIDTH - GAP, CELL_HEIGHT - GAP);
+    // The width of the names and 24 cells, and the height of 7 cells and the line of hours below them.
     let mut svg = format_svg_start(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * CELL_HEIGHT;
@@ -152,7 +159,7 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
             let level = (as_length(*tokens) / as_length(most_tokens.max(1)) * 4.0).ceil();
             let _ = writeln!(
                 svg,
-                "<rect class=\"h{level:.0}\" x=\"{x}\" y=\"{y}\" width=\"26\" height=\"20\" rx=\"2\">\
+                "<rect class=\"h{level:.0}\" x=\"{x}\" y=\"{y}\" width=\"{cell_width}\" height=\"{cell_height}\" rx=\"2\">\
                  <title>{weekday} {hour:02}:00: {} tokens</title></rect>",
                 format_count(*tokens)
             );
@@ -178,10 +185,10 @@ pub(crate) struct TreemapItem {
 
 /// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
 pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
-    let start = format_svg_start(WIDTH, 420.0, "Sizes");
+    let start = format_svg_start(WIDTH, TREEMAP_HEIGHT, "Sizes");
     let mut svg = start.replacen("class=\"chart\"", "class=\"chart map\"", 1);
     let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
-    push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, 420.0]);
+    push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, TREEMAP_HEIGHT]);
     svg + "</svg></div>\n"
 }
 
@@ -215,7 +222,9 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
 
 fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [f64; 4]) {
     /// About the width of a character.
-    const CHARACTER: f64 = 7.5;
+    const CHARACTER_WIDTH: f64 = 7.5;
+    // With the space on both sides.
+    let text_width = |text: &str| as_length(text.chars().count() as u64) * CHARACTER_WIDTH + 12.0;
     let (name, shown) = (escape_html(&item.name), escape_html(&item.shown));
     let color = item.color.min(MAX_COLORS - 1);
 
@@ -225,12 +234,11 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
          height=\"100%\"><title>{name}: {shown}</title></rect>"
     );
 
-    let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
     let short_name = item.name.rsplit('/').next().unwrap_or_default();
     // The letters are larger on small screens; the inner `svg` cuts what does not fit.
     let lines = [("1.5em", 30.0, short_name), ("2.8em", 60.0, &*item.shown)];
     for (baseline, min_height, text) in lines {
-        if fits(text) && height > min_height {
+        if text_width(text) < width && height > min_height {
             let text = escape_html(text);
             let _ = writeln!(svg, "<text x=\"6\" dy=\"{baseline}\">{text}</text>");
         }

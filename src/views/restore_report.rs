@@ -41,7 +41,8 @@ pub(crate) fn describe_other_home(metadata: &Metadata, context: &Context) -> Str
     if metadata.is_of_home(codex_home, machine.as_deref()) {
         return String::new();
     }
-    if metadata.is_of_home(codex_home, metadata.machine.as_deref()) {
+    let has_same_path = metadata.is_of_home(codex_home, metadata.machine.as_deref());
+    if has_same_path {
         return ", from another machine".into();
     }
     let home = account::printable(&metadata.source_codex_home);

@@ -292,11 +292,12 @@ fn describe_change(step: &SyncStep) -> Option<&'static str> {
         SyncAction::CopyToCloud | SyncAction::CopyToLocal => None,
         SyncAction::Merge => Some("merged"),
         SyncAction::MoveLocal | SyncAction::MoveCloud => {
-            let mut renames = step.ops.iter().filter_map(|op| match op {
+            // Each pair is true for a rollout that is archived, before and after the rename.
+            let mut is_archived_pairs = step.ops.iter().filter_map(|op| match op {
                 Op::Rename { from, to } => Some((is_archived(&from.path), is_archived(&to.path))),
                 _ => None,
             });
-            Some(match renames.next() {
+            Some(match is_archived_pairs.next() {
                 Some((false, true)) => "archived",
                 Some((true, false)) => "unarchived",
                 _ => "moved",

@@ -62,7 +62,7 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
         last.is_some_and(|last| last.date_naive() != cells[0].date_naive())
     };
 
-    // The name of a first day with few cells would overlap the next name.
+    // The first day has a name only before noon, and only if that name would not overlap the next one.
     let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..name_chars + 2]);
 
     let mut names = String::new();
@@ -95,9 +95,9 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         return [(Style::Plain, "?".repeat(cell_count)), empty.clone(), empty];
     }
 
-    let until = verdict.next_available_at;
-    let is_blocked = |start: &Timestamp| match until {
-        Some(until) => until - *start > Duration::minutes(1),
+    // A cell counts as blocked if the cooldown lasts for more than its first minute.
+    let is_blocked = |start: &Timestamp| match verdict.next_available_at {
+        Some(available_at) => available_at - *start > Duration::minutes(1),
         None => verdict.state == AccountState::Cooldown,
     };
     let blocked_cells = starts.iter().filter(|s| is_blocked(s)).count();
@@ -105,10 +105,10 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
 
     let observation = account.entry.observation.as_ref();
     let weekly = observation.and_then(Observation::weekly);
-    let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
+    let cells_before_reset = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
     // The mark of the reset takes the place of the last running cell.
-    let running_cells = reset_cell.saturating_sub(blocked_cells + 1);
-    let has_reset_mark = reset_cell > blocked_cells && reset_cell < cell_count;
+    let running_cells = cells_before_reset.saturating_sub(blocked_cells + 1);
+    let has_reset_mark = cells_before_reset > blocked_cells && cells_before_reset < cell_count;
     let (reset_mark, mark_cells) = if has_reset_mark { ("┤", 1) } else { ("", 0) };
     let ready_cells = cell_count - blocked_cells - running_cells - mark_cells;
 
