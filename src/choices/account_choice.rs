@@ -150,8 +150,8 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let email = printable(account.entry.identity.email.as_str());
     let name = label(&account);
     let is_narrow = context.ui.width() < NARROW_TERMINAL;
-    let name_width = if is_narrow { 16 } else { usize::MAX };
-    let short_name = elide_middle(&name, name_width);
+    let max_name_width = if is_narrow { 16 } else { usize::MAX };
+    let short_name = elide_middle(&name, max_name_width);
 
     let state_cell = match account.login {
         LoginState::Moved => (Style::Warn, "login moved".to_owned()),

@@ -51,7 +51,8 @@ impl<'r> ChosenConversation<'r> {
 
         // Codex does not list every conversation that has a rollout in the home.
         let id = thread_choice::parse_thread_id_in_path(text).unwrap_or_else(|| text.to_owned());
-        if let Some(rollout) = locate_rollout(home, &id, "") {
+        let no_recorded_path = "";
+        if let Some(rollout) = locate_rollout(home, &id, no_recorded_path) {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
@@ -102,8 +103,8 @@ fn unknown_conversation_error(rows: &[ThreadRow], text: &str, context: &Context)
         return error.hint(suggest_login(context));
     }
 
-    let is_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if !is_id {
+    let looks_like_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if !looks_like_id {
         error = error.hint("search for it: codex-manager find WORDS");
     }
     let names = rows.iter().filter_map(ThreadRow::given_name);

@@ -88,13 +88,8 @@ impl SelectionArgs {
             Some(project) => Some(find_project_folders(project, context)?),
             None => self.here.then(|| vec![context.env.current_dir.clone()]),
         };
-        let account = match &self.account {
-            Some(name) => Some(read_account_filter(
-                &find_identity(name, context)?,
-                context,
-            )?),
-            None => None,
-        };
+        let read_filter = |name| read_account_filter(&find_identity(name, context)?, context);
+        let account = self.account.as_deref().map(read_filter).transpose()?;
 
         let to_text = |folder: PathBuf| folder.to_string_lossy().into_owned();
         Ok(ThreadFilter {

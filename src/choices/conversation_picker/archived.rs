@@ -68,6 +68,7 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
     }
 
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
+        // The rollouts of a conversation begin with the oldest.
         let newest = files.last()?;
         let thread = ListedThread {
             id,

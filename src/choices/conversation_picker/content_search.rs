@@ -34,7 +34,7 @@ pub(crate) fn content_search_task(
 ) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<IndexStore> = None;
-    let mut full_ids: HashMap<String, String> = HashMap::new();
+    let mut offered_ids: HashMap<String, String> = HashMap::new();
 
     Box::new(move |request| {
         if request.text.trim().chars().count() < MIN_QUERY_CHARS {
@@ -42,21 +42,22 @@ pub(crate) fn content_search_task(
         }
 
         // The picker may have read more conversations since the last search.
-        if full_ids.len() != request.total {
+        if offered_ids.len() != request.total {
             let rows = rows.get();
-            let all_ids = rows.iter().map(|row| row.thread.id.clone());
-            full_ids = all_ids.map(|id| (id.to_lowercase(), id)).collect();
+            let ids = rows.iter().map(|row| row.thread.id.clone());
+            offered_ids = ids.map(|id| (id.to_lowercase(), id)).collect();
         }
 
         let access = IndexAccess::new(&context);
         // If the index is damaged, the first attempt removes it, and the second attempt creates it again.
         for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
-            let Some(open) = &store else { break };
-            match search_typed(open, request, &full_ids, &context.env.current_dir) {
+            let Some(open_store) = &store else { break };
+            match search_typed(open_store, request, &offered_ids, &context.env.current_dir) {
                 Ok(answer) => return answer,
                 Err(e) if e.is_cured_by_rebuild() => {
                     store = None;
+                    // If the removal fails, the second attempt meets the same damage and ends.
                     let _ = access.remove();
                 }
                 Err(_) => break,
@@ -67,16 +68,16 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for the typed text. `folder` is the folder of the scope [`HERE`]. `full_ids` has the ids of the
-/// offered conversations by their lower-case forms, because the ids in the index are in lower case.
+/// Searches the index for the typed text. `folder` is the folder of the scope [`HERE`]. `offered_ids` has the ids of
+/// the offered conversations by their lower-case forms, because the ids in the index are in lower case.
 fn search_typed(
     store: &IndexStore,
     request: &ContentQuery,
-    full_ids: &HashMap<String, String>,
+    offered_ids: &HashMap<String, String>,
     folder: &Path,
 ) -> Result<ContentAnswer, IndexError> {
     let is_offered =
-        |conversation: &FoundConversation| full_ids.contains_key(&conversation.session);
+        |conversation: &FoundConversation| offered_ids.contains_key(&conversation.session);
     let wants_archived = request.scope == ARCHIVED;
     let is_in_scope = |conversation: &FoundConversation| {
         is_offered(conversation)
@@ -91,10 +92,10 @@ fn search_typed(
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
 
         // The picker also shows the number of hits in each other scope, so all other conversations are searched too.
-        let is_not_hit_yet = |conversation: &FoundConversation| {
+        let is_no_hit_yet = |conversation: &FoundConversation| {
             is_offered(conversation) && !hit_ids.contains(&conversation.session)
         };
-        let options = hit_options(MAX_MATCHES_OF_ALL, &is_not_hit_yet);
+        let options = hit_options(MAX_MATCHES_OF_ALL, &is_no_hit_yet);
         hits.extend(evaluate::search(store, &parsed, &options)?.hits);
     }
 
@@ -109,7 +110,7 @@ fn search_typed(
         hits = forgiving_result.hits;
     }
 
-    let to_match = |hit| to_content_match(hit, full_ids);
+    let to_match = |hit| to_content_match(hit, offered_ids);
     Ok(ContentAnswer {
         matches: hits.iter().filter_map(to_match).collect(),
         notice,
@@ -125,11 +126,11 @@ fn describe_relaxation(result: &SearchResult) -> Option<String> {
     (!notes.is_empty()).then(|| printable(&notes.join(" · ")))
 }
 
-fn to_content_match(hit: &Hit, full_ids: &HashMap<String, String>) -> Option<ContentMatch> {
+fn to_content_match(hit: &Hit, offered_ids: &HashMap<String, String>) -> Option<ContentMatch> {
     let snippet = &hit.snippet;
     let marks = snippet.matches.iter();
     Some(ContentMatch {
-        id: full_ids.get(&hit.conversation.session)?.clone(),
+        id: offered_ids.get(&hit.conversation.session)?.clone(),
         note: format_hit_note(hit),
         turn: hit.turn,
         marks: marks

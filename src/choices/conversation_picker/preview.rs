@@ -40,8 +40,8 @@ pub(crate) fn preview_task(
             return Vec::new();
         };
 
-        let found = query.found.as_ref();
-        let matching_turn = found.and_then(|found| describe_match(row, found, &context));
+        let content_match = query.found.as_ref();
+        let matching_turn = content_match.and_then(|found| describe_match(row, found, &context));
         matching_turn.unwrap_or_else(|| describe_conversation(row, &context))
     })
 }

@@ -50,7 +50,8 @@ pub(crate) struct OfferedConversation {
     pub is_running: bool,
 }
 
-/// The conversations of an open picker, shared with the threads of the picker.
+/// The conversations of an open picker, shared with the threads of the picker. A thread keeps the list that it got
+/// while another list is set.
 #[derive(Clone)]
 pub(crate) struct SharedConversations(Arc<RwLock<Arc<Vec<OfferedConversation>>>>);
 
@@ -76,23 +77,23 @@ pub(crate) fn list_first_conversations(
     filter: &ThreadFilter,
     context: &Context,
 ) -> Result<Option<Vec<OfferedConversation>>> {
-    let newest = ThreadFilter {
+    let newest_filter = ThreadFilter {
         children: ChildThreads::Omitted,
         limit: Some(FIRST_ROWS),
         ..filter.clone()
     };
-    let mut threads = list_threads(&newest, context)?;
+    let mut threads = list_threads(&newest_filter, context)?;
     if threads.len() < FIRST_ROWS {
         return Ok(None);
     }
 
     if filter.folders.is_none() {
         let newest_ids: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
-        let in_current_folder = ThreadFilter {
+        let current_folder_filter = ThreadFilter {
             folders: Some(vec![context.env.current_dir.to_string_lossy().into_owned()]),
-            ..newest
+            ..newest_filter
         };
-        let threads_here = list_threads(&in_current_folder, context)?.into_iter();
+        let threads_here = list_threads(&current_folder_filter, context)?.into_iter();
         threads.extend(threads_here.filter(|thread| !newest_ids.contains(&thread.id)));
     }
 
@@ -147,8 +148,9 @@ fn find_open_ids(home: &Path) -> HashSet<String> {
     // is not locked.
     let entries = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let lock_files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let held = lock_files.filter(|path| lock::is_held(path));
-    held.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+    let held_files = lock_files.filter(|path| lock::is_held(path));
+    held_files
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect()
 }
 
