@@ -105,6 +105,7 @@ fn show_with_man(page: &str, context: &Context) -> Option<()> {
 fn collect_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     let man = Man::new(command.clone());
     pages.push((man.get_filename(), render_page(command.clone())?));
+    // clap adds `help` to each command with subcommands.
     for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
         collect_pages(subcommand, pages)?;
     }

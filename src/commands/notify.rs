@@ -232,9 +232,9 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
 fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home())?;
-    let lost = record.losses.iter().filter(|loss| loss.home == home);
+    let losses_of_home = record.losses.iter().filter(|loss| loss.home == home);
     let no_end = None;
-    let subjects: std::collections::BTreeMap<_, _> = lost
+    let subjects: std::collections::BTreeMap<_, _> = losses_of_home
         .map(|loss| (format!("losses {}", loss.session_id), no_end))
         .collect();
 

@@ -255,10 +255,10 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
             legacy::merge_records(inventory, records, |r, name| is_taken(&backups, r, name))
         },
     )?;
-    if let Some(kept) = moved_aside {
+    if let Some(damaged_copy) = moved_aside {
         context.warn(format_args!(
             "inventory.json was damaged; it was kept as {}, and a new one was created",
-            kept.display()
+            damaged_copy.display()
         ));
     }
 

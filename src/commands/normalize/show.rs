@@ -105,6 +105,7 @@ pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], c
     ));
 }
 
+/// Prints a table of the records, after a note for each record without a usable login.
 fn show_records(records: &[LegacyRecord], context: &Context) {
     let ui = &context.ui;
     if records.is_empty() {
