@@ -117,14 +117,8 @@ impl ConnectionArgs {
         let timeout = self.timeout_or_default(DEFAULT_TIMEOUT);
         let program = self.configured_program(context);
         let (env, vault) = (&context.env, vault_folder(context.manager_home()));
-        Ok(Restic::open(
-            program.as_deref(),
-            url,
-            password,
-            env,
-            vault,
-            timeout,
-        )?)
+        let restic = Restic::open(program.as_deref(), url, password, env, vault, timeout)?;
+        Ok(restic)
     }
 
     fn timeout_or_default(&self, default: Duration) -> Duration {

@@ -135,6 +135,7 @@ impl PruneArgs {
 
             // With the lock, no other process adds or removes an archive.
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            // Completes or undoes the moves of a killed prune before the archives are compared.
             trash::recover(manager_home)?;
             // If another process changed the archives during the checks, the plan is made again.
             if context.archives()? == records {

@@ -263,7 +263,7 @@ impl AccountNames {
         }
     }
 
-    /// Returns the name of the account of an archive. `is_readable` is false if the metadata of the archive cannot be read.
+    /// Returns the name of the account of an archive. `is_readable` is false if the archive's metadata cannot be read.
     pub(crate) fn format_owner(&self, identity: Option<&Identity>, is_readable: bool) -> String {
         match identity {
             Some(identity) => self.format_name(identity),

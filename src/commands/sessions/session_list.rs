@@ -268,9 +268,7 @@ impl<'a> ConversationList<'a> {
                 thread
             })?,
         };
-        let threads = threads
-            .into_iter()
-            .map(|thread| (thread.id.clone(), thread));
+        let threads = threads.into_iter().map(|t| (t.id.clone(), t));
         Ok(threads.collect())
     }
 
@@ -300,6 +298,7 @@ fn merge_sorted(
     std::iter::from_fn(move || {
         let is_next = |other: &ListEntry| match listed.peek() {
             Some(Ok(listed)) => other.key < listed.key,
+            // The error is returned next.
             Some(Err(_)) => false,
             None => true,
         };

@@ -111,7 +111,7 @@ impl RunArgs {
         all_rounds.report_outcome(&sync.staged(&join))
     }
 
-    /// Syncs round by round, and publishes the result. Adds each round to `all_rounds`, also the one that an error stops.
+    /// Syncs round by round, and publishes the result. Adds each round to `all_rounds`, also one that an error stops.
     fn sync_rounds_and_publish<'c>(
         &self,
         sync: &SyncContext<'_>,
