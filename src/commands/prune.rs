@@ -215,11 +215,11 @@ impl PruneArgs {
 
         let would_be_text = would_be(self.dry_run);
         for restored_archive in &restored {
-            let (archive, name) = (&restored_archive.archive, &restored_archive.name);
-            let new_name_note = if archive == name {
+            let (old_name, new_name) = (&restored_archive.archive, &restored_archive.name);
+            let new_name_note = if old_name == new_name {
                 String::new()
             } else {
-                format!(" as {}", printable(name))
+                format!(" as {}", printable(new_name))
             };
 
             let created_note = restored_archive
@@ -227,7 +227,7 @@ impl PruneArgs {
                 .map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.prose(format_args!(
                 "{would_be_text}moved back: {}{new_name_note}{}",
-                printable(archive),
+                printable(old_name),
                 created_note.unwrap_or_default()
             ));
         }

@@ -54,7 +54,7 @@ pub(crate) struct ResumeArgs {
 
 /// The account of a conversation, from its newest launch. Without a launch, from its rollout.
 enum RecordedAccount {
-    /// An account with a profile, or the live one.
+    /// The account of a launch, one with a profile, or the live one.
     Known(Identity),
     /// An account without a profile: its account id, or its user id if the rollout has no account id.
     Unknown(String),

@@ -149,7 +149,8 @@ impl ShowArgs {
         context: &Context,
     ) -> Result<LeftOut> {
         // Read once before printing, so that an error leaves no half document on stdout.
-        let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
+        let go_on = |_: TranscriptPiece<'_>| true;
+        let readable = parts.read(options, &mut |text| text.to_owned(), go_on);
         let left_out = readable.map_err(|e| to_command_error(session, e))?;
 
         let facts = object()

@@ -17,7 +17,7 @@ pub(super) fn record_profiles(context: &Context) -> Outcome {
     Outcome::partial_if(!warn_unless_recorded(&context.ui, update.err()))
 }
 
-/// Does nothing if no profile has changed.
+/// Records the profiles, unless none has changed.
 pub(super) fn record_profiles_if(has_changed: bool, context: &Context) -> Outcome {
     if has_changed {
         record_profiles(context)

@@ -61,6 +61,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let list_outcome = AccountList::read(dry_run, context)?.show_table(context);
     warn_of_failed_queries(&probes, context);
 
+    // A login that was moved to another machine cannot be queried on this one.
     let queried = probes.iter().filter(|probe| !probe.is_moved());
     Ok(to_outcome(queried, dry_run).or(list_outcome))
 }

@@ -103,7 +103,8 @@ impl OpenDecision {
     }
 }
 
-/// Returns the versions of a conflict to choose from, each with the reason if it cannot be kept.
+/// Returns the versions of a conflict to choose from, each with the reason if it cannot be kept: other rollouts
+/// continue the other version, or a conversation cannot be separated.
 pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer> {
     let needed_side = conflict.needed_side;
     let find_obstacle = |side| {

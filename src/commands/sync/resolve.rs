@@ -298,6 +298,7 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
 
     let pending = plan.notices.conflict_copies;
     let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
+    // Read only if a conflict copy needs it.
     let continued_in_home = LazyCell::new(|| {
         let (no_remote_paths, is_on_both_sides) = ([], |_: &str| false);
         ContinuedRollouts::read(&config.local, no_remote_paths, is_on_both_sides)

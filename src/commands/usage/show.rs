@@ -131,6 +131,7 @@ fn build_columns(by: Grouping) -> Vec<Column> {
 fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let totals = &report.totals.sum;
+    // Without some prices, the cost is a least cost, `≥$1.20`.
     let about = if totals.lacks_prices { "" } else { "about " };
     let estimate = match &*format_cost(totals) {
         NO_COST => String::new(),
