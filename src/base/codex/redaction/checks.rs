@@ -76,7 +76,7 @@ impl FormCheck {
                 })
             }
             Self::Human => is_human_password(password_part(value)),
-            Self::Url => is_url_password(password_part(value)),
+            Self::Url => has_url_password(value),
             Self::Password | Self::Named | Self::Provider => {
                 NamedValue::parse(before, value, after).is_secret(self)
             }
@@ -198,6 +198,12 @@ fn has_three_inner_numbers(value: &[u8]) -> bool {
 fn has_only_token_chars(value: &[u8]) -> bool {
     let is_token_char = |b: &u8| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b);
     value.iter().all(is_token_char)
+}
+
+/// Returns true if `value` is `user:password` or a password. The password may have colons.
+fn has_url_password(value: &[u8]) -> bool {
+    let after_user = value.splitn(2, |b| *b == b':').last().unwrap_or(value);
+    is_url_password(after_user) || is_url_password(password_part(value))
 }
 
 /// Returns true unless the value is code, a placeholder or an example. The value need not look random, because only a

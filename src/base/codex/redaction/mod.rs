@@ -430,6 +430,10 @@ mod tests {
                 "url-password",
             ),
             (
+                format!("https://app:{}:foo@host/", random(12)),
+                "url-password",
+            ),
+            (
                 format!("\"db_password\": \"{}\"", random(12)),
                 "named-password",
             ),
