@@ -354,10 +354,12 @@ fn recreate_database(
     let ids = rollouts.map(|rollout| rollout.id.to_string()).collect();
     plan.unprojected = find_unprojected_rollouts(context, &ids);
     plan.projections = Projections::read_folder(&folder).database;
-    // If this fails, for example on a full disk, the rows are restored without the turns. The check after the repair
-    // reports the missing turns.
-    let result = project_rollouts(context, plan, Some(program));
-    let projected = result.ok().flatten();
+    let projected = match project_rollouts(context, plan, Some(program)) {
+        Err(e @ HistoryError::Interrupted) => return Err(e),
+        // On a full disk, for example, the rows are restored without the turns. The check after the repair reports the
+        // missing turns.
+        result => result.ok().flatten(),
+    };
 
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
 
