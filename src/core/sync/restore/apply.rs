@@ -269,10 +269,10 @@ impl ResolutionRecorder {
 
 /// Publishes this machine's manifest. Does nothing before the first sync, which publishes it.
 fn publish_own_manifest(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
-    let mut state = match replica.read() {
-        Ok(state) if state.file.exists => state,
-        _ => return Ok(()),
-    };
+    let mut state = replica.read().map_err(PlanError::from)?;
+    if !state.file.exists {
+        return Ok(());
+    }
     let files = Ledger::read(replica.run_folder())?.files;
     Ok(identity::publish_manifest(
         &files, &mut state, config, replica,
