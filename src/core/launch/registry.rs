@@ -217,10 +217,15 @@ impl Launches {
 
     /// Returns the newest launch that ran the conversation with this id.
     pub fn find_by_session(&self, session_id: &str) -> Option<LaunchRecord> {
+        self.iter_by_session(session_id).next()
+    }
+
+    /// Iterates over the launches that ran the conversation with this id, the newest first.
+    pub(crate) fn iter_by_session(&self, session_id: &str) -> impl Iterator<Item = LaunchRecord> {
         // Most lines name other conversations, and a search in the bytes is much cheaper than the parser.
         let finder = memmem::Finder::new(session_id.as_bytes());
-        let mut newest_lines = self.lines.iter().rev();
-        newest_lines.find_map(|line| {
+        let newest_lines = self.lines.iter().rev();
+        newest_lines.filter_map(move |line| {
             finder.find(&self.bytes[line.range.clone()])?;
             self.parse_record(line)
                 .filter(|record| record.has_conversation(session_id))

@@ -53,8 +53,7 @@ fn read_creation_time(conversation: &BoundConversation) -> Option<SystemTime> {
 
 /// Returns true if the registry records that another launch than `record` started the conversation.
 fn was_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: &str) -> bool {
-    let newest = launches.find_by_session(session_id);
-    newest.is_some_and(|launch| {
+    launches.iter_by_session(session_id).any(|launch| {
         let mut conversations = launch.binding.conversations.iter();
         // A launch that only resumed the conversation has a later start offset.
         launch.launch_id != record.launch_id
