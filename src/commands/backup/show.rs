@@ -137,11 +137,15 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
         return;
     };
     let message_count: usize = losses.iter().map(|loss| loss.lost_messages).sum();
+    let since = if losses.iter().all(|loss| loss.place == first.place) {
+        format!(" since {}", strip_archive_suffix(&first.place))
+    } else {
+        String::new()
+    };
     context.warn(format_args!(
-        "{} lost {} since {}; list them with: codex-manager history losses",
+        "{} lost {}{since}; list them with: codex-manager history losses",
         pluralize(losses.len(), "conversation"),
         pluralize(message_count, "message"),
-        strip_archive_suffix(&first.place)
     ));
 }
 
