@@ -266,8 +266,8 @@ fn find_profile_fault(
 
     let fault = format!("the auth.json of {name} is {reason}");
     // A dry run does not use the time. Without the start of a name, it tries the newest login.
-    let (name_start, now, dry_run) = (None, Timestamp::default(), true);
-    let try_restore = || profiles.restore_login(name, name_start, codex_home, now, dry_run);
+    let (file_name_start, now, dry_run) = (None, Timestamp::default(), true);
+    let try_restore = || profiles.restore_login(name, file_name_start, codex_home, now, dry_run);
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {quoted_name}"))

@@ -128,7 +128,7 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
     let Ok(profile) = context.profiles().find_by_name(profile) else {
         return false;
     };
-    let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
+    let Some(home) = profile.other_live_home(context.codex_home()) else {
         return false;
     };
 

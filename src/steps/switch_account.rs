@@ -123,8 +123,8 @@ fn record_and_show(
     context: &Context,
 ) -> Outcome {
     let record_result = record_use(to, report.plan.from.as_ref(), context);
-    let record_error = record_result.as_ref().err().map(CommandError::to_one_line);
-    let record_problem = report.unrecorded.clone().or(record_error);
+    let cooldown_error = record_result.as_ref().err().map(CommandError::to_one_line);
+    let record_problem = report.record_error.clone().or(cooldown_error);
 
     if let Some(link_warning) = link_warning {
         context.warn(link_warning);

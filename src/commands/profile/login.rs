@@ -192,7 +192,7 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
 fn warn_if_renamed(adopted: &AdoptedLogin, context: &Context) {
     let (saved_name, requested_name) = (
         printable(&adopted.saved.profile),
-        printable(&adopted.wanted),
+        printable(&adopted.requested_name),
     );
 
     if let Some(name_problem) = &adopted.name_problem {

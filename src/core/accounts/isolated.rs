@@ -73,11 +73,11 @@ impl Profiles {
     /// # Errors
     /// The profiles cannot be read.
     pub(crate) fn isolated_home_path(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
-        Ok(self.protect_isolated_home(&self.recorded_identity(account)?))
+        Ok(self.register_isolated_home(&self.recorded_identity(account)?))
     }
 
     /// Returns the path of the isolated home, and registers it with [`beneath`] like any Codex home.
-    fn protect_isolated_home(&self, recorded_account: &Identity) -> PathBuf {
+    fn register_isolated_home(&self, recorded_account: &Identity) -> PathBuf {
         let home = self.isolated_folder(recorded_account).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);
         home
@@ -167,7 +167,7 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<IsolatedLogin, LeaseError> {
         let account = &self.recorded_identity(account)?;
-        let home = self.protect_isolated_home(account);
+        let home = self.register_isolated_home(account);
         atomic::create_private_folder(&home)?;
 
         // Shared: several launches of one account use one login, which Codex allows within one home.
@@ -217,7 +217,7 @@ impl Profiles {
         account: &Identity,
         now: Timestamp,
     ) -> Result<(), LeaseError> {
-        let home = self.protect_isolated_home(account);
+        let home = self.register_isolated_home(account);
         if !home.is_dir() {
             return Ok(());
         }

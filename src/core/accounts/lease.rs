@@ -129,14 +129,15 @@ impl Lease<'_> {
     /// # Errors
     /// A Codex still runs on the scratch home, or an I/O error. The next lock on the account tries again.
     pub(crate) fn release(self) -> Result<(), LeaseError> {
+        // A Codex that does not exit within the first half is killed, and has the second half to end.
         self.profiles
             .recover_lease(&self.identity, self.now, CODEX_EXIT_GRACE * 2)
     }
 }
 
 impl Profiles {
-    /// Locks `accounts`, waiting at most `patience`, and recovers logins that killed probes and
-    /// launches left in scratch and isolated homes.
+    /// Locks `accounts`, waiting at most `patience`. If a killed probe or launch left the login of one of them in its
+    /// scratch or isolated home, returns that login to the profile.
     ///
     /// # Errors
     /// Another process holds one of the locks, a Codex may still be renewing one of the logins, or
@@ -150,6 +151,7 @@ impl Profiles {
         let deadline = Instant::now() + patience;
         let time_left = || deadline.saturating_duration_since(Instant::now());
 
+        // The lock files are named after these identities.
         let accounts: Vec<_> = accounts
             .iter()
             .map(|account| self.recorded_identity(account))
@@ -217,6 +219,7 @@ impl Profiles {
         patience: Duration,
     ) -> Result<Lease<'_>, LeaseError> {
         let account_locks = self.lock_accounts(&[account], now, patience)?;
+        // The scratch home is named after this identity, like the lock.
         let account = &self.recorded_identity(account)?;
         check_login_storage(&self.folder)?;
 
@@ -290,7 +293,7 @@ impl Profiles {
             return Ok(());
         }
 
-        wait_until_codex_ends(&home, account, now, patience)?;
+        wait_for_or_kill_codex(&home, account, now, patience)?;
         match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
             LoginToKeep::Login(snapshot, login) => {
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
@@ -325,23 +328,23 @@ impl Profiles {
         Ok(())
     }
 
-    /// Returns the bytes of the login in the profile `saved`; `None` if it has no login. Fails if that copy is not the
+    /// Returns the bytes of the login in `saved_profile`; `None` if it has no login. Fails if that copy is not the
     /// owner, or not the newest.
     pub(super) fn read_owner_login(
         &self,
-        saved: &Profile,
+        saved_profile: &Profile,
         codex_home: &Path,
     ) -> Result<Option<SecretBytes>, LeaseError> {
-        let profile = saved.name.clone();
-        if let Some(reason) = saved.damaged.clone() {
+        let profile = saved_profile.name.clone();
+        if let Some(reason) = saved_profile.damaged.clone() {
             return Err(LeaseError::Damaged { profile, reason });
         }
-        if saved.file.owner == LoginOwner::Moved {
+        if saved_profile.file.owner == LoginOwner::Moved {
             return Err(LeaseError::Moved(profile));
         }
 
         // The auth.json of the homes counts before any other recorded owner, which may be outdated after a kill.
-        if let Some(home) = saved.find_live_home(codex_home) {
+        if let Some(home) = saved_profile.find_live_home(codex_home) {
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
             }
@@ -352,22 +355,23 @@ impl Profiles {
             });
         }
 
-        if let Some(home) = saved.unreadable_home().map(Path::to_path_buf) {
+        if let Some(home) = saved_profile.unreadable_home().map(Path::to_path_buf) {
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
 
         // If Codex keeps the login in the keyring, the home may own it although auth.json has no login.
-        if let Some(home) = saved.file.live_home.clone()
-            && saved.file.owner == LoginOwner::Live
+        if let Some(home) = saved_profile.file.live_home.clone()
+            && saved_profile.file.owner == LoginOwner::Live
             && !CodexConfig::read(&home).store.always_reads_auth_json()
         {
             return Err(LeaseError::InKeyring { profile, home });
         }
 
-        let (Some(snapshot), Some(login)) = (saved.snapshot(), saved.login()) else {
+        let (Some(snapshot), Some(login)) = (saved_profile.snapshot(), saved_profile.login())
+        else {
             return Ok(None);
         };
-        if saved.newest().is_newer_than(&login.freshness) {
+        if saved_profile.newest().is_newer_than(&login.freshness) {
             return Err(LeaseError::Stale(profile));
         }
         Ok(Some(snapshot.bytes.clone()))
@@ -376,7 +380,7 @@ impl Profiles {
 
 /// Waits at most `patience` until no Codex runs on the scratch home. After [`CODEX_EXIT_GRACE`], kills a Codex that has
 /// finished the renewal, because the probe that started this Codex has ended.
-fn wait_until_codex_ends(
+fn wait_for_or_kill_codex(
     home: &Path,
     account: &Identity,
     now: Timestamp,
@@ -413,12 +417,12 @@ fn wait_until_codex_ends(
 /// Returns the file name for an account: a hash of its ids, which stay the same when the email changes. Without ids, it
 /// is a hash of the email.
 pub(super) fn account_key(account: &Identity) -> String {
-    let mut hashed = account.join_ids();
-    if hashed == "\n" {
+    let mut hash_input = account.join_ids();
+    if hash_input == "\n" {
         // Both ids are empty, as for API keys and older logins.
-        hashed = account.email.key();
+        hash_input = account.email.key();
     }
-    hash::sha256(hashed.as_bytes())[..ACCOUNT_KEY_CHARS].to_owned()
+    hash::sha256(hash_input.as_bytes())[..ACCOUNT_KEY_CHARS].to_owned()
 }
 
 #[cfg(test)]

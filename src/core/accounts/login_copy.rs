@@ -33,7 +33,7 @@ fn read_other_live_login<'p>(
     profile: &'p Profile,
     home: &Path,
 ) -> Option<(&'p Path, AuthSnapshot)> {
-    let owner_home = profile.other_live_home(Some(home))?;
+    let owner_home = profile.other_live_home(home)?;
     let auth_file_id = |home: &Path| file_id::read_device_and_inode(&home.join(AUTH_JSON));
     if auth_file_id(home) == auth_file_id(owner_home) {
         return None;

@@ -52,7 +52,7 @@ pub struct AdoptedLogin {
     pub login: Login,
     pub saved: SaveReport,
     /// The name for the profile that the user requested.
-    pub wanted: String,
+    pub requested_name: String,
     /// The reason why the profile did not get the requested name, as a clause after the name. `None` if it got the
     /// name, or if the account had a profile already.
     pub name_problem: Option<String>,
@@ -216,7 +216,7 @@ fn adopt_login(
         save_new_login(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
         live: renew_live_login(profiles, home, (snapshot, login), now, patience)?,
-        wanted: note.profile.clone(),
+        requested_name: note.profile.clone(),
         login: login.clone(),
         saved,
         name_problem,

@@ -87,6 +87,7 @@ impl ProfileFile {
     /// Adds superseded fingerprints that another machine recorded for the same account.
     pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
         let recorded_here = std::mem::take(&mut self.superseded);
+        // The own ones come last, so that the limit drops those of the other machine first.
         for fingerprint in superseded.iter().chain(&recorded_here) {
             self.mark_superseded(fingerprint.clone());
         }
@@ -257,27 +258,36 @@ impl Profile {
         (!is_readable).then_some(home)
     }
 
-    /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login. Returns
-    /// `None` for a login that several homes may use.
-    pub fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
+    /// Returns the recorded Codex home of the owner copy if it has, or may have, the login. Returns `None` for a login
+    /// that several homes may use.
+    fn possible_live_home(&self) -> Option<&Path> {
         let recorded_home = self.file.live_home.as_deref()?;
-        let is_same_home = home.is_some_and(|home| home.canonical_or_self() == recorded_home);
         let may_have_login =
             || self.find_live_home(recorded_home).is_some() || self.unreadable_home().is_some();
         let is_recorded = self.file.owner == LoginOwner::Live && self.is_renewable();
-        (is_recorded && !is_same_home && may_have_login()).then_some(recorded_home)
+        (is_recorded && may_have_login()).then_some(recorded_home)
+    }
+
+    /// Returns the recorded Codex home that has, or may have, the login, if it is not `home`. `None` for a login that
+    /// several homes may use.
+    pub fn other_live_home(&self, home: &Path) -> Option<&Path> {
+        let recorded_home = self.possible_live_home();
+        recorded_home.filter(|recorded_home| home.canonical_or_self() != *recorded_home)
     }
 
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
     /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
-        let has_other_home = self.other_live_home(owner.live_home()).is_some();
-        has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
+        let other_home = match owner.live_home() {
+            Some(home) => self.other_live_home(home),
+            None => self.possible_live_home(),
+        };
+        other_home.is_some() && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
     /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token.
     /// Returns `None` if that home has no readable login.
-    pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot) -> Option<bool> {
+    pub(super) fn is_live_login_outdated_by(&self, saved: &AuthSnapshot) -> Option<bool> {
         let recorded_home = self.file.live_home.as_deref()?;
         let live_auth = AuthFile::read(&recorded_home.join(AUTH_JSON)).ok()?;
         let live = live_auth.snapshot().filter(|live| live.login.is_some())?;

@@ -118,12 +118,12 @@ pub fn derive_default_name(
 /// An account has one profile, so a profile of the account with another name is renamed.
 ///
 /// # Errors
-/// The name is invalid or taken by another account, or `copy` is ordinary and the login was moved to another machine.
+/// The name is invalid or taken by another account, or the copy is ordinary and the login was moved to another machine.
 pub fn plan_save(
     profiles: &[Profile],
     name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
-    copy: LoginCopy,
+    copy_kind: LoginCopy,
 ) -> Result<SavePlan, ProfileError> {
     check_profile_name(name)?;
     let old_profile = find_own_profile(profiles, &login.identity)?;
@@ -138,7 +138,7 @@ pub fn plan_save(
     let takes_back = outcome != SaveOutcome::KeptNewer && old_profile.is_some_and(is_moved_login);
     // An ordinary copy does not bring back a login that was moved to another machine.
     if takes_back
-        && copy == LoginCopy::Ordinary
+        && copy_kind == LoginCopy::Ordinary
         && let Some(moved) = old_profile
     {
         return Err(ProfileError::Moved(moved.name.clone()));
@@ -171,16 +171,16 @@ pub(crate) fn check_not_anothers_email(
     }
 }
 
-/// Fails if a different profile than `profile` is called `name`. Names that differ in letter case only are
+/// Fails if a different profile than `own_profile` is called `name`. Names that differ in letter case only are
 /// the same, as on macOS and Windows disks.
 pub(super) fn check_name_free(
     profiles: &[Profile],
     name: &str,
-    profile: Option<&Profile>,
+    own_profile: Option<&Profile>,
 ) -> Result<(), ProfileError> {
     let has_same_name = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
     match profiles.iter().find(has_same_name) {
-        Some(namesake) if profile.is_none_or(|p| p.name != namesake.name) => {
+        Some(namesake) if own_profile.is_none_or(|p| p.name != namesake.name) => {
             let account = namesake.identity().map(Identity::to_string);
             Err(ProfileError::Taken {
                 name: namesake.name.clone(),
@@ -191,18 +191,20 @@ pub(super) fn check_name_free(
     }
 }
 
-/// Returns the login with a file name that begins with `name_start`; the newest login if that is `None`.
+/// Returns the login with a file name that begins with `file_name_start`; the newest login if that is `None`.
 fn choose_history_login<'a>(
     usable_logins: &'a [HistoryLogin],
-    name_start: Option<&str>,
+    file_name_start: Option<&str>,
 ) -> Option<&'a HistoryLogin> {
     let mut newest_files_first = usable_logins.iter();
-    if let Some(name_start) = name_start {
-        return newest_files_first.find(|old| old.name.starts_with(name_start));
+    if let Some(file_name_start) = file_name_start {
+        return newest_files_first.find(|login| login.name.starts_with(file_name_start));
     }
     // The newest file may have the oldest login. `max_by` returns the last of equal logins, so newest files come last.
-    let freshness_of =
-        |old: &HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
+    let freshness_of = |history_login: &HistoryLogin| {
+        let login = history_login.auth.login();
+        login.map(|l| l.freshness).unwrap_or_default()
+    };
     newest_files_first
         .rev()
         .max_by(|a, b| freshness_of(a).compare(&freshness_of(b)))
@@ -223,7 +225,7 @@ impl Profiles {
         name: &str,
         (snapshot, login): (&AuthSnapshot, &Login),
         codex_home: &Path,
-        copy: LoginCopy,
+        copy_kind: LoginCopy,
         now: Timestamp,
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_profile_name(name)?;
@@ -231,7 +233,7 @@ impl Profiles {
         let _lock = FileLock::acquire(&self.lock)?;
 
         let profiles = self.list()?;
-        let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
+        let plan = plan_save(&profiles, name, (snapshot, login), copy_kind)?;
         let old_name = plan.renamed_from.as_deref().unwrap_or(name);
         let profile_on_disk = profiles.into_iter().find(|p| p.name == old_name);
         if profile_on_disk.is_some() {
@@ -240,7 +242,7 @@ impl Profiles {
 
         match (&plan.renamed_from, &profile_on_disk) {
             (Some(old_name), _) => self.rename_folder(old_name, name)?,
-            (None, None) => self.clear_unfinished_folder(name)?,
+            (None, None) => self.ensure_folder_free(name)?,
             (None, Some(_)) => {}
         }
         // The folder has the new name from here on.
@@ -257,7 +259,7 @@ impl Profiles {
             .clone()
             .unwrap_or_else(|| Profile::unsaved(name, login));
         let live_home = profile.find_live_home(codex_home);
-        let owner = match (copy, live_home.as_deref()) {
+        let owner = match (copy_kind, live_home.as_deref()) {
             (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
             (LoginCopy::Ordinary, None) => OwnerLocation::Profile,
             (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
@@ -331,8 +333,8 @@ impl Profiles {
             .collect()
     }
 
-    /// Replaces the login of a profile by one of its history: the login whose file name begins with `name_start`, or
-    /// the newest login. The replaced login goes to the history. The newest freshness stays recorded.
+    /// Replaces the login of a profile by one of its history: the login whose file name begins with `file_name_start`,
+    /// or the newest login. The replaced login goes to the history. The newest freshness stays recorded.
     ///
     /// # Errors
     /// No profile or login has the name, the account is signed in, its login was moved to another machine, or an I/O
@@ -340,7 +342,7 @@ impl Profiles {
     pub fn restore_login(
         &self,
         name: &str,
-        name_start: Option<&str>,
+        file_name_start: Option<&str>,
         codex_home: &Path,
         now: Timestamp,
         dry_run: bool,
@@ -359,19 +361,19 @@ impl Profiles {
         }
 
         let mut usable_logins = self.read_history(&name)?;
-        usable_logins.retain(|old_login| {
-            let login = old_login.auth.login();
+        usable_logins.retain(|history_login| {
+            let login = history_login.auth.login();
             login.is_some_and(|login| profile.is_of(&login.identity))
-                && old_login.auth.snapshot() != profile.snapshot()
+                && history_login.auth.snapshot() != profile.snapshot()
         });
 
-        let chosen = choose_history_login(&usable_logins, name_start);
-        let Some((old_login, snapshot, login)) =
+        let chosen = choose_history_login(&usable_logins, file_name_start);
+        let Some((history_login, snapshot, login)) =
             chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {
             return Err(ProfileError::NoSuchLogin {
                 name,
-                wanted: name_start.map(str::to_owned),
+                wanted: file_name_start.map(str::to_owned),
                 choices: usable_logins.into_iter().map(|old| old.name).collect(),
             });
         };
@@ -383,14 +385,14 @@ impl Profiles {
             let mut file = profile.file.clone();
             file.newest = profile.newest();
             self.write_record(&name, &file)?;
-            if let Some(old) = profile.snapshot() {
-                add_to_history_folder(&folder, &old.bytes, now)?;
+            if let Some(replaced) = profile.snapshot() {
+                add_to_history_folder(&folder, &replaced.bytes, now)?;
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
 
         Ok(RestoredLogin {
-            login: old_login.name.clone(),
+            login: history_login.name.clone(),
             freshness: login.freshness,
             is_stale,
         })
@@ -443,14 +445,14 @@ impl Profiles {
     fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
         // On some disks, names that differ only in letter case name the same folder.
         if old.to_lowercase() != new.to_lowercase() {
-            self.clear_unfinished_folder(new)?;
+            self.ensure_folder_free(new)?;
         }
         atomic::rename(&self.folder.join(old), &self.folder.join(new))?;
         Ok(())
     }
 
     /// Fails if the name of a profile is not free. Removes what a killed save left under the name.
-    fn clear_unfinished_folder(&self, name: &str) -> Result<(), ProfileError> {
+    fn ensure_folder_free(&self, name: &str) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         match folder.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),

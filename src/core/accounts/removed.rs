@@ -60,7 +60,7 @@ impl Profiles {
     }
 
     /// Reads the last `profile.json` of an account whose profile was removed, merged from the trash and
-    /// the record of deleted profiles.
+    /// the record of deleted profiles. Of these, one that cannot be read counts as empty.
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
         let mut records = Vec::new();
         for TrashedProfile { stamp, folder, .. } in self.list_trash().unwrap_or_default() {
@@ -99,6 +99,7 @@ impl Profiles {
 
         let (_, mut record) = records.pop()?;
         record.merge_superseded(&superseded);
+        // The record of a deleted profile has no identity.
         record.identity = Some(identity.clone());
         Some(record)
     }
@@ -134,7 +135,7 @@ impl Profiles {
     }
 
     /// Restores the profile that was removed last, or the last one of this name; `None` if the trash has no such
-    /// profile.
+    /// profile. With `dry_run`, changes nothing and returns the same.
     ///
     /// # Errors
     /// The account or the name has a profile again, or an I/O error.
@@ -239,6 +240,7 @@ impl Profiles {
             let is_this_profile = undone.trashed_folder.ends_with(&folder);
             is_this_profile.then_some(undone)
         });
+        // Of equal removals, `max_by_key` returns the last one.
         removals.max_by_key(|removal| removal.usable_login.is_some())
     }
 

@@ -22,7 +22,7 @@ pub struct AccountHistory {
     live: Option<Identity>,
     /// The time when the current auth.json was put in place.
     replaced_at: Option<DateTime<Utc>>,
-    switch: Option<SwitchRecord>,
+    last_switch: Option<SwitchRecord>,
 }
 
 impl AccountHistory {
@@ -41,7 +41,7 @@ impl AccountHistory {
             live: live.login().map(|login| login.identity.clone()),
             // The ctime, because a program can set the mtime of a file to an old time.
             replaced_at: auth_meta.map(|meta| DateTime::from_timestamp_nanos(changed_ns(&meta))),
-            switch: switch::read_last_switch(manager_home, codex_home)?,
+            last_switch: switch::read_last_switch(manager_home, codex_home)?,
         })
     }
 
@@ -56,7 +56,7 @@ impl AccountHistory {
             return Some(live);
         }
 
-        let switch = self.switch.as_ref()?;
+        let switch = self.last_switch.as_ref()?;
         // If the live account is not the one of the last switch, the user has signed in with `codex login` after it.
         if !switch.current.as_ref()?.is_same(live) {
             return None;
@@ -89,7 +89,7 @@ mod tests {
         let accounts = AccountHistory {
             live: Some(Identity::from_email("new@x.com")),
             replaced_at: Some(at(replaced)),
-            switch: switched.map(|(minute, before)| SwitchRecord {
+            last_switch: switched.map(|(minute, before)| SwitchRecord {
                 previous: Some(Identity::from_email("old@x.com")),
                 current: Some(Identity::from_email("new@x.com")),
                 at: Some(at(minute).fixed_offset()),
@@ -112,7 +112,7 @@ mod tests {
         let mut other = AccountHistory {
             live: Some(Identity::from_email("third@x.com")),
             replaced_at: Some(at(9)),
-            switch: None,
+            last_switch: None,
         };
         assert_eq!(other.account_at(&at(3)), None);
         other.live = None;

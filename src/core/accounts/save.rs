@@ -94,6 +94,7 @@ impl Profiles {
             // An older login may be the only one that works, if the newer one was signed out.
             (SaveOutcome::KeptNewer, _) => add_to_history_folder(&folder, &snapshot.bytes, now)?,
             (SaveOutcome::Updated, Some(old)) => add_to_history_folder(&folder, &old.bytes, now)?,
+            // This auth.json is unreadable or of another account, so the profile counts as one without a login.
             (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
                 self.move_to_quarantine(&folder.join(AUTH_JSON), now)?;
             }
@@ -128,7 +129,7 @@ impl Profiles {
         })
     }
 
-    fn create_quarantine(&self) -> Result<PathBuf, IoError> {
+    fn create_quarantine_folder(&self) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         Ok(folder)
@@ -137,7 +138,7 @@ impl Profiles {
     /// Moves an auth.json that is no login from a profile into quarantine.
     fn move_to_quarantine(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let name = format!("profile-{}.json", format_stamp(now));
-        let target = self.create_quarantine()?.join(name);
+        let target = self.create_quarantine_folder()?.join(name);
         atomic::rename(path, &atomic::find_free_path(&target))
     }
 
@@ -146,7 +147,7 @@ impl Profiles {
     pub(crate) fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
         let digest = &hash::sha256(bytes.expose())[..FILE_DIGEST_CHARS];
         let name = format!("auth-{digest}.json");
-        let path = self.create_quarantine()?.join(name);
+        let path = self.create_quarantine_folder()?.join(name);
         atomic::write(&path, bytes.expose())?;
         Ok(path)
     }
@@ -270,8 +271,8 @@ fn keeps_recorded_owner(
         SaveOutcome::Updated | SaveOutcome::Unchanged if needs_assertion && has_same_login => true,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             profile.may_be_live_elsewhere(owner)
-                && match profile.is_live_login_older(snapshot) {
-                    Some(is_older) => !is_older,
+                && match profile.is_live_login_outdated_by(snapshot) {
+                    Some(is_outdated) => !is_outdated,
                     // Only a login that the profile lacks changes the owner.
                     None => has_same_login,
                 }

@@ -103,12 +103,12 @@ pub const INSTALL_CODEX: &str = "install Codex (npm install -g @openai/codex)";
 
 /// Returns true if `use` would accept the login of this profile.
 fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
-    let is_newest = |login: &Login| !profile.newest().is_newer_than(&login.freshness);
     profile.damaged.is_none()
-        && profile.login().is_some_and(is_newest)
+        && profile.login().is_some()
+        && !profile.is_stale()
         && !profile.is_superseded()
         && matches!(profile.file.owner, LoginOwner::Live | LoginOwner::Profile)
-        && profile.other_live_home(Some(codex_home)).is_none()
+        && profile.other_live_home(codex_home).is_none()
 }
 
 /// Returns the advice for a folder that is not writable.

@@ -34,7 +34,7 @@ pub struct SwitchReport {
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
     /// The error of recording the switch. The new login is live nevertheless.
-    pub unrecorded: Option<String>,
+    pub record_error: Option<String>,
 }
 
 /// Switches the live login.
@@ -43,13 +43,13 @@ pub struct SwitchReport {
 /// See [`SwitchError`], which also describes the login that is live then.
 pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     // Checked before anything is written, even a lock file.
-    let planned = plan_from_disk(request)?;
+    let plan = plan_from_disk(request)?;
 
     atomic::create_private_folder(request.codex_home)?;
     let deadline = Instant::now() + request.lock_timeout;
     let profiles = Profiles::of(request.manager_home);
 
-    let accounts: Vec<_> = std::iter::once(request.to).chain(&planned.from).collect();
+    let accounts: Vec<_> = std::iter::once(request.to).chain(&plan.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
     events::info!("locked the accounts");
@@ -60,7 +60,7 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
         let idle = IdleLogin::acquire(request, deadline)?;
         events::info!("took Codex's locks and read the live login again");
 
-        if stop_daemon(request, &idle.plan)? {
+        if apply_daemon_policy(request, &idle.plan)? {
             events::info!("stopped Codex's background daemon");
             daemon_stopped = true;
         }
@@ -71,7 +71,7 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
             quarantined: None,
             daemon_stopped,
             still_running: Vec::new(),
-            unrecorded: None,
+            record_error: None,
         };
 
         if report.plan.is_current || replace_live_login(request, &profiles, &idle, &mut report)? {
@@ -91,8 +91,8 @@ fn replace_live_login(
     idle: &IdleLogin<'_>,
     report: &mut SwitchReport,
 ) -> Result<bool, SwitchError> {
-    let (snapshot, login) = find_target_login(request, idle)?;
-    save_back(request, profiles, &idle.live, report)?;
+    let (snapshot, login) = find_login_to_activate(request, idle)?;
+    save_or_quarantine_live_login(request, profiles, &idle.live, report)?;
     if let Some(saved) = &report.saved_back {
         events::info!("saved the live login to the profile {}", saved.profile);
     }
@@ -115,7 +115,7 @@ fn replace_live_login(
     let record_owner = |owner| profiles.save_back(snapshot, login, owner, request.now);
     record_owner(new_owner)?;
 
-    if !idle.replace_with(snapshot)? {
+    if !idle.try_replace_with(snapshot)? {
         // The target's login did not go live, so its profile owns it again.
         record_owner(OwnerLocation::Profile)?;
         return Ok(false);
@@ -127,14 +127,14 @@ fn replace_live_login(
         Ok(()) => events::info!("recorded the owner of each login"),
         Err(e) => {
             events::info!("cannot record the switch: {e}");
-            report.unrecorded = Some(e.to_string());
+            report.record_error = Some(e.to_string());
         }
     }
     Ok(true)
 }
 
-/// Reads the login to activate from the profile in the plan.
-fn find_target_login<'i>(
+/// Returns the login to activate: that of the profile in the plan.
+fn find_login_to_activate<'i>(
     request: &SwitchRequest<'_>,
     idle: &'i IdleLogin<'_>,
 ) -> Result<(&'i AuthSnapshot, &'i Login), SwitchError> {
@@ -174,7 +174,7 @@ fn record_switch(
 }
 
 /// Saves the live login to its profile, or quarantines an auth.json that is no login.
-fn save_back(
+fn save_or_quarantine_live_login(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
     live: &AuthFile,
@@ -196,7 +196,10 @@ fn save_back(
 /// Stops a running daemon if the policy requires it, even if the plan changes nothing. With
 /// `Refuse`, fails if a daemon runs and the plan changes the login. Checks that no daemon runs
 /// afterwards. Returns true if it stopped one.
-fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, SwitchError> {
+fn apply_daemon_policy(
+    request: &SwitchRequest<'_>,
+    plan: &SwitchPlan,
+) -> Result<bool, SwitchError> {
     let DaemonPolicy::Stop { codex_bin, env, .. } = request.daemon else {
         if !plan.is_current {
             check_daemon(request)?;

@@ -99,7 +99,7 @@ impl<'a> IdleLogin<'a> {
 
     /// Replaces the login by one rename. If a Codex that was started in that moment may renew the old login, restores
     /// the old login and returns false, because the renewed login would be lost.
-    pub(super) fn replace_with(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
+    pub(super) fn try_replace_with(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
         let path = self.codex_home.join(AUTH_JSON);
         atomic::write(&path, new.bytes.expose())?;
         match &self.live {

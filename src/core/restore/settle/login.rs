@@ -369,7 +369,7 @@ fn describe_other_owner(
     profile: Option<&Profile>,
     login: &Login,
 ) -> Option<String> {
-    let recorded_home = profile.and_then(|p| p.other_live_home(Some(&request.folder)));
+    let recorded_home = profile.and_then(|p| p.other_live_home(&request.folder));
     if let Some(other_home) = recorded_home.or_else(|| signed_in_source_home(request, login)) {
         let account = match profile {
             Some(profile) => profile.name.clone(),
