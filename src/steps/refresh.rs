@@ -20,7 +20,7 @@ use std::path::Path;
 /// Builds the parameters of a query. If `ask_codex` is false, no query is made and only known figures are used.
 pub(crate) fn build_inquiry<'a>(
     context: &'a Context,
-    known: &'a CooldownFile,
+    cooldown: &'a CooldownFile,
     ask_codex: bool,
 ) -> Inquiry<'a> {
     Inquiry {
@@ -31,7 +31,7 @@ pub(crate) fn build_inquiry<'a>(
         zone: context.zone(),
         // The request for the limits has no time limit of its own in Codex 0.169.
         timeout: app_server::PROBE_TIMEOUT,
-        known,
+        cooldown,
         ask_codex,
     }
 }
@@ -42,11 +42,11 @@ pub(crate) fn build_inquiry<'a>(
 /// The text or `auth.json` cannot be used, or the user interrupted the query.
 pub(crate) fn read_live_status(
     context: &Context,
-    known: &CooldownFile,
+    cooldown: &CooldownFile,
     status_text: Option<&str>,
     ask_codex: bool,
 ) -> Result<StatusReport> {
-    let inquiry = build_inquiry(context, known, ask_codex);
+    let inquiry = build_inquiry(context, cooldown, ask_codex);
     Ok(status::read_status(
         context.codex_home(),
         &inquiry,
@@ -118,8 +118,8 @@ pub(crate) fn ask_live<const N: usize>(
     context: &Context,
     questions: [Question; N],
 ) -> [Result<Value, StatusProblem>; N] {
-    let (known, ask_codex) = (CooldownFile::default(), true);
-    let inquiry = build_inquiry(context, &known, ask_codex);
+    let (no_cooldown, ask_codex) = (CooldownFile::default(), true);
+    let inquiry = build_inquiry(context, &no_cooldown, ask_codex);
     status::ask_questions(context.codex_home(), &inquiry, questions)
 }
 

@@ -20,12 +20,13 @@ pub fn list_accounts(
     let profiles = manager_home.join("profiles");
     let to_account = |entry: AccountEntry| {
         let is_live = live_account.as_ref() == Some(&entry.identity);
-        let own_live = if is_live { live } else { None };
+        let live_login = if is_live { live } else { None };
         let profile_name = entry.profile.as_ref();
         let has_profile_login =
             profile_name.is_some_and(|name| profiles.join(name).join(AUTH_JSON).is_file());
 
-        let login = match (judge_login(&entry, own_live, has_profile_login), own_live) {
+        let judged_login = judge_login(&entry, live_login, has_profile_login);
+        let login = match (judged_login, live_login) {
             // A later sign-in on this machine replaces the login that was moved away.
             (LoginState::Moved, Some(live)) if is_newer_than_profile(manager_home, live) => {
                 LoginState::Ok

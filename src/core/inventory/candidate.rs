@@ -89,7 +89,7 @@ impl RetentionCandidate {
             (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
             (Some(ArchiveProblem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
             (_, Some(_)) => Soundness::Verified,
-            // If the sidecar is bad, the listing has opened the archive.
+            // If the sidecar is bad, the listing has opened the archive. A record with `NoArchive` does not get here.
             (Some(ArchiveProblem::Sidecar(_) | ArchiveProblem::NoArchive), None) => {
                 Soundness::Sound
             }

@@ -28,7 +28,7 @@ pub(crate) fn list_all(
     }
 
     // `read_known` runs on this thread: the heap of another thread would have to grow page by page for it.
-    let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
+    let (pairs, mut known_records) = parallel::run_both(|| list_archive_pairs(backups), read_known);
     let pairs = pairs?;
 
     // Sorted like `pairs`, so one pass finds the record of each pair. `inventory.json` is written in this order, so
@@ -38,14 +38,7 @@ pub(crate) fn list_all(
 
     let mut records = Vec::with_capacity(pairs.len());
     for (relative, pair) in pairs {
-        let mut last_up_to_path = None;
-        while let Some(next) = known_records.as_slice().first()
-            && next.path <= relative
-        {
-            last_up_to_path = known_records.next();
-        }
-        let known_record = last_up_to_path.filter(|record| record.path == relative);
-
+        let known_record = skip_to_record(&mut known_records, &relative);
         // Neither the archive nor the sidecar is a regular file.
         if pair == FilePair::default() {
             continue;
@@ -55,16 +48,31 @@ pub(crate) fn list_all(
             Some(record) if is_current(&record, &pair) => record,
             outdated => {
                 let same_archive = outdated.filter(|record| record.archive == pair.archive);
-                let read = read_pair(backups, relative, pair);
+                let new_record = read_pair(backups, relative, pair);
                 ArchiveRecord {
-                    verified: same_archive.and_then(|known| reuse_verify_result(known, &read)),
-                    ..read
+                    verified: same_archive
+                        .and_then(|known| reuse_verify_result(known, &new_record)),
+                    ..new_record
                 }
             }
         });
     }
 
     Ok(records)
+}
+
+/// Returns the record of `path`. Skips the records before it, whose files are gone. `records` are sorted by path.
+fn skip_to_record(
+    records: &mut std::vec::IntoIter<ArchiveRecord>,
+    path: &str,
+) -> Option<ArchiveRecord> {
+    let mut last_up_to_path = None;
+    while let Some(next) = records.as_slice().first()
+        && next.path.as_str() <= path
+    {
+        last_up_to_path = records.next();
+    }
+    last_up_to_path.filter(|record| record.path == path)
 }
 
 /// Returns true if `record` is of these files, and has no problem that may have passed.
@@ -91,8 +99,8 @@ struct FilePair {
     sidecar: Option<FileStamp>,
 }
 
-/// Lists the pairs by the archive's path below `backups`, in the order of the records in `inventory.json`.
-fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
+/// Lists each archive with its sidecar, ordered by the path of the archive below `backups`. Either file may be missing.
+fn list_archive_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
     let mut pairs: BTreeMap<String, FilePair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
@@ -116,6 +124,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
         }
     }
 
+    // The archives of the Python codex-manager that are in subfolders, which the loop above does not enter.
     for (archive, sidecar) in python::list_nested_archives(backups) {
         let pair = FilePair {
             archive: read_file_stamp(&archive),
@@ -148,7 +157,7 @@ pub fn read_file_stamp(path: &Path) -> Option<FileStamp> {
     Some(FileStamp::of(&meta))
 }
 
-/// Reads a pair: the sidecar if it is good, else the archive itself.
+/// Reads the metadata of an archive: from its sidecar if that is good, else from the archive itself.
 fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
     let read_sidecar = match names::sidecar_path(&archive_path) {
@@ -186,12 +195,14 @@ fn evaluate_lone_sidecar(
     }
 }
 
+/// Returns the metadata in the sidecar of an archive, else in the archive itself, and the problem of either.
 fn evaluate_archive(
     path: &Path,
     stamp: &FileStamp,
     sidecar: Result<Metadata, SidecarProblem>,
 ) -> (Metadata, Option<ArchiveProblem>) {
     let (sidecar_metadata, problem) = match sidecar {
+        // The size is 0 if the sidecar does not record it.
         Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
             (Some(metadata), SidecarProblem::Mismatch)
         }
@@ -221,7 +232,7 @@ fn evaluate_archive(
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
 pub(crate) fn list_archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
-    let pairs = list_pairs(backups)?.into_iter();
+    let pairs = list_archive_pairs(backups)?.into_iter();
     let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
     Ok(archives.map(|(path, _)| path).collect())
 }

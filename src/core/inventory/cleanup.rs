@@ -37,8 +37,8 @@ fn list_temp_folders(manager_home: &Path) -> Vec<PathBuf> {
         entry.depth() == 0 || (entry.file_type().is_dir() && !is_staging)
     };
     let folders = TEMP_FILE_FOLDERS.into_iter().flat_map(|(name, max_depth)| {
-        let folder = WalkDir::new(manager_home.join(name)).max_depth(max_depth);
-        folder.into_iter().filter_entry(is_searched).flatten()
+        let walk = WalkDir::new(manager_home.join(name)).max_depth(max_depth);
+        walk.into_iter().filter_entry(is_searched).flatten()
     });
     folders.map(DirEntry::into_path).collect()
 }

@@ -66,9 +66,10 @@ impl NoticeState {
     /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and
     /// some sources lack a window.
     pub fn forget_ended(&mut self, current: &[DesktopNotice], now: &DateTime<Utc>) {
-        let holds = |subject: &String| current.iter().any(|n| n.subjects.contains_key(subject));
+        let still_holds =
+            |subject: &String| current.iter().any(|n| n.subjects.contains_key(subject));
         self.shown
-            .retain(|subject, end| holds(subject) || end.is_some_and(|at| at > *now));
+            .retain(|subject, end| still_holds(subject) || end.is_some_and(|at| at > *now));
     }
 
     /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end

@@ -96,8 +96,8 @@ pub fn load_targets(
     if let Some(live) = live
         && !targets.iter().any(|target| target.is_live)
     {
-        let no_profile = None;
-        targets.push(new_target(no_profile, live, true));
+        let (no_profile, is_live) = (None, true);
+        targets.push(new_target(no_profile, live, is_live));
     }
 
     // The sort is stable, so the profiles stay in the order of their names.
@@ -161,6 +161,8 @@ fn probe_account(
     })
 }
 
+/// Probes an account that is not live, in a scratch home. Also returns the reason why it was not probed, or why its
+/// login could not be returned to the profile. Without a probe, reports the last observation.
 fn probe_profile(
     codex_home: &Path,
     inquiry: &Inquiry<'_>,
@@ -168,7 +170,8 @@ fn probe_profile(
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
     let profiles = Profiles::of(inquiry.manager_home);
     let profile_folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
-    let read_stored = || {
+    // Without Codex, the folder of the profile serves as the home, because it has the auth.json.
+    let report_last_observation = || {
         let without_codex = Inquiry {
             ask_codex: false,
             ..*inquiry
@@ -178,14 +181,14 @@ fn probe_profile(
 
     let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !inquiry.ask_codex {
-        return Ok((read_stored()?, None));
+        return Ok((report_last_observation()?, None));
     }
 
     let now = inquiry.zone.at(&inquiry.now);
     let lease = match profiles.acquire_lease(&target.identity, codex_home, now, LEASE_TIMEOUT) {
         Ok(lease) => lease,
         Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
-        Err(obstacle) => return Ok((read_stored()?, Some(obstacle))),
+        Err(obstacle) => return Ok((report_last_observation()?, Some(obstacle))),
     };
 
     let report = read_scratch_status(lease.home(), inquiry);

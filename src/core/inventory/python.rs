@@ -116,7 +116,8 @@ fn parse_isoformat(fields: &Map<String, Value>, key: &str, zone: Zone) -> Option
         return Some(zone.at(&at));
     }
     let local: NaiveDateTime = text.parse().ok()?;
-    Some(zone.resolve_local(local).0)
+    let (first, _second) = zone.resolve_local(local);
+    Some(first)
 }
 
 fn has_archive(manager_home: &Path, email: &str) -> bool {

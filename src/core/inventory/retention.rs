@@ -80,6 +80,7 @@ impl RetentionPlan {
                 Soundness::Unreadable(detail) => {
                     self.keep(candidate, format!("cannot be read: {detail}"));
                 }
+                // No metadata could be read.
                 _ if candidate.made_at.is_none() => {
                     self.keep(candidate, "its account and time are unknown");
                 }

@@ -83,9 +83,9 @@ fn update_inventory(
     change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
 ) -> Result<Option<PathBuf>, DocumentError> {
     let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
-    let (changed, moved_aside) = document::update(&path, &lock, change)?;
-    changed?;
-    Ok(moved_aside)
+    let (change_result, moved_to) = document::update(&path, &lock, change)?;
+    change_result?;
+    Ok(moved_to)
 }
 
 /// Returns the warning about a damaged `inventory.json` that was moved to `moved_to`.

@@ -42,7 +42,7 @@ pub struct Inquiry<'a> {
     /// The time limit for each account; see [`ProbeOptions`].
     pub timeout: Duration,
     /// The content of `cooldown.json`.
-    pub known: &'a CooldownFile,
+    pub cooldown: &'a CooldownFile,
     /// True if Codex may be asked. False for `--no-status` and `--dry-run`, because a probe may
     /// renew the login.
     pub ask_codex: bool,
@@ -98,7 +98,7 @@ pub fn read_status(
         Some(problem) => Err(problem),
         // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
         None if is_api_key || !inquiry.ask_codex || text.is_some() => Ok(None),
-        None => probe_when_renewed(home, inquiry, app_server::probe).map(Some),
+        None => probe_when_safe(home, inquiry, app_server::probe).map(Some),
     };
 
     check_interrupt().map_err(|_| StatusError::Interrupted)?;
@@ -129,7 +129,7 @@ pub fn read_status(
         merge_status_text(&mut report, text, zone.at(&now));
     }
 
-    add_stored_figures(&mut report, inquiry.known, &now);
+    add_stored_figures(&mut report, inquiry.cooldown, &now);
     Ok(report)
 }
 
@@ -161,7 +161,7 @@ pub fn report_from_text(
         ..StatusReport::default()
     };
     merge_status_text(&mut report, text, zone.at(&now));
-    add_stored_figures(&mut report, inquiry.known, &now);
+    add_stored_figures(&mut report, inquiry.cooldown, &now);
     Ok(report)
 }
 
@@ -201,11 +201,13 @@ pub fn record_report(
         return Ok(Vec::new());
     };
 
-    let fresh = match &report.observation {
+    let fresh_observation = match &report.observation {
         Some(observation) if report.is_fresh => Some(observation),
         _ => None,
     };
-    if let Some(observation) = fresh.filter(|observation| !observation.windows.is_empty()) {
+    if let Some(observation) =
+        fresh_observation.filter(|observation| !observation.windows.is_empty())
+    {
         atomic::create_private_folder(manager_home)?;
         let span = ObservationSpan {
             observation: observation.clone(),
@@ -218,7 +220,7 @@ pub fn record_report(
     let is_old_copy_refused =
         report.login == LoginState::Expired && has_newer_login(manager_home, identity, report);
     let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
-        if let Some(observation) = fresh {
+        if let Some(observation) = fresh_observation {
             // Observations from a wrong clock would count as newer than this one.
             file.entry(identity).remove_future_observations(now);
             file.entry(identity).add_observation(observation.clone());
@@ -340,7 +342,7 @@ pub fn ask_questions<const N: usize>(
     let answers = match find_obstacle(&path, store, auth.as_ref()) {
         Some(problem) => Err(problem),
         None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
-        None => probe_when_renewed(home, inquiry, |options| app_server::ask(options, questions)),
+        None => probe_when_safe(home, inquiry, |options| app_server::ask(options, questions)),
     };
 
     match answers {
@@ -351,7 +353,7 @@ pub fn ask_questions<const N: usize>(
 
 /// Finds Codex, checks that this home owns the login and that Codex can store a renewed one, waits while a running
 /// Codex may be renewing the login, and calls `probe`.
-fn probe_when_renewed<R>(
+fn probe_when_safe<R>(
     home: &Path,
     inquiry: &Inquiry,
     probe: impl FnOnce(&ProbeOptions) -> R,

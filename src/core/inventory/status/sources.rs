@@ -28,11 +28,11 @@ pub(super) fn merge_answer(
     let may_be_elsewhere = !report.store.always_reads_auth_json();
     if !may_be_elsewhere
         && let Some(home) = &report.identity
-        && let Some(live) =
+        && let Some(answered_account) =
             describe_contradicting_account(home, probed_identity.as_ref(), limits_account_id)
     {
         report.problem = Some(StatusProblem::AnotherAccount {
-            live,
+            live: answered_account,
             home: describe_account(home),
         });
         return;
@@ -93,7 +93,7 @@ fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp
 /// are no ids to compare.
 fn describe_contradicting_account(
     home: &Identity,
-    live: Option<&Identity>,
+    answered: Option<&Identity>,
     limits_account_id: Option<&String>,
 ) -> Option<String> {
     /// Returns `None` if an id is unknown.
@@ -102,16 +102,16 @@ fn describe_contradicting_account(
     }
 
     if !home.kind.hides_account()
-        && let Some(live) = live
+        && let Some(answered) = answered
     {
         let id_comparisons = [
-            agree(home.account_id.as_ref(), live.account_id.as_ref()),
-            agree(home.user_id.as_ref(), live.user_id.as_ref()),
+            agree(home.account_id.as_ref(), answered.account_id.as_ref()),
+            agree(home.user_id.as_ref(), answered.user_id.as_ref()),
         ];
         let ids_differ = id_comparisons.contains(&Some(false));
         let has_no_comparison = id_comparisons == [None, None];
-        if ids_differ || (has_no_comparison && home.email != live.email) {
-            return Some(describe_account(live));
+        if ids_differ || (has_no_comparison && home.email != answered.email) {
+            return Some(describe_account(answered));
         }
     }
 
