@@ -92,8 +92,8 @@ pub(crate) fn publish_export(
     }
 
     // Lock order: the login lock before the lock on profiles, as in every command that makes a login live.
-    let _live = lock_live_login(codex_home)?;
-    let _lock = FileLock::acquire(&profiles.lock_path())?;
+    let _login_lock = lock_live_login(codex_home)?;
+    let _profiles_lock = FileLock::acquire(&profiles.lock_path())?;
     let profiles_before = load_unchanged_profiles(profiles, logins, codex_home)?;
 
     let not_found = || io::Error::from(ErrorKind::NotFound);
@@ -142,9 +142,10 @@ fn rename_export(
     export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
-    let finish = || record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
+    let record_all =
+        || record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
     let Err(PublishError { error, file }) = file.try_publish(&pending_move.file) else {
-        return finish();
+        return record_all();
     };
 
     // Without a file in the error, the rename happened, but may not be durable, so the move stays pending.
@@ -154,7 +155,7 @@ fn rename_export(
 
     match determine_outcome(pending_move) {
         // A network file system renamed the file, but reported a failure because its reply was lost.
-        MoveOutcome::Moved(_) => finish(),
+        MoveOutcome::Moved(_) => record_all(),
         MoveOutcome::Returned => {
             return_logins(profiles, profiles_before, file)?;
             match error.source.kind() {
@@ -215,6 +216,7 @@ fn return_logins(
         file.keep();
         return Err(e.into());
     }
+    // Dropping `file` removes it.
     Ok(())
 }
 

@@ -96,7 +96,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     Ok(ImportPlan {
         profiles,
         left,
-        accounts: list_changed_accounts(&cooldown, &package.cooldown),
+        accounts: list_changed_emails(&cooldown, &package.cooldown),
         archives: plan_archives(package, &store::backups_folder(home))?,
         records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
         observations: new_spans,
@@ -184,7 +184,7 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
     exported.split(is_newline).filter(is_new).collect()
 }
 
-fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
+fn list_changed_emails(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
     let mut merged = local.clone();
     let mut changed_emails = Vec::new();
     for entry in &exported.accounts {
@@ -282,7 +282,7 @@ pub fn apply(
 
     // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot
     // be made again.
-    import_archives(&report.plan.archives, package, home)?;
+    import_archives_and_sidecars(&report.plan.archives, package, home)?;
 
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -338,7 +338,7 @@ fn merge_cooldown(
     Ok(warnings)
 }
 
-fn import_archives(
+fn import_archives_and_sidecars(
     imports: &[ArchiveImport],
     package: &Package,
     home: &Path,

@@ -279,7 +279,7 @@ pub(super) fn plan(
         let local_name = local_profile.map(|profile| profile.name.clone());
         let profile = local_name
             .or(removed_name)
-            .unwrap_or_else(|| take_free_name(name, identity, &local_profiles, &mut used_names));
+            .unwrap_or_else(|| reserve_free_name(name, identity, &local_profiles, &mut used_names));
 
         plans.push(ProfileImport {
             name: name.clone(),
@@ -296,7 +296,7 @@ pub(super) fn plan(
 
 /// Returns `wanted`, with a number if another profile has that name or it is the email of another account. Adds the
 /// name to `used_names`.
-fn take_free_name(
+fn reserve_free_name(
     wanted: &str,
     account: &Identity,
     local_profiles: &[Profile],

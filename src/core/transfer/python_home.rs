@@ -333,7 +333,7 @@ pub fn apply(
     }
 
     let damaged_inventory = store::refresh(manager_home)?;
-    let inventory_warning = damaged_inventory.map(|kept| store::format_rebuilt_warning(&kept));
+    let inventory_warning = damaged_inventory.map(|path| store::format_rebuilt_warning(&path));
     let ((), warnings) = cooldown::update(manager_home, &target.now, target.zone, |file| {
         merge_accounts(file, home, &plan);
     })?;

@@ -99,7 +99,7 @@ fn read_package(
 
         if let ExportPart::Archive(name) = part {
             let staged = staging.map(|staging| staging.path(&number.to_string()));
-            copy_checked(&mut entry, &file, staged.as_deref(), progress)?;
+            check_and_copy_archive(&mut entry, &file, staged.as_deref(), progress)?;
             let archives = &mut package.archives;
             archives.push(ExportedArchive { name, file, staged });
             continue;
@@ -228,7 +228,7 @@ fn classify_files(
 }
 
 /// Checks an archive against the manifest. Also copies it durably to `target`, if given.
-fn copy_checked(
+fn check_and_copy_archive(
     entry: &mut impl Read,
     file: &ExportFile,
     target: Option<&Path>,
