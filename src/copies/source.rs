@@ -72,9 +72,9 @@ impl ConversationSource for ArchiveReader {
 
 /// Returns the rollouts among the files of an archive or a snapshot.
 pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutName, FileEntry)> {
-    files.iter().filter_map(|file| {
-        let name = parse_rollout_name(file.path.as_path())?;
-        Some((name, file))
+    files.iter().filter_map(|entry| {
+        let name = parse_rollout_name(entry.path.as_path())?;
+        Some((name, entry))
     })
 }
 
@@ -120,26 +120,28 @@ pub(crate) fn find_rollout_names(
         return Err(CommandError::usage("--session needs an id or a name"));
     }
 
-    let files = rollout_files(source.files()).map(|(name, _)| name);
-    let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
-    let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
-    let has_no_title = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
-    let mut matching_files =
-        thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
+    let all_names = rollout_files(source.files()).map(|(name, _)| name);
+    let rollout_names: Vec<_> = all_names.filter(|name| name.id().is_some()).collect();
+    let id_of = |name: &RolloutName| name.id().unwrap_or_default().to_owned();
+    let ignore_titles = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
+    let mut matching_names =
+        thread_choice::find_named(&rollout_names.iter(), name_or_id, id_of, ignore_titles);
 
-    if matching_files.is_empty() && may_be_title(name_or_id) {
+    if matching_names.is_empty() && may_be_title(name_or_id) {
         // The titles are read only if no id matches: they are near the end of an archive, so reading them takes long.
         let titles = read_titles(source)?;
-        let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
-            let own_titles = titles.get(&id_of(file).to_lowercase());
+        let has_title = |name: &RolloutName, fits: &dyn Fn(&str) -> bool| {
+            let own_titles = titles.get(&id_of(name).to_lowercase());
             own_titles.is_some_and(|titles| titles.iter().any(|title| fits(title)))
         };
-        matching_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
+        matching_names =
+            thread_choice::find_named(&rollout_names.iter(), name_or_id, id_of, has_title);
     }
 
-    let ids: BTreeSet<_> = matching_files.iter().map(|file| id_of(file)).collect();
+    let ids: BTreeSet<_> = matching_names.iter().map(|name| id_of(name)).collect();
     // A conversation that was rewound has several rollouts.
-    let names: BTreeSet<_> = matching_files.iter().map(|f| f.name.clone()).collect();
+    let names = matching_names.iter().map(|name| name.name.clone());
+    let names: BTreeSet<_> = names.collect();
 
     match ids.len() {
         0 => Ok(None),
@@ -180,19 +182,19 @@ fn add_continued_rollouts(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>> {
-    let mut next = 0;
+    let mut next_index = 0;
     // The list grows in the loop, because a continued rollout may itself continue another one.
-    while next < names.len() {
-        let continued_id = read_continued_id(source, &names[next])?;
+    while next_index < names.len() {
+        let continued_id = read_continued_id(source, &names[next_index])?;
         let mut rollouts = rollout_files(source.files());
         let continued =
-            continued_id.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
-        if let Some((file, _)) = continued
-            && !names.contains(&file.name)
+            continued_id.and_then(|id| rollouts.find(|(name, _)| name.rollout_id() == Some(&id)));
+        if let Some((rollout, _)) = continued
+            && !names.contains(&rollout.name)
         {
-            names.push(file.name);
+            names.push(rollout.name);
         }
-        next += 1;
+        next_index += 1;
     }
     Ok(names)
 }
@@ -200,7 +202,7 @@ fn add_continued_rollouts(
 /// Returns the id of the rollout that the rollout with the file name `name` continues, if any.
 fn read_continued_id(source: &dyn ConversationSource, name: &str) -> Result<Option<String>> {
     let mut rollouts = rollout_files(source.files());
-    let Some((_, entry)) = rollouts.find(|(file, _)| file.name == name) else {
+    let Some((_, entry)) = rollouts.find(|(rollout, _)| rollout.name == name) else {
         return Ok(None);
     };
     let beginning = source.read_beginning(&entry)?;

@@ -86,6 +86,7 @@ pub(crate) fn find_restored_id(
 
     match &conversation.cause {
         UnreadableCause::MissingBase(cut) => {
+            // A copy that ends at the cut is long enough, so it must have more than `end` bytes.
             let end = cut.offset.saturating_sub(1);
             let owner = find_owner_of_longer_copy(archive, &rollouts, &cut.rollout_id, end)?;
             // An archive from before the fork has only the base.

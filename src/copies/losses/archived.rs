@@ -66,7 +66,7 @@ pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
     /// Compares the conversations of the Codex home and of the existing `homes` with all archives of these homes in
-    /// `records`. Warns of conversations that cannot be compared; all their versions count as needed.
+    /// `records`. Warns of conversations that cannot be compared; all their different copies count as needed.
     ///
     /// # Errors
     /// A home or the trash cannot be listed, or the user interrupts.
@@ -108,9 +108,9 @@ impl NeededArchives {
         warn_of_failures(&found, context);
 
         let mut needed = Vec::new();
-        // A conversation that could not be compared may have messages in any version, so all versions are needed.
+        // Any copy of a conversation that could not be compared may have lost messages, so each copy is needed.
         for (id, _) in found.failures {
-            for places in search.list_places_of_versions(&id) {
+            for places in search.list_places_by_copy(&id) {
                 needed.push(NeededCopy {
                     id: id.clone(),
                     places,
@@ -313,15 +313,15 @@ fn find_hidden_turns(
 
     let ids = unreadable.iter().map(|c| c.id.to_string());
     let mut places_by_id: Vec<_> = ids.map(|id| (id, Vec::new())).collect();
-    for file in places::list_archived_copies(records, context)? {
+    for candidate in places::list_candidate_archives(records, context)? {
         check_interrupt()?;
-        let Ok(archive) = ArchiveReader::open(&file.path) else {
+        let Ok(archive) = ArchiveReader::open(&candidate.path) else {
             continue;
         };
         for (conversation, (_, places)) in unreadable.iter().zip(&mut places_by_id) {
             let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
             if restored_id.is_some() {
-                places.push(file.place.clone());
+                places.push(candidate.place.clone());
             }
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct LostMessage {
 }
 
 /// The messages that a conversation lacks. Each key is the index of a place, such as an archive, that has them.
-pub(crate) type LostMessages = BTreeMap<usize, Vec<LostMessage>>;
+pub(crate) type LostMessagesByPlace = BTreeMap<usize, Vec<LostMessage>>;
 
 /// Identifies one of several equal lost messages in all copies: the id of the rollout, the digest of the message, and
 /// the number of equal messages before it.
@@ -49,7 +49,7 @@ impl ComparedThread<'_> {
     fn count_live_messages(&self, rollout_id: &str) -> Result<MessageCounts> {
         let mut counts = MessageCounts::default();
         for rollout in self.live {
-            let live_id = rollout.file.rollout_id();
+            let live_id = rollout.rollout_name.rollout_id();
             if live_id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id)) {
                 counts.add(&messages::read_messages(&rollout.path).at("read", &rollout.path)?);
             }
@@ -72,22 +72,22 @@ pub(crate) struct Loss {
     /// The id of the conversation to restore from the place. If the place has only the rollouts that this conversation
     /// continues, the id is that of a deleted conversation.
     pub restored_id: String,
-    lost: LostMessages,
+    lost_by_place: LostMessagesByPlace,
 }
 
 impl Loss {
-    /// Creates the loss from `lost`, without the messages whose loss the user accepted; `None` if no message is left.
+    /// Creates the loss without the messages whose loss the user accepted; `None` if no message is left.
     pub(crate) fn from_lost_messages(
         id: String,
-        mut lost: LostMessages,
+        mut lost_by_place: LostMessagesByPlace,
         accepted: &AcceptedLosses,
     ) -> Option<Self> {
-        for messages in lost.values_mut() {
+        for messages in lost_by_place.values_mut() {
             messages.retain(|lost| !accepted.contains(&id, lost.message.dated_digest()));
         }
 
         // Of places with equally many lost messages, the newest one counts.
-        let (place, messages) = lost
+        let (place, messages) = lost_by_place
             .iter()
             .max_by_key(|(place, messages)| (messages.len(), Reverse(**place)))?;
         if messages.is_empty() {
@@ -99,7 +99,7 @@ impl Loss {
             rollout_path: None,
             place: *place,
             messages: messages.clone(),
-            lost: lost.clone(),
+            lost_by_place: lost_by_place.clone(),
         })
     }
 
@@ -111,7 +111,7 @@ impl Loss {
 
     /// Returns the digests of text and time of all messages that any copy has and the conversation lacks.
     pub(crate) fn dated_digests(&self) -> BTreeSet<u64> {
-        let messages = self.lost.values().flatten();
+        let messages = self.lost_by_place.values().flatten();
         messages.map(|lost| lost.message.dated_digest()).collect()
     }
 
@@ -122,27 +122,27 @@ impl Loss {
         places: &[SearchedPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<CopyPlace>> {
-        let mut by_place = Vec::new();
-        for (index, messages) in &self.lost {
+        let mut candidates = Vec::new();
+        for (index, messages) in &self.lost_by_place {
             let place = &places[*index].place;
             if is_wanted(&place.kind) {
-                by_place.push((place, to_numbered_occurrences(messages)));
+                candidates.push((place, to_numbered_occurrences(messages)));
             }
         }
-        let all_occurrences = by_place.iter().flat_map(|(_, of_place)| of_place);
+        let all_occurrences = candidates.iter().flat_map(|(_, occurrences)| occurrences);
         let mut uncovered: BTreeSet<LostOccurrence<'_>> = all_occurrences.copied().collect();
 
         let mut needed = Vec::new();
         while !uncovered.is_empty() {
             // A greedy set cover: the place with the most messages that no set covers yet comes next.
-            let coverable = by_place.iter().map(|(_, of_place)| of_place & &uncovered);
+            let coverable = candidates.iter().map(|(_, set)| set & &uncovered);
             let covered = coverable.max_by_key(BTreeSet::len).unwrap_or_default();
             uncovered.retain(|occurrence| !covered.contains(occurrence));
 
             // Any place that has all of these messages can stay instead of the chosen one.
             let mut alternatives = Vec::new();
-            for (place, of_place) in &by_place {
-                if of_place.is_superset(&covered) {
+            for (place, occurrences) in &candidates {
+                if occurrences.is_superset(&covered) {
                     alternatives.push(CopyPlace::clone(place));
                 }
             }
@@ -174,20 +174,20 @@ fn to_numbered_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<
 pub(crate) fn find_lost_messages(
     thread: &ComparedThread<'_>,
     places: &[SearchedPlace],
-) -> Result<LostMessages> {
+) -> Result<LostMessagesByPlace> {
     let mut uncompared = thread.copies.clone();
     // A copy that is a prefix of a live rollout has no lost message.
     for rollout in thread.live {
-        let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
+        let _ = remove_prefixes(&mut uncompared, &rollout.rollout_name, &rollout.path)?;
     }
 
-    let mut lost = LostMessages::new();
-    let mut counts: HashMap<String, MessageCounts> = HashMap::new();
+    let mut lost_by_place = LostMessagesByPlace::new();
+    let mut live_counts: HashMap<String, MessageCounts> = HashMap::new();
     while !uncompared.is_empty() {
         let copy = uncompared.remove(0);
         let rollout_id = copy.rollout_id();
-        if !counts.contains_key(&rollout_id) {
-            counts.insert(rollout_id.clone(), thread.count_live_messages(&rollout_id)?);
+        if !live_counts.contains_key(&rollout_id) {
+            live_counts.insert(rollout_id.clone(), thread.count_live_messages(&rollout_id)?);
         }
 
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
@@ -195,24 +195,27 @@ pub(crate) fn find_lost_messages(
         let copied_messages = messages::read_messages(&path).at("read", &path)?;
 
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
-        let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path)?;
-        let prefix_versions = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
-        for (version, place_indexes) in prefix_versions.chain([(copy, restorable_from)]) {
+        let prefixes = remove_prefixes(&mut uncompared, &copy.rollout_name, &path)?;
+        let prefix_copies = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
+        for (compared, place_indexes) in prefix_copies.chain([(copy, restorable_from)]) {
             // The messages of a base after the cut are not part of this thread.
-            let len = thread.compared_len(version);
+            let len = thread.compared_len(compared);
             let compared_count = copied_messages.partition_point(|message| message.offset < len);
-            let missing = counts[&rollout_id].find_missing(&copied_messages[..compared_count]);
+            let missing = live_counts[&rollout_id].find_missing(&copied_messages[..compared_count]);
             let missing = missing.into_iter().map(|message| LostMessage {
                 message,
                 rollout_id: rollout_id.clone(),
             });
             let missing: Vec<_> = missing.collect();
             for index in place_indexes {
-                lost.entry(*index).or_default().extend_from_slice(&missing);
+                lost_by_place
+                    .entry(*index)
+                    .or_default()
+                    .extend_from_slice(&missing);
             }
         }
     }
-    Ok(lost)
+    Ok(lost_by_place)
 }
 
 /// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one. Returns
@@ -246,17 +249,18 @@ fn extract_copy<'a>(
     Err(last_error.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
 }
 
-/// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
-/// file. Returns the removed copies.
+/// Removes the copies of the rollout `rollout_name` from `copies` that are equal to the file at `path`, or a prefix of
+/// that file. Returns the removed copies.
 fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
-    file: &RolloutName,
+    rollout_name: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>> {
+    let is_of_rollout = |copy: &RolloutCopy| copy.rollout_name.name == rollout_name.name;
     // The digest of a compressed copy is that of the compressed bytes, so it matches only a compressed file.
     let digests_of = |is_compressed: bool| -> Vec<SizedDigest> {
-        let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
-        let of_form = of_rollout.filter(|copy| copy.file.compressed == is_compressed);
+        let of_rollout = copies.iter().filter(|copy| is_of_rollout(copy));
+        let of_form = of_rollout.filter(|copy| copy.rollout_name.compressed == is_compressed);
         of_form.filter_map(|copy| size_and_digest(copy)).collect()
     };
     let (plain_digests, compressed_digests) = (digests_of(false), digests_of(true));
@@ -264,7 +268,7 @@ fn remove_prefixes<'a>(
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
     let plain_prefixes = find_prefixes(open_text, plain_digests).unwrap_or_default();
-    let compressed_prefixes = if file.compressed {
+    let compressed_prefixes = if rollout_name.compressed {
         find_prefixes(|| file_open::open(path), compressed_digests).at("read", path)?
     } else {
         Vec::new()
@@ -276,14 +280,14 @@ fn remove_prefixes<'a>(
             Ok(Relation::Equal | Relation::SecondExtends)
         ),
         CopyContent::Entry(_) => size_and_digest(copy).is_some_and(|digest| {
-            if copy.file.compressed {
+            if copy.rollout_name.compressed {
                 compressed_prefixes.contains(&digest)
             } else {
                 plain_prefixes.contains(&digest)
             }
         }),
     };
-    let is_removed = |copy: &mut &RolloutCopy| copy.file.name == file.name && is_prefix(copy);
+    let is_removed = |copy: &mut &RolloutCopy| is_of_rollout(copy) && is_prefix(copy);
     Ok(copies.extract_if(.., is_removed).collect())
 }
 

@@ -112,7 +112,7 @@ pub(crate) fn find_fullest_archive(name_or_id: &str, context: &Context) -> Resul
 /// Returns the rollouts of the conversation itself, without the rollouts of other conversations that it continues.
 fn list_own_rollouts(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
     rollout_files(archive.files())
-        .filter(|(file, _)| file.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
+        .filter(|(name, _)| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
         .map(|(_, entry)| entry)
         .collect()
 }

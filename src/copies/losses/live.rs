@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
 pub(crate) struct LiveRollout {
-    pub file: RolloutName,
+    pub rollout_name: RolloutName,
     pub path: PathBuf,
     pub size: u64,
     /// Time of the last change in nanoseconds since 1970.
@@ -30,9 +30,9 @@ impl LiveThreads {
     /// A folder cannot be listed. Its conversations would seem to be deleted.
     pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
         let mut threads = Self::default();
-        for file in files::find_rollouts(home)? {
-            let path = file.path(home);
-            let compressed_copy = file.compressed_copy(home);
+        for rollout in files::find_rollouts(home)? {
+            let path = rollout.path(home);
+            let compressed_copy = rollout.compressed_copy(home);
             if let Ok(meta) = path.metadata() {
                 threads.add(path, compressed_copy, meta.len(), modified_ns(&meta));
             }
@@ -43,10 +43,10 @@ impl LiveThreads {
     /// Returns the rollouts of `home` that an archive lists, with the archived sizes and times. Reads no file.
     pub(crate) fn from_archive(home: &Path, files: &FileList) -> Self {
         let mut threads = Self::default();
-        for (_, file) in rollout_files(files) {
-            let path = home.join(file.path.as_path());
+        for (_, entry) in rollout_files(files) {
+            let path = home.join(entry.path.as_path());
             let compressed_copy = None;
-            threads.add(path, compressed_copy, file.size, file.mtime);
+            threads.add(path, compressed_copy, entry.size, entry.mtime);
         }
         threads
     }
@@ -57,17 +57,17 @@ impl LiveThreads {
     }
 
     fn add(&mut self, path: PathBuf, compressed_copy: Option<PathBuf>, size: u64, mtime: i64) {
-        let Some(file) = RolloutName::parse(&path) else {
+        let Some(rollout_name) = RolloutName::parse(&path) else {
             return;
         };
-        let Some(id) = file.id().map(str::to_lowercase) else {
+        let Some(id) = rollout_name.id().map(str::to_lowercase) else {
             return;
         };
 
         // Most conversations have one rollout. The first push to an empty list would allocate room for four.
         let rollouts = self.0.entry(id).or_insert_with(|| Vec::with_capacity(1));
         rollouts.push(LiveRollout {
-            file,
+            rollout_name,
             path,
             size,
             mtime,

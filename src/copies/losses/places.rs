@@ -19,7 +19,8 @@ use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub(crate) struct ArchivedCopies {
+/// An archive that may have copies. It is not opened yet.
+pub(crate) struct CandidateArchive {
     pub place: CopyPlace,
     pub path: PathBuf,
 }
@@ -33,39 +34,39 @@ pub(crate) fn may_have_copies(metadata: &Metadata, home: &Path) -> bool {
 fn list_usable_archives(
     records: &[ArchiveRecord],
     context: &Context,
-) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
+) -> Vec<(CandidateArchive, DateTime<Utc>)> {
     let home = context.codex_home();
     let backups = context.backups();
     let archives = list_numbered(records).into_iter();
     let usable =
         archives.filter(|record| record.is_usable() && may_have_copies(&record.metadata, home));
 
-    let dated_copies = usable.map(|record| {
-        let copies = ArchivedCopies {
+    let dated_archives = usable.map(|record| {
+        let archive = CandidateArchive {
             place: CopyPlace::for_archive(record),
             path: backups.join(&record.path),
         };
-        (copies, record.metadata.created_at.to_utc())
+        (archive, record.metadata.created_at.to_utc())
     });
-    dated_copies.collect()
+    dated_archives.collect()
 }
 
 /// Returns the usable archives of the Codex home among `records`, the newest first, then all archives in the trash.
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub(crate) fn list_archived_copies(
+pub(crate) fn list_candidate_archives(
     records: &[ArchiveRecord],
     context: &Context,
-) -> Result<Vec<ArchivedCopies>> {
+) -> Result<Vec<CandidateArchive>> {
     let usable_archives = list_usable_archives(records, context).into_iter();
-    let files = usable_archives.map(|(file, _)| file);
+    let archives = usable_archives.map(|(archive, _time)| archive);
     let trashed_paths = trash::list_archives(context.manager_home())?;
-    let trashed = trashed_paths.into_iter().map(|path| ArchivedCopies {
+    let trashed = trashed_paths.into_iter().map(|path| CandidateArchive {
         place: CopyPlace::for_file(&path, CopyPlaceKind::TrashedArchive),
         path,
     });
-    Ok(files.chain(trashed).collect())
+    Ok(archives.chain(trashed).collect())
 }
 
 /// Adds the newest archived copy of each rollout in `wanted_ids`, but none from the archives `excluded_names`. Opens
@@ -89,9 +90,9 @@ pub(crate) fn add_newest_copies(
         return Ok(());
     }
 
-    for (file, time) in list_usable_archives(&context.archives()?, context) {
+    for (candidate, time) in list_usable_archives(&context.archives()?, context) {
         check_interrupt()?;
-        if excluded_names.contains(&file.place.name) {
+        if excluded_names.contains(&candidate.place.name) {
             continue;
         }
         if !wanted_ids.iter().any(|id| may_be_in_archive_of(&time, id)) {
@@ -99,7 +100,7 @@ pub(crate) fn add_newest_copies(
         }
 
         // No warning, because `history losses` names archives that cannot be read.
-        let Ok(archive) = ArchiveReader::open(&file.path) else {
+        let Ok(archive) = ArchiveReader::open(&candidate.path) else {
             continue;
         };
 
@@ -113,7 +114,7 @@ pub(crate) fn add_newest_copies(
                 let id = name.rollout_id().map(str::to_lowercase);
                 id.is_some_and(|id| found_ids.contains(&id))
             };
-            search.add_rollouts(file.place, Box::new(archive), is_found);
+            search.add_rollouts(candidate.place, Box::new(archive), is_found);
         }
     }
     Ok(())
@@ -130,30 +131,34 @@ pub(crate) fn add_archives(
     context: &Context,
 ) -> Result<bool> {
     let home = context.codex_home();
-    let archives = list_archived_copies(records, context)?;
+    let archives = list_candidate_archives(records, context)?;
     let mut are_all_readable = true;
 
-    let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| -> Result<()> {
+    let add_opened = |opened: (CandidateArchive, Result<ArchiveReader, _>)| -> Result<()> {
+        let (candidate, result) = opened;
         check_interrupt()?;
         match result {
             Ok(archive) if may_have_copies(archive.metadata(), home) => {
-                search.add_source(file.place, Box::new(archive));
+                search.add_source(candidate.place, Box::new(archive));
             }
             // An archive in the trash may be of another home.
             Ok(_) => {}
             Err(e) => {
                 are_all_readable = false;
                 let problem = CommandError::from(e).to_one_line();
-                context.warn(format_args!("not searched: {}: {problem}", file.place.name));
+                context.warn(format_args!(
+                    "not searched: {}: {problem}",
+                    candidate.place.name
+                ));
             }
         }
         Ok(())
     };
 
     // Archives are opened in parallel but added in order, because a copy names the newest place first.
-    let open_archive = |file: ArchivedCopies| {
-        let result = ArchiveReader::open(&file.path);
-        (file, result)
+    let open_archive = |candidate: CandidateArchive| {
+        let result = ArchiveReader::open(&candidate.path);
+        (candidate, result)
     };
     parallel::run_each_ordered(parallel::thread_count(), archives, open_archive, add_opened)?;
     Ok(are_all_readable)
@@ -171,9 +176,9 @@ pub(crate) fn add_single_files(search: &mut LossSearch, context: &Context) -> Re
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
             let path = copies.folders.path(Side::Local, &copy.name);
             let name = PathBuf::from(format!("{}.jsonl", copy.conversation_label()));
-            if let Some(file) = RolloutName::parse(&name) {
+            if let Some(rollout_name) = RolloutName::parse(&name) {
                 let place = CopyPlace::for_file(&path, CopyPlaceKind::ConflictCopy);
-                search.add_file(place, file, path);
+                search.add_file(place, rollout_name, path);
             }
         }
     }
@@ -183,8 +188,9 @@ pub(crate) fn add_single_files(search: &mut LossSearch, context: &Context) -> Re
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // In the trash, the names of the further rollouts of a conversation begin with a number.
         let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
-        if let Some(file) = RolloutName::parse(Path::new(name)) {
-            search.add_file(CopyPlace::for_file(&path, CopyPlaceKind::File), file, path);
+        if let Some(rollout_name) = RolloutName::parse(Path::new(name)) {
+            let place = CopyPlace::for_file(&path, CopyPlaceKind::File);
+            search.add_file(place, rollout_name, path);
         }
     }
     Ok(())

@@ -127,8 +127,8 @@ pub(crate) fn record_losses(
         let has_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
         let kept_losses = former_losses.into_iter().filter(|recorded| {
             let id = &recorded.session_id;
-            let is_compared = extent.includes(recorded) && !has_failed(id);
-            !is_compared && !is_found(id)
+            let would_be_found_again = extent.includes(recorded) && !has_failed(id);
+            !would_be_found_again && !is_found(id)
         });
 
         record.losses.extend(kept_losses);

@@ -5,10 +5,10 @@ use codex_manager_core::archive::FileEntry;
 use codex_manager_core::codex::RolloutName;
 use std::path::PathBuf;
 
-/// A copy of a rollout, which may have messages that the live rollout lacks.
+/// A copy of a rollout, which may have messages that the live rollout lacks. Equal copies in several places are one.
 #[derive(Debug)]
 pub(crate) struct RolloutCopy {
-    pub file: RolloutName,
+    pub rollout_name: RolloutName,
     pub content: CopyContent,
     /// The indexes of the places with this copy, the newest first.
     pub places: Vec<usize>,
@@ -23,23 +23,26 @@ pub(crate) enum CopyContent {
 impl RolloutCopy {
     /// Returns the id of the rollout, in lower case.
     pub(crate) fn rollout_id(&self) -> String {
-        self.file.rollout_id().unwrap_or_default().to_lowercase()
+        self.rollout_name
+            .rollout_id()
+            .unwrap_or_default()
+            .to_lowercase()
     }
 
     /// Returns the length of the plain text; `None` for a compressed copy and for a file.
     pub(crate) fn known_text_len(&self) -> Option<u64> {
         match &self.content {
-            CopyContent::Entry(entry) if !self.file.compressed => Some(entry.size),
+            CopyContent::Entry(entry) if !self.rollout_name.compressed => Some(entry.size),
             _ => None,
         }
     }
 
-    pub(crate) fn is_equal_to_entry(&self, file: &RolloutName, entry: &FileEntry) -> bool {
+    pub(crate) fn is_equal_to_entry(&self, rollout_name: &RolloutName, entry: &FileEntry) -> bool {
         let CopyContent::Entry(own_entry) = &self.content else {
             return false;
         };
         let version = |entry: &FileEntry| (entry.size, entry.digest.ok_or(entry.mtime));
-        self.file == *file && version(own_entry) == version(entry)
+        self.rollout_name == *rollout_name && version(own_entry) == version(entry)
     }
 }
 

@@ -53,9 +53,9 @@ impl LossSearch {
         is_wanted: impl Fn(&RolloutName) -> bool,
     ) {
         let place_index = self.places.len();
-        for (file, entry) in rollout_files(source.files()) {
-            if is_wanted(&file) {
-                self.add_entry(file, entry, place_index);
+        for (rollout_name, entry) in rollout_files(source.files()) {
+            if is_wanted(&rollout_name) {
+                self.add_entry(rollout_name, entry, place_index);
             }
         }
         let source = Some(source);
@@ -63,14 +63,16 @@ impl LossSearch {
     }
 
     /// Adds a copy, unless the size and the mtime show that it equals a live rollout.
-    fn add_entry(&mut self, file: RolloutName, entry: FileEntry, place_index: usize) {
-        let Some(id) = file.id().map(str::to_lowercase) else {
+    fn add_entry(&mut self, rollout_name: RolloutName, entry: FileEntry, place_index: usize) {
+        let Some(id) = rollout_name.id().map(str::to_lowercase) else {
             return;
         };
 
         let mut live = self.live.rollouts_of(&id).iter();
-        let is_unchanged = live
-            .any(|live| live.file == file && (live.size, live.mtime) == (entry.size, entry.mtime));
+        let is_unchanged = live.any(|live| {
+            live.rollout_name == rollout_name
+                && (live.size, live.mtime) == (entry.size, entry.mtime)
+        });
         if is_unchanged {
             return;
         }
@@ -78,23 +80,23 @@ impl LossSearch {
         // Successive archives often have an equal copy, which is compared once for all of them.
         let copies = self.copies.entry(id).or_default();
         let mut known_copies = copies.iter_mut();
-        match known_copies.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
+        match known_copies.find(|copy| copy.is_equal_to_entry(&rollout_name, &entry)) {
             Some(equal_copy) => equal_copy.places.push(place_index),
             None => copies.push(RolloutCopy {
-                file,
+                rollout_name,
                 content: CopyContent::Entry(entry),
                 places: vec![place_index],
             }),
         }
     }
 
-    /// Adds the file at `path`, a copy of the rollout `file`.
-    pub(crate) fn add_file(&mut self, place: CopyPlace, file: RolloutName, path: PathBuf) {
-        let Some(id) = file.id().map(str::to_lowercase) else {
+    /// Adds the file at `path`, a copy of the rollout with this name.
+    pub(crate) fn add_file(&mut self, place: CopyPlace, rollout_name: RolloutName, path: PathBuf) {
+        let Some(id) = rollout_name.id().map(str::to_lowercase) else {
             return;
         };
         let copy = RolloutCopy {
-            file,
+            rollout_name,
             content: CopyContent::File(path),
             places: vec![self.places.len()],
         };
@@ -110,8 +112,8 @@ impl LossSearch {
             .collect()
     }
 
-    /// Returns the places of each version among the copies of a conversation.
-    pub(crate) fn list_places_of_versions(&self, id: &str) -> impl Iterator<Item = Vec<CopyPlace>> {
+    /// Returns the places of each of the different copies of a conversation's rollouts.
+    pub(crate) fn list_places_by_copy(&self, id: &str) -> impl Iterator<Item = Vec<CopyPlace>> {
         let copies = self.copies.get(id).into_iter().flatten();
         copies.map(|copy| {
             copy.places
@@ -150,8 +152,8 @@ impl LossSearch {
         let add_result = |(id, result): (String, Result<_>)| -> Result<()> {
             check_interrupt()?;
             match result {
-                Ok(messages) => {
-                    let loss = Loss::from_lost_messages(id, messages, accepted);
+                Ok(lost_by_place) => {
+                    let loss = Loss::from_lost_messages(id, lost_by_place, accepted);
                     found.losses.extend(loss);
                 }
                 Err(e) => found.failures.push((id, e)),
@@ -170,7 +172,7 @@ impl LossSearch {
 
         for loss in &mut found.losses {
             let live = self.live.rollouts_of(&loss.id).iter();
-            let newest = live.max_by_key(|rollout| &rollout.file.name);
+            let newest = live.max_by_key(|rollout| &rollout.rollout_name.name);
             loss.rollout_path = newest.map(|rollout| rollout.path.clone());
             if bases.contains_key(&loss.id) {
                 loss.restored_id = self.find_restored_id(loss);
@@ -200,8 +202,8 @@ impl LossSearch {
     fn find_restored_id(&self, loss: &Loss) -> String {
         let has_thread = |source: &CopyOrigin| {
             let mut rollouts = rollout_files(source.files());
-            rollouts.any(|(file, _)| {
-                file.id()
+            rollouts.any(|(name, _)| {
+                name.id()
                     .is_some_and(|id| id.eq_ignore_ascii_case(&loss.id))
             })
         };
