@@ -28,9 +28,9 @@ pub(crate) struct BackupPlan {
     pub(crate) report: StatusReport,
     pub(crate) metadata: Metadata,
     pub(crate) stem: String,
-    /// The globs of the command line. The command warns if one of them matches nothing. The globs of config.toml are
-    /// not included, because they need not match in every home.
-    pub(crate) globs: Vec<String>,
+    /// The globs of `--exclude`. The command warns if one of them matches nothing. The globs of config.toml are not
+    /// included, because they need not match in every home.
+    pub(crate) exclude_args: Vec<String>,
 }
 
 impl BackupPlan {
@@ -49,7 +49,7 @@ impl BackupPlan {
 
         let asks_codex = may_query && !quota.no_status;
         let report = quota.read_status(context, asks_codex)?;
-        warn_of_missing_quota(context, &report, asks_codex);
+        warn_of_quota_problems(context, &report, asks_codex);
 
         let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
@@ -57,7 +57,7 @@ impl BackupPlan {
             report,
             metadata,
             stem,
-            globs: capture.exclude.clone(),
+            exclude_args: capture.exclude.clone(),
         })
     }
 
@@ -246,7 +246,7 @@ fn find_quota_end(
     is_same_window.then(|| context.zone().at(&quota_end.detected_at))
 }
 
-fn warn_of_missing_quota(context: &Context, report: &StatusReport, asked_codex: bool) {
+fn warn_of_quota_problems(context: &Context, report: &StatusReport, asked_codex: bool) {
     for note in &report.notes {
         context.warn(note);
     }

@@ -20,6 +20,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
         BeforeNewCodex::Ask | BeforeNewCodex::Off => return Ok(()),
     };
 
+    // The start itself reports a missing program.
     let Ok(program) = context.find_codex() else {
         return Ok(());
     };

@@ -158,8 +158,9 @@ impl ListedLaunch {
         let LaunchRecord { run, identity, .. } = &self.record;
         let conversation = self.record.last_conversation();
         let time = |at| time_json(at, context);
-        let earlier = self.record.binding.conversations.iter().rev().skip(1);
-        let earlier_ids: Vec<_> = earlier.map(|c| &c.session_id).collect();
+        // The last one is the conversation above.
+        let earlier_conversations = self.record.binding.conversations.iter().rev().skip(1);
+        let earlier_ids: Vec<_> = earlier_conversations.map(|c| &c.session_id).collect();
 
         object()
             .with("launch_id", &self.record.launch_id)

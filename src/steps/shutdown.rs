@@ -32,8 +32,8 @@ impl ShutdownArgs {
         if self.manual_terminate_confirmation {
             return true;
         }
-        let consents = self.auto_terminate_without_confirmation || context.settings.assume_yes;
-        !consents && settings.must_ask(cfg!(windows))
+        let has_consented = self.auto_terminate_without_confirmation || context.settings.assume_yes;
+        !has_consented && settings.must_ask(cfg!(windows))
     }
 
     /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the

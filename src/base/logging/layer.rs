@@ -77,10 +77,10 @@ pub fn gather_events(work: impl FnOnce()) {
 fn write_or_gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
     GATHERING.with_borrow_mut(|gathering| match gathering {
         EventGathering::Off => writer.write(&line, date),
-        EventGathering::Lines(last)
-            if last.date == date && writer.fits_in_one_write(&last.lines, &line) =>
+        EventGathering::Lines(gathered)
+            if gathered.date == date && writer.fits_in_one_write(&gathered.lines, &line) =>
         {
-            last.lines.push_str(&line);
+            gathered.lines.push_str(&line);
         }
         // Replacing the gathered lines drops them, which writes them.
         EventGathering::Empty | EventGathering::Lines(_) => {

@@ -42,7 +42,7 @@ pub fn wait_grace_period(request: &ShutdownRequest<'_>) -> Result<HomeUsage, Shu
         return Ok(usage);
     }
     let no_signal = |_: &HomeProcess| false;
-    terminate_and_wait(&usage.processes, no_signal, Instant::now() + grace_period)?;
+    signal_and_wait(&usage.processes, no_signal, Instant::now() + grace_period)?;
     Ok(request.find_home_usage())
 }
 
@@ -106,14 +106,14 @@ pub(super) fn end_processes(
 
     // Codex gets SIGTERM before its daemon is stopped, because a running Codex would start the daemon again.
     let is_signalled = |process: &HomeProcess| process.role == ProcessRole::Codex;
-    let mut remaining = terminate_and_wait(&clients, is_signalled, deadline)?;
+    let mut remaining = signal_and_wait(&clients, is_signalled, deadline)?;
     if remaining.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
         // The processes that Codex started end with it, and get no signal.
         let no_signal = |_: &HomeProcess| false;
-        remaining = terminate_and_wait(&offspring, no_signal, deadline)?;
+        remaining = signal_and_wait(&offspring, no_signal, deadline)?;
     }
 
     // Another Codex may have been started in the meantime.
@@ -158,18 +158,19 @@ fn stop_daemon(
         .map_err(ShutdownError::Daemon)
 }
 
-/// Sends SIGTERM to the processes for which `send_sigterm` returns true, and waits until all `processes` have ended.
+/// Sends SIGTERM to the processes for which `gets_sigterm` returns true, and waits until all `processes` have ended.
 /// Returns a text for each process that still runs at the deadline.
-fn terminate_and_wait(
+fn signal_and_wait(
     processes: &[HomeProcess],
-    send_sigterm: fn(&HomeProcess) -> bool,
+    gets_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,
 ) -> Result<Vec<String>, ShutdownError> {
+    // Without a start time, the id may be that of a later process, so it is neither signalled nor waited for.
     let targets = processes.iter().filter_map(|process| {
         Some(EndTarget {
             pid: process.pid,
             started: process.started?,
-            send_sigterm: send_sigterm(process),
+            send_sigterm: gets_sigterm(process),
         })
     });
     let running_pids = terminate_all(&targets.collect::<Vec<_>>(), deadline);

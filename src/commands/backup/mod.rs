@@ -146,7 +146,7 @@ impl BackupArgs {
             is_up_to_date: false,
         };
         show_result(context, &published, &plan.report, &result);
-        warn_of_unused_globs(context, &plan.globs, &result.excluded);
+        warn_of_unused_globs(context, &plan.exclude_args, &result.excluded);
 
         let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
         let lacks_snapshot = self.vault && result.snapshot.is_none();

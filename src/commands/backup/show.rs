@@ -176,7 +176,7 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
     }
 
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
-    warn_of_unused_globs(context, &plan.globs, &result.excluded);
+    warn_of_unused_globs(context, &plan.exclude_args, &result.excluded);
     Ok(Outcome::partial_if(!result.is_complete()))
 }
 
