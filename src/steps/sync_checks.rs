@@ -196,7 +196,7 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
 fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
     let state_file = replica.state_file();
     let state_file = state_file.display();
-    let damage = match state.file.damage {
+    let problem = match state.file.damage {
         Some(damage) => format!("the state of the last sync {damage}: {state_file}"),
         None if state.file.exists => {
             let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
@@ -205,7 +205,7 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
         None => return Check::ok(STATE_ID, "no sync yet"),
     };
 
-    Check::warn(STATE_ID, damage)
+    Check::warn(STATE_ID, problem)
         .advised("the next sync run keeps a copy of the file and compares the content of all files")
 }
 

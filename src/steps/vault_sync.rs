@@ -51,6 +51,7 @@ impl Remote for VaultSync<'_> {
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
         let snapshots = list_replica_snapshots(&self.restic)?;
         let published = snapshots.iter().map(|s| s.published.clone()).collect();
+        // A publication takes its parent, and the snapshots to remove, from this list.
         self.listed_snapshots.replace(snapshots);
         Ok(published)
     }

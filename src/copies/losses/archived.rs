@@ -79,6 +79,7 @@ impl NeededArchives {
         Self::find_among(homes, records, is_archive, context)
     }
 
+    /// Like [`NeededArchives::find`], for the copies in the places that `is_wanted` selects.
     fn find_among(
         mut homes: BTreeSet<PathBuf>,
         records: &[ArchiveRecord],

@@ -60,7 +60,7 @@ pub fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            scan.add_file(canonicalize_parent(place));
+            scan.add_or_skip_file(canonicalize_parent(place));
             continue;
         }
 
@@ -74,7 +74,7 @@ pub fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
             match entry {
                 // A folder is left out silently, unless it has the name of a login file.
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
-                Ok(entry) => scan.add_file(entry.into_path()),
+                Ok(entry) => scan.add_or_skip_file(entry.into_path()),
                 Err(e) => {
                     let io_error = e.io_error().map(ToString::to_string);
                     scan.skipped.insert(SkippedLegacyFile {
@@ -107,7 +107,7 @@ fn file_name_str(path: &Path) -> Option<&str> {
 }
 
 impl LegacyScan {
-    fn add_file(&mut self, path: PathBuf) {
+    fn add_or_skip_file(&mut self, path: PathBuf) {
         let has_legacy_name = is_legacy_name(&path);
         let reason = if has_legacy_name {
             match fs::metadata(&path) {

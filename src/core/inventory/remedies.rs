@@ -2,7 +2,7 @@
 
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
-use crate::codex::{Identity, Login, Program, read_login};
+use crate::codex::{Identity, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
