@@ -105,7 +105,10 @@ impl RunArgs {
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
-            Ok(()) => join.record_idle(&home_before, &all_rounds.plan)?,
+            Ok(()) => {
+                let recorded = join.record_idle(&home_before, &all_rounds.plan);
+                all_rounds.error = recorded.err().map(CommandError::from);
+            }
         }
 
         all_rounds.report_outcome(&sync.staged(&join))
@@ -195,6 +198,7 @@ impl RunArgs {
             plan,
             report,
             error: index_error,
+            ..SyncedRound::default()
         })
     }
 }
@@ -204,6 +208,8 @@ impl RunArgs {
 struct SyncedRound {
     plan: SyncPlan,
     report: ApplyReport,
+    /// The snapshots of all rounds but the last one that has a snapshot.
+    earlier_snapshots: Vec<String>,
     /// The error that stopped the round.
     error: Option<CommandError>,
 }
@@ -224,6 +230,7 @@ impl SyncedRound {
             plan,
             report,
             error: Some(error.into()),
+            ..Self::default()
         }
     }
 
@@ -236,7 +243,10 @@ impl SyncedRound {
         let later_done = later_report.done.iter().map(|index| index + earlier_count);
         report.done.extend(later_done);
         report.skipped.extend(later_report.skipped);
-        report.snapshot = later_report.snapshot.or(report.snapshot.take());
+        if let Some(later_snapshot) = later_report.snapshot {
+            let earlier_snapshot = report.snapshot.replace(later_snapshot);
+            self.earlier_snapshots.extend(earlier_snapshot);
+        }
         report.pruned.extend(later_report.pruned);
         report.prune_error = later_report.prune_error.or(report.prune_error.take());
         self
@@ -249,6 +259,11 @@ impl SyncedRound {
     fn report_outcome(self, sync: &SyncContext<'_>) -> Result<Outcome> {
         let (context, config) = (sync.context, sync.config);
         show_report(context, config, &self.plan, &self.report);
+        for snapshot in &self.earlier_snapshots {
+            context.note(format_args!(
+                "what an earlier round of this run overwrote is in the snapshot {snapshot}"
+            ));
+        }
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -465,5 +480,25 @@ fn print_snapshot(ui: &Ui, done_steps: &[&SyncStep], snapshot: &str, remote: Syn
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snapshots_of_all_rounds_are_named() {
+        let round = |snapshot: Option<&str>| SyncedRound {
+            report: ApplyReport {
+                snapshot: snapshot.map(str::to_owned),
+                ..ApplyReport::default()
+            },
+            ..SyncedRound::default()
+        };
+        let rounds = [Some("a"), None, Some("b"), Some("c"), None].map(round);
+        let all = rounds.into_iter().reduce(SyncedRound::followed_by).unwrap();
+        assert_eq!(all.report.snapshot.as_deref(), Some("c"));
+        assert_eq!(all.earlier_snapshots, ["a", "b"]);
     }
 }
