@@ -437,6 +437,7 @@ fn i16_the_trash_is_not_emptied_while_it_has_the_last_copy() {
     let empty = ["prune", "--empty-trash", "--yes"];
     fs::remove_file(env.manager_home().join("losses.json")).unwrap();
     let before = env.tree("home/.codex-manager/backups");
+    let _ = env.run(["prune", "--empty-trash", "--dry-run"]).code(5);
     let refused = env.run(empty).code(5);
     assert!(refused.stderr.contains("last copy"), "{refused}");
     assert!(refused.stderr.contains("restore "), "{refused}");
@@ -449,6 +450,8 @@ fn i16_the_trash_is_not_emptied_while_it_has_the_last_copy() {
     let _ = env.run(args).code(0);
     assert_eq!(losses(&env, 5)[0]["lost_messages"], 1, "the summary");
     let _ = env.run(empty).code(0);
+    let run = env.run(["prune", "--empty-trash", "--dry-run"]).code(0);
+    assert!(run.stdout.contains("the trash is empty"), "{run}");
 }
 
 #[test]
