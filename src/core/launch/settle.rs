@@ -354,4 +354,29 @@ mod tests {
             assert_eq!(reason.is_some(), is_unbound, "{exit_code:?} {last_check:?}");
         }
     }
+
+    #[test]
+    fn a_conversation_that_was_resumed_later_was_still_started_by_another_launch() {
+        let home = tempfile::tempdir().unwrap();
+        let registry = LaunchRegistry::of(home.path());
+        let killed = record(home.path());
+        for (launch_id, start_offset) in [("20261121-b", 0), ("20261121-c", 100)] {
+            let mut launch = record(home.path());
+            launch.launch_id = launch_id.into();
+            launch.binding.conversations = vec![BoundConversation {
+                session_id: "s".into(),
+                rollout_path: String::new(),
+                start_offset,
+                end_offset: None,
+                first_token_count_at: None,
+                last_token_count_at: None,
+                windows: Vec::new(),
+                hit_limit: false,
+            }];
+            registry.append(&launch).unwrap();
+        }
+        let launches = registry.read().unwrap();
+        assert!(was_started_by_other(&launches, &killed, "s"));
+        assert!(!was_started_by_other(&launches, &killed, "t"));
+    }
 }
