@@ -149,6 +149,8 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     fs::set_permissions(env.manager_home().join("backups"), open).unwrap();
     leave_temp_files(&env);
     env.write("home/.codex-manager/inventory.json", "{");
+    // A missing document is not damaged, although it is rebuilt from a damaged inventory.
+    let _ = fs::remove_file(env.manager_home().join("cooldown.json"));
 
     let untouched = env.tree("home");
     let run = env.run(["doctor", "--fix", "--dry-run"]);
