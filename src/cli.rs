@@ -192,7 +192,8 @@ fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
 
 /// Finishes interrupted commands, then runs the command. Logs both if `wants_log` is true.
 fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Result<Outcome> {
-    // In a prompt, the warning would repeat with every line. `config` and `doctor` report such keys themselves.
+    // In a prompt, the warning would repeat with every line. `config` and `doctor` report such keys
+    // themselves, and `completions`, `hook` and `man` do not depend on them.
     if !command.runs_in_prompt() && !command.tolerates_invalid_config() {
         context.warn_of_unknown_keys(&context.settings.unknown_keys);
     }

@@ -22,7 +22,7 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
         match result {
             Ok(Recovery::None) => {}
             Ok(Recovery::Finished(kept_folders)) => {
-                // A finished restore has put rollouts back, which Codex's database does not show.
+                // A finished restore, for example, has put rollouts back, which Codex's database does not show.
                 index::expect_changed_rollouts(manager_home, home);
                 warn_of_recovery(context, name, "finished", &kept_folders);
             }

@@ -72,7 +72,7 @@ impl CooldownArgs {
         list.print_cooldown_json(context);
         // The JSON document has all accounts, the text only the changed one.
         list.retain_account(&changed_identity);
-        // The outcome is ignored, as in `show_accounts`: the hold was changed.
+        // The outcome is ignored for the reason in `show_accounts`.
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }

@@ -191,7 +191,7 @@ impl FixRun<'_> {
             let would_be_text = would_be(self.dry_run);
             let message = format!("sidecar {would_be_text}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {
-                // Only a missing or damaged sidecar is written again, and only if the archive can be opened.
+                // The sidecar is good, the archive cannot be opened, or it is one of the Python tool.
                 Ok(false) => {}
                 repaired => self.add_finding("archives.sidecar", repaired.map(|_| message)),
             }

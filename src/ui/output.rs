@@ -21,7 +21,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// All styles, in the order of their discriminants, as which the lines of a table store them.
+    /// All styles, in the order of their discriminants, which the lines of a table store.
     pub(super) const ALL: [Self; 6] = [
         Self::Plain,
         Self::Good,

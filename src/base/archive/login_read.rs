@@ -40,7 +40,7 @@ pub(super) fn read_login(
     let lock = acquire_login_lock(home)?;
     let read_result = AuthFile::read(&path);
     let meta = path.metadata();
-    // Held for the read alone: Codex waits for this lock to renew the login.
+    // Held for these two reads alone: Codex waits for this lock to renew the login.
     drop(lock);
 
     let snapshot = match read_result.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {

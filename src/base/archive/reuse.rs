@@ -193,16 +193,16 @@ impl<'a> PreviousArchive<'a> {
         matches!(holds, MemberContents::Head(_)).then_some(member_index)
     }
 
-    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member at `header`. Also
-    /// returns the digest of the file's content up to the end of this chunk.
+    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member at
+    /// `header_index`. Also returns the digest of the file's content up to the end of this chunk.
     pub(super) fn find_chunk(
         &self,
-        header: usize,
+        header_index: usize,
         position: usize,
     ) -> Option<(Member, DigestBytes)> {
         let members = &self.manifest.members;
-        let chunk = members.get(header + 1 + position)?;
-        match (members.get(header)?.holds, chunk.holds) {
+        let chunk = members.get(header_index + 1 + position)?;
+        match (members.get(header_index)?.holds, chunk.holds) {
             (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
                 Some((chunk.clone(), digest))
             }

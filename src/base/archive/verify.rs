@@ -151,7 +151,7 @@ fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError
 }
 
 /// Compares the archive with the size and the digest in its sidecar. Returns the problem of the sidecar; `None` if the
-/// sidecar is good, or if the archive needs none because its name does not end in `.tar.gz`.
+/// sidecar is good, or if the archive needs none: it is one of the Python tool, or its name does not end in `.tar.gz`.
 fn find_sidecar_problem(
     path: &Path,
     archive: &ArchiveReader,

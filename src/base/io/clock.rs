@@ -11,8 +11,8 @@ use tz::{TimeZone, TimeZoneRef};
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because chrono's own parser
-/// takes several times as long. That parser comes second, because it also accepts looser forms.
+/// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because `str::parse`
+/// takes several times as long. It comes second, because it also accepts looser forms.
 pub(crate) mod strict_time {
     use super::{DateTime, Timestamp};
     use chrono::ParseResult;

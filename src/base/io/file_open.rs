@@ -45,7 +45,7 @@ pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     #[cfg(windows)]
     refuse_link(path)?;
-    let options = set_no_wait(options.append(true), FinalLink::Refuse);
+    let options = set_open_flags(options.append(true), FinalLink::Refuse);
     let file = sharing::open(options, &beneath::resolve(path)?)?;
     check_is_file(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
@@ -191,7 +191,8 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
     let opened = beneath::open(path, wait_free_flags(link)).transpose();
     #[cfg(not(target_os = "linux"))]
     let opened = None;
-    let file = opened.unwrap_or_else(|| sharing::open(set_no_wait(options.read(true), link), path));
+    let file =
+        opened.unwrap_or_else(|| sharing::open(set_open_flags(options.read(true), link), path));
 
     #[cfg(unix)]
     let file = file.map_err(|e| {
@@ -232,7 +233,7 @@ fn wait_free_flags(link: FinalLink) -> rustix::fs::OFlags {
 
 /// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end (no effect on regular files), and
 /// `O_NOFOLLOW` to refuse a link. Does nothing on Windows.
-pub(crate) fn set_no_wait(options: &mut OpenOptions, link: FinalLink) -> &mut OpenOptions {
+pub(crate) fn set_open_flags(options: &mut OpenOptions, link: FinalLink) -> &mut OpenOptions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

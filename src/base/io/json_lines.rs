@@ -24,7 +24,7 @@ impl JsonLines {
     /// Opens an existing file.
     pub fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let options = file_open::set_no_wait(options.read(true).append(true), FinalLink::Refuse);
+        let options = file_open::set_open_flags(options.read(true).append(true), FinalLink::Refuse);
         let file = sharing::open_to_write(options, &path);
         Self::from_file(file.at("open", &path)?, path)
     }
@@ -32,7 +32,7 @@ impl JsonLines {
     /// Opens or creates a file in an existing folder.
     pub fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let options = file_open::set_no_wait(options.read(true).append(true), FinalLink::Refuse);
+        let options = file_open::set_open_flags(options.read(true).append(true), FinalLink::Refuse);
         let file = sharing::open_or_create(options, &path);
         Self::from_file(file.at("open", &path)?, path)
     }

@@ -28,7 +28,8 @@ pub fn write<W: Write + Seek>(
 
 /// Keeps the first error and skips all later bytes.
 ///
-/// It shows `ZipWriter` no error: after one, the drop of a `ZipWriter` writes on, and prints a second error or panics.
+/// It shows `ZipWriter` no error of a write: after one, the drop of a `ZipWriter` writes on, and prints a second error
+/// or panics.
 pub struct Target<W> {
     inner: W,
     error: Option<io::Error>,

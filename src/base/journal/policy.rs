@@ -38,7 +38,7 @@ pub fn find_holders(home: &Path, staging_folders: &[PathBuf], env: &Environment)
         let ProcessRole::OtherProgram { open: path } = role else {
             return false;
         };
-        // The path is relative to the home, or to a staging folder outside of it.
+        // The path is relative to the home, or to an outside folder, such as a staging folder.
         let journal_files = [LOCK_NAME, JOURNAL_NAME].map(Path::new);
         path.starts_with(NAME_IN_HOME) || journal_files.contains(&path.as_path())
     };

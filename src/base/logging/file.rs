@@ -131,7 +131,7 @@ impl LogLocation {
         let mut options = File::options();
         options.read(true).append(true);
         // Non-blocking, so that a pipe in the place of a log cannot stop the program.
-        let options = file_open::set_no_wait(&mut options, FinalLink::Refuse);
+        let options = file_open::set_open_flags(&mut options, FinalLink::Refuse);
         sharing::open_or_create(options, path).at("write the log", path)
     }
 }

@@ -69,13 +69,12 @@ pub(super) fn search_archives(
                 }
 
                 // Older archives are searched only for other conversations.
-                known_ids.extend(archive_hits.searched_ids.iter().cloned());
+                let searched_count = archive_hits.searched_ids.len();
+                known_ids.extend(archive_hits.searched_ids);
                 found.is_partial |= !archive_hits.skipped.is_empty();
-                found.add_archive(archive_hits.searched_ids.len(), archive_hits.result, || {
-                    FoundArchive {
-                        name: name.clone(),
-                        created_at: record.metadata.created_at,
-                    }
+                found.add_archive(searched_count, archive_hits.result, || FoundArchive {
+                    name: name.clone(),
+                    created_at: record.metadata.created_at,
                 });
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),

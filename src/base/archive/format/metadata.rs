@@ -240,9 +240,9 @@ impl Metadata {
         // Versions that recorded no list recorded no BLAKE3 digest either. With the digest, an empty list is complete.
         let has_list = !self.captured_files.is_empty() || self.archive_blake3.is_some();
         let lists_none = has_list && !self.lists_conversations();
-        // A safety backup has the changed files only.
-        let includes_conversations = self.mode != BackupMode::Auth && !self.is_safety();
-        includes_conversations && lists_none || self.excludes_all_conversations()
+        // A safety backup may have the changed files only, so its lack of conversations says nothing.
+        let tells_about_home = self.mode != BackupMode::Auth && !self.is_safety();
+        tells_about_home && lists_none || self.excludes_all_conversations()
     }
 
     /// Returns true if the list of captured files has conversations.
