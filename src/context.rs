@@ -101,7 +101,8 @@ impl Context {
         }
     }
 
-    /// Returns true if the user answers the question with yes, or `--yes` is given. Without a terminal, only `--yes` counts.
+    /// Returns true if the user answers the question with yes, or `--yes` is given. Without a terminal, only `--yes`
+    /// counts.
     pub(crate) fn confirm(&self, question: impl Display) -> bool {
         self.settings.assume_yes || self.ui.confirm(question) == Some(true)
     }

@@ -13,8 +13,9 @@
 //! - [`codex`]: the file formats and the behaviour of Codex, without policy.
 //! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
 //!
-//! It is a crate of its own because the compiler works by crates: it compiles this crate and the rooms above at the same
-//! time, and a change of these rooms compiles only them. It is no interface: it changes with the program, in any version.
+//! It is a crate of its own because the compiler works by crates: it compiles this crate and the rooms above at the
+//! same time, and a change of these rooms compiles only them. It is no interface: it changes with the program, in any
+//! version.
 //! `tests/architecture.rs` checks these dependencies.
 
 #![cfg_attr(

@@ -25,8 +25,8 @@ pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<V
     Ok(threads)
 }
 
-/// Like [`list_threads`], but without the names of `session_index.jsonl`. Collects only the result of `convert` for each
-/// conversation.
+/// Like [`list_threads`], but without the names of `session_index.jsonl`. Collects only the result of `convert` for
+/// each conversation.
 ///
 /// # Errors
 /// The database cannot be read.

@@ -87,8 +87,8 @@ pub(crate) struct RecommendArgs {
 }
 
 impl RecommendArgs {
-    /// Parses `recommend` and `recommend --format TEMPLATE`, as prompts run it. clap would take a third of the run time.
-    /// Returns `None` for other command lines.
+    /// Parses `recommend` and `recommend --format TEMPLATE`, as prompts run it. clap would take a third of the run
+    /// time. Returns `None` for other command lines.
     pub(crate) fn parse_prompt(words: &[OsString]) -> Option<Self> {
         let (verb, options) = words.split_first()?;
         let template = match options {

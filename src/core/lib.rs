@@ -1,8 +1,9 @@
 //! The domain of codex-manager: accounts, and several copies of a home. It never prints and never reads the arguments
 //! of the process. The environment is a value ([`io::environment`]) that the program reads and passes.
 //!
-//! It is a crate of its own so that a change of the command line does not compile it again. It is no interface: it changes
-//! with the program, in any version. Its modules from the outside in; a module uses only modules below it, and those of
+//! It is a crate of its own so that a change of the command line does not compile it again. It is no interface: it
+//! changes with the program, in any version. Its modules from the outside in; a module uses only modules below it, and
+//! those of
 //! `codex-manager-base`, which it re-exports:
 //!
 //! - [`transfer`]: exports and imports of the manager home.

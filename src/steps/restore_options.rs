@@ -287,8 +287,8 @@ impl RestoreOptions {
         Ok(context.ui.confirm(question) == Some(true))
     }
 
-    /// Asks for confirmation before a whole home is replaced. Returns true without a question if there is no terminal or
-    /// with `--yes`. Asks even if all sizes and times are equal, because the contents or the login may differ.
+    /// Asks for confirmation before a whole home is replaced. Returns true without a question if there is no terminal
+    /// or with `--yes`. Asks even if all sizes and times are equal, because the contents or the login may differ.
     fn confirm_replacement(
         &self,
         context: &Context,

@@ -364,7 +364,8 @@ pub(crate) fn print_narrow_help(text: &str) -> bool {
     narrow_width.is_some()
 }
 
-/// Returns the columns and lines of the terminal of `stream`. The controlling terminal of the process may be another one.
+/// Returns the columns and lines of the terminal of `stream`. The controlling terminal of the process may be another
+/// one.
 #[cfg(unix)]
 fn terminal_size(stream: &impl std::os::fd::AsFd) -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;

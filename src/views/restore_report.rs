@@ -76,8 +76,8 @@ pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)" or "308 files (all have the
-/// same size and time)". `unchanged` has the files whose size and mtime are the same in the archive.
+/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)" or "308 files (all have
+/// the same size and time)". `unchanged` has the files whose size and mtime are the same in the archive.
 pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
     let replaced = plan.writes.len() - plan.added.len();
     let differing = replaced - unchanged.len();

@@ -53,7 +53,8 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     Ok(choice.id)
 }
 
-/// Returns the conversations with a rollout in `source`, without those of subagents and side conversations, the newest first.
+/// Returns the conversations with a rollout in `source`, without those of subagents and side conversations, the newest
+/// first.
 fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
     let mut rollouts = group_rollouts_by_conversation(source.files());
     let mut rows = Vec::new();

@@ -217,8 +217,8 @@ impl BackupArgs {
         Ok(path.and_then(|path| ArchiveReader::open(&path).ok()))
     }
 
-    /// Returns the newest archive of this home, mode and account, if it makes a new one unnecessary: with `--if-older` it
-    /// must be younger, and with `--if-codex-changed` of the installed build of Codex.
+    /// Returns the newest archive of this home, mode and account, if it makes a new one unnecessary: with `--if-older`
+    /// it must be younger, and with `--if-codex-changed` of the installed build of Codex.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);

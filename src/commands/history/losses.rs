@@ -40,8 +40,8 @@ pub(super) struct LossesArgs {
 }
 
 impl LossesArgs {
-    /// Compares the conversations of the home with their copies, then prints the losses. Records them, unless `--accept`
-    /// changes their record. Returns [`Outcome::CheckFailed`] for any loss that the user has not accepted.
+    /// Compares the conversations of the home with their copies, then prints the losses. Records them, unless
+    /// `--accept` changes their record. Returns [`Outcome::CheckFailed`] for any loss that the user has not accepted.
     ///
     /// # Errors
     /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several,

@@ -85,8 +85,8 @@ impl UndeleteArgs {
         print_json(context, "storage undelete", &items, self.dry_run);
     }
 
-    /// Returns the named entries, and the bases that their forks need. Skips conversations that an earlier run restored,
-    /// so that a command can be repeated after a partial failure.
+    /// Returns the named entries, and the bases that their forks need. Skips conversations that an earlier run
+    /// restored, so that a command can be repeated after a partial failure.
     fn choose_entries<'a>(
         &self,
         entries: &'a [TrashEntry],

@@ -218,8 +218,9 @@ pub(crate) fn find_lost_messages(
     Ok(lost_by_place)
 }
 
-/// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one. Returns
-/// the file, and the places from which the copy can be restored: the one that it was extracted from, and older ones.
+/// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one.
+/// Returns the file, and the places from which the copy can be restored: the one that it was extracted from, and older
+/// ones.
 fn extract_copy<'a>(
     copy: &'a RolloutCopy,
     places: &[SearchedPlace],

@@ -78,8 +78,8 @@ pub struct RetentionCandidate {
 }
 
 impl RetentionCandidate {
-    /// Returns the properties of a recorded archive; `None` for a record without an archive. `machine` is the id of this
-    /// machine.
+    /// Returns the properties of a recorded archive; `None` for a record without an archive. `machine` is the id of
+    /// this machine.
     pub fn from_record(record: &ArchiveRecord, machine: Option<&str>) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;

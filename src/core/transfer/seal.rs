@@ -196,8 +196,8 @@ impl ExportInput {
     /// Returns a reader of the decrypted content, which fails at a modified block. Error messages name `path`.
     ///
     /// # Errors
-    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export, or its first
-    /// block is damaged.
+    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export, or its
+    /// first block is damaged.
     pub fn unlock(
         self,
         path: &Path,

@@ -126,8 +126,8 @@ fn return_from_reads_at_once() -> io::Result<()> {
     Ok(tcsetattr(&stdin, OptionalActions::Now, &modes)?)
 }
 
-/// The time for which crossterm 0.29 looks for an event. It reads the clock six times before it looks the first time, and
-/// does not look if the time has passed by then: with 20 µs it never sees a key if one reading takes 7 µs.
+/// The time for which crossterm 0.29 looks for an event. It reads the clock six times before it looks the first time,
+/// and does not look if the time has passed by then: with 20 µs it never sees a key if one reading takes 7 µs.
 const EVENT_TIMEOUT: Duration = Duration::from_micros(200);
 
 /// Returns true if crossterm has an event. May miss one, so call it again.

@@ -279,7 +279,8 @@ impl Metadata {
         self.machine.is_some() && self.machine.as_deref() != machine
     }
 
-    /// Returns true if the archive records `home` as its home, which may have been named by a link or in another spelling.
+    /// Returns true if the archive records `home` as its home, which may have been named by a link or in another
+    /// spelling.
     pub fn records_home(&self, home: &Path) -> bool {
         is_same_folder(Path::new(&self.source_codex_home), home)
     }

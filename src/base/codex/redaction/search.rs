@@ -288,8 +288,8 @@ fn continues_word(text: &[u8], at: usize) -> bool {
         && !(previous_byte.is_ascii_lowercase() && text[at].is_ascii_uppercase())
 }
 
-/// Returns the beginning of the word that the keyword at `at` continues. `None` if the keyword begins the word, or if the word
-/// begins [`MAX_BEFORE_KEYWORD_BYTES`] or more before it.
+/// Returns the beginning of the word that the keyword at `at` continues. `None` if the keyword begins the word, or if
+/// the word begins [`MAX_BEFORE_KEYWORD_BYTES`] or more before it.
 fn find_word_start(text: &[u8], at: usize) -> Option<usize> {
     let bytes_before = text[..at].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
     let prefix_len = bytes_before

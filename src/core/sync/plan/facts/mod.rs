@@ -5,8 +5,8 @@
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
 //! [`cloud_folder`](crate::sync::cloud_folder) finds out whether a remote file may be used and which versions are
 //! missing. `missing_files` finds the files that are gone since the last sync, and `newest_rewinds` the rollouts that
-//! decide where a rewound conversation is. `conflict_copy_facts`, `continued_rollouts` and `obstacles` read files of the
-//! planned steps.
+//! decide where a rewound conversation is. `conflict_copy_facts`, `continued_rollouts` and `obstacles` read files of
+//! the planned steps.
 
 pub(super) mod compared_file;
 mod comparison;
