@@ -227,7 +227,7 @@ mod tests {
             let text = error.unwrap_err().to_string();
             assert_eq!(text, "another process has the file open");
         }
-        assert!(since.elapsed() >= 3 * TIMEOUT);
+        assert!(since.elapsed() >= 3 * RETRY_TIMEOUT);
         drop(held);
         assert_eq!(fs::read(at("held")).unwrap(), b"held");
         rename(&at("new"), &at("held")).unwrap();
