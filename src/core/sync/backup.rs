@@ -167,7 +167,7 @@ pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError
         let is_zip = name.to_lowercase().ends_with(".zip");
         // A snapshot is a folder, or a file whose name ends with `.zip`.
         let has_snapshot_kind = if kind.is_dir() { !is_zip } else { is_zip };
-        // The folder of unfinished snapshots begins with a dot.
+        // The name of the folder of unfinished snapshots begins with a dot.
         if name.starts_with('.') || kind.is_symlink() || !has_snapshot_kind {
             continue;
         }

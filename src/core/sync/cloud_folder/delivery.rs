@@ -127,7 +127,7 @@ impl FolderReader<'_> {
 
         let last_synced = None;
         let problem = self.apply_records_or_find_problem(key, &mut version, kind, last_synced)?;
-        // A line-based file with zeros must not be merged. A conversation with zeros only becomes a conflict copy.
+        // A line-based file with zeros must not be merged. A conversation with zeros gets a conflict copy at most.
         let may_use_lines = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
 
         files.client_copies.push(ClientCopy {

@@ -80,7 +80,7 @@ impl<'a> FactReader<'a> {
             Some(UnreadRollout { id, path })
         });
         let unread_rollouts = rollouts.filter(|rollout| !read_ids.contains(&*rollout.id));
-        // An id begins with the time of the rollout.
+        // An id with a time begins with it, so the greatest id is the newest rollout.
         unread_rollouts.max()
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn reset_mtimes_of_changed_files(
     }
 
     for key in changed_keys {
-        // Written before the run changes a file, so that a kill does not lose the reset.
+        // The comparison of states at the end of a run does not see the reset.
         state.file.needs_rewrite = true;
         if let Some(last) = state.files.get_mut(&key) {
             last.remote.stat.mtime_ns = Stat::UNKNOWN_MTIME_NS;
