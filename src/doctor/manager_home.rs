@@ -291,7 +291,7 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
 /// fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
-/// Checks the launch registry for damaged lines. Returns `None` if no launch is recorded.
+/// Checks the launch registry for unreadable lines. Returns `None` if no launch is recorded.
 fn check_launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
     let launches = match LaunchRegistry::of(context.manager_home()).read() {

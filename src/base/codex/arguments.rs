@@ -158,7 +158,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns the values of an option that takes one, in their order.
     fn option_values(&self, short: &str, long: &str) -> Vec<OsString> {
-        // `--cd=FOLDER`, `-C=FOLDER`, `-CFOLDER`.
+        // Such as `--cd=FOLDER`, `-C=FOLDER` and `-CFOLDER`.
         let prefixes = [format!("{long}="), format!("{short}="), short.to_owned()];
         let mut values = Vec::new();
         let mut arguments = self.words.iter().take_while(|argument| *argument != "--");

@@ -242,7 +242,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 /// The size of the header of a WAL, which is followed by its rows.
 const WAL_HEADER_BYTES: u64 = 32;
 
-/// The size and mtime of a database. If they stay the same, no process has written to the file.
+/// The size and mtime of a database. If they differ, a process has written to the file.
 type DatabaseStat = (u64, Option<SystemTime>);
 
 /// Returns the stat of a database; `None` if its sidecar files may have rows, or the database is missing.

@@ -130,7 +130,17 @@ impl ReaderState {
                 return self.record_call(item);
             }
             // Only texts and calls are compared with recent ones.
-            _ => return true,
+            EventKind::FilesTouched(_)
+            | EventKind::ModelInput
+            | EventKind::Meta(_)
+            | EventKind::Image(_)
+            | EventKind::Compaction(_)
+            | EventKind::TurnContext(_)
+            | EventKind::Tokens(_)
+            | EventKind::Request(_)
+            | EventKind::TurnStarted
+            | EventKind::TurnEnded
+            | EventKind::RolledBack(_) => return true,
         };
 
         let text = text.trim();

@@ -162,8 +162,8 @@ fn add_projections(
 }
 
 /// Returns the rollouts that the newest rollouts of these threads, and of the threads that continue them, continue.
-/// Leaves out a thread if Codex has projected all its bases, or if one is missing or unreadable. `thread_ids` are in
-/// lower case.
+/// Leaves out a thread if Codex has projected all these rollouts of it, or if one is missing or unreadable.
+/// `thread_ids` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     thread_ids: &BTreeSet<String>,

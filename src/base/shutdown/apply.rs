@@ -165,7 +165,7 @@ fn signal_and_wait(
     gets_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,
 ) -> Result<Vec<String>, ShutdownError> {
-    // Without a start time, the id may be that of a later process, so it is neither signalled nor waited for.
+    // Without a start time, the id may belong to a later process. So it gets no signal, and the wait ignores it.
     let targets = processes.iter().filter_map(|process| {
         Some(EndTarget {
             pid: process.pid,

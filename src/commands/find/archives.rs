@@ -31,8 +31,8 @@ pub(super) struct SearchedHome<'a> {
 }
 
 /// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
-/// conversations of an archive, and also returns the files that it could not read. `known_ids` are the conversations
-/// that were searched on disk; they are left out. A conversation in several archives is searched in the newest one. An
+/// conversations of an archive, and also returns the files that it could not read. Leaves out `known_ids`, the
+/// conversations that were searched on disk. Searches a conversation of several archives in the newest one. An
 /// unreadable archive or file causes a warning and makes the result partial.
 ///
 /// # Errors

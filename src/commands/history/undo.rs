@@ -14,7 +14,7 @@ use codex_manager_core::io::quantity::pluralize;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are, and those
+/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are. So do those
 /// that were renamed, archived or migrated, unless the repair recreated the database. A pin or a project of another
 /// conversation is undone too. The state before the undo is kept, for `--snapshot`.
 #[derive(Debug, Args)]

@@ -261,7 +261,7 @@ impl SyncedRound {
         show_report(context, config, &self.plan, &self.report);
         for snapshot in &self.earlier_snapshots {
             context.note(format_args!(
-                "what an earlier round of this run overwrote is in the snapshot {snapshot}"
+                "an earlier round also overwrote files; restore them with: codex-manager sync restore --from {snapshot} --target local --apply"
             ));
         }
         if let Some(error) = self.error {

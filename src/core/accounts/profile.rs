@@ -258,8 +258,8 @@ impl Profile {
         (!is_readable).then_some(home)
     }
 
-    /// Returns the recorded Codex home of the owner copy if it has, or may have, the login. Returns `None` for a login
-    /// that several homes may use.
+    /// Returns the recorded Codex home of the owner copy if it has, or may have, the login. `None` for a login that
+    /// may be used in several homes.
     fn possible_live_home(&self) -> Option<&Path> {
         let recorded_home = self.file.live_home.as_deref()?;
         let may_have_login =

@@ -34,7 +34,7 @@ impl Document for CachedProgram {}
 pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path) -> Option<bool> {
     let cached = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let cached = cached.good()?;
-    // With the same answer, the two differ only if the program file has changed.
+    // With the same answer, the two differ only if the program file has changed, or is another one.
     let current = build_cache_entry(program.path(), cached.has_no_daemon)?;
     (current == cached).then_some(cached.has_no_daemon)
 }

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_launch_counts_despite_damaged_and_foreign_lines() {
+    fn the_last_line_of_a_launch_counts_despite_unreadable_and_foreign_lines() {
         let home = tempfile::tempdir().unwrap();
         let registry = LaunchRegistry::of(home.path());
         assert!(registry.read().unwrap().is_empty());
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_last_lines_and_damaged_lines() {
+    fn compaction_keeps_last_lines_and_unreadable_lines() {
         let home = tempfile::tempdir().unwrap();
         let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();

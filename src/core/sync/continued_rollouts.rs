@@ -94,8 +94,8 @@ impl ContinuedRollouts {
             // because sync copies no rollout that continues a conversation in conflict.
             unshared_ends.any(|(offset, only_side)| {
                 let is_on_other_side = *only_side == Some(side.other());
-                let continues_other = is_on_other_side && ends_line(other, *offset);
-                ends_line(own, *offset) && !continues_other
+                let continues_other = || is_on_other_side && ends_line(other, *offset);
+                ends_line(own, *offset) && !continues_other()
             })
         };
         let sides = [Side::Local, Side::Remote].into_iter();

@@ -139,7 +139,7 @@ fn looks_random(value: &[u8]) -> bool {
         numbers.filter(|number| !number.is_empty()).count() >= 2
     };
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    // Of the neighbours in random letters and digits, more than half differ in kind; in joined words, few do.
+    // In random letters and digits, two fifths of the neighbours or more differ in kind; in joined words, few do.
     let has_many_changes = count_kind_changes(value) * 3 >= value.len();
     has_many_changes
         || has_vowelless_run(value)
@@ -152,7 +152,7 @@ fn looks_random_without_digits(value: &[u8]) -> bool {
     if !value.iter().any(u8::is_ascii_uppercase) {
         return has_vowelless_run(value);
     }
-    // In capitals alone, each pair is a pair of capitals, so the conditions below would tell nothing.
+    // Without lower case, all pairs of letters are capitals, so the conditions below would tell nothing.
     if !value.iter().any(u8::is_ascii_lowercase) {
         return false;
     }

@@ -217,8 +217,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
-    /// be read again, because the stamp of the rollout does not change when its permissions do.
+    /// Reports a rollout that cannot be opened, and keeps the texts that the index has of its conversation. Marks the
+    /// conversation to be read again, because the stamp of the rollout does not change when its permissions do.
     fn skip_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(task)?;
         self.store_and_index_shown_fields(id, task)?;

@@ -78,7 +78,8 @@ impl RolloutStamp {
     /// Parses the columns `file`, `size` and `mtime`, which begin at the index `first`.
     pub(super) fn parse_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         Ok(Self {
-            // The column is empty until a rollout was read to its end. `None` equals no file, so it is read again.
+            // The column is empty until the first reading has ended. `None` equals no file, so the rollout is read
+            // again.
             file_id: serde_json::from_slice(row.get_ref(first)?.as_bytes()?).ok(),
             size: row.get(first + 1)?,
             mtime_ns: row.get(first + 2)?,
@@ -421,7 +422,7 @@ fn build_shown_fields(
     if let Some(thread) = &candidate.thread {
         let mut shown = thread.clone();
         if shown.title.is_empty() {
-            // It may come from the first message, which is not read again.
+            // It may come from the first message, which is read again only with the whole conversation.
             shown.title = old_fields.title;
         }
         return shown;

@@ -59,8 +59,8 @@ impl TextSpans {
     }
 }
 
-/// The number that the next text gets, and the number of conversations. At least one of them changes with each update
-/// that adds texts or removes conversations.
+/// The number that the next text gets, and the number of conversations. An update that adds texts changes the first,
+/// and one that removes conversations the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexRevision(Option<i64>, i64);
 

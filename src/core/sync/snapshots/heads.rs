@@ -68,8 +68,8 @@ pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
         };
 
         for &snapshot in publications {
-            let is_replaced = has_successor(snapshot) || may_have_successor(snapshot);
-            if is_newest(snapshot) || !is_replaced {
+            let is_replaced = || has_successor(snapshot) || may_have_successor(snapshot);
+            if is_newest(snapshot) || !is_replaced() {
                 heads.push(snapshot.clone());
             }
         }

@@ -10,7 +10,6 @@ use crate::sync::sides::{ObservedFile, Side};
 use std::collections::HashSet;
 
 /// A rollout whose base is unknown, because its first line was not read.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UnreadRollout {
     pub(crate) id: String,
     pub(crate) path: String,
@@ -75,13 +74,14 @@ impl<'a> FactReader<'a> {
         let keys = paths.filter_map(|path| Some((rollouts::key(path)?, path)));
         // A rollout on both sides is read in the home only, where its first line may be incomplete.
         let copied_keys = copies.iter().map(|step| (step.key.clone(), &step.path));
-        let rollouts = keys.chain(copied_keys).filter_map(|(key, path)| {
-            let (id, path) = (rollouts::rollout_id(&key)?, path.clone());
-            Some(UnreadRollout { id, path })
-        });
-        let unread_rollouts = rollouts.filter(|rollout| !read_ids.contains(&*rollout.id));
+        let rollouts = keys
+            .chain(copied_keys)
+            .filter_map(|(key, path)| Some((rollouts::rollout_id(&key)?, path)));
+        let unread_rollouts = rollouts.filter(|(id, _)| !read_ids.contains(&**id));
         // An id with a time begins with it, so the greatest id is the newest rollout.
-        unread_rollouts.max()
+        let (id, path) = unread_rollouts.max()?;
+        let path = path.clone();
+        Some(UnreadRollout { id, path })
     }
 
     /// Returns the conflicts that take the place of steps, each with the key of the step. Such a step would replace
