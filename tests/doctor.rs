@@ -149,8 +149,6 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     fs::set_permissions(env.manager_home().join("backups"), open).unwrap();
     leave_temp_files(&env);
     env.write("home/.codex-manager/inventory.json", "{");
-    // A missing document is not damaged, although it is rebuilt from a damaged inventory.
-    let _ = fs::remove_file(env.manager_home().join("cooldown.json"));
 
     let untouched = env.tree("home");
     let run = env.run(["doctor", "--fix", "--dry-run"]);
@@ -158,7 +156,6 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
         run.stdout.contains("inventory.json would be created again"),
         "{run}"
     );
-    assert!(!run.stdout.contains("cooldown.json would"), "{run}");
     assert_same_tree(&untouched, &env.tree("home"));
 
     let _ = env.run(["doctor", "--fix"]).code(0);

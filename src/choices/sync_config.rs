@@ -69,11 +69,13 @@ pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<()
     read_config_quietly(context, &path).map(drop)
 }
 
-/// Prints a note if sync is set up such that it brings deleted conversations back.
+/// Prints a note if sync is set up for this home such that it brings deleted conversations back.
 pub(crate) fn note_if_sync_restores_deleted(context: &Context) {
     let path = default_config_path(context);
-    let policy = read_config_quietly(context, &path).map(|config| config.policy.rules.delete);
-    if let Ok(DeletePolicy::Never) = policy {
+    if let Ok(config) = read_config_quietly(context, &path)
+        && config.local == context.codex_home()
+        && config.policy.rules.delete == DeletePolicy::Never
+    {
         context.note(format_args!(
             "sync brings back what another machine has; to delete it everywhere, set delete_policy = \"propagate\" in {}",
             path.display()

@@ -210,6 +210,8 @@ struct SyncedRound {
     report: ApplyReport,
     /// The snapshots of all rounds but the last one that has a snapshot.
     earlier_snapshots: Vec<String>,
+    /// The index of the first step of the round that made the last snapshot.
+    snapshot_start: usize,
     /// The error that stopped the round.
     error: Option<CommandError>,
 }
@@ -246,10 +248,33 @@ impl SyncedRound {
         if let Some(later_snapshot) = later_report.snapshot {
             let earlier_snapshot = report.snapshot.replace(later_snapshot);
             self.earlier_snapshots.extend(earlier_snapshot);
+            self.snapshot_start = earlier_count;
         }
         report.pruned.extend(later_report.pruned);
         report.prune_error = later_report.prune_error.or(report.prune_error.take());
         self
+    }
+
+    /// Prints the names of the snapshots, and the commands that restore the last one.
+    fn print_snapshots(&self, context: &Context, remote: SyncRemote) {
+        if let Some(snapshot) = &self.report.snapshot {
+            print_snapshot(&context.ui, &self.list_snapshot_steps(), snapshot, remote);
+        }
+        let is_left = |name: &&String| !self.report.pruned.contains(name);
+        for snapshot in self.earlier_snapshots.iter().filter(is_left) {
+            // Without a command that restores it: a snapshot of files in the vault alone would replace newer files of
+            // the home.
+            context.note(format_args!(
+                "an earlier round of this run made the snapshot {snapshot}"
+            ));
+        }
+    }
+
+    /// Returns the completed steps of the round that made the last snapshot, and of later rounds.
+    fn list_snapshot_steps(&self) -> Vec<&SyncStep> {
+        let done = self.report.done.iter();
+        let done = done.filter(|index| **index >= self.snapshot_start);
+        done.map(|index| &self.plan.steps[*index]).collect()
     }
 
     /// Prints the result, and returns the outcome of the command.
@@ -259,11 +284,7 @@ impl SyncedRound {
     fn report_outcome(self, sync: &SyncContext<'_>) -> Result<Outcome> {
         let (context, config) = (sync.context, sync.config);
         show_report(context, config, &self.plan, &self.report);
-        for snapshot in &self.earlier_snapshots {
-            context.note(format_args!(
-                "an earlier round also overwrote files; restore them with: codex-manager sync restore --from {snapshot} --target local --apply"
-            ));
-        }
+        self.print_snapshots(context, config.remote);
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -305,7 +326,7 @@ fn end_codex_and_plan(
     Ok((plan, state, needs_closed_codex))
 }
 
-/// Prints the JSON document, the completed steps, the files that were left alone, and the snapshot of the run.
+/// Prints the JSON document, the completed steps, and the files that were left alone.
 fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let mut json = build_plan_json(context, plan, |index| {
         report.done.binary_search(&index).is_ok()
@@ -327,9 +348,6 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     }
 
     print_unsynced(context, plan, config, done_steps.iter().copied());
-    if let Some(snapshot) = &report.snapshot {
-        print_snapshot(ui, &done_steps, snapshot, config.remote);
-    }
 }
 
 fn list_done_steps<'p>(plan: &'p SyncPlan, report: &ApplyReport) -> Vec<&'p SyncStep> {
@@ -487,18 +505,37 @@ fn print_snapshot(ui: &Ui, done_steps: &[&SyncStep], snapshot: &str, remote: Syn
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_snapshots_of_all_rounds_are_named() {
-        let round = |snapshot: Option<&str>| SyncedRound {
-            report: ApplyReport {
-                snapshot: snapshot.map(str::to_owned),
-                ..ApplyReport::default()
-            },
-            ..SyncedRound::default()
+    /// Returns a round that has completed one step and has a snapshot, if named.
+    fn round(snapshot: Option<&str>, path: &str) -> SyncedRound {
+        let mut plan = SyncPlan::default();
+        let step = SyncStep::new(path, path, SyncAction::CopyToLocal, "");
+        plan.steps.push(step);
+        let report = ApplyReport {
+            done: vec![0],
+            snapshot: snapshot.map(str::to_owned),
+            ..ApplyReport::default()
         };
-        let rounds = [Some("a"), None, Some("b"), Some("c"), None].map(round);
+        SyncedRound {
+            plan,
+            report,
+            ..SyncedRound::default()
+        }
+    }
+
+    #[test]
+    fn the_snapshots_of_all_rounds_are_named_and_the_last_one_has_the_steps_of_its_round() {
+        let rounds = [
+            round(Some("a"), "1"),
+            round(None, "2"),
+            round(Some("b"), "3"),
+            round(Some("c"), "4"),
+            round(None, "5"),
+        ];
         let all = rounds.into_iter().reduce(SyncedRound::followed_by).unwrap();
         assert_eq!(all.report.snapshot.as_deref(), Some("c"));
         assert_eq!(all.earlier_snapshots, ["a", "b"]);
+        let steps = all.list_snapshot_steps();
+        let paths: Vec<_> = steps.iter().map(|step| &*step.path).collect();
+        assert_eq!(paths, ["4", "5"]);
     }
 }

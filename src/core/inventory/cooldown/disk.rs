@@ -23,13 +23,6 @@ pub struct LoadedCooldown {
     origin: CooldownOrigin,
 }
 
-impl LoadedCooldown {
-    /// Returns true if the document on disk was unreadable and [`Self::file`] is rebuilt.
-    pub fn is_damaged(&self) -> bool {
-        self.origin == CooldownOrigin::Damaged
-    }
-}
-
 /// The origin of a document, which decides whether a write keeps a copy of the old file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum CooldownOrigin {

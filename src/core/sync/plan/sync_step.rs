@@ -217,7 +217,7 @@ pub struct SyncStep {
 
 impl SyncStep {
     /// Creates a step without changes.
-    pub(crate) fn new(key: &str, path: &str, action: SyncAction, reason: &str) -> Self {
+    pub fn new(key: &str, path: &str, action: SyncAction, reason: &str) -> Self {
         Self {
             key: key.to_owned(),
             path: path.to_owned(),
