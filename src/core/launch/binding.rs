@@ -2,11 +2,12 @@
 //! files, finds them by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::rollout::turn_hit_limit;
+use crate::codex::rollout::{OrderedRolloutId, turn_hit_limit};
 use crate::codex::{RolloutName, SESSIONS, ZST, rollout_lines};
 use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
 use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
 use chrono::{DateTime, Utc};
+use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -108,8 +109,9 @@ fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversa
     })
 }
 
-/// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
-/// its account. Opens only rollouts with a creation time in that range, according to their id.
+/// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by its account.
+/// Returns the last one of each conversation. Opens only rollouts with a creation time in that range, according to their
+/// id.
 pub(crate) fn find_conversations_created_until(
     record: &LaunchRecord,
     until: DateTime<Utc>,
@@ -131,8 +133,11 @@ pub(crate) fn find_conversations_created_until(
         }
     }
 
-    conversations.sort_by(|a: &BoundConversation, b| a.session_id.cmp(&b.session_id));
-    // A rewind during the launch makes another rollout of the same conversation.
+    // A rewind during the launch begins another rollout of the same conversation. Codex continues the last one.
+    conversations.sort_by_cached_key(|conversation: &BoundConversation| {
+        let rollout = OrderedRolloutId::parse_name(Path::new(&conversation.rollout_path));
+        (conversation.session_id.clone(), Reverse(rollout))
+    });
     conversations.dedup_by(|a, b| a.session_id == b.session_id);
     conversations
 }

@@ -333,6 +333,47 @@ mod tests {
     }
 
     #[test]
+    fn the_last_rollout_of_a_conversation_that_was_rewound_is_bound() {
+        let home = tempfile::tempdir().unwrap();
+        let mut ended = record(home.path());
+        let now = Utc::now();
+        let folder = home
+            .path()
+            .join(now.format("sessions/%Y/%m/%d").to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let id = |ms: i64| {
+            let digits = format!("{:012x}", now.timestamp_millis() + ms);
+            format!("{}-{}-7ef3-b0ee-5caab8d3b455", &digits[..8], &digits[8..])
+        };
+        let thread = id(0);
+        let last = format!("rollout-x-{thread}_{}.jsonl", id(9));
+        let meta = format!(
+            r#"{{"type":"session_meta","payload":{{"id":"{thread}","creator_user_id":"u"}}}}"#
+        );
+        // The order of the files in the folder is that of their creation, or arbitrary.
+        for ms in [4, 8, 9, 2, 7, 3, 6, 5] {
+            let name = format!("rollout-x-{thread}_{}.jsonl", id(ms));
+            fs::write(folder.join(name), format!("{meta}\n")).unwrap();
+        }
+        fs::write(
+            folder.join(format!("rollout-x-{thread}.jsonl")),
+            meta + "\n",
+        )
+        .unwrap();
+        ended.identity.user_id = Some("u".into());
+        let end = LaunchEnd {
+            at: (now + TimeDelta::seconds(1)).fixed_offset(),
+            exit_code: Some(0),
+            last_check: None,
+        };
+        complete_record(&mut ended, end, &Launches::default());
+        let [bound] = &ended.binding.conversations[..] else {
+            panic!("{:?}", ended.binding);
+        };
+        assert_eq!(Path::new(&bound.rollout_path), folder.join(last));
+    }
+
+    #[test]
     fn a_resume_that_failed_or_opened_no_conversation_ends_without_a_warning() {
         let home = tempfile::tempdir().unwrap();
         let launches = Launches::default();
