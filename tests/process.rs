@@ -30,7 +30,7 @@ impl Running {
         holders
             .iter()
             .find(|holder| holder.pid == Some(self.0.id()))
-            .map(|holder| format!("{}: {}", holder.name, holder.why))
+            .map(|holder| format!("{}: {}", holder.name, holder.role))
     }
 }
 

@@ -237,7 +237,7 @@ fn find_programs(
         ProcessView {
             pid: holder.pid,
             name: holder.name,
-            why: holder.why,
+            why: holder.role.to_string(),
             started_at: time_json(started_at, context),
             email: identity.map(|identity| identity.email.to_string()),
             account_id: identity.and_then(|identity| identity.account_id.clone()),

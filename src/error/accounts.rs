@@ -122,8 +122,10 @@ fn hint_for_second_profile(name: &str, removed: &str, is_removed_older: bool) ->
 /// Returns the hint for a login that is in the isolated home of a running Codex. It says when the login returns to the
 /// profile.
 fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
-    let daemon = ProcessRole::Daemon.to_string();
-    if holders.iter().any(|holder| holder.why == daemon) {
+    if holders
+        .iter()
+        .any(|holder| holder.role == ProcessRole::Daemon)
+    {
         return format!(
             "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
              app-server daemon stop; nothing was changed",

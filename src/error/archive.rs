@@ -86,8 +86,10 @@ fn format_hint_after_undo(next_step: &str, kept_folders: &[std::path::PathBuf]) 
 
 /// Returns the hint for a home in use. Names the option for the daemon only if the daemon is one of the holders.
 fn hint_for_busy(holders: &[Holder]) -> &'static str {
-    let daemon = ProcessRole::Daemon.to_string();
-    if holders.iter().any(|holder| holder.why == daemon) {
+    if holders
+        .iter()
+        .any(|holder| holder.role == ProcessRole::Daemon)
+    {
         "end these first, or stop Codex's daemon with --stop-daemon"
     } else {
         "end these first"

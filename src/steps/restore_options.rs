@@ -203,7 +203,7 @@ impl RestoreOptions {
         let holders = restore::find_holders(request);
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
         // The children of the daemon end with it, but another Codex does not.
-        let is_codex = |holder: &Holder| holder.why == ProcessRole::Codex.to_string();
+        let is_codex = |holder: &Holder| holder.role == ProcessRole::Codex;
         let all_end_with_daemon = stops_daemon && !holders.iter().any(is_codex);
         if holders.is_empty() || all_end_with_daemon {
             Ok(())

@@ -25,18 +25,16 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// The name of the program, or "a process".
     pub name: String,
-    /// The evidence, as text: "codex process", "background daemon", "holds … open", "is writing the
-    /// conversation …".
     #[serde(skip)]
-    pub why: String,
+    pub role: ProcessRole,
 }
 
 impl Holder {
-    pub fn from_daemon_pid(pid: u32) -> Self {
+    pub fn daemon(pid: u32) -> Self {
         Self {
             pid: Some(pid),
             name: "codex".into(),
-            why: ProcessRole::Daemon.to_string(),
+            role: ProcessRole::Daemon,
         }
     }
 }
@@ -44,8 +42,8 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
-            Some(pid) => write!(f, "{} (PID {pid}, {})", self.name, self.why),
-            None => write!(f, "{} ({})", self.name, self.why),
+            Some(pid) => write!(f, "{} (PID {pid}, {})", self.name, self.role),
+            None => write!(f, "{} ({})", self.name, self.role),
         }
     }
 }
@@ -73,14 +71,16 @@ pub enum ProcessRole {
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// An open file, relative to the home or to an outside folder of the home.
-        open: PathBuf,
+        /// The path relative to the home or to an outside folder of the home.
+        open_file: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// An open file, relative to the home or to an outside folder of the home.
-        open: PathBuf,
+        /// The path relative to the home or to an outside folder of the home.
+        open_file: PathBuf,
     },
+    /// An unknown process that holds the lock on the conversation with this id.
+    ConversationWriter(String),
 }
 
 impl ProcessRole {
@@ -96,9 +96,10 @@ impl fmt::Display for ProcessRole {
             Self::Codex => f.write_str("codex process"),
             Self::Launcher => f.write_str("launcher of codex"),
             Self::Background => f.write_str("background process of codex"),
-            Self::CodexChild { open } | Self::OtherProgram { open } => {
-                write!(f, "holds {} open", open.display())
+            Self::CodexChild { open_file } | Self::OtherProgram { open_file } => {
+                write!(f, "holds {} open", open_file.display())
             }
+            Self::ConversationWriter(id) => write!(f, "is writing the conversation {id}"),
         }
     }
 }
@@ -162,13 +163,13 @@ impl HomeUsage {
             .map(|process| Holder {
                 pid: Some(process.pid),
                 name: process.name.clone(),
-                why: process.role.to_string(),
+                role: process.role.clone(),
             });
 
         let unknown_writers = self.unexplained_ids.iter().map(|conversation| Holder {
             pid: None,
             name: "a process".into(),
-            why: format!("is writing the conversation {conversation}"),
+            role: ProcessRole::ConversationWriter(conversation.clone()),
         });
 
         processes.chain(unknown_writers).collect()
@@ -209,7 +210,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
         is_counted.then(|| Holder {
             pid: Some(process.pid()),
             name: name.to_string_lossy().into_owned(),
-            why: ProcessRole::Codex.to_string(),
+            role: ProcessRole::Codex,
         })
     };
 
@@ -322,7 +323,7 @@ fn find_role(
     let file = open_file?;
     let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
     Some(ProcessRole::OtherProgram {
-        open: relative.unwrap_or(file).to_path_buf(),
+        open_file: relative.unwrap_or(file).to_path_buf(),
     })
 }
 
@@ -334,10 +335,11 @@ fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<Hom
     let is_codex_pid = |pid: &u32| codex_pids.contains(pid);
 
     for process in processes.iter_mut() {
-        if let ProcessRole::OtherProgram { open } = &process.role
+        if let ProcessRole::OtherProgram { open_file } = &process.role
             && table.ancestors(process.pid).iter().any(is_codex_pid)
         {
-            process.role = ProcessRole::CodexChild { open: open.clone() };
+            let open_file = open_file.clone();
+            process.role = ProcessRole::CodexChild { open_file };
         }
     }
 

@@ -35,7 +35,7 @@ pub fn find_holders(home: &Path, staging_folders: &[PathBuf], env: &Environment)
 
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
-        let ProcessRole::OtherProgram { open: path } = role else {
+        let ProcessRole::OtherProgram { open_file: path } = role else {
             return false;
         };
         // The path is relative to the home, or to an outside folder, such as a staging folder.

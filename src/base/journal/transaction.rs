@@ -8,7 +8,7 @@ use super::late_writes::{LateWrites, WriteSide};
 use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::BeginTime;
-use crate::codex::Holder;
+use crate::codex::{Holder, ProcessRole};
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{
     FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
@@ -193,12 +193,12 @@ impl Transaction {
             return Err(holders);
         }
 
-        // Another process has locked a database, although the list does not show it.
-        lock_result.map_err(|database| {
+        // Another process has locked this database, although the list does not show it.
+        lock_result.map_err(|open_file| {
             vec![Holder {
                 pid: None,
                 name: "a process".into(),
-                why: format!("holds {} open", database.display()),
+                role: ProcessRole::OtherProgram { open_file },
             }]
         })
     }

@@ -316,12 +316,12 @@ mod tests {
             reason(&with(others), &settings),
             Some(RefusalReason::AnotherUser)
         );
-        let stranger = process(5, ProcessRole::OtherProgram { open: open() });
+        let stranger = process(5, ProcessRole::OtherProgram { open_file: open() });
         assert_eq!(
             reason(&with(stranger), &settings),
             Some(RefusalReason::OtherProgram)
         );
-        let offspring = process(5, ProcessRole::CodexChild { open: open() });
+        let offspring = process(5, ProcessRole::CodexChild { open_file: open() });
         assert_eq!(reason(&with(offspring), &settings), None);
         let inside = HomeUsage {
             codex_ancestor: Some(4),

@@ -62,7 +62,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
 /// Returns the Codex programs that run on an isolated home, its background daemon included.
 fn find_codex_using(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
-    users.extend(daemon::find(home).map(|daemon| Holder::from_daemon_pid(daemon.pid)));
+    users.extend(daemon::find(home).map(|daemon| Holder::daemon(daemon.pid)));
     users
 }
 

@@ -4,7 +4,7 @@ use super::document::{JOURNAL_NAME, JournalState};
 use super::folder::staging_folder_beside;
 use super::recovery::recover;
 use super::*;
-use crate::codex::process::Holder;
+use crate::codex::process::{Holder, ProcessRole};
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::exchange::tests::{UNSUPPORTED, is_always_off};
 use crate::io::lock::retry_until_free;
@@ -189,7 +189,7 @@ fn codex() -> Holder {
     Holder {
         pid: Some(7),
         name: "codex".into(),
-        why: "codex process".into(),
+        role: ProcessRole::Codex,
     }
 }
 

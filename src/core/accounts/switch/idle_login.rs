@@ -118,7 +118,7 @@ fn find_possible_renewers(codex_home: &Path) -> Vec<Holder> {
     if let Some(daemon) = daemon::find(codex_home)
         && !find_busy_conversations(codex_home).is_empty()
     {
-        holders.push(Holder::from_daemon_pid(daemon.pid));
+        holders.push(Holder::daemon(daemon.pid));
     }
     holders
 }
