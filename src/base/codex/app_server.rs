@@ -230,6 +230,7 @@ pub fn ask<const N: usize>(
         // A reply that came before the failure is still an answer.
         (Some(reply), _) => reply.map_err(|error| to_probe_failure(&error)),
         (None, Some(failure)) => Err(failure.clone()),
+        // Not reached: without a failure, all replies are there.
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
     })
 }
@@ -254,6 +255,7 @@ struct ProbeSession<'a> {
 impl ProbeSession<'_> {
     /// Initializes app-server, sends the questions, and waits for all replies.
     fn collect_replies(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
+        // One experimental question needs the experimental API, which orders after the stable one.
         let apis = questions.iter().map(|question| question.api);
         self.initialize(apis.max().unwrap_or(Api::Stable))?;
 
@@ -365,6 +367,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
     let detail = printable(&error.message);
 
     if error.code == -32600 && message.contains("authentication required") {
+        // "codex account authentication required" without a login, "chatgpt authentication required" with an API key.
         return if message.starts_with("chatgpt") {
             ProbeFailure::ApiKey
         } else {

@@ -101,14 +101,12 @@ impl<'a> Arguments<'a> {
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
     pub fn resumed_conversation(&self) -> Option<&'a str> {
-        let subcommand_index = self.subcommand_count.checked_sub(1)?;
-        let is_resume = self.words[*self.positional_indices.get(subcommand_index)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.words).any(|option| option == "--last");
-        let conversation_index = *self.positional_indices.get(self.subcommand_count)?;
-        if !is_resume || is_chosen_by_codex {
+        if !self.is_resume() || is_chosen_by_codex {
             return None;
         }
-        self.words[conversation_index].to_str()
+        let argument_index = *self.positional_indices.get(self.subcommand_count)?;
+        self.words[argument_index].to_str()
     }
 
     /// Returns true if the invocation resumes an existing conversation, also one that Codex chooses.

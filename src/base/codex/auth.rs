@@ -187,8 +187,8 @@ impl AuthFile {
     }
 }
 
-fn invalid_data_error(why: &'static str) -> std::io::Error {
-    std::io::Error::new(ErrorKind::InvalidData, why)
+fn invalid_data_error(reason: &'static str) -> std::io::Error {
+    std::io::Error::new(ErrorKind::InvalidData, reason)
 }
 
 impl AuthSnapshot {

@@ -135,11 +135,9 @@ impl Daemon {
 /// have recorded no id.
 fn may_be_this_boot(recorded_id: Option<&str>) -> bool {
     let current_id = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    match (recorded_id, current_id) {
-        (Some(recorded_id), Some(current_id)) => recorded_id.trim() == current_id.trim(),
-        // Without both ids, only the start time identifies the daemon.
-        _ => true,
-    }
+    let both_ids = recorded_id.zip(current_id);
+    // Without both ids, only the start time identifies the daemon.
+    both_ids.is_none_or(|(recorded, current)| recorded.trim() == current.trim())
 }
 
 #[cfg(test)]

@@ -368,6 +368,7 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
     }
     match is_log_unchanged {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            // rusqlite has no variant for errors of files. This one holds any error.
             Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         }
         // Another process changed the log, or removed one of the files.
@@ -434,7 +435,7 @@ pub(super) fn quote_identifier(name: &str) -> String {
 }
 
 /// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries that are older
-/// than `logs_since`, in seconds since 1970. Returns the number of deleted entries.
+/// than `logs_since`, in seconds since 1970; none if it is `None`. Returns the number of deleted entries.
 pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
     let deleted_count = match logs_since {

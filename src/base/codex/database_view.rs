@@ -42,6 +42,7 @@ pub(crate) fn run_query<T>(
 
         let result = query_in_place(path, &mut query);
         let [wal, shm, _] = home::database_sidecars(path);
+        // SQLite reports a missing `-shm` by this code, because it may not create one here.
         let lacks_wal_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
@@ -90,6 +91,7 @@ fn query_copy<T>(
     query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<Option<T>, DatabaseError> {
     let folder = tempfile::tempdir()
+        // rusqlite has no variant for errors of files. This one holds any error.
         .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         .sqlite_context("copy", path)?;
     let copy = folder.path().join("database");

@@ -121,10 +121,8 @@ impl Profiles {
         // return it if this is a dry run.
         let profile = self.simulate_isolation_return(profile);
         let home = profile.file.live_home.as_deref();
-        match home.and_then(|home| self.isolation_error(&profile.name, home)) {
-            Some(isolated) => Err(isolated),
-            None => Ok(()),
-        }
+        let error = home.and_then(|home| self.isolation_error(&profile.name, home));
+        error.map_or(Ok(()), Err)
     }
 
     fn isolated_folder(&self, account: &Identity) -> PathBuf {

@@ -10,8 +10,8 @@ use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, ProfileFile, Profiles};
 use super::save::LoginToKeep;
 use crate::codex::{
-    AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity,
-    LoginStorageError, check_login_storage, config, find_codex, process,
+    AUTH_JSON, AuthFile, CONFIG_TOML, CredentialStore, Holder, Identity, LoginStorageError,
+    check_login_storage, config, find_codex, process,
 };
 use crate::io::{
     FileLock, IoError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
@@ -362,7 +362,7 @@ impl Profiles {
         // If Codex keeps the login in the keyring, the home may own it although auth.json has no login.
         if let Some(home) = saved_profile.file.live_home.clone()
             && saved_profile.file.owner == LoginOwner::Live
-            && !CodexConfig::read(&home).store.always_reads_auth_json()
+            && !CredentialStore::read(&home).always_reads_auth_json()
         {
             return Err(LeaseError::InKeyring { profile, home });
         }

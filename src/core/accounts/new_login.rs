@@ -10,7 +10,7 @@ use super::profile::{LoginCopy, ProfileError, Profiles};
 use super::profile_ops::check_profile_name;
 use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
-    AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, find_codex, sign_in,
+    AUTH_JSON, AuthFile, AuthSnapshot, CredentialStore, Login, LoginLock, find_codex, sign_in,
 };
 use crate::io::{Document, FileLock, IoError, Timestamp, atomic, document, staging, tree};
 use serde::{Deserialize, Serialize};
@@ -277,7 +277,7 @@ pub(crate) fn renew_live_login(
     };
 
     // Checked before the lock and again under it, so that a home with nothing to replace is not locked.
-    let may_replace = CodexConfig::read(home).store.always_reads_auth_json()
+    let may_replace = CredentialStore::read(home).always_reads_auth_json()
         && AuthFile::read(&path).is_ok_and(|live| is_older(&live));
     if !may_replace {
         return Ok(LiveHomeUpdate::No);

@@ -540,8 +540,8 @@ pub(crate) fn find_own_profile<'a>(
 
     // A profile with exactly these ids wins over profiles that match by fewer ids.
     let ids_of = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
-    let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids_of(id) == ids_of(account));
-    if let Some(profile) = matching.iter().find(has_same_ids) {
+    let has_same_ids = |p: &&Profile| p.identity().is_some_and(|id| ids_of(id) == ids_of(account));
+    if let Some(profile) = matching.iter().copied().find(has_same_ids) {
         return Ok(Some(profile));
     }
 

@@ -108,7 +108,8 @@ pub fn derive_default_name(
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
 
-    // Each profile makes at most two names unavailable. If the email is too long, no name is valid.
+    // Each profile makes at most two names unavailable, and the first two may be invalid, or the same. If the email is
+    // too long, no name is valid.
     let free_name = names.take(2 * profiles.len() + 3).find(is_free);
     Ok(free_name.unwrap_or(email))
 }

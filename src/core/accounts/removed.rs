@@ -43,7 +43,7 @@ pub struct UndoneRemoval {
 /// A profile in the trash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct TrashedProfile {
-    /// The time of the removal. First, so that it decides the order.
+    /// The end of the folder name: the time of the removal, and maybe a number. First, so that it decides the order.
     stamp: String,
     name: String,
     /// The name of the folder in the trash.

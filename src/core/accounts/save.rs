@@ -54,7 +54,8 @@ impl Profiles {
     /// Saves a login to the profile of its account. The newer of this login and the login there stays; the older one
     /// goes to `history/`. Creates the profile, named after the email, if the account has none.
     ///
-    /// `owner` is the new location of the owner copy. Everything is durable on return.
+    /// `login` is the login in `snapshot`, and `owner` is the new location of the owner copy. Everything is durable on
+    /// return.
     pub(crate) fn save_back(
         &self,
         snapshot: &AuthSnapshot,
@@ -210,7 +211,7 @@ fn record_after_save(
     let has_same_login =
         old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == fingerprint);
     let keeps_owner = old_profile.is_some_and(|profile| {
-        keeps_recorded_owner(profile, outcome, snapshot, has_same_login, is_newest, owner)
+        keeps_recorded_owner(profile, outcome, snapshot, has_same_login, owner)
     });
 
     let mut record = ProfileFile {
@@ -250,14 +251,12 @@ fn record_after_save(
 }
 
 /// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
-/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newest` if the saved login is
-/// newer than all observed ones.
+/// replaces a live owner. `has_same_login` is true if the profile has the same login.
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
     snapshot: &AuthSnapshot,
     has_same_login: bool,
-    is_newest: bool,
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
@@ -267,7 +266,10 @@ fn keeps_recorded_owner(
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
         // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
         // machines.
-        SaveOutcome::Created => needs_assertion && !is_newest && profile.is_renewable(),
+        SaveOutcome::Created => {
+            let is_newest = snapshot.freshness().is_newer_than(&profile.newest());
+            needs_assertion && !is_newest && profile.is_renewable()
+        }
         SaveOutcome::Updated | SaveOutcome::Unchanged if needs_assertion && has_same_login => true,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             profile.may_be_live_elsewhere(owner)

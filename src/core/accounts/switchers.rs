@@ -212,6 +212,7 @@ fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)
     let mut query = database.prepare(sql)?;
     let rows = query.query_map([], |row| {
         let settings: String = row.get(1)?;
+        // Settings that are not JSON have no login.
         let settings = serde_json::from_str(&settings).unwrap_or_default();
         Ok((row.get(0)?, settings))
     })?;

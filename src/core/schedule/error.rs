@@ -10,8 +10,8 @@ pub enum ScheduleError {
     #[error("codex-manager did not create this file and leaves it unchanged: {}", .0.display())]
     Foreign(PathBuf),
     /// A path or the value of a variable contains characters that the scheduler's file format cannot represent.
-    #[error("a job cannot contain this text, because {why}: {text:?}")]
-    Unwritable { why: &'static str, text: String },
+    #[error("a job cannot contain this text, because {reason}: {text:?}")]
+    Unwritable { reason: &'static str, text: String },
     #[error("the home folder of the user is unknown")]
     NoHome,
     #[error(transparent)]

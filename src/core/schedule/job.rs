@@ -241,8 +241,8 @@ pub fn search_path(
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
 fn to_representable_text(text: &OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
-    let unwritable = |why| ScheduleError::Unwritable {
-        why,
+    let unwritable = |reason| ScheduleError::Unwritable {
+        reason,
         text: text.to_string_lossy().into_owned(),
     };
 

@@ -36,7 +36,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
     );
 
     let job = definition.options.job;
-    push_entry(&mut text, 1, "Label", &job_label(job));
+    push_entry(&mut text, "\t", "Label", &job_label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
     for word in &definition.command {
         let _ = writeln!(text, "\t\t<string>{}</string>", escape_xml(word));
@@ -44,7 +44,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
 
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
     for (variable, value) in &definition.environment {
-        push_entry(&mut text, 2, variable, value);
+        push_entry(&mut text, "\t\t", variable, value);
     }
     text.push_str("\t</dict>\n");
 
@@ -64,7 +64,8 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
     // home is UTF-8.
     let logs = context.manager_home.join(logging::FOLDER);
     let errors = logs.join(format!("schedule-{}.err", job.name()));
-    push_entry(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+    let errors = errors.to_string_lossy();
+    push_entry(&mut text, "\t", "StandardErrorPath", &errors);
 
     // A property list has decimal integers only: 63 is the mask 077.
     text.push_str(
@@ -75,11 +76,10 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
     text
 }
 
-fn push_entry(text: &mut String, depth: usize, key: &str, value: &str) {
-    let tabs = "\t".repeat(depth);
+fn push_entry(text: &mut String, indent: &str, key: &str, value: &str) {
     let (key, value) = (escape_xml(key), escape_xml(value));
-    let _ = writeln!(text, "{tabs}<key>{key}</key>");
-    let _ = writeln!(text, "{tabs}<string>{value}</string>");
+    let _ = writeln!(text, "{indent}<key>{key}</key>");
+    let _ = writeln!(text, "{indent}<string>{value}</string>");
 }
 
 pub(super) fn enable_commands(

@@ -220,7 +220,7 @@ impl TurnCounter {
     }
 }
 
-/// The form in which Codex recorded an item.
+/// The form in which Codex recorded an item. The numbers are the indices of the reader's counts by form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ItemOrigin {
     /// A `response_item`: input or output of the model.

@@ -254,7 +254,7 @@ pub(crate) fn replace_projections(
     connection
         .execute_batch("PRAGMA synchronous=FULL")
         .sqlite_context("open", database)?;
-    copy_rows_into(connection, database, from, ids, RowGroup::ThreadData).map(|_| ())
+    copy_rows_into(connection, database, from, ids, RowGroup::ThreadData).map(drop)
 }
 
 fn copy_rows_into(
