@@ -306,12 +306,10 @@ fn list_secrets(auth: &Value) -> Vec<LoginSecret> {
 
 /// Returns the login of tokens whose id token names the account.
 fn parse_named_login(auth: &Value, tokens: &Value) -> Option<Login> {
-    let token = |name| tokens.get(name).and_then(Value::as_str);
-    let id_claims = token("id_token").and_then(decode_claims)?;
-    let access_claims = token("access_token").and_then(decode_claims);
-    let access_claims = access_claims.unwrap_or(Value::Null);
+    let id_claims = read_claims(tokens, "id_token")?;
+    let access_claims = read_claims(tokens, "access_token").unwrap_or(Value::Null);
     Some(Login {
-        identity: parse_identity(auth, token("account_id"), &id_claims, &access_claims)?,
+        identity: parse_identity(auth, tokens, &id_claims, &access_claims)?,
         plan: text_field(openai_claims(&id_claims), "chatgpt_plan_type"),
         freshness: parse_freshness(auth, &access_claims, &id_claims),
     })
@@ -319,8 +317,7 @@ fn parse_named_login(auth: &Value, tokens: &Value) -> Option<Login> {
 
 /// Returns the login of tokens whose id token names no account.
 fn parse_undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
-    let access_claims = text_field(tokens, "access_token").and_then(|token| decode_claims(&token));
-    let access_claims = access_claims.unwrap_or(Value::Null);
+    let access_claims = read_claims(tokens, "access_token").unwrap_or(Value::Null);
     let account_claims = openai_claims(&access_claims);
     let user_id =
         text_field(account_claims, "chatgpt_user_id").or_else(|| text_field(&access_claims, "sub"));
@@ -357,7 +354,7 @@ fn parse_freshness(auth: &Value, access_claims: &Value, id_claims: &Value) -> Fr
 
 fn parse_identity(
     auth: &Value,
-    account_id: Option<&str>,
+    tokens: &Value,
     id_claims: &Value,
     access_claims: &Value,
 ) -> Option<Identity> {
@@ -372,14 +369,17 @@ fn parse_identity(
     let account_claims = openai_claims(id_claims);
     Some(Identity {
         email: Email::new(email),
-        account_id: account_id
-            .filter(|id| !id.is_empty())
-            .map(Into::into)
+        account_id: text_field(tokens, "account_id")
             .or_else(|| text_field(account_claims, "chatgpt_account_id")),
         user_id: text_field(account_claims, "chatgpt_user_id")
             .or_else(|| text_field(account_claims, "user_id")),
         kind: LoginKind::Chatgpt,
     })
+}
+
+/// Returns the claims of a token; `None` if the token is missing or cannot be decoded.
+fn read_claims(tokens: &Value, name: &str) -> Option<Value> {
+    decode_claims(tokens.get(name)?.as_str()?)
 }
 
 fn openai_claims(claims: &Value) -> &Value {

@@ -393,6 +393,7 @@ fn apply_log(path: &Path) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")?;
     connection.close().map_err(|(_, e)| e)?;
     for sidecar in home::database_sidecars(path) {
+        // SQLite has usually removed it already.
         let _ = sharing::remove_file(sidecar);
     }
     Ok(())

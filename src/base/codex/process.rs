@@ -382,11 +382,8 @@ fn is_update_loop(process: &Process) -> bool {
 
 /// Returns the ids of the conversations whose writer locks a process holds.
 pub fn find_locked_conversations(home: &Path) -> Vec<String> {
-    let locks = find_held_thread_locks(home);
-    locks
-        .iter()
-        .map(|lock| locked_conversation_id(lock))
-        .collect()
+    let locks = find_held_thread_locks(home).into_iter();
+    locks.map(|lock| locked_conversation_id(&lock)).collect()
 }
 
 fn locked_conversation_id(lock: &Path) -> String {

@@ -133,7 +133,9 @@ impl StatusReader {
         }
 
         self.status.email = Some(email);
-        self.status.plan = plan.or(self.status.plan.take());
+        if plan.is_some() {
+            self.status.plan = plan;
+        }
         Ok(())
     }
 

@@ -239,7 +239,7 @@ pub(crate) fn save_new_login(
     if profile.is_none() {
         let copy = LoginCopy::Ordinary;
         match profiles.save_as(profile_name, (snapshot, login), codex_home, copy, now) {
-            Ok((_, saved)) => return Ok((saved, None)),
+            Ok((_, saved)) => return Ok((saved, name_problem)),
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
             ) => name_problem = Some(format!("is the profile of {account}")),

@@ -159,15 +159,13 @@ impl Profiles {
         &self,
         auth: &'a AuthFile,
     ) -> Result<LoginToKeep<'a>, IoError> {
-        let bytes = match auth {
-            AuthFile::Missing => return Ok(LoginToKeep::Missing),
-            AuthFile::Unreadable { bytes, .. } => bytes,
-            AuthFile::Present(snapshot) => match &snapshot.login {
-                Some(login) => return Ok(LoginToKeep::Login(snapshot, login)),
-                None => &snapshot.bytes,
-            },
-        };
-        self.quarantine_bytes(bytes).map(LoginToKeep::Quarantined)
+        if let (Some(snapshot), Some(login)) = (auth.snapshot(), auth.login()) {
+            return Ok(LoginToKeep::Login(snapshot, login));
+        }
+        match auth.bytes() {
+            Some(bytes) => self.quarantine_bytes(bytes).map(LoginToKeep::Quarantined),
+            None => Ok(LoginToKeep::Missing),
+        }
     }
 
     /// Returns the email as a safe folder name, with a number if the name is taken.

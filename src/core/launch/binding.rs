@@ -128,6 +128,7 @@ pub(crate) fn find_conversations_created_until(
                 continue;
             }
             if read_meta(&path).is_some_and(|meta| may_be_of_launch(&meta, record)) {
+                // From offset 0 on, because the launch has created the rollout.
                 conversations.extend(to_bound_conversation(&path, 0));
             }
         }
@@ -280,14 +281,12 @@ pub struct RolloutCreator {
 /// Returns the creator of a conversation; `None` if its rollout has neither id.
 pub fn read_creator(path: &Path) -> Option<RolloutCreator> {
     let meta = read_meta(path)?;
-    let meta_text = |key| meta.text(key).map(str::to_owned);
-    let user_id = meta_text("creator_user_id");
-    let account_id = meta_text("creator_account_id");
-    let is_named = user_id.is_some() || account_id.is_some();
-    is_named.then_some(RolloutCreator {
-        user_id,
-        account_id,
-    })
+    let creator = RolloutCreator {
+        user_id: meta.text("creator_user_id").map(str::to_owned),
+        account_id: meta.creator_account_id().map(str::to_owned),
+    };
+    let is_named = creator.user_id.is_some() || creator.account_id.is_some();
+    is_named.then_some(creator)
 }
 
 #[cfg(test)]

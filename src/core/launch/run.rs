@@ -198,7 +198,7 @@ impl Watcher {
         }
     }
 
-    /// Stops watching. `None` if no thread could be started.
+    /// Stops watching. `None` if the thread could not be started, or has panicked.
     fn finish(self) -> Option<WatchResult> {
         // The thread stops when the channel is closed.
         drop(self.stop);

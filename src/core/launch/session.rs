@@ -170,7 +170,7 @@ fn plan_with_program(
     }
 
     plan_in_real_home(request, &live, &mut plan)?;
-    let uses_daemon = may_use_daemon(&arguments) && !Arguments::parse(&args).has_option(NO_DAEMON);
+    let uses_daemon = may_use_daemon(&arguments) && !has_no_daemon_flag;
     match plan.daemon {
         Some(pid) if uses_daemon && !request.stop_daemon => Err(LaunchError::Daemon(pid)),
         _ => Ok(plan),
@@ -261,14 +261,13 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
 
-    let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
-    if plan.isolated_home.is_some() {
+    let (isolated, account_locks, switch) = if plan.isolated_home.is_some() {
         let (login, locks) = isolate_login(&request)?;
-        (isolated, account_locks) = (Some(login), Some(locks));
+        (Some(login), Some(locks), None)
     } else {
         // Applied even if the account was live already, because the plan was made without locks.
-        switch_report = Some(switch_login(&request)?);
-    }
+        (None, None, Some(switch_login(&request)?))
+    };
     let fingerprint = match &isolated {
         Some(login) => login.fingerprint.clone(),
         None => read_live_fingerprint(request.codex_home)?,
@@ -288,7 +287,7 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
         record,
         isolated,
         account_locks,
-        switch: switch_report,
+        switch,
         dropped_variables,
     })
 }
