@@ -57,9 +57,9 @@ enum RecordedAccount {
     /// The account of a launch, one with a profile, or the live one.
     Known(Identity),
     /// An account without a profile: its account id, or its user id if the rollout has no account id.
-    Unknown(String),
+    WithoutProfile(String),
     /// Neither a launch nor the rollout names an account.
-    Unnamed,
+    NotRecorded,
 }
 
 impl ResumeArgs {
@@ -119,12 +119,12 @@ impl ResumeArgs {
 
         match recorded {
             RecordedAccount::Known(account) => Ok(account),
-            RecordedAccount::Unknown(account_id) => Err(CommandError::refused(format!(
+            RecordedAccount::WithoutProfile(account_id) => Err(CommandError::refused(format!(
                 "the conversation belongs to the account {account_id}, which has no profile"
             ))
             .hint("sign in to it: codex-manager profile login NAME")
             .hint("or continue under another account: --profile NAME --rebind")),
-            RecordedAccount::Unnamed => {
+            RecordedAccount::NotRecorded => {
                 let notice = "the account of this conversation is unknown";
                 // With an API key, Codex records no account, and the API key may be the only login.
                 if context.profiles().list()?.is_empty() {
@@ -254,7 +254,7 @@ fn find_recorded_account(
 
     let rollout = conversation.rollout.as_deref();
     let Some(creator) = rollout.and_then(binding::read_creator) else {
-        return Ok(RecordedAccount::Unnamed);
+        return Ok(RecordedAccount::NotRecorded);
     };
 
     // Codex may record only the user id or only the account id, so a missing id counts as equal.
@@ -278,16 +278,16 @@ fn find_recorded_account(
     let creator_id = creator.account_id.or(creator.user_id).unwrap_or_default();
     Ok(match known_account {
         Some(identity) => RecordedAccount::Known(identity.clone()),
-        None => RecordedAccount::Unknown(creator_id),
+        None => RecordedAccount::WithoutProfile(creator_id),
     })
 }
 
 fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> Result<()> {
     let recorded_text = match recorded {
-        RecordedAccount::Unnamed => return Ok(()),
+        RecordedAccount::NotRecorded => return Ok(()),
         RecordedAccount::Known(account) if account.is_same(named_account) => return Ok(()),
         RecordedAccount::Known(account) => account.to_string(),
-        RecordedAccount::Unknown(account_id) => account_id.clone(),
+        RecordedAccount::WithoutProfile(account_id) => account_id.clone(),
     };
 
     Err(CommandError::refused(format!(
