@@ -26,9 +26,9 @@ impl AccountReport<'_> {
         let (ui, zone, now) = (&context.ui, context.zone(), context.now());
         ui.prose(self.format_title(context));
 
-        let is_api_key = |identity: &Identity| identity.kind.is_billed_by_use();
+        let is_billed_by_use = |identity: &Identity| identity.kind.is_billed_by_use();
         let Some(observation) = self.observation else {
-            ui.line(if self.identity.is_some_and(is_api_key) {
+            ui.line(if self.identity.is_some_and(is_billed_by_use) {
                 API_KEY_HAS_NO_QUOTA
             } else {
                 "quota unknown"

@@ -360,5 +360,5 @@ fn record_losses_or_warn(
 /// quota.
 fn lacks_quota_figures(report: &StatusReport) -> bool {
     let is_signed_out = report.identity.is_none() && report.store.always_reads_auth_json();
-    report.observation.is_none() && !report.is_api_key() && !is_signed_out
+    report.observation.is_none() && !report.is_billed_by_use() && !is_signed_out
 }

@@ -93,11 +93,11 @@ pub fn read_status(
     let auth_before = or_unreadable(auth_before);
     check_account_of_text(text.as_ref(), config.store, &auth_before)?;
 
-    let is_api_key = is_api_key(&auth_before, config.store);
+    let is_billed_by_use = is_billed_by_use(&auth_before, config.store);
     let answer = match obstacle {
         Some(problem) => Err(problem),
         // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
-        None if is_api_key || !inquiry.ask_codex || text.is_some() => Ok(None),
+        None if is_billed_by_use || !inquiry.ask_codex || text.is_some() => Ok(None),
         None => probe_when_safe(home, inquiry, app_server::probe).map(Some),
     };
 
@@ -167,7 +167,7 @@ pub fn report_from_text(
 
 /// Adds figures from `cooldown.json` that the report lacks: an observation that still holds, banked resets, the plan.
 fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &DateTime<Utc>) {
-    if report.observation.is_none() && !report.is_api_key() {
+    if report.observation.is_none() && !report.is_billed_by_use() {
         report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
     }
 
@@ -315,7 +315,7 @@ pub fn find_obstacle(
     }
 }
 
-fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
+fn is_billed_by_use(auth: &AuthFile, store: CredentialStore) -> bool {
     let login = auth.login();
     store.always_reads_auth_json() && login.is_some_and(|l| l.identity.kind.is_billed_by_use())
 }
@@ -341,7 +341,9 @@ pub fn ask_questions<const N: usize>(
 
     let answers = match find_obstacle(&path, store, auth.as_ref()) {
         Some(problem) => Err(problem),
-        None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
+        None if auth.is_ok_and(|auth| is_billed_by_use(&auth, store)) => {
+            Err(ProbeFailure::ApiKey.into())
+        }
         None => probe_when_safe(home, inquiry, |options| app_server::ask(options, questions)),
     };
 

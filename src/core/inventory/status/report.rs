@@ -26,12 +26,12 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Returns true if the windows are fresh, or the login is an API key, which has none.
+    /// Returns true if the windows are fresh, or the login is paid by use and has none.
     pub fn is_complete(&self) -> bool {
-        self.is_fresh || self.is_api_key()
+        self.is_fresh || self.is_billed_by_use()
     }
 
-    pub fn is_api_key(&self) -> bool {
+    pub fn is_billed_by_use(&self) -> bool {
         let identity = self.identity.as_ref();
         identity.is_some_and(|account| account.kind.is_billed_by_use())
     }

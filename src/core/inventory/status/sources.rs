@@ -173,7 +173,7 @@ pub(super) fn find_valid_observation(
 /// of a stored one with the same reset. Otherwise the percentage is 0, so that no exhaustion is invented.
 /// Does nothing for an API key, which has no windows.
 pub fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
-    if report.is_api_key() {
+    if report.is_billed_by_use() {
         return;
     }
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
