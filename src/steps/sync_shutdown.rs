@@ -117,8 +117,9 @@ impl SyncContext<'_> {
         .unwrap_or(false)
     }
 
-    /// Returns a line for each program that uses the home and has to end before a sync.
-    pub(crate) fn list_home_holders(&self) -> Vec<String> {
+    /// Returns a text for each program that uses the home and has to end before a sync. Empty if the configuration lets
+    /// Codex run during a sync.
+    pub(crate) fn describe_home_holders(&self) -> Vec<String> {
         self.with_shutdown_request(|request| {
             let usage = request.find_home_usage();
             usage.holders().iter().map(ToString::to_string).collect()
@@ -129,7 +130,7 @@ impl SyncContext<'_> {
     /// Warns of programs that started to use the home while files were replaced, because they may have read a mixture
     /// of old and new files.
     pub(crate) fn warn_of_new_holders(&self) {
-        let new_holders = self.list_home_holders();
+        let new_holders = self.describe_home_holders();
         if !new_holders.is_empty() {
             self.context.ui.warn(format_args!(
                 "these programs started to use the Codex home during the sync; restart them: {}",

@@ -185,7 +185,7 @@ impl RunArgs {
 
         let mut index_error = None;
         // A running Codex owns its rows. If it still runs, because there are no steps, a later run applies `paths.map`.
-        if needs_closed_codex || sync.list_home_holders().is_empty() {
+        if needs_closed_codex || sync.describe_home_holders().is_empty() {
             index_error = sync.update_codex_index().err();
         }
 

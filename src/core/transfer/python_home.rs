@@ -146,11 +146,11 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
 /// Returns true if `folder` has a document that this codex-manager wrote. Such documents have a `schema`; those of the
 /// Python codex-manager do not.
 fn has_own_document(folder: &Path) -> bool {
-    has_document::<InventoryFile>(&folder.join(store::FILE_NAME))
-        || has_document::<CooldownFile>(&folder.join(cooldown::FILE_NAME))
+    is_own_document::<InventoryFile>(&folder.join(store::FILE_NAME))
+        || is_own_document::<CooldownFile>(&folder.join(cooldown::FILE_NAME))
 }
 
-fn has_document<T: Document>(path: &Path) -> bool {
+fn is_own_document<T: Document>(path: &Path) -> bool {
     match document::read::<T>(path) {
         Ok(state) => matches!(state, DocumentState::Good(_)),
         Err(e) => matches!(e, DocumentError::Newer { .. }),
