@@ -375,7 +375,7 @@ fn to_list_filter(
     let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
     ThreadFilter {
         children: match child_rows {
-            ChildRows::Listed => ChildThreads::OrphansOnly,
+            ChildRows::Listed => ChildThreads::OrphansIncluded,
             ChildRows::Counted | ChildRows::Omitted => ChildThreads::Omitted,
         },
         order: match sort {

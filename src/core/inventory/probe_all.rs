@@ -179,8 +179,8 @@ fn probe_profile(
         read_scratch_status(&profile_folder, &without_codex)
     };
 
-    let is_billed_by_use = target.identity.kind.is_billed_by_use();
-    if is_billed_by_use || !inquiry.ask_codex {
+    // An account that is billed by use has no windows.
+    if target.identity.kind.is_billed_by_use() || !inquiry.ask_codex {
         return Ok((report_last_observation()?, None));
     }
 

@@ -94,10 +94,49 @@ impl ResetContext {
                 let time = time.unwrap_or(NaiveTime::MIN);
                 // A window of unknown length counts as a month.
                 let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
-                resolve_date(year, (month, day), time, length, &now, zone)
+                self.resolve_date(year, (month, day), time, length)
             }
             (None, None) => None,
         }
+    }
+
+    /// Returns the instant of a date. Without a year, returns the next such date on which the window can reset, else the
+    /// last such date before now.
+    fn resolve_date(
+        self,
+        year: Option<i32>,
+        (month, day): (u32, u32),
+        time: NaiveTime,
+        window_length: Duration,
+    ) -> Option<Timestamp> {
+        let Self { now, zone } = self;
+        let this_year = zone.at(&now).year();
+        let years = match year {
+            Some(year) => year..=year,
+            None => this_year - 1..=this_year + 1,
+        };
+        let candidates: Vec<_> = years
+            .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
+            .map(|date| {
+                let (first, second) = zone.resolve_local(date.and_time(time));
+                match second {
+                    // Daylight saving repeats the time, and its first occurrence has passed.
+                    Some(second) if first < now => second,
+                    _ => first,
+                }
+            })
+            .collect();
+
+        if year.is_some() {
+            return candidates.first().copied();
+        }
+
+        // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
+        let latest = now + window_length + Duration::days(2);
+        let mut reachable = candidates.iter().filter(|at| **at >= now && **at <= latest);
+
+        let last_passed = candidates.iter().rev().find(|at| **at < now);
+        reachable.next().or(last_passed).copied()
     }
 }
 
@@ -142,47 +181,6 @@ fn parse_reset_time(reset: &str) -> Option<&str> {
 
     let time = strip_prefix_ignoring_case(inner.trim(), "resets")?;
     Some(time.trim_start_matches([':', ' ']).trim_end())
-}
-
-/// Returns the instant of a date. Without a year, returns the next such date on which the window can reset, else the
-/// last such date before now.
-fn resolve_date(
-    year: Option<i32>,
-    (month, day): (u32, u32),
-    time: NaiveTime,
-    window_length: Duration,
-    now: &DateTime<Utc>,
-    zone: Zone,
-) -> Option<Timestamp> {
-    let this_year = zone.at(now).year();
-    let years = match year {
-        Some(year) => year..=year,
-        None => this_year - 1..=this_year + 1,
-    };
-    let candidates: Vec<_> = years
-        .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
-        .map(|date| {
-            let (first, second) = zone.resolve_local(date.and_time(time));
-            match second {
-                // Daylight saving repeats the time, and its first occurrence has passed.
-                Some(second) if first < *now => second,
-                _ => first,
-            }
-        })
-        .collect();
-
-    if year.is_some() {
-        return candidates.first().copied();
-    }
-
-    // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
-    let latest = *now + window_length + Duration::days(2);
-    let mut reachable = candidates
-        .iter()
-        .filter(|at| **at >= *now && **at <= latest);
-
-    let last_passed = candidates.iter().rev().find(|at| **at < *now);
-    reachable.next().or(last_passed).copied()
 }
 
 /// Inserts blanks between letters and digits: `resets08:06on24Nov` becomes `resets 08:06 on 24 Nov`.

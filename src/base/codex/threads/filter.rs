@@ -17,15 +17,16 @@ pub enum ThreadOrder {
     Project,
 }
 
-/// The conversations of subagents and the side conversations (`/side`) in a list.
+/// The child conversations in a list: those of subagents, and side conversations (`/side`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChildThreads {
     #[default]
     Included,
     Omitted,
+    /// The list has no other conversations.
     Only,
-    /// Only those without a known parent, such as reviews.
-    OrphansOnly,
+    /// Of the children, only those without a known parent are in the list, such as reviews.
+    OrphansIncluded,
 }
 
 /// The conversations to list. The default lists all of them.

@@ -162,7 +162,7 @@ impl Schema {
             ChildThreads::Included => {}
             ChildThreads::Omitted => clauses.sql.push(format!("NOT {child_sql}")),
             ChildThreads::Only => clauses.sql.push(child_sql),
-            ChildThreads::OrphansOnly => clauses.sql.push(format!(
+            ChildThreads::OrphansIncluded => clauses.sql.push(format!(
                 "(NOT {child_sql} OR NOT EXISTS (SELECT 1 FROM threads p WHERE p.id = {}))",
                 self.parent_sql()
             )),
@@ -335,7 +335,7 @@ mod tests {
             ..ThreadFilter::default()
         };
         assert_eq!(ids(with(ChildThreads::Omitted)), ["main", "odd"]);
-        let top = ids(with(ChildThreads::OrphansOnly));
+        let top = ids(with(ChildThreads::OrphansIncluded));
         assert_eq!(top, ["main", "review", "lost", "odd"]);
         assert_eq!(ids(with(ChildThreads::Included)).len(), 7);
 
