@@ -268,10 +268,9 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         } else {
             find_role(process, &name, names, &folders, open_files.first())
         };
-        let Some(role) = role else { continue };
-        if is_update_loop(process) {
+        let Some(role) = role.filter(|_| !is_update_loop(process)) else {
             continue;
-        }
+        };
 
         let open_files = open_files.into_iter();
         open_locks.extend(open_files.filter(|file| file.starts_with(&lock_folder)));

@@ -148,8 +148,7 @@ impl OrderedRolloutId {
 
 /// Returns the rollout id in the name of a rollout, in lower case. [`OrderedRolloutId`] has the order of rollouts.
 pub fn parse_rollout_id(path: &Path) -> Option<String> {
-    let file = RolloutName::parse(path)?;
-    file.rollout_id().map(str::to_lowercase)
+    OrderedRolloutId::parse_name(path).map(|rollout| rollout.id)
 }
 
 /// Returns true if `path` is a later rollout of the same thread than `other`.

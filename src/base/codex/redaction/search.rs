@@ -48,16 +48,23 @@ pub(crate) enum TextKind {
     Message,
 }
 
-/// The place at which a pattern begins, as `forms.txt` explains.
+/// The place at which a pattern begins, and the extent of the secret, as in `forms.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "lowercase")]
 enum FormPlace {
+    /// At a keyword that begins a word.
     Start,
+    /// At the beginning of the word around a keyword.
     Within,
+    /// At a keyword, also inside a word.
     Any,
+    /// Like `Any`; the secret is the block of lines behind the match.
     Block,
+    /// Like `Any`; the secret ends with the line or at a quote.
     Line,
+    /// Like `Any`; the secret is the rest of the map of YAML or JSON.
     Map,
+    /// Like `Any`, unless the keyword continues a word in lower case.
     Name,
 }
 

@@ -74,7 +74,11 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
             record_error: None,
         };
 
-        if report.plan.is_current || replace_live_login(request, &profiles, &idle, &mut report)? {
+        if report.plan.is_current {
+            return Ok(report);
+        }
+        let is_replaced = replace_live_login(request, &profiles, &idle, &mut report)?;
+        if is_replaced {
             return Ok(report);
         }
         events::info!(
@@ -219,11 +223,6 @@ fn apply_daemon_policy(
     };
 
     let program = Program::find(codex_bin, env)?;
-    daemon::stop(&program, request.codex_home, env, timeout)?;
-
-    // Another process may have started the daemon again.
-    match daemon::find(request.codex_home) {
-        Some(restarted) => Err(SwitchError::Daemon(restarted.pid)),
-        None => Ok(true),
-    }
+    // Fails if a daemon runs afterwards, also one that another process has started.
+    Ok(daemon::stop(&program, request.codex_home, env, timeout)?)
 }
