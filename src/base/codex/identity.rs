@@ -27,6 +27,7 @@ impl Email {
 
 impl PartialEq for Email {
     fn eq(&self, other: &Self) -> bool {
+        // Emails in the same spelling need no copies in lower case.
         self.0 == other.0 || self.key() == other.key()
     }
 }

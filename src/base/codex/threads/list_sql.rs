@@ -140,14 +140,12 @@ impl Schema {
             }
         }
 
+        let archived = self.column_sql("archived");
         if filter.without_archived {
-            let archived = self.column_sql("archived");
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
         }
         if filter.only_archived {
-            clauses
-                .sql
-                .push(format!("{} = 1", self.column_sql("archived")));
+            clauses.sql.push(format!("{archived} = 1"));
         }
 
         if filter.only_subagents {

@@ -66,6 +66,7 @@ pub(crate) fn plan_switch(
     // Without auth.json, only the record of a profile tells which account was live in this home.
     let was_live_here = |p: &&Profile| is_missing && p.is_recorded_in(request.codex_home);
     let last_live = profiles.iter().find(was_live_here);
+    // The parts of a plan that replaces the login are set below.
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
         is_current: is_live_account && !has_older_login,
