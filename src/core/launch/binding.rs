@@ -82,7 +82,7 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
 
 /// Returns the conversation of the open rollout at `path`, to which the launch writes from `start_offset` on.
 /// `None` for a subagent or a side conversation, and while the first line is incomplete.
-pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+pub(crate) fn read_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     if read_meta(path)?.is_child() {
         return None;
     }
@@ -320,7 +320,7 @@ mod tests {
             let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}",{fields}}}}}"#);
             fs::write(&path, line + "\n").unwrap();
             assert_eq!(
-                bind_open_conversation(&path, 0).is_some(),
+                read_open_conversation(&path, 0).is_some(),
                 is_bound,
                 "{fields}"
             );

@@ -265,7 +265,7 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
 
         match find_start_offset(path, record) {
             Ok(start_offset) => {
-                let conversation = binding::bind_open_conversation(path, start_offset);
+                let conversation = binding::read_open_conversation(path, start_offset);
                 record.binding.conversations.extend(conversation);
             }
             Err(reason) => record.binding.unbound_because = Some(reason),
