@@ -110,8 +110,8 @@ fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversa
 }
 
 /// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by its account.
-/// Returns the last one of each conversation. Opens only rollouts with a creation time in that range, according to their
-/// id.
+/// Returns the last one of each conversation. Opens only rollouts with a creation time in that range, according to
+/// their id.
 pub(crate) fn find_conversations_created_until(
     record: &LaunchRecord,
     until: DateTime<Utc>,

@@ -303,8 +303,8 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
         return Some("a key");
     }
 
-    // Unlike a login, Markdown that begins with a bracket, such as `{{name}}` or `[a link](…)`, goes on with other bytes.
-    // JSON may have comments.
+    // Markdown that begins with a bracket, such as `{{name}}` or `[a link](…)`, goes on with other bytes than JSON,
+    // which may have comments.
     let begins_with = |bracket: &[u8], next_bytes: &[u8]| {
         let inside = text.strip_prefix(bracket).map(<[u8]>::trim_ascii_start);
         inside.is_some_and(|inside| inside.first().is_some_and(|b| next_bytes.contains(b)))

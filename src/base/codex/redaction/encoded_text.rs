@@ -55,8 +55,8 @@ impl<'a> UnescapedText<'a> {
     /// Decodes backslash escapes, character references and percent signs that encode ASCII. Removes characters without
     /// a width, and terminal escapes such as colours. `controls` decides about control strings and control characters.
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
-        // All control characters except tab and line feed, and the bytes from 0xc2 on, which begin the characters outside
-        // of ASCII.
+        // All control characters except tab and line feed, and the bytes from 0xc2 on, which begin the characters
+        // outside of ASCII.
         let begins_escape =
             |b: &u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
         let mut text = String::new();

@@ -100,8 +100,8 @@ impl ResetContext {
         }
     }
 
-    /// Returns the instant of a date. Without a year, returns the next such date on which the window can reset, else the
-    /// last such date before now.
+    /// Returns the instant of a date. Without a year, returns the next such date on which the window can reset, else
+    /// the last such date before now.
     fn resolve_date(
         self,
         year: Option<i32>,
