@@ -333,6 +333,25 @@ fn pasted_line_ends_are_no_enter() {
 }
 
 #[test]
+fn a_picker_that_a_signal_stopped_works_after_it_continues() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    // A job in a terminal without a shell ignores SIGTSTP.
+    terminal.signal("STOP");
+    terminal.make_cooked();
+    terminal.forget();
+    terminal.signal("CONT");
+    terminal.wait_until(START, LIMIT, is_drawn);
+    assert!(terminal.colored().contains("\x1b[?2004h"));
+    terminal.type_keys("docs");
+    terminal.wait_until(START, LIMIT, |p| p.contains("? docs "));
+    assert!(!terminal.is_cooked());
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert!(terminal.is_cooked());
+}
+
+#[test]
 fn a_signal_ends_the_picker_after_a_part_of_an_escape_sequence() {
     let env = home();
     let mut terminal = ask(&env, &["find"]);

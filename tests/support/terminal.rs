@@ -6,7 +6,7 @@
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -118,6 +118,15 @@ impl Terminal {
     pub(crate) fn is_cooked(&self) -> bool {
         let modes = tcgetattr(&self.keys).expect("read the modes").local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    }
+
+    /// Makes the terminal echo input and read lines, as a shell does when it stops a job.
+    pub(crate) fn make_cooked(&self) {
+        let mut modes = tcgetattr(&self.keys).expect("read the modes");
+        modes
+            .local_modes
+            .insert(LocalModes::ECHO | LocalModes::ICANON);
+        tcsetattr(&self.keys, OptionalActions::Now, &modes).expect("set the modes");
     }
 
     /// Returns the lines of the screen after the output so far, as the user sees them, without trailing empty

@@ -73,6 +73,8 @@ enum WakeReason {
     Terminal(Event),
     /// An answer arrived, or more entries were filtered.
     StateChanged,
+    /// This process was stopped, and a shell has used the terminal in the meantime.
+    Continued,
 }
 
 impl Picker<'_> {
@@ -103,6 +105,7 @@ impl Picker<'_> {
         state.set_initial_query(std::mem::take(&mut self.options.query));
         state.set_notice(self.options.notice.take());
 
+        // The height stays the same when more entries arrive.
         let entry_count = state.entry_count();
         let mut screen = InlineScreen::open()?;
         // `wait_for_input` fails if the terminal is gone. From the call of `has_event` on, a change of the size is an event.
@@ -132,15 +135,15 @@ impl Picker<'_> {
             let (frame, cursor) = view.render();
             screen.draw(frame, cursor)?;
 
-            let event = match workers.wait_for_event(&mut state)? {
+            match workers.wait_for_event(&mut state)? {
                 WakeReason::Interrupted => return Ok(None),
-                WakeReason::Terminal(event) => event,
-                WakeReason::StateChanged => continue,
-            };
-
-            match event {
+                // Draws everything again, because the terminal may have wrapped the lines anew.
+                WakeReason::Continued | WakeReason::Terminal(Event::Resize(..)) => {
+                    shown_area = Rect::default();
+                }
+                WakeReason::Terminal(Event::Paste(text)) => state.paste(&text),
                 // Windows, and terminals with the kitty protocol, report the release of a key too.
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                WakeReason::Terminal(Event::Key(key)) if key.kind != KeyEventKind::Release => {
                     match state.handle_key(key, &self.options.keys) {
                         PickerAction::Stay => {}
                         PickerAction::Copy(id) => screen::copy_to_clipboard(&id)?,
@@ -148,10 +151,7 @@ impl Picker<'_> {
                         PickerAction::Cancel => return Ok(None),
                     }
                 }
-                Event::Paste(text) => state.paste(&text),
-                // Draws everything again, because the terminal may have wrapped the lines anew.
-                Event::Resize(..) => shown_area = Rect::default(),
-                _ => {}
+                WakeReason::StateChanged | WakeReason::Terminal(_) => {}
             }
         }
     }
@@ -238,6 +238,9 @@ impl Workers {
 
             // Fails if the terminal is gone, for which crossterm 0.29 reports no event and no error.
             screen::wait_for_input(Duration::ZERO)?;
+            if screen::set_modes_after_stop()? {
+                return Ok(WakeReason::Continued);
+            }
             if self.take_answers(state) {
                 return Ok(WakeReason::StateChanged);
             }

@@ -53,13 +53,11 @@ impl InlineScreen {
         restore_on_panic();
         enable_raw_mode()?;
         IS_OPEN.store(true, Ordering::SeqCst);
-        // Restores the terminal if one of the next steps fails.
+        // Restores the terminal if the next step fails.
         let screen = Self {
             shown: Buffer::default(),
         };
-        #[cfg(unix)]
-        return_from_reads_at_once()?;
-        write_to_stderr(MARK_PASTES)?;
+        extend_raw_mode()?;
         Ok(screen)
     }
 
@@ -112,6 +110,36 @@ impl Drop for InlineScreen {
     }
 }
 
+/// Sets the modes of the terminal again if a shell has changed them while this process was stopped. Returns true if it
+/// did so. The shell has then also written over the screen.
+#[cfg(unix)]
+pub(super) fn set_modes_after_stop() -> io::Result<bool> {
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    let modes = tcgetattr(io::stdin())?.local_modes;
+    // `is_open` comes last, because `restore_terminal` marks the screen as closed before it changes the modes.
+    let was_changed = modes.contains(LocalModes::ICANON) && is_open();
+    if was_changed {
+        // crossterm 0.29 sets raw mode only if it is off by its own record.
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        extend_raw_mode()?;
+    }
+    Ok(was_changed)
+}
+
+#[cfg(not(unix))]
+pub(super) fn set_modes_after_stop() -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Sets the modes that the picker needs besides raw mode.
+fn extend_raw_mode() -> io::Result<()> {
+    #[cfg(unix)]
+    return_from_reads_at_once()?;
+    write_to_stderr(MARK_PASTES)
+}
+
 /// Makes a read of the terminal return at once if there is no input. After a part of an escape sequence, crossterm 0.29
 /// reads again, and would ignore signals, answers and changes of the size until the next key. Needs `use-dev-tty`,
 /// because its other source of events would read without end.
@@ -145,6 +173,7 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
 
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    // Fails only for more than 2^63 seconds. `None` waits without a limit.
     let timeout = Timespec::try_from(limit).ok();
     match poll(&mut fds, timeout.as_ref()) {
         // A signal interrupted the wait. The caller decides what follows.
