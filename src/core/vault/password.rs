@@ -2,6 +2,8 @@
 //! an argument and never in `config.toml`.
 
 use crate::io::{Environment, IoError, SecretBytes, atomic};
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,7 +89,11 @@ impl Password {
             Self::Command(shell_command) => command.env("RESTIC_PASSWORD_COMMAND", shell_command),
             Self::Environment => command,
             Self::Typed(secret) => {
-                let password = String::from_utf8_lossy(secret.expose()).into_owned();
+                // The same bytes as in the stored file, also if the terminal does not send UTF-8.
+                #[cfg(unix)]
+                let password: &std::ffi::OsStr = OsStrExt::from_bytes(secret.expose());
+                #[cfg(not(unix))]
+                let password = &*String::from_utf8_lossy(secret.expose());
                 command.env("RESTIC_PASSWORD", password)
             }
         };
@@ -97,6 +103,17 @@ impl Password {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn restic_gets_a_typed_password_with_the_bytes_of_the_stored_file() {
+        let typed = SecretBytes::new(b"caf\xe9".to_vec());
+        let mut command = Command::new("restic");
+        Password::Typed(typed).set_variables_of(&mut command);
+        let mut variables = command.get_envs();
+        let (_, value) = variables.find(|(name, _)| *name == VARIABLES[0]).unwrap();
+        assert_eq!(value.unwrap().as_bytes(), b"caf\xe9");
+    }
 
     #[test]
     fn password_sources_are_flags_then_variables_then_settings_then_the_stored_file() {
