@@ -238,13 +238,10 @@ impl Settings {
     pub(crate) fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
-        let keys = file.unknown_keys();
-        let unknown_keys = keys.iter().map(ToString::to_string).collect();
-        let resolved = Self::from_sources(flags, env, file.validate()?)?;
-        Ok(Self {
-            unknown_keys,
-            ..resolved
-        })
+        let mut settings = Self::from_sources(flags, env, file.validate()?)?;
+        let unknown_keys = file.unknown_keys();
+        settings.unknown_keys = unknown_keys.iter().map(ToString::to_string).collect();
+        Ok(settings)
     }
 
     /// Resolves every setting without reading `config.toml`, for commands that repair an invalid one.
@@ -280,18 +277,8 @@ impl Settings {
             None => find_default_zone(env),
         };
 
-        let codex_bin = flags
-            .codex_bin
-            .clone()
-            .or(file.codex_bin)
-            // A bare name is searched on PATH; anything with a separator is a path.
-            .map(|bin| {
-                if bin.components().count() > 1 {
-                    env.absolute(&bin)
-                } else {
-                    bin
-                }
-            });
+        let codex_bin = flags.codex_bin.as_ref().or(file.codex_bin.as_ref());
+        let codex_bin = codex_bin.map(|bin| env.absolute_program(bin));
 
         let color = match flags.color {
             Some(color) => color,

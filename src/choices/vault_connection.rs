@@ -84,12 +84,7 @@ impl ConnectionArgs {
     /// Returns the program of `--restic-bin`. A path is made absolute; a name without a folder stays a name.
     pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
         let program = self.restic_bin.as_ref()?;
-        let is_path = program.components().count() > 1;
-        Some(if is_path {
-            context.env.absolute(program)
-        } else {
-            program.clone()
-        })
+        Some(context.env.absolute_program(program))
     }
 
     fn configured_program(&self, context: &Context) -> Option<PathBuf> {

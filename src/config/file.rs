@@ -87,10 +87,8 @@ impl ConfigFile {
     /// A known setting has an invalid value.
     pub(crate) fn validate(&self) -> Result<ConfigValues, SettingsError> {
         let values = SettingValues::validate(&self.0, &KEYS)?;
-        Ok(ConfigValues::from_settings(
-            &values,
-            self.read_folder_values()?,
-        ))
+        let folders = self.read_folder_values()?;
+        Ok(ConfigValues::from_settings(&values, folders))
     }
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
@@ -190,6 +188,7 @@ impl ConfigValues {
                     monthly: values.get("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
+                // The value was validated, so the fallback is not used.
                 keep_trash: parse_span_value(&values.get::<String>("storage.keep_trash"))
                     .unwrap_or(TimeDelta::MAX),
                 notify: NotifySettings {

@@ -6,6 +6,7 @@ use codex_manager_core::io::settings::SettingsError;
 use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
 use std::path::{Path, PathBuf};
 
+/// The lock of the documents in the manager home.
 const LOCK_NAME: &str = codex_manager_core::inventory::cooldown::LOCK_NAME;
 
 impl ConfigFile {

@@ -59,6 +59,16 @@ impl Environment {
         }
     }
 
+    /// Returns the path of a program as an absolute path. A name without a folder, which is searched on `PATH`, stays a
+    /// name.
+    pub fn absolute_program(&self, program: &Path) -> PathBuf {
+        if program.components().count() > 1 {
+            self.absolute(program)
+        } else {
+            program.to_path_buf()
+        }
+    }
+
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         let mut env = self.clone();
