@@ -71,14 +71,20 @@ impl Ui {
             return Ok(());
         }
 
-        let stream = ItemStream::new(read_items);
+        let stream = ItemStream::<_, T> {
+            read_items: Cell::new(Some(read_items)),
+            error: Cell::new(None),
+            item: PhantomData,
+        };
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,
             body: &object().with(key, &stream).and(summary),
         });
         // If the items cannot be read, the output fails only because of that.
-        stream.into_result()?;
+        if let Some(error) = stream.error.into_inner() {
+            return Err(error);
+        }
         record_output_error(written);
         Ok(())
     }
@@ -109,26 +115,9 @@ pub(crate) fn print_json_error(error: &CommandError) {
 /// A list of items that are read during its serialization, so it can be serialized only once.
 struct ItemStream<F, T> {
     read_items: Cell<Option<F>>,
+    /// The error of `read_items`, if it failed during the serialization.
     error: Cell<Option<CommandError>>,
     item: PhantomData<fn(&T)>,
-}
-
-impl<F, T> ItemStream<F, T> {
-    fn new(read_items: F) -> Self {
-        Self {
-            read_items: Cell::new(Some(read_items)),
-            error: Cell::new(None),
-            item: PhantomData,
-        }
-    }
-
-    /// Returns the error of `read_items`, if it failed during serialization.
-    ///
-    /// # Errors
-    /// The items could not be read to their end.
-    fn into_result(self) -> Result<()> {
-        self.error.into_inner().map_or(Ok(()), Err)
-    }
 }
 
 impl<F, T> Serialize for ItemStream<F, T>

@@ -283,7 +283,7 @@ impl Ui {
         }
     }
 
-    /// Prints a step on stderr under `--verbose`.
+    /// Prints a step on stderr under `--verbose`, also for a command that another command runs.
     pub(crate) fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
             self.print_to_stderr(&paint(self.color_err, Style::Dim, text));
@@ -320,13 +320,12 @@ impl Ui {
             return print_json_error(error);
         }
 
-        let tag = |style, word| paint(self.color_err, style, word);
-        let message = error.to_string();
-        let message = format!(
-            "{} {}",
-            tag(Style::Bad, "error:"),
-            ansi::printable(&message)
-        );
+        // An error may quote other programs, so `printable` also replaces the colour codes that this program uses.
+        let with_tag = |style, tag, text: &str| {
+            let tag = paint(self.color_err, style, tag);
+            format!("{tag} {}", ansi::printable(text))
+        };
+        let message = with_tag(Style::Bad, "error:", &error.to_string());
         let mut lines = vec![self.wrap_for_stderr(2, &message)];
 
         for cause in error.causes() {
@@ -338,7 +337,7 @@ impl Ui {
             lines.push(String::new());
         }
         for hint in &error.hints {
-            let hint = format!("{} {}", tag(Style::Strong, "hint:"), ansi::printable(hint));
+            let hint = with_tag(Style::Strong, "hint:", hint);
             lines.push(self.wrap_for_stderr(2, &hint));
         }
 

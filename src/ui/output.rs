@@ -78,6 +78,7 @@ pub(super) fn write_stdout(text: &str) {
 }
 
 pub(super) fn write_stderr(text: std::fmt::Arguments<'_>) {
+    // There is no other place to report an error.
     let _ = io::stderr()
         .lock()
         .write_all(sanitize(&text.to_string()).as_bytes());

@@ -35,6 +35,7 @@ impl Ui {
         if !self.terminal_err || self.verbosity != Verbosity::Normal || self.json {
             return ProgressBar::hidden();
         }
+        // The templates are constants without errors, so the default is never used.
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::new(total).with_style(style.progress_chars("█▌ "))

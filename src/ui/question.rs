@@ -16,8 +16,8 @@ const ANSWER_COLUMNS: usize = 2;
 static OPEN_QUESTION: Mutex<Option<Ui>> = Mutex::new(None);
 
 impl Ui {
-    /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Ask
-    /// before anything is changed, because a Ctrl-C reports that nothing was changed.
+    /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal, or if
+    /// it cannot be read. Ask before anything is changed, because a Ctrl-C reports that nothing was changed.
     pub(crate) fn confirm(&self, question: impl Display) -> Option<bool> {
         let answer = self.read_answer(&format!("{question} [y/N]"))?;
         Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
@@ -67,17 +67,17 @@ impl Ui {
     pub(crate) fn ask_new_secret(
         &self,
         noun: &str,
-        [first, second]: [&str; 2],
+        [question, repeat_question]: [&str; 2],
     ) -> Result<Option<SecretBytes>> {
-        let Some(first) = self.ask_secret(first)? else {
+        let Some(secret) = self.ask_secret(question)? else {
             return Ok(None);
         };
-        let second = self.ask_secret(second)?;
-        if second.as_ref().is_some_and(|second| *second != first) {
+        let repeated = self.ask_secret(repeat_question)?;
+        if repeated.as_ref().is_some_and(|again| *again != secret) {
             return Err(CommandError::usage(format!("the {noun}s differ"))
                 .hint("run the same command again; nothing was changed"));
         }
-        Ok(second)
+        Ok(repeated)
     }
 
     fn block_with_open_question<T>(&self, read: impl FnOnce() -> T) -> T {

@@ -81,7 +81,8 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
 
 /// Adds an apostrophe to a text that begins like a formula, so that no spreadsheet computes it.
 fn escape_formula(text: &str) -> Cow<'_, str> {
-    // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula.
+    // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula. A
+    // number and a single `-` are no formulas.
     let is_number = text.parse::<f64>().is_ok();
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {
         Cow::Owned(format!("'{text}"))
@@ -226,8 +227,7 @@ impl Table {
     }
 
     fn for_each_line(mut self, put_line: &mut dyn FnMut(&str)) -> io::Result<()> {
-        let lines = std::mem::take(&mut self.lines);
-        let mut lines = lines.into_reader()?;
+        let mut lines = std::mem::take(&mut self.lines).into_reader()?;
         if self.has_values {
             self.put_tsv_lines(&mut lines, put_line)
         } else {
@@ -389,16 +389,16 @@ impl Table {
     ) -> io::Result<()> {
         let width = self.width.unwrap_or(usize::MAX);
         let title_column = shown.iter().min_by_key(|s| s.column.rank);
-        let title_index = title_column.map(|s| s.index);
-        let is_mark = |s: &ShownColumn| s.column.head.is_empty();
-        let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
-        let others = || shown.iter().filter(|s| !is_in_title(s));
-
         if let Some(s) = title_column {
             put_line(&paint(self.is_colored, Style::Dim, s.column.head));
         }
 
-        let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
+        let title_index = title_column.map(|s| s.index);
+        let is_mark = |s: &ShownColumn| s.column.head.is_empty();
+        let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
+        let (in_title, others): (Vec<_>, Vec<_>) = shown.iter().partition(is_in_title);
+        let head_widths = others.iter().map(|s| width_of(s.column.head));
+        let head_width = head_widths.max().unwrap_or(0);
         while let Some(line) = lines.next_line()? {
             if line.is_heading {
                 put_line(&self.format_heading(line));
@@ -408,12 +408,12 @@ impl Table {
             // The mark and the title share the first line of the block.
             let cell = |s: &ShownColumn| line.cell(s.index).filter(|(_, text)| !text.is_empty());
             let mut title = String::new();
-            for s in shown.iter().filter(is_in_title) {
+            for s in &in_title {
                 let Some((_, text)) = cell(s) else {
                     continue;
                 };
                 if is_mark(s) {
-                    title = format!("{text} ");
+                    title.extend([text, " "]);
                 } else {
                     let free_width = width.saturating_sub(width_of(&title));
                     title.push_str(&s.column.shorten_text(text, free_width));
@@ -421,7 +421,7 @@ impl Table {
             }
             put_line(&paint(self.is_colored, Style::Strong, title));
 
-            for s in others() {
+            for s in &others {
                 let Some((style, text)) = cell(s) else {
                     continue;
                 };

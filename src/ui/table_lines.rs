@@ -60,7 +60,7 @@ pub(super) struct LineStorage {
     file: Option<File>,
     /// The number of complete bytes in the file.
     file_size: u64,
-    is_file_full: bool,
+    has_file_failed: bool,
     pub(super) count: usize,
 }
 
@@ -76,9 +76,9 @@ impl LineStorage {
         }
         self.buffer.extend(line.texts.as_bytes());
 
-        if self.buffer.len() >= MAX_BYTES_IN_MEMORY && !self.is_file_full {
-            // If the disk is full or read-only, the lines stay in memory.
-            self.is_file_full = self.move_to_file().is_err();
+        if self.buffer.len() >= MAX_BYTES_IN_MEMORY && !self.has_file_failed {
+            // If the disk is full or read-only, the further lines stay in memory.
+            self.has_file_failed = self.move_to_file().is_err();
         }
     }
 

@@ -103,7 +103,7 @@ impl PickerState {
     }
 
     /// Returns the name of the scope with the number of its matching entries, and the same for the scope that Tab
-    /// shows.
+    /// shows. With only one scope, returns the numbers of matching and of all entries, and an empty text.
     pub(super) fn format_counts(&self) -> (String, String) {
         let scopes = &self.listing.scopes;
         let label = |scope: usize| format!("{} {}", scopes[scope].name, self.scope_counts[scope]);
@@ -155,11 +155,11 @@ impl PickerState {
 
     /// Returns the paragraphs that describe the selected entry; none until they are loaded.
     pub(super) fn preview(&self) -> &[(Style, String)] {
-        let (id, content_match) = (self.selected().map(|item| &item.id), self.content_match());
-        let latest = self.preview.as_ref();
-        let preview = latest
-            .filter(|(query, _)| Some(&query.id) == id && query.found.as_ref() == content_match);
-        preview.map_or(&[], |(_, paragraphs)| paragraphs)
+        let wanted = self.preview_query();
+        match &self.preview {
+            Some((query, paragraphs)) if wanted.as_ref() == Some(query) => paragraphs,
+            _ => &[],
+        }
     }
 
     /// Returns the match in the content of the selected entry.
@@ -172,6 +172,7 @@ impl PickerState {
 
     /// Sets the entries whose content matches the filter, the best first.
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
+        // Comes first, because it removes the matches of an earlier query.
         self.apply_query();
         let hits = matches.into_iter();
         let listed_hits = hits.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
@@ -341,6 +342,7 @@ impl PickerState {
         self.has_moved = true;
     }
 
+    /// Shows the scope with this index. After the last index, the scopes are counted again from the first one.
     fn show_scope(&mut self, scope: usize) {
         self.scope = scope % self.scope_counts.len();
         let selected_item = self.matching.get(self.selected).copied();
@@ -394,6 +396,7 @@ impl PickerState {
         if self.filter.has_query(&self.query) {
             self.examine_next_entries();
         } else {
+            // Examines the first entries.
             self.apply_query();
         }
     }

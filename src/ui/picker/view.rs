@@ -38,8 +38,7 @@ impl PickerView<'_> {
         let cursor = self.draw_filter(&mut frame);
 
         let list = self.layout.list;
-        let rows = (list.y..list.bottom()).zip(self.state.visible_items());
-        let mut rows = rows.peekable();
+        let mut rows = list.rows().zip(self.state.visible_items()).peekable();
         if rows.peek().is_none() {
             let text = if self.state.may_lack_entries() {
                 "  searching…"
@@ -48,8 +47,8 @@ impl PickerView<'_> {
             };
             frame.set_stringn(0, list.y, text, list.width.into(), dim_style());
         }
-        for (y, (item, is_selected)) in rows {
-            self.draw_item(&mut frame, y, list.width, item, is_selected);
+        for (row, (item, is_selected)) in rows {
+            self.draw_item(&mut frame, row, item, is_selected);
         }
 
         if let Some(preview) = self.layout.preview {
@@ -125,26 +124,13 @@ impl PickerView<'_> {
         }
     }
 
-    fn draw_item(
-        &self,
-        frame: &mut Buffer,
-        y: u16,
-        list_width: u16,
-        item: &PickerItem,
-        is_selected: bool,
-    ) {
-        let width = usize::from(list_width);
-        let (mark, row_style) = if is_selected {
-            ("> ", CellStyle::new().add_modifier(Modifier::REVERSED))
-        } else {
-            ("  ", CellStyle::new())
-        };
-
-        let (mut x, _) = frame.set_stringn(0, y, mark, width, row_style);
-        let widths = fit_columns(
-            self.state.column_widths(),
-            width.saturating_sub(usize::from(x)),
-        );
+    /// Draws the cells of an entry into `row`. The columns that do not fit are left out.
+    fn draw_item(&self, frame: &mut Buffer, row: Rect, item: &PickerItem, is_selected: bool) {
+        let width = usize::from(row.width);
+        let mark = if is_selected { "> " } else { "  " };
+        let (mut x, _) = frame.set_stringn(0, row.y, mark, width, CellStyle::new());
+        let cells_width = width.saturating_sub(usize::from(x));
+        let widths = fit_columns(self.state.column_widths(), cells_width);
 
         for ((style, text), needed_width) in item.columns.iter().zip(&widths) {
             let free_width = width.saturating_sub(usize::from(x));
@@ -152,15 +138,15 @@ impl PickerView<'_> {
                 break;
             }
             let cell_width = free_width.min(*needed_width);
-            let style = row_style.patch(self.cell_style(*style));
-            frame.set_stringn(x, y, elide_end(text, cell_width), cell_width, style);
+            let text = elide_end(text, cell_width);
+            frame.set_stringn(x, row.y, text, cell_width, self.cell_style(*style));
             // A column of width 0 has no text in any entry, so it needs no gap.
             let gap = if *needed_width > 0 { GAP } else { 0 };
             x = to_column(usize::from(x) + needed_width + gap);
         }
 
         if is_selected {
-            frame.set_style(Rect::new(0, y, list_width, 1), row_style);
+            frame.set_style(row, CellStyle::new().add_modifier(Modifier::REVERSED));
         }
     }
 
@@ -286,6 +272,7 @@ fn wrap_within(text: &str, width: usize) -> Vec<String> {
             let fitting = fitting_prefix(remaining, width);
             lines.push(fitting.to_owned());
             remaining = &remaining[fitting.len()..];
+            // Nothing fits if a wide character is wider than the preview.
             if remaining.is_empty() || fitting.is_empty() {
                 break;
             }
