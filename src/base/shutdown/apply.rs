@@ -154,7 +154,7 @@ fn stop_daemon(
 
     let remaining_time = deadline.saturating_duration_since(Instant::now());
     daemon::stop(&program, request.home, request.env, remaining_time)
-        .map(|_| ())
+        .map(drop)
         .map_err(ShutdownError::Daemon)
 }
 

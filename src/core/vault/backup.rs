@@ -146,6 +146,7 @@ pub(super) fn run_backup(
     // Returns true for a line that shows progress.
     let handle_line = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(BackupLine::Status(status)) => {
+            // Keeps the largest figures, so that a figure that falls is not counted again when it rises.
             let previous = std::mem::replace(&mut last_status, status);
             last_status.total_bytes = last_status.total_bytes.max(previous.total_bytes);
             last_status.bytes_done = last_status.bytes_done.max(previous.bytes_done);

@@ -174,6 +174,7 @@ impl SnapshotContents {
                 size: node.size,
                 mode,
                 mtime,
+                // The listing has no digest.
                 digest: None,
                 stamp: InodeStamp::default(),
             }),

@@ -108,9 +108,11 @@ fn restore_to_temporary_home(
         // A Codex that starts with a copy of a login could renew it, and so invalidate the original.
         auth: AuthPolicy::Skip,
         may_switch_account: false,
+        // The home is new, so there is nothing to back up.
         safety_backup: false,
         safety_without_logins: false,
         may_write_outside: false,
+        // `None` lets the restore probe the disk.
         ignores_case: None,
         manager_home: options.manager_home,
         machine: None,

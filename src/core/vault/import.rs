@@ -113,7 +113,7 @@ impl UnpackedArchive {
             set_attributes(&unpacked_path(&file), file.mode, file.mtime)?;
         }
 
-        // A snapshot has no gzip members. The manifest of a Python archive has no digests.
+        // A snapshot has neither gzip members nor tar entries to ignore.
         let manifest = ArchiveManifest {
             members: Vec::new(),
             void: Vec::new(),

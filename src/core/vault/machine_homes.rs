@@ -55,7 +55,8 @@ pub fn machines_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("sync").join("machines")
 }
 
-/// Returns the machines with fetched conversations, the latest publisher first.
+/// Returns the machines with fetched conversations, the latest publisher first. Leaves out machines that cannot be
+/// read.
 pub fn list_machine_homes(manager_home: &Path) -> Vec<MachineHome> {
     let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
 

@@ -75,7 +75,7 @@ impl ProcessNote {
         Some((note, file))
     }
 
-    /// Adds the process id to the name of the note.
+    /// Adds the process id to the name of the note. If that fails, the start time alone identifies the process.
     pub(super) fn set_pid(&mut self, pid: u32) {
         let path_with_pid = atomic::with_suffix(&self.path, &format!("-{pid}"));
         if atomic::rename_to_free_unsynced(&self.path, &path_with_pid).is_ok() {
@@ -97,11 +97,12 @@ impl ProcessNote {
     pub(super) fn remove(self) {
         #[cfg(windows)]
         drop(self.locked);
+        // `remove_old_notes` removes a note that stays.
         let _ = sharing::remove_file(self.path);
     }
 }
 
-/// Returns the notes in `folder`, with the time of the start of each process.
+/// Returns the notes in `folder`, with the time of the start of each process. Leaves out notes that cannot be read.
 fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {

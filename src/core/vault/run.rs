@@ -73,9 +73,8 @@ impl Restic {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
             // The command only reads the storage, so the disk of `folder` is full.
             _ if Fault::from_message(&end.stderr) == Some(Fault::NoSpace) => {
-                let disk_full = Err(io::Error::from(io::ErrorKind::StorageFull));
-                let failed = disk_full.at("write to", folder);
-                failed.map_err(VaultError::from)
+                let disk_full: io::Result<()> = Err(io::ErrorKind::StorageFull.into());
+                Ok(disk_full.at("write to", folder)?)
             }
             _ => Err(self.end_error(&end)),
         }
@@ -226,10 +225,7 @@ impl Restic {
 }
 
 fn is_locked<T>(result: &Result<T, VaultError>) -> bool {
-    let Err(VaultError::Restic { fault, .. }) = result else {
-        return false;
-    };
-    *fault == Fault::Locked
+    matches!(result, Err(VaultError::Restic { fault, .. }) if *fault == Fault::Locked)
 }
 
 fn sleep_until_retry() -> Result<(), VaultError> {

@@ -82,6 +82,7 @@ pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     }
 
     let Ok(Some(_lock)) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
+        // Another command uses the folders, or the lock cannot be taken. The next command tries again.
         return Ok(());
     };
     if is_backup_running(&folder) {
@@ -99,6 +100,7 @@ fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
 
     let copied_entries = entries.filter(|entry| {
         let name = entry.file_name();
+        // `is_always_copied` also returns true for each unknown name. In folders with such a name, files are linked.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             kind_of(Path::new(&name)).is_login()
         } else {

@@ -8,6 +8,7 @@ use crate::sync::plan::check_cloud_identity;
 use crate::sync::sides::Side;
 use crate::sync::state::Replica;
 use crate::sync::{line_merge, rollouts, scope, secrets};
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
@@ -114,9 +115,9 @@ fn find_snapshots(
 ) -> Result<Vec<SyncSnapshot>, SyncRestoreError> {
     let mut snapshots = backup::list_snapshots(folder)?;
     if let Some(name) = name {
-        let mut parts = Path::new(name).components();
-        let begins_with_name = matches!(parts.next(), Some(Component::Normal(_)));
-        if !begins_with_name || parts.next().is_some() || name.contains(['/', '\\']) {
+        // A path could lead out of the folder. A backslash separates folders on Windows only.
+        let is_file_name = Path::new(name).file_name() == Some(OsStr::new(name));
+        if !is_file_name || name.contains('\\') {
             return Err(SyncRestoreError::Outside {
                 folder: folder.to_path_buf(),
                 name: name.to_owned(),
