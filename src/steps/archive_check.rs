@@ -83,6 +83,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let hasher = ContentHasher::default();
     let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
     let mut metadata = archive.metadata().clone().into_sidecar(bytes, &digest);
+    // A home with many files at its top has too many names for a sidecar.
     metadata.limit_size();
 
     if !dry_run {

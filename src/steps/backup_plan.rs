@@ -167,8 +167,6 @@ fn build_metadata_and_stem(
 ) -> (Metadata, String) {
     let now = context.local_now();
     let observation = report.observation.as_ref();
-    let weekly_window = observation.and_then(Observation::weekly);
-    let weekly_reset = weekly_window.and_then(|window| window.resets_at);
     let session_start = observation.and_then(Observation::session_start_at);
     let session_start_at = session_start.map(|at| context.zone().at(&at));
     // Always 168 hours, even if the clocks change: the server counts the same way.
@@ -195,7 +193,7 @@ fn build_metadata_and_stem(
         status_source: observation.map_or("none", |s| s.source.name()).into(),
         windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
         windows_observed_at: observation.map(|s| s.observed_at),
-        quota_end_detected_at: find_quota_end(context, report, weekly_reset),
+        quota_end_detected_at: find_quota_end(context, report, reset_at),
         mode: capture.mode,
         label: capture.label.clone(),
         ..Metadata::default()

@@ -23,6 +23,7 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
     let message = format!("no Codex home: {}", home.display());
     let error = CommandError::failed(message).hint(suggest_sign_in(context));
     Err(match context.name_of_missing_home() {
+        // The user has named this home.
         Some(_) => error,
         None => error.hint("or name the folder with --codex-home DIR"),
     })
@@ -34,11 +35,8 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
 /// Another process is restoring the home.
 pub(crate) fn refuse_during_restore(context: &Context) -> Result<()> {
     if pending::is_in_progress(context.codex_home()) {
-        return Err(
-            CommandError::failed("another process is restoring this home").hint(
-                "wait for it to finish, then run the same command again; nothing was written",
-            ),
-        );
+        let hint = "wait for it to finish, then run the same command again; nothing was written";
+        return Err(CommandError::failed("another process is restoring this home").hint(hint));
     }
     Ok(())
 }

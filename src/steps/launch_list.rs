@@ -64,7 +64,7 @@ pub(crate) fn show_launches(
     let rows = listed_launches.iter();
     let json: Vec<_> = rows.map(|launch| launch.to_json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
-    print_table(&listed_launches, total, profile, context);
+    print_list(&listed_launches, total, profile, context);
 
     let unreadable_count = launches.count_unreadable_lines();
     if unreadable_count > 0 {
@@ -221,7 +221,8 @@ impl ListedLaunch {
     }
 }
 
-fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
+/// Prints the table, the warnings of the launches, and the number of older launches that are not shown.
+fn print_list(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
     let ui = &context.ui;
     let rows = launches.iter().map(|launch| launch.to_cells(context));
     Table::with_rows(ui, COLUMNS, rows).print(ui);

@@ -97,10 +97,9 @@ impl Template {
                 }
                 // A `}` without a `{` before it, or a `{` that is never closed.
                 _ => {
-                    return Err(
-                        CommandError::usage(format!("--format has a single {brace:?}"))
-                            .hint("write {{ or }} for a literal brace"),
-                    );
+                    let message = format!("--format has a single {brace:?}");
+                    let hint = "write {{ or }} for a literal brace";
+                    return Err(CommandError::usage(message).hint(hint));
                 }
             };
 
@@ -192,10 +191,8 @@ impl TemplateField {
             Self::Prompt => format_live_and_better(ranking, context),
             Self::TodayTokens => today.as_deref().map(format_tokens).unwrap_or_default(),
             Self::TodayCost => {
-                let cost = today
-                    .as_deref()
-                    .map(|rows| format_estimated_cost(rows, context));
-                cost.unwrap_or_default()
+                let to_cost = |rows: &[UsageRow]| format_estimated_cost(rows, context);
+                today.as_deref().map(to_cost).unwrap_or_default()
             }
             Self::FiveHoursLeft => {
                 let window = find_short_window(entry);

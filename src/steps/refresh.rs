@@ -47,11 +47,8 @@ pub(crate) fn read_live_status(
     ask_codex: bool,
 ) -> Result<StatusReport> {
     let inquiry = build_inquiry(context, cooldown, ask_codex);
-    Ok(status::read_status(
-        context.codex_home(),
-        &inquiry,
-        status_text,
-    )?)
+    let report = status::read_status(context.codex_home(), &inquiry, status_text)?;
+    Ok(report)
 }
 
 /// Records a report in the manager home. If that fails, prints a warning and returns false, so that the user still gets
@@ -147,6 +144,7 @@ pub(crate) fn probe_accounts(
         }
     };
 
+    // Only the record of the answers needs the times.
     if !dry_run {
         for target in &mut targets {
             target.used_at = find_last_use(&target.identity, context);

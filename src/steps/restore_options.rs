@@ -9,6 +9,7 @@ use crate::steps::home_checks::{describe_login_ban, forbids_logins};
 use crate::steps::replaced_messages::{
     count_replaced_messages, describe_replaced_messages, update_losses,
 };
+use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{warn_all, warn_unless_recorded};
 use crate::views::restore_report::{
     describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
@@ -19,7 +20,7 @@ use codex_manager_core::archive::{ArchiveReader, EntryName, parse_rollout_name};
 use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
 use codex_manager_core::conversations::index;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
-use codex_manager_core::inventory::store;
+use codex_manager_core::inventory::{CooldownFile, store};
 use codex_manager_core::io::links;
 use codex_manager_core::journal::{self, JournalError};
 use codex_manager_core::restore::apply::{self, RestoreReport};
@@ -239,6 +240,7 @@ impl RestoreOptions {
             may_write_outside: context.settings.assume_yes,
             safety_backup: !self.no_safety_backup,
             safety_without_logins: is_manager_shared,
+            // `None` lets the restore probe the disk.
             ignores_case: None,
             manager_home: context.manager_home(),
             machine: context.machine(),
@@ -373,7 +375,7 @@ fn changed_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
 
 /// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
 /// `backups/`, else its path.
-pub(crate) fn format_archive_argument(path: &Path, context: &Context) -> String {
+fn format_archive_argument(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {
         strip_archive_suffix(&file_name(path)).to_owned()
@@ -404,7 +406,7 @@ fn show_preview(
 /// Applies a restore. If the restore may remove files from the home, first writes the restore markers of its syncs:
 /// without them, the next sync would treat these files as deleted by the user. Removes the markers again if the restore
 /// changed nothing.
-pub(crate) fn apply_with_restore_marker(
+fn apply_with_restore_marker(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,
@@ -458,10 +460,8 @@ pub(crate) fn record_result(
     }
 
     if target == RestoreTarget::Home {
-        match store::note_profiles_and(manager, &now, zone, |_cooldown_file| {}) {
-            Ok(warnings) => warn_all(ui, &warnings),
-            Err(e) => failures.push(e.into()),
-        }
+        let no_change = |_: &mut CooldownFile| {};
+        failures.extend(update_cooldown_file(context, no_change).err());
     }
     warn_unless_recorded(ui, failures)
 }

@@ -115,10 +115,8 @@ impl StartArgs {
     /// Refuses `--json` without `--dry-run`.
     pub(crate) fn check_json(&self, context: &Context) -> Result<()> {
         if context.ui.wants_json() && !self.dry_run {
-            return Err(
-                CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
-                    .hint("show launches as JSON: codex-manager launches --json"),
-            );
+            let error = CommandError::usage("--json needs --dry-run: Codex itself uses stdout");
+            return Err(error.hint("show launches as JSON: codex-manager launches --json"));
         }
         Ok(())
     }
@@ -184,10 +182,8 @@ impl StartArgs {
         command.args(args).env("CODEX_HOME", context.codex_home());
         // No process stays between the shell and Codex, so job control works as without this program.
         let error = attached::replace_this_process(&mut command);
-        Err(
-            CommandError::failed(format!("cannot start {}", program.path().display()))
-                .because(error),
-        )
+        let message = format!("cannot start {}", program.path().display());
+        Err(CommandError::failed(message).because(error))
     }
 }
 

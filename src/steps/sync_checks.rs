@@ -90,14 +90,14 @@ fn push_undelivered_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
     let mut skipped = plan.notices.skipped.into_iter();
-    if let Some((_, why)) = skipped.find(|(path, _)| path == PLACEHOLDERS) {
-        checks.push(Check::warn("sync.arrival", why));
+    if let Some((_, reason)) = skipped.find(|(path, _)| path == PLACEHOLDERS) {
+        checks.push(Check::warn("sync.arrival", reason));
     }
 }
 
 pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
     let problems = scope::describe_misspelled_roots(config).into_iter();
-    problems.map(|why| format!("include_roots {why}")).collect()
+    problems.map(|p| format!("include_roots {p}")).collect()
 }
 
 fn push_folder_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
@@ -177,6 +177,7 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     checks.push(check_last_sync(&state, replica));
     push_own_manifest_checks(config, replica, &mut state, checks);
     let remote_manifests = identity::read_remote_manifests(config, &state);
+    // Another check reports a cloud folder that cannot be read.
     if let Ok(manifests) = &remote_manifests {
         push_remote_manifest_checks(config, manifests, checks);
     }
@@ -235,20 +236,20 @@ fn push_own_manifest_checks(
     checks: &mut Vec<Check>,
 ) {
     if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
-        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
+        let message = "this machine's manifest in the cloud folder is incomplete";
         let fix = "the next sync run writes it again";
         checks.push(Check::warn(MANIFESTS_ID, message).advised(fix));
     }
 
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
-        let message = "this machine's manifest is not downloaded".to_owned();
+        let message = "this machine's manifest is not downloaded";
         let fix = "have the cloud client download it";
         checks.push(Check::fail(MANIFESTS_ID, message).advised(fix));
     }
 
     // The rename changes only `state` in memory. This check does not write the state.
-    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
-        checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
+    if let Ok(Some((path, problem))) = identity::rename_if_cloned(state, config, replica) {
+        checks.push(Check::warn(STATE_ID, format!("{path} {problem}")));
     }
 }
 

@@ -57,7 +57,8 @@ impl Remote for VaultSync<'_> {
     }
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
-        let locks = self.locks_next_read.take();
+        // A run locks the repository only for the first manifest that it reads.
+        let locks = self.locks_next_read.replace(false);
         let manifest = replica_snapshot::read_manifest(&self.restic, snapshot, locks)?;
         Ok(manifest)
     }

@@ -73,7 +73,7 @@ impl ConversationPicker {
             (self.query, self.scope) = (choice.query.clone(), choice.scope);
             self.position = choice.position;
 
-            // Enter has no letter, so its `key` is `None`.
+            // Enter has no letter, so its `key` is `None`. The picker itself handles `COPY_ID`, and stays open.
             self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
                     let failure = run_in_storage("trash", &choice.id, context);
