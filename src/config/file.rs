@@ -139,6 +139,7 @@ impl ConfigFile {
         new: &str,
     ) -> Result<Vec<Setting>, SettingsError> {
         let mut settings = self.folder_settings();
+        // Names of profiles differ by more than case. A rename may change the case alone.
         settings.retain(|setting| {
             let profile = self.get(setting).and_then(Value::as_str);
             profile.is_some_and(|name| name != new && name.to_lowercase() == old.to_lowercase())
