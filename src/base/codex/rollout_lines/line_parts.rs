@@ -5,6 +5,7 @@
 pub struct LineParts(u16);
 
 impl LineParts {
+    pub(crate) const NONE: Self = Self(0);
     pub(crate) const META: Self = Self(1);
     /// Messages of the user as the model gets them.
     pub(crate) const USER_ITEMS: Self = Self(1 << 1);

@@ -73,10 +73,10 @@ impl Scanner {
     }
 
     pub(super) fn scan_line(&mut self, line: JsonlLine<'_>) {
-        let bytes = match line {
-            JsonlLine::Whole(bytes) => bytes.trim_ascii(),
-            // A message of the user is never that long.
-            JsonlLine::TooLong { prefix } => prefix,
+        let (bytes, wanted) = match line {
+            JsonlLine::Whole(bytes) => (bytes.trim_ascii(), self.wanted_parts()),
+            // The beginning shows the time. A message without its end would count as a damaged line.
+            JsonlLine::TooLong { prefix } => (prefix, LineParts::NONE),
         };
         let is_complete = || match line {
             JsonlLine::Whole(_) => json::is_complete_object(bytes),
@@ -92,7 +92,7 @@ impl Scanner {
             self.scan.turn.texts.add_line(bytes);
         }
 
-        match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
+        match rollout_lines::parse_wanted(bytes, wanted) {
             LineContent::Skipped { timestamp } if is_complete() => self.note_time(timestamp),
             LineContent::Read { timestamp, items } => {
                 if let Some(timestamp) = timestamp {
@@ -232,6 +232,18 @@ mod tests {
         ]);
         assert_eq!(scan.bad_lines, 5);
         assert_eq!(scan.last_time.unwrap().text, "2026-01-01T00:00:03Z");
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_to_be_read_is_no_bad_line() {
+        let line = r#"{"timestamp":"2026-01-01T00:00:01Z","type":"event_msg","payload":{"type":"user_message","message":"begin"#;
+        let mut scanner = Scanner::new(Depth::Turns);
+        scanner.scan_line(JsonlLine::TooLong {
+            prefix: line.as_bytes(),
+        });
+        let scan = scanner.finish();
+        assert_eq!(scan.bad_lines, 0);
+        assert_eq!(scan.last_time.unwrap().text, "2026-01-01T00:00:01Z");
     }
 
     #[test]
