@@ -248,11 +248,11 @@ fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<()
         text.push('\n');
     }
 
-    // An existing file keeps its mode. An index without lines counts as new: only its owner may read it.
-    if old_lines.is_empty() {
-        atomic::write(&path, text.as_bytes())?;
-    } else {
+    // An existing file keeps its mode. Only the owner may read a new one.
+    if path.exists() {
         atomic::write_keeping_mode(&path, text.as_bytes())?;
+    } else {
+        atomic::write(&path, text.as_bytes())?;
     }
     Ok(())
 }
@@ -311,6 +311,21 @@ mod tests {
         assert_eq!(name(&index, "a"), "three");
         assert_eq!(name(&index, "b"), "two");
         assert_eq!(index.bad_lines, 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_empty_index_keeps_its_mode_when_lines_are_restored() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE_NAME);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let line = r#"{"id":"a","thread_name":"one"}"#.to_owned();
+        put_lines_if_absent(home.path(), &ConversationId::of("a"), &[line]).unwrap();
+        assert!(ThreadNameIndex::read(home.path()).unwrap().has_line(&ConversationId::of("a")));
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
     }
 
     #[test]
