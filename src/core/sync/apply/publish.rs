@@ -63,7 +63,7 @@ pub(super) fn publish_manifest(
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     request.check_interrupt()?;
-    record_findings(plan, report, &mut state, request)?;
+    update_state_without_steps(plan, report, &mut state, request)?;
 
     let mut ledger = attestation::read_written_entries(request)?;
     attestation::remove_replaced(&mut ledger.files, &state);
@@ -98,9 +98,10 @@ pub(super) fn publish_manifest(
     Ok(())
 }
 
-/// Records the findings of the plan that need no step: files that are equal, files that both sides lost, and
-/// resolutions of other machines.
-fn record_findings(
+/// Updates the state by what needs no step of the plan: files that are equal, forgotten keys, files that both sides
+/// lost, and resolutions of other machines. After a complete run, also records the digest of the notes, and that the
+/// state has no gaps if nothing is left to do.
+fn update_state_without_steps(
     plan: &SyncPlan,
     report: &ApplyReport,
     state: &mut SyncState,

@@ -92,7 +92,7 @@ fn choose_snapshot(
     name: Option<&str>,
     needs_local_files: bool,
 ) -> Result<(SyncSnapshot, Option<SnapshotList>), SyncRestoreError> {
-    for snapshot in find_snapshots(folder, name)? {
+    for snapshot in list_candidates(folder, name)? {
         let list = backup::read_file_list(&snapshot)?;
         let lacks_needed_files = needs_local_files && has_only_cloud_files(list.as_ref());
         if !lacks_needed_files {
@@ -108,8 +108,12 @@ fn has_only_cloud_files(list: Option<&SnapshotList>) -> bool {
     })
 }
 
-/// Returns the snapshot `name`; if it is `None`, all snapshots, the newest first.
-fn find_snapshots(
+/// Returns the snapshots from which [`choose_snapshot`] chooses: the one named `name`, or without a name all of them,
+/// the newest first.
+///
+/// # Errors
+/// There is no such snapshot, or `name` is a path.
+fn list_candidates(
     folder: &Path,
     name: Option<&str>,
 ) -> Result<Vec<SyncSnapshot>, SyncRestoreError> {
