@@ -11,7 +11,7 @@ use crate::views::age::format_age;
 use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::rollout::{
-    find_existing_below, find_recorded_rollout, is_rollout_of, resolve_rollout_in_home,
+    find_recorded_path, find_recorded_rollout, is_rollout_of, resolve_rollout_in_home,
 };
 use codex_manager_core::history::thread_titles::title_of;
 use codex_manager_core::history::{
@@ -81,7 +81,7 @@ impl<'r> ChosenConversation<'r> {
     /// Returns the error for a missing rollout, or one that is not [of the conversation](is_rollout_of).
     pub(crate) fn unusable_rollout_error(&self, context: &Context) -> CommandError {
         let recorded_path = self.row.map_or("", |row| &row.rollout_path);
-        let find_recorded = || find_existing_below(context.codex_home(), recorded_path);
+        let find_recorded = || find_recorded_path(context.codex_home(), recorded_path);
         let message = match self.rollout.clone().or_else(find_recorded) {
             Some(path) => format!(
                 "the rollout is empty, damaged or of another conversation: {}",

@@ -74,11 +74,10 @@ fn compare_files(
     files: Vec<RolloutFile>,
     projections: Option<Projections>,
 ) -> Result<Findings, HistoryError> {
-    let mut conversations = read_conversations(home, &files, live_account)?;
+    let (conversations, damaged) = read_conversations(home, &files, live_account)?;
     // A home may have half a million rollouts, and the comparison needs memory of its own.
     drop(files);
 
-    let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
     let new_check = |projections| ReadabilityCheck::new(home, &conversations, projections);
     let input = CheckInput {
@@ -116,6 +115,7 @@ fn compare_files(
     report.problem = database_problem;
 
     let home = input.real_home.to_path_buf();
+    // Ends the borrows of `conversations` and `projections`.
     drop(input);
     Ok(Findings {
         home,
@@ -127,20 +127,20 @@ fn compare_files(
     })
 }
 
-/// Reads the first lines of the rollouts. Rollouts that cannot be read or name no conversation become `damaged`, and
-/// rollouts of Codex before 0.32 are only counted.
+/// Reads the first lines of the rollouts. Also returns the rollouts that cannot be read or name no conversation.
+/// Rollouts of Codex before 0.32 are only counted.
 fn read_conversations(
     home: &Path,
     files: &[RolloutFile],
     live_account: Option<&str>,
-) -> Result<Conversations, HistoryError> {
-    let mut conversations = Conversations::default();
+) -> Result<(Conversations, Vec<SkippedFile>), HistoryError> {
+    let (mut conversations, mut damaged) = (Conversations::default(), Vec::new());
     conversations.files.reserve_exact(files.len());
     let mut without_meta = Vec::new();
 
     let is_other_account = |account: &&str| live_account.is_some_and(|live| live != *account);
     let rollouts = files.iter().map(|file| (file, file.path(home)));
-    for_each_head(rollouts, &mut conversations.damaged, |file, meta| {
+    for_each_head(rollouts, &mut damaged, |file, meta| {
         match meta {
             None => without_meta.push(SkippedFile {
                 path: file.path(home),
@@ -163,10 +163,10 @@ fn read_conversations(
         Ok(())
     })?;
 
-    conversations.damaged.append(&mut without_meta);
-    conversations.damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    damaged.append(&mut without_meta);
+    damaged.sort_by(|a, b| a.path.cmp(&b.path));
     conversations.sort();
-    Ok(conversations)
+    Ok((conversations, damaged))
 }
 
 /// A conversation on disk that has no row, so Codex does not list it.
@@ -388,7 +388,8 @@ struct Differences {
     /// no row. Has one element per rollout, of which only that of the first rollout of each conversation is used.
     used_indexes: Vec<Option<usize>>,
     report: CheckReport,
-    /// The last error of reading a line of the name index; the check fails with it.
+    /// The last error of reading a line of the name index. The check fails with it after all rows are read, because
+    /// [`threads::fold_rows`] takes no error.
     index_error: Option<IoError>,
 }
 

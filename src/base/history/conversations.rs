@@ -1,6 +1,5 @@
 //! The rollouts of a home by their conversations.
 
-use super::SkippedFile;
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use crate::codex::{RolloutCut, RolloutName, parse_rollout_id};
@@ -36,6 +35,14 @@ impl ConversationRollout {
         }
         self.rollout_id()
     }
+
+    /// Returns a key that sorts the rollout that Codex uses before the other rollouts of its conversation.
+    fn use_order(&self) -> impl Ord {
+        // Codex continues the rollout that the last rewind began, even if a kill or a sync left only older rollouts
+        // unarchived. Without a rewind, Codex prefers unarchived rollouts, and among these the last by name.
+        let name = Reverse(&self.file.relative);
+        (Reverse(self.rewind_id()), self.file.is_archived, name)
+    }
 }
 
 /// All rollouts of a home that name a conversation.
@@ -43,22 +50,15 @@ impl ConversationRollout {
 pub struct Conversations {
     /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
     pub(super) files: Vec<ConversationRollout>,
-    /// Rollouts that cannot be read or name no conversation.
-    pub(super) damaged: Vec<SkippedFile>,
     /// The number of rollouts of Codex before 0.32.
     pub(super) old_format: usize,
 }
 
 impl Conversations {
     pub(super) fn sort(&mut self) {
-        // Codex continues the rollout that the last rewind began, even if a kill or a sync left only older rollouts
-        // unarchived. Without a rewind, Codex prefers unarchived rollouts, and among these the last by name.
         self.files.sort_unstable_by(|a, b| {
-            let sort_key = |c: &ConversationRollout| {
-                let name = Reverse(c.file.relative.clone());
-                (Reverse(c.rewind_id()), c.file.is_archived, name)
-            };
-            a.id.cmp(&b.id).then_with(|| sort_key(a).cmp(&sort_key(b)))
+            let by_id = a.id.cmp(&b.id);
+            by_id.then_with(|| a.use_order().cmp(&b.use_order()))
         });
     }
 

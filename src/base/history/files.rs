@@ -135,7 +135,7 @@ fn list_rollouts(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     // their components each time.
     files.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
-        let plain_len = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
+        let plain_len = |path: &[u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
         a[..plain_len(a)].cmp(&b[..plain_len(b)]).then(a.cmp(b))
     });
 

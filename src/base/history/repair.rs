@@ -9,7 +9,9 @@ use super::rollout;
 use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
-use super::snapshot::{self, RepairSnapshot, RepairSnapshots, RepairedValues, SnapshotReason};
+use super::snapshot::{
+    self, RepairSnapshot, RepairSnapshotFile, RepairSnapshots, RepairedValues, SnapshotReason,
+};
 use super::thread_rollouts::{self, ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{
     ContinuedRollout, delete_projections_of_later_changes, find_unprojected_bases,
@@ -77,9 +79,9 @@ pub fn apply(
     }
 
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let repaired = Some(plan.repaired_values());
-    let reason = SnapshotReason::Repair;
-    let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
+    let (reason, repaired) = (SnapshotReason::Repair, Some(plan.repaired_values()));
+    let document = RepairSnapshotFile::new(context.home, reason, repaired, now);
+    let snapshot = snapshots.create(document, files)?;
 
     // Codex may have been started since the first check.
     let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
@@ -254,7 +256,7 @@ fn build_rows<'a>(
         .iter()
         .filter(|change| change.action == RepairAction::AddRow);
     let rollouts = added.map(|change| {
-        let existing_path = rollout::find_existing_below(home, &change.to);
+        let existing_path = rollout::find_recorded_path(home, &change.to);
         (change, existing_path.unwrap_or_else(|| (&change.to).into()))
     });
 
@@ -375,10 +377,11 @@ fn recreate_database(
     }
 
     let (reason, repaired) = (SnapshotReason::Repair, None);
+    let document = RepairSnapshotFile::new(context.home, reason, repaired, now);
     let install = |exchange: FileExchange, _: &RepairSnapshot| {
         install_database(exchange, &scratch.database, &target, context)
     };
-    let snapshot = exchange_after_snapshot(context, reason, copied_files, repaired, now, install)?;
+    let snapshot = exchange_after_snapshot(context, document, copied_files, install)?;
     change_projections_after_rows(context, plan, projected.as_ref(), &snapshot)?;
     Ok(snapshot)
 }
@@ -387,16 +390,14 @@ fn recreate_database(
 /// unless the next command may finish the exchange.
 fn exchange_after_snapshot(
     context: &RepairContext<'_>,
-    reason: SnapshotReason,
+    document: RepairSnapshotFile,
     files: Vec<PathBuf>,
-    repaired: Option<RepairedValues>,
-    now: DateTime<Utc>,
     perform: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
+    let snapshot = snapshots.create(document, files)?;
     perform(exchange, &snapshot).inspect_err(|_| {
         // After a pending exchange is finished, `history undo` needs the snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -537,6 +538,7 @@ pub fn undo(
     let reason = SnapshotReason::Undo;
     // If this undo is undone, the values before and after the repair must not count as later changes.
     let repaired = snapshot.document.repaired.clone();
+    let document = RepairSnapshotFile::new(context.home, reason, repaired, now);
     let restore = |exchange: FileExchange, current: &RepairSnapshot| {
         later_rows = LaterRows::read(context, snapshot)?;
         let copied_ns = snapshot.copied_ns();
@@ -549,7 +551,7 @@ pub fn undo(
         };
         snapshot::restore(snapshot, &adapt_database, exchange, policy, now)
     };
-    let current = exchange_after_snapshot(context, reason, paths, repaired, now, restore)?;
+    let current = exchange_after_snapshot(context, document, paths, restore)?;
     Ok((current, later_rows))
 }
 

@@ -61,11 +61,12 @@ pub struct RepairChange {
 }
 
 impl RepairChange {
-    fn new(id: ConversationId, action: RepairAction, from: Option<String>, to: String) -> Self {
+    /// Creates a change of a value that was missing before.
+    fn new(id: ConversationId, action: RepairAction, to: String) -> Self {
         Self {
             id,
             action,
-            from,
+            from: None,
             to,
             archived: false,
             is_paginated: false,
@@ -158,16 +159,17 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
     for stale in report.stale_path {
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
         plan.changes.push(RepairChange {
+            from: Some(stale.recorded),
             archived: stale.archived,
             row_id: stale.row_id,
-            ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
+            ..RepairChange::new(stale.id, RepairAction::Path, path)
         });
     }
 
     for lost in report.names_missing {
         plan.changes.push(RepairChange {
             row_id: lost.row_id,
-            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
+            ..RepairChange::new(lost.id, RepairAction::Name, lost.name)
         });
     }
 
@@ -175,7 +177,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         plan.changes.push(RepairChange {
             texts: row.texts,
             row_id: row.row_id,
-            ..RepairChange::new(row.id, RepairAction::Preview, None, row.preview)
+            ..RepairChange::new(row.id, RepairAction::Preview, row.preview)
         });
     }
 
@@ -184,8 +186,10 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         let to = pluralize(report.missing.len(), "conversation");
         // The change concerns the whole database, so it names no conversation.
         let id = ConversationId::of("");
-        let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
-        plan.changes.push(change);
+        plan.changes.push(RepairChange {
+            from: report.problem,
+            ..RepairChange::new(id, RepairAction::Database, to)
+        });
     }
 
     plan.add_missing(report.missing, &index, &conversations)?;
@@ -237,11 +241,11 @@ impl RepairPlan {
                 self.changes.push(RepairChange {
                     archived: missing.archived,
                     is_paginated: used_rollout.is_some_and(|rollout| rollout.is_paginated),
-                    ..RepairChange::new(missing.id.clone(), RepairAction::AddRow, None, path)
+                    ..RepairChange::new(missing.id.clone(), RepairAction::AddRow, path)
                 });
             }
             if let Some(name) = names.remove(&missing.id) {
-                let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
+                let change = RepairChange::new(missing.id, RepairAction::Name, name);
                 self.changes.push(change);
             }
         }
@@ -270,8 +274,9 @@ impl RepairPlan {
             };
 
             self.changes.push(RepairChange {
+                from: Some(from),
                 row_id: Some(conversation.row_id.into()),
-                ..RepairChange::new(conversation.id, action, Some(from), to)
+                ..RepairChange::new(conversation.id, action, to)
             });
         }
     }
@@ -310,7 +315,7 @@ fn find_given_names(
             return Ok(());
         }
 
-        let texts = &scan.turn.texts;
+        let texts = &scan.row_data.texts;
         let own_texts = [&scan.title, &texts.first_message, &texts.preview];
         let own_texts = own_texts.into_iter().filter_map(Option::as_deref);
         if let Some(line) = line

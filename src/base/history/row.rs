@@ -30,8 +30,8 @@ pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> 
 
     // Codex gives a fork the preview of its original. A subagent has a preview only if it has messages of its own.
     let may_inherit = |meta: &SessionMeta| meta.base_id().is_some() && !meta.is_subagent();
-    if scan.turn.texts.preview.is_none() && scan.meta.as_ref().is_some_and(may_inherit) {
-        scan.turn.texts.preview = read_preview_of_original(home, path)?;
+    if scan.row_data.texts.preview.is_none() && scan.meta.as_ref().is_some_and(may_inherit) {
+        scan.row_data.texts.preview = read_preview_of_original(home, path)?;
     }
     Ok(scan)
 }
@@ -42,7 +42,7 @@ fn read_preview_of_original(home: &Path, fork: &Path) -> io::Result<Option<Strin
     let originals = chain.parts.iter().rev().skip(1);
     for rollout in originals.flat_map(|part| &part.slices) {
         let preview = match scan_rollout(&rollout.path) {
-            Ok(scan) => scan.turn.texts.preview,
+            Ok(scan) => scan.row_data.texts.preview,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
             // A fork gets its row even if its original cannot be read.
             Err(_) => None,
@@ -56,7 +56,7 @@ fn read_preview_of_original(home: &Path, fork: &Path) -> io::Result<Option<Strin
 
 /// Returns the texts that Codex finds if it adds the row of this rollout again.
 pub(crate) fn read_texts(home: &Path, path: &Path) -> io::Result<RowTexts> {
-    Ok(scan_with_first_texts(home, path)?.turn.texts)
+    Ok(scan_with_first_texts(home, path)?.row_data.texts)
 }
 
 /// Reads a rollout. After a rewind, takes the texts from the first rollout of the conversation.
@@ -65,14 +65,14 @@ fn scan_with_first_texts(home: &Path, path: &Path) -> io::Result<RolloutScan> {
     if RolloutName::parse(path).is_some_and(|name| name.is_rewind()) {
         let chain = read_chain(home, path).unwrap_or_default();
         if let Some(first) = chain.rollouts().first().filter(|first| first.path != path) {
-            scan.turn.texts = scan_rollout(&first.path)?.turn.texts;
+            scan.row_data.texts = scan_rollout(&first.path)?.row_data.texts;
         }
     }
     Ok(scan)
 }
 
 pub(super) fn scan_rollout(path: &Path) -> io::Result<RolloutScan> {
-    rollout::scan(path, Depth::Turns, |_| ())
+    rollout::scan(path, Depth::RowData, |_| ())
 }
 
 fn read_chain(home: &Path, path: &Path) -> Option<ThreadChain> {
@@ -91,8 +91,8 @@ pub(crate) fn build_row(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts
 }
 
 fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
-    let context = scan.turn.context.clone().unwrap_or_default();
-    let texts = &scan.turn.texts;
+    let context = scan.row_data.context.clone().unwrap_or_default();
+    let texts = &scan.row_data.texts;
     let from_meta = |key: &str| meta.text(key).map(str::to_owned);
     let source = to_text_or_json(meta.payload.get("source"));
     let sandbox = context.permission_profile.or(context.sandbox_policy);
@@ -113,12 +113,12 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
         ("approval_mode", context.approval_policy, "on-request"),
         ("cli_version", from_meta("cli_version"), ""),
         ("memory_mode", from_meta("memory_mode"), "enabled"),
-        ("history_mode", None, meta.history_mode()),
     ] {
         row.set(column, value.unwrap_or_else(|| default.to_owned()));
     }
 
     row.set("id", meta.id.to_string());
+    row.set("history_mode", meta.history_mode().to_owned());
     row.set("rollout_path", facts.path.to_string_lossy().into_owned());
 
     let from_git = |key: &str| to_text_or_json(meta.payload.get("git")?.get(key));
@@ -159,7 +159,7 @@ fn add_numbers(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, fact
         ("updated_at_ms", modified_ms),
         ("recency_at", modified_ms.div_euclid(1000)),
         ("recency_at_ms", modified_ms),
-        ("tokens_used", scan.turn.tokens.unwrap_or(0)),
+        ("tokens_used", scan.row_data.tokens.unwrap_or(0)),
         ("has_user_event", 0),
         ("archived", i64::from(facts.is_archived)),
     ] {

@@ -101,6 +101,7 @@ impl ThreadNameIndex {
             let id = entry.id.trim();
             if !entry.thread_name.trim().is_empty() && !id.is_empty() {
                 let offset = placed.offset;
+                // Fits, because a longer line is `TooLong`.
                 let len = u32::try_from(len).unwrap_or(0);
                 let place = IndexLinePlace { offset, len };
                 index.lines.insert(ConversationId::of(id), place);
@@ -179,6 +180,7 @@ fn parse_leading_id(line: &[u8]) -> Option<&str> {
     (!id.contains('\\')).then_some(id.trim())
 }
 
+/// Parses a line of the index. `None` if it is no JSON object with an id and a name.
 pub fn parse_entry(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }
@@ -265,18 +267,12 @@ fn read_index_text(path: &Path) -> Result<String, IoError> {
         .at("read", path)
 }
 
-/// Returns `bytes` with `entries` appended, adding a newline if the last line has none.
+/// Returns `bytes` with `entries` appended as compact JSON, one a line. Adds a newline if the last line of `bytes` has
+/// none.
 pub fn append_entries(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }
-    bytes.extend(format_entries(entries));
-    bytes
-}
-
-/// Formats entries as compact JSON, one a line, in the given order.
-pub(crate) fn format_entries(entries: &[IndexEntry]) -> Vec<u8> {
-    let mut bytes = Vec::new();
     for entry in entries {
         // Cannot fail: all fields are strings.
         let _ = serde_json::to_writer(&mut bytes, entry);
@@ -323,7 +319,11 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let line = r#"{"id":"a","thread_name":"one"}"#.to_owned();
         put_lines_if_absent(home.path(), &ConversationId::of("a"), &[line]).unwrap();
-        assert!(ThreadNameIndex::read(home.path()).unwrap().has_line(&ConversationId::of("a")));
+        assert!(
+            ThreadNameIndex::read(home.path())
+                .unwrap()
+                .has_line(&ConversationId::of("a"))
+        );
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
     }

@@ -55,6 +55,24 @@ impl Document for RepairSnapshotFile {
     const SCHEMA: u64 = 1;
 }
 
+impl RepairSnapshotFile {
+    /// Creates the document of a snapshot that has no files yet.
+    pub(super) fn new(
+        codex_home: &Path,
+        reason: SnapshotReason,
+        repaired: Option<RepairedValues>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            codex_home: codex_home.to_path_buf(),
+            created_at: now,
+            reason,
+            repaired,
+            ..Self::default()
+        }
+    }
+}
+
 /// A file whose state a snapshot records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotEntry {
@@ -81,14 +99,6 @@ pub struct RepairSnapshot {
     /// `history/<time>/` in the manager home.
     pub folder: PathBuf,
     pub document: RepairSnapshotFile,
-}
-
-impl RepairSnapshot {
-    /// Returns the name of the folder: the time of the snapshot, with a number if there are several of that second.
-    pub fn name(&self) -> String {
-        let name = self.folder.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
 }
 
 /// The snapshots of a manager home, locked exclusively for one change.
@@ -135,30 +145,17 @@ impl RepairSnapshots {
         Ok(())
     }
 
-    /// Copies files into a new snapshot. Durable on return; an error leaves no snapshot.
+    /// Copies files into a new snapshot with this `document`. Durable on return; an error leaves no snapshot.
     pub(crate) fn create(
         &self,
-        codex_home: &Path,
-        reason: SnapshotReason,
+        document: RepairSnapshotFile,
         files: Vec<PathBuf>,
-        repaired: Option<RepairedValues>,
-        now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
-        let name = now.format("%Y%m%dT%H%M%SZ").to_string();
+        let name = document.created_at.format("%Y%m%dT%H%M%SZ").to_string();
         let folder = atomic::find_free_path(&self.folder.join(name));
         atomic::make_folder(&folder).at("create folder", &folder)?;
 
-        let mut snapshot = RepairSnapshot {
-            folder,
-            document: RepairSnapshotFile {
-                codex_home: codex_home.to_path_buf(),
-                created_at: now,
-                reason,
-                repaired,
-                ..RepairSnapshotFile::default()
-            },
-        };
-
+        let mut snapshot = RepairSnapshot { folder, document };
         let result = snapshot
             .copy_files(files)
             .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
@@ -206,6 +203,12 @@ pub(super) fn restore(
 }
 
 impl RepairSnapshot {
+    /// Returns the name of the folder: the time of the snapshot, with a number if there are several of that second.
+    pub fn name(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Returns the time of the last copy in nanoseconds since 1970, by the clock of the disk.
     pub(super) fn copied_ns(&self) -> i64 {
         let copy_paths = self.contents().map(|c| self.folder.join(&c.name));

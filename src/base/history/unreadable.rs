@@ -166,7 +166,9 @@ impl<'a> ReadabilityCheck<'a> {
                 self.projections.count_turns(rollout_id) + base_turns
             }
             // Codex shows no turn. With a missing base it may show some, which are not counted.
-            _ => 0,
+            UnreadableCause::Mode | UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => {
+                0
+            }
         };
 
         Some(UnreadableConversation {
@@ -216,10 +218,11 @@ impl<'a> ReadabilityCheck<'a> {
         }
 
         let bytes = path.metadata().ok()?.len();
-        // Codex has usually projected the whole rollout. Then the size decides, and the file is not read.
+        // Codex has usually projected the whole rollout. Then the size decides, and the file is not read. A rollout
+        // that cannot be read counts as complete.
         let has_projected_lines = bytes == projected_offset
-            || bytes > projected_offset
-                && rollout::ends_line_at(&path, projected_offset).unwrap_or(true);
+            || (bytes > projected_offset
+                && rollout::ends_line_at(&path, projected_offset).unwrap_or(true));
         (!has_projected_lines).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
@@ -243,7 +246,8 @@ struct BaseChain {
 }
 
 /// Follows a chain of rollouts, from `base` back to the first one. `find_base` returns the path and the
-/// base of a rollout. A base that was replaced, or whose lines up to the cut have not arrived, counts as not found.
+/// base of a rollout. A base that was replaced, or whose lines up to the cut have not arrived, counts as not found. One
+/// that cannot be read counts as complete.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
@@ -278,6 +282,7 @@ fn follow_bases(
 
 /// Returns the ids of the rollouts in `paths` in which no line ends where their projection ends, because the rollout
 /// became shorter or was replaced. Codex would show lines that are not in the rollout, and hide lines that it appends.
+/// The projection of a rollout that cannot be read counts as fitting.
 pub fn find_unfitting_projections(
     projections: &Projections,
     paths: impl IntoIterator<Item = PathBuf>,

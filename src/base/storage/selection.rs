@@ -195,9 +195,9 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
 /// Returns true for a complete rollout that continues no other one, and has no text message of the user and no settings
 /// of a turn.
 fn has_neither_messages_nor_base(path: &Path) -> bool {
-    rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
+    rollout::scan(path, Depth::RowData, |_| ()).is_ok_and(|scan| {
         let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
-        let has_no_turn_values = scan.messages.is_empty() && scan.turn.context.is_none();
+        let has_no_turn_values = scan.messages.is_empty() && scan.row_data.context.is_none();
         has_no_base && has_no_turn_values && scan.bad_lines == 0
     })
 }

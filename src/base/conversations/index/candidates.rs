@@ -286,7 +286,7 @@ pub(super) fn find_changed_candidates(
     let candidates = threads.into_iter().filter_map(|thread| {
         Some(IndexCandidate {
             session: thread.id.to_lowercase(),
-            path: rollout::find_existing_below(source.home, &thread.rollout_path)?,
+            path: rollout::find_recorded_path(source.home, &thread.rollout_path)?,
             archived: thread.archived,
             name: None,
             thread: Some(ShownFields::from_thread(thread)),

@@ -94,6 +94,7 @@ pub fn apply(
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
 
+    let copy_suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
     let mut rebuilt_files = Vec::new();
     for file in &mut plan.files {
         let path = home.join(file.name);
@@ -116,20 +117,15 @@ pub fn apply(
         // Under the lock, because the file may have changed since the preview.
         let must_write = !has_planned_text(&path, file)?;
 
-        let mut backup = None;
-        if must_write {
-            if keeps_copies && path.exists() {
-                let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
-                backup = Some(atomic::keep_copy(&path, &suffix)?);
+        let keeps_copy = must_write && keeps_copies && path.exists();
+        let copied = keeps_copy.then(|| atomic::keep_copy(&path, &copy_suffix));
+        let backup = copied.transpose()?;
+        if must_write && let Err(e) = replace_file(&path, file, &mut held_lock) {
+            if let Some(copy) = &backup {
+                // The original is unchanged, so the copy is superfluous.
+                let _ = sharing::remove_file(copy);
             }
-
-            if let Err(e) = replace_file(&path, file, &mut held_lock) {
-                if let Some(copy) = &backup {
-                    // The original is unchanged, so the copy is superfluous.
-                    let _ = sharing::remove_file(copy);
-                }
-                return Err(e);
-            }
+            return Err(e);
         }
 
         rebuilt_files.push(RebuiltFile {

@@ -125,12 +125,12 @@ pub(crate) struct RolloutScan {
     pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
-    /// Values for a row of the database; empty unless [`Depth::Turns`] was asked for.
-    pub turn: TurnValues,
+    /// Values for a row of the database; empty unless [`Depth::RowData`] was asked for.
+    pub row_data: RowData,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct TurnValues {
+pub(crate) struct RowData {
     pub texts: RowTexts,
     /// The settings of the last turn that records them.
     pub context: Option<TurnContext>,
@@ -144,8 +144,8 @@ pub(crate) enum Depth {
     /// Metadata, title, times and messages.
     #[default]
     Messages,
-    /// The same and [`TurnValues`].
-    Turns,
+    /// The same and [`RolloutScan::row_data`].
+    RowData,
 }
 
 /// Returns the first line that is not blank, trimmed.

@@ -14,7 +14,7 @@ const EXAMINED_BYTES: u64 = 4096;
 /// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may
 /// name the plain form, and the file be compressed, or the reverse.
 pub fn find_recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
-    find_existing_below(home, recorded).filter(|path| may_be_conversation(path))
+    find_recorded_path(home, recorded).filter(|path| may_be_conversation(path))
 }
 
 /// Resolves the links in `path`, and returns the path below `home` if it leads to a rollout in `sessions/` or
@@ -24,7 +24,7 @@ pub fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
 }
 
 /// Like [`find_recorded_rollout`], without reading the file.
-pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
+pub fn find_recorded_path(home: &Path, recorded: &str) -> Option<PathBuf> {
     let is_rollout = |path: &PathBuf| RolloutName::parse(path).is_some() && path.is_file();
     let mut paths = possible_paths(recorded).into_iter().filter(is_rollout);
     paths.find_map(|path| resolve_in_session_folders(home, &path))

@@ -7,7 +7,7 @@ mod scanner;
 pub(crate) use content::{Depth, RolloutScan};
 pub use content::{SessionMeta, UserMessage, first_line};
 pub use location::{
-    find_existing_below, find_recorded_rollout, find_resumable_rollout, is_rollout_of,
+    find_recorded_path, find_recorded_rollout, find_resumable_rollout, is_rollout_of,
     resolve_in_session_folders, resolve_rollout_in_home,
 };
 
@@ -206,6 +206,7 @@ fn search_from_end<T>(
 ) -> io::Result<Option<T>> {
     /// The number of bytes of the last lines that are read first. Most searches end in them.
     const FIRST_TAIL_BYTES: usize = 64 << 10;
+    /// The factor by which the tail grows after a search without a result.
     const TAIL_GROWTH: u64 = 16;
 
     let mut file = file_open::open(path)?;

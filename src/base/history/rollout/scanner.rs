@@ -19,9 +19,12 @@ use serde_json::Value;
 pub(super) struct Scanner {
     scan: RolloutScan,
     depth: Depth,
+    /// The latest time so far, whatever the order of the lines.
     newest_time: Option<DateTime<Utc>>,
-    last_time_text: String,
+    /// The time of the last line that has one.
     last_time: Option<DateTime<Utc>>,
+    /// The text of `last_time`; separate, so that its memory is used again for each line.
+    last_time_text: String,
     /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
     /// The messages that a rollout of Codex before 0.32 has as items. Used if there are no other messages.
@@ -65,7 +68,7 @@ impl Scanner {
             parts = parts.union(LineParts::USER_ITEMS);
         }
 
-        if self.depth == Depth::Turns {
+        if self.depth == Depth::RowData {
             parts = parts.union(LineParts::SETTINGS).union(LineParts::TOKENS);
         }
 
@@ -88,8 +91,8 @@ impl Scanner {
             return;
         }
 
-        if self.depth == Depth::Turns {
-            self.scan.turn.texts.add_line(bytes);
+        if self.depth == Depth::RowData {
+            self.scan.row_data.texts.add_line(bytes);
         }
 
         match rollout_lines::parse_wanted(bytes, wanted) {
@@ -123,21 +126,22 @@ impl Scanner {
             }
             EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
             EventKind::User(text) => {
-                let messages = match item.origin {
-                    ItemOrigin::Completed => &mut self.completed_messages,
-                    _ => &mut self.scan.messages,
+                let messages = if item.origin == ItemOrigin::Completed {
+                    &mut self.completed_messages
+                } else {
+                    &mut self.scan.messages
                 };
                 push_message(messages, self.newest_time, &text);
                 if !text.trim().is_empty() {
                     self.first_text.get_or_insert(text);
                 }
             }
-            EventKind::TurnContext(context) => self.scan.turn.context = Some(*context),
+            EventKind::TurnContext(context) => self.scan.row_data.context = Some(*context),
             EventKind::Tokens(tokens) => {
                 let total = tokens.total.map(|total| total.total_tokens);
                 let total = total.and_then(|total| i64::try_from(total).ok());
                 // An event without a sum keeps the sum of an earlier one.
-                self.scan.turn.tokens = total.or(self.scan.turn.tokens);
+                self.scan.row_data.tokens = total.or(self.scan.row_data.tokens);
             }
             _ => {}
         }
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_to_be_read_is_no_bad_line() {
         let line = r#"{"timestamp":"2026-01-01T00:00:01Z","type":"event_msg","payload":{"type":"user_message","message":"begin"#;
-        let mut scanner = Scanner::new(Depth::Turns);
+        let mut scanner = Scanner::new(Depth::RowData);
         scanner.scan_line(JsonlLine::TooLong {
             prefix: line.as_bytes(),
         });
