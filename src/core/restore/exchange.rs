@@ -98,6 +98,7 @@ fn plan_outside_databases(
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old_folder)?;
             steps.push(Step::record(live, old_folder.join(&name))?);
+        // The staging folder also has the folder `old` and the files of the transaction.
         } else if database::may_be_sqlite(&staging.join(&name)) {
             steps.push(Step::record(live, staging.join(&name))?);
         }

@@ -101,7 +101,7 @@ fn find_last_cuts(
         if let Some(base) = bases.get(&base_id)
             && is_last
             // If the base has no line end at the cut, Codex cannot open the rollout before the restore either.
-            && ends_line_at(base, offset).unwrap_or_default()
+            && ends_line_at(base, offset).unwrap_or(false)
         {
             let cut = LastCut {
                 base: base.clone(),

@@ -248,7 +248,8 @@ fn may_be_restored(kind: HomeEntryKind, name: &EntryName, is_live: bool) -> bool
         HomeEntryKind::InstallationId
         | HomeEntryKind::LegacyAuth
         | HomeEntryKind::AccountSessions => !is_live,
-        // Only archives of the Python tool contain such files.
+        // The databases that were outside of the archived home have names of the manager. Other transient files are
+        // only in archives of the Python tool.
         HomeEntryKind::Transient => name.is_manager_name(),
         _ => true,
     }

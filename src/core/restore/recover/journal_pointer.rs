@@ -42,24 +42,24 @@ impl JournalPointer {
                 .ok_or_else(|| JournalError::InProgress(folder.to_path_buf()))?;
 
             // Another command may have removed the file as stale before it was locked.
-            if lock.is_current(&path) {
-                // The staging folder of a killed restore has this marker, so it must not change.
-                let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
-
-                // Made before the content is written: if that fails, dropping the pointer removes the file.
-                let folder = folder.to_path_buf();
-                let pointer = Self { path, folder, lock };
-
-                let folder_bytes = pointer.folder.as_os_str().as_encoded_bytes();
-                let content = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
-                pointer
-                    .lock
-                    .write_content(&content)
-                    .at("write", &pointer.path)?;
-
-                atomic::sync_folder(&pointers)?;
-                return Ok(pointer);
+            if !lock.is_current(&path) {
+                continue;
             }
+
+            // The staging folder of a killed restore has this marker, so it must not change.
+            let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
+
+            // Made before the content is written: if that fails, dropping the pointer removes the file.
+            let folder = folder.to_path_buf();
+            let pointer = Self { path, folder, lock };
+
+            let folder_bytes = pointer.folder.as_os_str().as_encoded_bytes();
+            let content = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
+            let written = pointer.lock.write_content(&content);
+            written.at("write", &pointer.path)?;
+
+            atomic::sync_folder(&pointers)?;
+            return Ok(pointer);
         }
     }
 

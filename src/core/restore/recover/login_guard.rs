@@ -4,7 +4,7 @@
 use super::journal_pointer;
 use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
-use crate::io::{Environment, IoError, Timestamp, atomic};
+use crate::io::{Environment, IoError, SecretBytes, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
 use crate::restore::plan::request::RestoreRequest;
 use std::path::{Path, PathBuf};
@@ -70,8 +70,10 @@ impl LoginGuard<'_> {
             None => AuthFile::Missing,
         };
 
-        let Some((snapshot, login)) = self.read_or_quarantine(outgoing, &incoming_auth)? else {
-            return Ok(());
+        let outgoing_auth = read_auth_json(outgoing)?;
+        let (Some(snapshot), Some(login)) = (outgoing_auth.snapshot(), outgoing_auth.login())
+        else {
+            return self.quarantine(&outgoing_auth, &incoming_auth);
         };
 
         if let (Some(incoming_login), Some(incoming)) = (incoming_auth.login(), incoming)
@@ -83,29 +85,18 @@ impl LoginGuard<'_> {
             }
             return Ok(());
         }
-        self.save_to_profile(outgoing, &snapshot, &login)
+        self.save_to_profile(outgoing, snapshot, login)
     }
 
-    /// Returns the login at `path`; `None` if there is no recognized login. Copies any other content into quarantine,
-    /// unless `incoming_auth` has the same bytes.
-    fn read_or_quarantine(
-        &self,
-        path: &Path,
-        incoming_auth: &AuthFile,
-    ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let auth = read_auth_json(path)?;
-        if let (Some(snapshot), Some(login)) = (auth.snapshot(), auth.login()) {
-            return Ok(Some((snapshot.clone(), login.clone())));
-        }
-
+    /// Copies the content of an auth.json without a recognized login into quarantine. Does nothing if `incoming` has
+    /// the same bytes, or if there is no auth.json.
+    fn quarantine(&self, outgoing: &AuthFile, incoming: &AuthFile) -> Result<(), IoError> {
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if let Some(bytes) = auth
-            .bytes()
-            .filter(|bytes| incoming_auth.bytes() != Some(bytes))
-        {
+        let differs = |bytes: &&SecretBytes| incoming.bytes() != Some(bytes);
+        if let Some(bytes) = outgoing.bytes().filter(differs) {
             Profiles::of(self.manager_home).quarantine_bytes(bytes)?;
         }
-        Ok(None)
+        Ok(())
     }
 
     fn save_to_profile(

@@ -119,7 +119,7 @@ impl DatabaseAdapter<'_, '_> {
             return self.adapt_staged_projections(name, path);
         }
         if is_named(home::STATE_DATABASE_PREFIX) {
-            return self.adapt_staged_state(name, path);
+            return self.adapt_state_database(name, path);
         }
         if self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named) {
             let remaining_rollouts = self.index_remaining_rollouts();
@@ -130,8 +130,10 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Updates the paths of rollouts in a staged state database; for a merge, after copying the live rows into it.
-    fn adapt_staged_state(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
+    /// Adapts a staged state database, in which Codex keeps its threads: updates the paths of rollouts. For a merge,
+    /// first copies the live rows of conversations whose newest rollout stays, and the live names, pins, projects and
+    /// sections that the rows of restored conversations lack.
+    fn adapt_state_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         // After a partial restore or the restore of a safety backup, rows may belong to live rollouts that stay.
         let remaining_rollouts = self.index_remaining_rollouts();
         let rollouts = self.rollouts_after_restore(&remaining_rollouts);

@@ -108,8 +108,8 @@ pub fn preview_login(
     let live_path = request.folder.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
         preview.outcome = AuthOutcome::Restored;
-        let notes = &mut preview.notes;
-        notes.extend(describe_copied_login(&archived, &live_path));
+        let warning = describe_copied_login(&archived, &live_path);
+        preview.notes.extend(warning);
         return Ok(Some(preview));
     }
 

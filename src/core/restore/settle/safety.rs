@@ -98,6 +98,7 @@ impl SafetyBackup<'_> {
             || !self.plan.writes.without(&self.plan.added).is_empty()
             || self.replaces_login
             || !self.replaced_outside.is_empty()
+            // A restore of the backup removes the added files again.
             || (self.plan.partial && !self.plan.added.is_empty())
     }
 
@@ -171,14 +172,13 @@ impl SafetyBackup<'_> {
         // The restored archive often has most of the live files, so the backup reuses its content. A partial restore
         // has not read the whole archive, and the unread part may be damaged.
         let equal_rollouts = self.stage.equal_rollouts.clone();
-        let source = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
+        let previous = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
 
-        let is_partial = self.plan.partial;
         let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
-            previous: if is_partial { None } else { source.as_ref() },
+            previous: previous.as_ref().filter(|_| !self.plan.partial),
         };
 
         capture::capture(scope, &options, metadata, progress)

@@ -179,20 +179,6 @@ pub(crate) fn check_no_loss(
     Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
 }
 
-fn link_folder_contents(
-    plan: &RestorePlan,
-    live: &Path,
-    relative: &Path,
-    staged: &Path,
-) -> Result<(), IoError> {
-    // Lists the whole folder first: one open descriptor per level would be too many for a deep path.
-    for (name, _) in tree::list(live).at("list", live)? {
-        let (live, staged) = (live.join(&name), staged.join(&name));
-        link_entry(plan, &live, &relative.join(&name), &staged)?;
-    }
-    Ok(())
-}
-
 fn link_entry(
     plan: &RestorePlan,
     live: &Path,
@@ -234,7 +220,11 @@ fn link_entry(
         atomic::create_unsynced_folder(staged)?;
     }
 
-    link_folder_contents(plan, live, relative, staged)?;
+    // Lists the whole folder first: one open descriptor per level would be too many for a deep path.
+    for (name, _) in tree::list(live).at("list", live)? {
+        let (live, staged) = (live.join(&name), staged.join(&name));
+        link_entry(plan, &live, &relative.join(&name), &staged)?;
+    }
     // The staged folder is missing if it was left out because it is empty.
     if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
         copy_attributes(live, staged)?;

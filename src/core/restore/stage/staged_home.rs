@@ -168,5 +168,5 @@ impl Stage {
 }
 
 fn is_restorable(path: &Path) -> bool {
-    !matches!(kind_of(path), HomeEntryKind::Transient)
+    kind_of(path) != HomeEntryKind::Transient
 }
