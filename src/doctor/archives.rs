@@ -28,6 +28,7 @@ const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remov
 
 /// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
+    // `check_archives` reports archives that cannot be listed.
     let records = context.archives().unwrap_or_default();
     let (home, machine) = (context.codex_home(), context.machine());
     !store::list_latest_first(&records, home, machine.as_deref(), ArchiveRecord::is_usable)

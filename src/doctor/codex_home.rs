@@ -169,7 +169,8 @@ fn check_daemon(context: &Context) -> Option<Check> {
     let pid = daemon::find(home)?.pid;
     let live_auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
 
-    // No process can ask the daemon for its account, so the account that was live when the daemon started counts.
+    // No process can ask the daemon for its account, so the account that was live when the daemon started counts. If
+    // the history cannot be read, that account is unknown, and no difference is reported.
     let account_history =
         AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
     let started_at = processes::started_at(pid);

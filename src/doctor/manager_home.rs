@@ -215,6 +215,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
         }
     }
 
+    // `list` has read the same profiles without an error.
     for profile in profiles.list_unidentified().unwrap_or_default() {
         let folder = profiles.folder_of(&profile.name);
         let message = format!(

@@ -21,13 +21,13 @@ const OLD_BACKUP_DAYS: i64 = 14;
 
 /// Checks the recorded results without connecting to the vault. Returns no findings if no vault is set up.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    // The check `manager.config` reports a file that cannot be used.
     let file = ConfigFile::read(context.manager_home()).and_then(|file| file.validate());
     let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
     if settings.repository.is_none() {
         return Vec::new();
     }
 
-    let password_check = check_password_file(context, &settings);
     let mut checks = match state::read(context.manager_home()) {
         Ok(vault_state) => vec![
             check_last_backup(&vault_state, context.now()),
@@ -38,7 +38,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
             vec![check.because("the age of its snapshots is unknown")]
         }
     };
-    checks.extend(password_check);
+    checks.extend(check_password_file(context, &settings));
     checks
 }
 

@@ -43,8 +43,8 @@ pub fn list_accounts(
 }
 
 /// Opens the profiles of the accounts whose login counts as available, except the live account. An account becomes
-/// expired if a newer login than that in its profile was observed. If its profile has no login, it becomes archived or
-/// unknown. Returns true if a state changed.
+/// expired if a newer login than that in its profile was observed. If its profile has no login or cannot be read, it
+/// becomes archived or unknown. Returns true if a state changed.
 pub fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,

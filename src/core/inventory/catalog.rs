@@ -47,13 +47,9 @@ pub(crate) fn list_all(
         records.push(match known_record {
             Some(record) if is_current(&record, &pair) => record,
             outdated => {
-                let same_archive = outdated.filter(|record| record.archive == pair.archive);
-                let new_record = read_pair(backups, relative, pair);
-                ArchiveRecord {
-                    verified: same_archive
-                        .and_then(|known| reuse_verify_result(known, &new_record)),
-                    ..new_record
-                }
+                let mut record = read_pair(backups, relative, pair);
+                record.verified = outdated.and_then(|known| reuse_verify_result(known, &record));
+                record
             }
         });
     }
@@ -82,11 +78,12 @@ fn is_current(record: &ArchiveRecord, pair: &FilePair) -> bool {
     record.archive == pair.archive && record.sidecar == pair.sidecar && !may_have_passed
 }
 
-/// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
-/// the sidecar was rewritten, unless the new sidecar describes another archive.
+/// Returns the earlier result of `verify`; `None` if the archive changed since. The result stays valid if the sidecar
+/// was rewritten, unless the new sidecar describes another archive.
 fn reuse_verify_result(known: ArchiveRecord, read_record: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&known.metadata, &read_record.metadata].map(Metadata::archive_digest);
     match digests {
+        _ if known.archive != read_record.archive => None,
         [Some(a), Some(b)] if a.contradicts(&b) => None,
         _ => known.verified,
     }
@@ -190,6 +187,7 @@ fn evaluate_lone_sidecar(
             let had_archive = metadata.archive_digest().is_some();
             (metadata, had_archive.then_some(ArchiveProblem::NoArchive))
         }
+        // A sidecar is repaired from its archive, so the missing archive is the problem.
         Err(SidecarProblem::Damaged(_)) => (Metadata::default(), Some(ArchiveProblem::NoArchive)),
         Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),
     }

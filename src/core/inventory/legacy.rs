@@ -230,6 +230,7 @@ pub fn write_login_archive(
     // The lock protects only the new names in `backups/`, so it is taken after packing.
     let metadata = packed.to_sidecar();
     let _lock = FileLock::acquire(lock)?;
+    // A file with this name already exists.
     if file.publish(path)?.is_err() {
         return Ok(None);
     }

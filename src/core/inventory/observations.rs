@@ -125,13 +125,11 @@ pub fn load_observations(
     identity: &Identity,
 ) -> Result<ObservationsFile, DocumentError> {
     let state = document::read::<ObservationsFile>(&file_path_of(manager_home, identity))?;
-    let file = state.good().unwrap_or_default();
-    let is_same_account = |other: &Identity| other.is_same(identity);
-    Ok(if file.identity.as_ref().is_some_and(is_same_account) {
-        file
-    } else {
-        ObservationsFile::default()
-    })
+    let is_of_account = |file: &ObservationsFile| {
+        let account = file.identity.as_ref();
+        account.is_some_and(|account| account.is_same(identity))
+    };
+    Ok(state.good().filter(is_of_account).unwrap_or_default())
 }
 
 /// Adds spans to an account's file, durable on return. Moves a damaged file aside and begins a new one.

@@ -41,7 +41,7 @@ pub(crate) fn parse_python_cooldown(
     for (email, entry_value) in entries.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
         match entry_value {
             Value::Object(entry) if !email.is_empty() => {
-                add_account_entry(&mut file, email, entry, now, zone, &mut warnings);
+                warnings.extend(add_account_entry(&mut file, email, entry, now, zone));
                 file.record_archived_account(
                     &Identity::from_email(email),
                     has_archive(manager_home, email),
@@ -66,14 +66,14 @@ pub(crate) fn parse_python_cooldown(
     Some((file, warnings))
 }
 
+/// Adds the account of an entry with its plan, login and quota. Returns a warning if the quota cannot be read.
 fn add_account_entry(
     cooldown: &mut CooldownFile,
     email: &str,
     fields: &Map<String, Value>,
     now: &DateTime<Utc>,
     zone: Zone,
-    warnings: &mut Vec<String>,
-) {
+) -> Option<String> {
     let identity = Identity::from_email(email);
     let entry = cooldown.entry(&identity);
     entry.plan = fields
@@ -86,11 +86,9 @@ fn add_account_entry(
         entry.login = LoginState::Expired;
     }
 
-    let percent_left = match fields.get("quota_percent_left") {
-        // The reset is invented; see the module documentation.
-        None | Some(Value::Null) => return,
-        Some(value) => value.as_f64().filter(|p| (0.0..=100.0).contains(p)),
-    };
+    // Without a percentage, the reset is invented; see the module documentation.
+    let percent_left = fields.get("quota_percent_left").filter(|p| !p.is_null())?;
+    let percent_left = percent_left.as_f64().filter(|p| (0.0..=100.0).contains(p));
 
     match (percent_left, parse_isoformat(fields, "updated_at", zone)) {
         (Some(percent_left), Some(observed_at)) => {
@@ -102,8 +100,9 @@ fn add_account_entry(
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
             cooldown.entry(&identity).add_observation(observation);
+            None
         }
-        _ => warnings.push(format!(
+        _ => Some(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"
         )),
     }

@@ -31,6 +31,7 @@ pub fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError>
 /// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
+        // A copy, because the document is also written if the listing fails.
         let known_records = inventory.archives.clone();
         inventory.archives = catalog::list_all(&backups_folder(manager_home), || known_records)?;
         Ok(())
@@ -204,6 +205,7 @@ pub fn note_verified_locked(
     results: &[VerifyFinding],
     _lock: &FileLock,
 ) -> Result<bool, DocumentError> {
+    // Without a result to record, the archives need not be listed.
     let backups = backups_folder(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);

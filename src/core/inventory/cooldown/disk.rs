@@ -139,7 +139,8 @@ fn write_keeping_original(
     Ok(notice)
 }
 
-/// Rebuilds the document from the profiles and `inventory.json`, or from `backups/` if `inventory.json` is lost too.
+/// Rebuilds the document from the profiles and `inventory.json`, or from `backups/` if `inventory.json` is lost too. A
+/// `backups/` that cannot be listed counts as empty.
 fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
