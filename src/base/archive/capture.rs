@@ -90,8 +90,9 @@ pub fn capture(
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
     let out_file = file.file().try_clone().at("write", &path)?;
-    // By the clock of the file system: a network disk has a clock of its own.
-    let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
+    // By the clocks of the file systems: a network disk has a clock of its own.
+    let new_file = InodeStamp::of(&file.file().metadata().at("read", &path)?);
+    let reached_times = plain_files.reached_times(new_file);
 
     // The closure can only return the manifest, so it sets `skipped` and `login` itself.
     let (compression, previous) = (options.compression, options.previous);
@@ -102,7 +103,7 @@ pub fn capture(
             writer,
             skipped: std::mem::take(&mut scan.skipped),
             pending: NameSet::default(),
-            started_at,
+            reached_times,
             progress,
         };
 

@@ -14,6 +14,7 @@ use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, Progress, ReportingReader, file_open};
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 /// Writes the files of a home into an archive, and collects the files that cannot be archived.
@@ -23,8 +24,8 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) skipped: Vec<PathNote>,
     /// The names of the listed files that are not archived yet, including deferred files.
     pub(super) pending: NameSet,
-    /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
-    pub(super) started_at: i64,
+    /// For each device, a time in nanoseconds since 1970 that its clock had reached when the capture began.
+    pub(super) reached_times: HashMap<u64, i64>,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -145,11 +146,12 @@ impl CaptureTarget for HomePacker<'_, '_> {
         }
 
         let mut entry = scan::entry_from_metadata(name.clone(), &meta);
-        entry.stamp = if size == meta.len() {
-            entry.stamp.discard_if_ambiguous(self.started_at)
-        } else {
-            // A file that was cut keeps changing, so it must not count as unchanged in the next backup.
-            InodeStamp::default()
+        // A file that was cut keeps changing, so it must not count as unchanged in the next backup.
+        let is_whole = size == meta.len();
+        let reached_time = self.reached_times.get(&entry.stamp.dev);
+        entry.stamp = match reached_time.filter(|_| is_whole) {
+            Some(reached_time) => entry.stamp.discard_if_ambiguous(*reached_time),
+            None => InodeStamp::default(),
         };
 
         self.write_entry(&entry, size, &mut opened.file)

@@ -7,7 +7,7 @@ use super::name_table::{NameId, NameSet, NameTable};
 use crate::io::hash::{ContentDigest, DigestBytes};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -145,6 +145,21 @@ impl FileList {
     pub fn total_bytes(&self) -> u64 {
         let sizes = self.rows.iter().map(|row| row.size);
         sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Returns for each device with files a time in nanoseconds since 1970 that its clock has reached. For the device of
+    /// `new_file`, which was just created, this is the ctime of `new_file`. The clock of another device may be behind,
+    /// so it has surely reached only the newest ctime of its files.
+    pub(crate) fn reached_times(&self, new_file: InodeStamp) -> HashMap<u64, i64> {
+        let mut times = HashMap::new();
+        for row in &self.rows {
+            let dev = self.devices[usize::from(row.device)];
+            let newest_ctime = times.entry(dev).or_insert(row.ctime);
+            // A ctime later than `new_file` may come from a clock that was set back since.
+            *newest_ctime = row.ctime.max(*newest_ctime).min(new_file.ctime);
+        }
+        times.insert(new_file.dev, new_file.ctime);
+        times
     }
 
     pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
@@ -289,6 +304,34 @@ mod tests {
         let json = serde_json::to_string(&list).unwrap();
         let read: FileList = serde_json::from_str(&json).unwrap();
         assert_eq!(read.iter().collect::<Vec<_>>(), files);
+    }
+
+    #[test]
+    fn the_clock_of_another_device_has_reached_the_newest_ctime_there() {
+        let mut list = FileList::default();
+        let file = |dev, ctime| FileEntry {
+            path: EntryName::parse(format!("{dev}/{ctime}").as_bytes()).unwrap(),
+            size: 0,
+            mode: 0o600,
+            mtime: 0,
+            digest: None,
+            stamp: InodeStamp { ctime, ino: 1, dev },
+        };
+        for (dev, ctime) in [(1, 50), (2, 60), (2, 40), (3, 150)] {
+            list.push(&file(dev, ctime));
+        }
+
+        // The clock of device 2 is behind, and one of device 3 was ahead.
+        let new_file = file(1, 100).stamp;
+        let times = list.reached_times(new_file);
+        assert_eq!(times, HashMap::from([(1, 100), (2, 60), (3, 100)]));
+
+        let is_kept = |file: FileEntry| {
+            let reached_time = times[&file.stamp.dev];
+            file.stamp.discard_if_ambiguous(reached_time) == file.stamp
+        };
+        assert!(is_kept(file(1, 60)) && is_kept(file(2, 41)));
+        assert!(!is_kept(file(1, 100)) && !is_kept(file(2, 60)));
     }
 
     #[test]

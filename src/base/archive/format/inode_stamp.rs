@@ -45,24 +45,21 @@ impl InodeStamp {
         self.ino != 0 && (self.dev, self.ino) == (other.dev, other.ino)
     }
 
-    /// Returns this stamp if every change of the file after `capture_start` would give another stamp. Otherwise returns
-    /// the default stamp, which never counts as unchanged. `capture_start` is in nanoseconds since 1970, by the clock
-    /// of a file system.
+    /// Returns this stamp if every change of the file from now on would give another stamp. Otherwise returns the
+    /// default stamp, which never counts as unchanged. `reached_time` is a time that the clock of the file's disk has
+    /// reached, in nanoseconds since 1970.
     ///
     /// This clock advances only every few milliseconds, so a file can change twice within one tick and keep its ctime.
-    /// A ctime before `capture_start` is of an earlier tick, which is over.
+    /// A ctime before `reached_time` is of an earlier tick, which is over.
     #[must_use]
-    pub(crate) fn discard_if_ambiguous(self, capture_start: i64) -> Self {
+    pub(crate) fn discard_if_ambiguous(self, reached_time: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
 
         // A ctime of whole seconds can come from a file system with a resolution of one or two seconds.
-        let clock_resolution = if self.ctime % SECOND == 0 {
-            2 * SECOND
-        } else {
-            0
-        };
+        let is_whole_second = self.ctime % SECOND == 0;
+        let clock_resolution = if is_whole_second { 2 * SECOND } else { 0 };
 
-        if self.ctime.saturating_add(clock_resolution) < capture_start {
+        if self.ctime.saturating_add(clock_resolution) < reached_time {
             self
         } else {
             Self::default()
