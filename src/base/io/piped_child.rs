@@ -25,6 +25,9 @@ const MAX_UNREAD_CHUNKS: usize = 8;
 /// The interval at which interruption and the limit are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The interval at which the end of the child is checked.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The time that the child has to end by itself after SIGINT. restic removes its lock in that time.
 #[cfg(unix)]
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,7 +158,7 @@ impl PipedChild {
         let _ = io::copy(&mut self, &mut io::sink());
 
         while self.stop.is_none() && self.poll_status().is_none() {
-            thread::sleep(POLL_INTERVAL / 10);
+            thread::sleep(END_POLL_INTERVAL);
             self.check_limits();
         }
 
@@ -223,7 +226,9 @@ impl PipedChild {
 
             let deadline = Instant::now() + END_TIMEOUT;
             while self.poll_status().is_none() && Instant::now() < deadline {
-                let _ = self.chunks.recv_timeout(POLL_INTERVAL / 5);
+                // A child that writes into a full pipe would never end.
+                self.chunks.try_iter().for_each(drop);
+                thread::sleep(END_POLL_INTERVAL);
             }
         }
 
