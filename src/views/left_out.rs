@@ -20,13 +20,13 @@ pub(crate) fn show_left_out(
     let is_in_snapshot = |e: &&PathNote| e.reason.starts_with("included in");
     let reported_items = excluded.iter().filter(|e| !is_in_snapshot(e));
     // A folder with a measured size has a line of its own below.
-    let plain_items = reported_items.filter(|e| e.content.is_none());
+    let plain_items = reported_items.filter(|e| e.size.is_none());
     let paths: Vec<_> = plain_items.map(|e| e.path.display().to_string()).collect();
     if !paths.is_empty() {
         ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", paths.join(", "))));
     }
 
-    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
+    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.size?))) {
         ui.report(format_args!(
             "left out: {}/, {}, {}: {}",
             item.path.display(),

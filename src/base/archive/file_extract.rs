@@ -91,6 +91,6 @@ impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PathSink<F> {
 /// order.
 pub fn open_for_chunks(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
-    options.write(true).truncate(false);
+    options.write(true);
     sharing::open_or_create(&mut options, path).at("create", path)
 }

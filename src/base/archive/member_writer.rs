@@ -112,13 +112,11 @@ impl MemberJob {
             }
 
             Self::Copy(member) => {
-                let bytes = previous
-                    .map(|previous| previous.read_member(&member, buffers))
-                    .transpose()?;
-
+                let Some(previous) = previous else {
+                    unreachable!("only a previous archive has members to copy");
+                };
                 Ok(CompressedMember {
-                    // Not reached: jobs of this kind are only made from a previous archive.
-                    bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
+                    bytes: previous.read_member(&member, buffers)?,
                     member,
                     digests: Vec::new(),
                     is_reused: true,

@@ -13,9 +13,9 @@ pub struct PathNote {
     pub path: PathBuf,
     /// The reason for the user, in lower case.
     pub reason: String,
-    /// The content of an excluded folder, if it was measured.
+    /// The size of an excluded folder, if it was measured.
     #[serde(flatten)]
-    pub content: Option<FolderSize>,
+    pub size: Option<FolderSize>,
 }
 
 impl PathNote {
@@ -23,7 +23,7 @@ impl PathNote {
         Self {
             path: path.as_ref().to_path_buf(),
             reason: reason.into(),
-            content: None,
+            size: None,
         }
     }
 

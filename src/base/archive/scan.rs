@@ -66,12 +66,8 @@ impl HomeScan {
 
         // A top-level entry with a path below it is a folder. An empty folder is not listed.
         for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
-            let is_nested = name.as_path().components().count() > 1;
-            if let Some(is_folder) = is_folder_by_name.get_mut(name.top()) {
-                *is_folder |= is_nested;
-            } else {
-                is_folder_by_name.insert(name.top().to_owned(), is_nested);
-            }
+            let is_folder = is_folder_by_name.entry(name.top().to_owned()).or_default();
+            *is_folder |= name.as_path().components().count() > 1;
         }
 
         is_folder_by_name
@@ -248,9 +244,11 @@ impl HomeWalk<'_> {
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
             self.note_exclude(relative, reason);
-            if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
+            if kind == HomeEntryKind::Worktrees
+                && let Some(note) = self.scan.excluded.last_mut()
+            {
                 // The note tells the user how much the archive leaves out.
-                note.content = Some(tree::measure(&self.home.join(relative)));
+                note.size = Some(tree::measure(&self.home.join(relative)));
             }
             return false;
         }

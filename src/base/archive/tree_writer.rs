@@ -229,10 +229,7 @@ impl<'a> TreeWriter<'a> {
 
     fn record_placed(&mut self, entry: &FileEntry) {
         self.placed_names.insert(&entry.path);
-        self.files.push(&FileEntry {
-            digest: None,
-            ..entry.clone()
-        });
+        self.files.push(entry);
     }
 
     /// Removes all entries below `folder`, a relative path, that this capture did not write.

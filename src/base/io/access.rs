@@ -17,11 +17,12 @@ const OTHERS: [&str; 7] = ["WD", "AU", "BU", "AN", "BG", "IU", "NU"];
 /// `(type;flags;rights;object;inherited object;trustee)`.
 #[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
 fn allows_other_users(sddl: &str) -> bool {
+    // The text before the first entry has the owner and the flags of the list.
     sddl.split('(').skip(1).any(|entry| {
-        // The trustee is the sixth field; `nth` counts on from the first.
-        let mut fields = entry.trim_end_matches([')', '\r', '\n']).split(';');
-        let (kind, trustee) = (fields.next(), fields.nth(4));
-        kind == Some("A") && trustee.is_some_and(|trustee| OTHERS.contains(&trustee))
+        let fields = entry.trim_end_matches([')', '\r', '\n']).split(';');
+        let fields: Vec<_> = fields.collect();
+        // The type `A` allows, and the trustee is the sixth field.
+        matches!(fields[..], ["A", _, _, _, _, trustee, ..] if OTHERS.contains(&trustee))
     })
 }
 
@@ -51,7 +52,7 @@ pub fn is_open_to_others(folder: &Path) -> bool {
 /// The list cannot be changed.
 #[cfg(windows)]
 pub fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
-    // Security ids, because the names of groups are translated.
+    // The owner, the system and the administrators, by their ids, because the names of groups are translated.
     let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
     run_icacls(folder, |command| {
         // Full access, which files and folders inherit.

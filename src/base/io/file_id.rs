@@ -50,10 +50,9 @@ impl FileId {
 
     /// Returns true if both identities are of the same file. Birth times are compared only if both have one.
     pub fn is_same(self, other: Self) -> bool {
-        let agree = |(a, b)| a == b;
         self.ino == other.ino
             && self.volume == other.volume
-            && self.born.zip(other.born).is_none_or(agree)
+            && self.born.zip(other.born).is_none_or(|(a, b)| a == b)
     }
 }
 

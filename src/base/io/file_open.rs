@@ -237,8 +237,7 @@ pub(crate) fn set_open_flags(options: &mut OpenOptions, link: FinalLink) -> &mut
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        let flags = wait_free_flags(link).bits();
-        options.custom_flags(i32::try_from(flags).unwrap_or_default());
+        options.custom_flags(wait_free_flags(link).bits().cast_signed());
     }
     #[cfg(not(unix))]
     let _ = link;

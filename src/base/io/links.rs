@@ -165,6 +165,7 @@ pub fn resolve_links(path: &Path) -> PathBuf {
 
 /// Like [`resolve_links`], but follows at most `max_links` nested links to missing paths, which may form a circle.
 fn resolve_with_link_limit(path: &Path, max_links: u32) -> PathBuf {
+    let may_follow = max_links > 0;
     let mut real = PathBuf::new();
     for component in path.components() {
         match component {
@@ -174,7 +175,7 @@ fn resolve_with_link_limit(path: &Path, max_links: u32) -> PathBuf {
                 real.push(component);
                 if let Ok(resolved) = real.canonical() {
                     real = resolved;
-                } else if let (Ok(target), true) = (fs::read_link(&real), max_links > 0) {
+                } else if may_follow && let Ok(target) = fs::read_link(&real) {
                     real.pop();
                     real = resolve_with_link_limit(&real.join(target), max_links - 1);
                 }

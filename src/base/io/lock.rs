@@ -129,7 +129,7 @@ pub fn is_free(path: &Path) -> bool {
 
 fn open_lock_file(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).truncate(false);
+    options.read(true).write(true);
     let options = file_open::set_open_flags(&mut options, FinalLink::Follow);
     sharing::open_or_create(options, path).at("open lock file", path)
 }

@@ -43,9 +43,8 @@ fn create_probe_file(folder: &Path) -> io::Result<File> {
     }
 
     let mut builder = tempfile::Builder::new();
-    let file = builder.prefix(super::temp_name::TEMP_PREFIX);
-    let file = file.tempfile_in(folder)?;
-    Ok(file.into_file())
+    builder.prefix(super::temp_name::TEMP_PREFIX);
+    Ok(builder.tempfile_in(folder)?.into_file())
 }
 
 /// Returns true if other users can read files that are created in `folder`, or in the nearest existing folder above it,

@@ -109,7 +109,7 @@ fn first_day_of_week(date: NaiveDate) -> NaiveDate {
 }
 
 fn first_day_of_month(date: NaiveDate) -> NaiveDate {
-    date.with_day(1).unwrap_or_default()
+    date.with_day(1).unwrap_or(date)
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub fn parse_wall_time(text: &str) -> Option<WallTime> {
         .filter(|word| !word.is_empty() && !matches!(*word, "on" | "at" | "the" | "of"))
         .peekable();
 
-    let (mut time, mut month_number, mut day_number) = (None, None, None);
-    let (mut year, mut weekday, mut iso_date) = (None, None, None);
+    let (mut time, mut weekday) = (None, None);
+    let (mut year, mut month_number, mut day_number) = (None, None, None);
 
     while let Some(word) = words.next() {
         // A time and its half of the day may be two words: `3:05 PM`.
@@ -49,7 +49,9 @@ pub fn parse_wall_time(text: &str) -> Option<WallTime> {
         } else if let Some(day_of_week) = parse_weekday(word) {
             set_once(&mut weekday, day_of_week)?;
         } else if let Some((date, time_text)) = parse_iso_date(word) {
-            set_once(&mut iso_date, date)?;
+            set_once(&mut year, date.year())?;
+            set_once(&mut month_number, date.month())?;
+            set_once(&mut day_number, date.day())?;
             if !time_text.is_empty() {
                 set_once(&mut time, parse_clock(time_text, None)?)?;
             }
@@ -68,11 +70,9 @@ pub fn parse_wall_time(text: &str) -> Option<WallTime> {
     }
 
     // A weekday beside a date is not checked.
-    let day = match (iso_date, year, month_number, day_number, weekday) {
-        (Some(date), None, None, None, _) => Some(date),
-        (None, year, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
-        (None, None, None, None, Some(day)) => Some(Day::Weekday(day)),
-        (None, None, None, None, None) => None,
+    let day = match (year, month_number, day_number, weekday) {
+        (year, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
+        (None, None, None, weekday) => weekday.map(Day::Weekday),
         _ => return None,
     };
 
@@ -86,7 +86,7 @@ fn set_once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 
 /// Parses a span such as "3d 4h", "90m", "1w" or "2.5 hours". `None` for anything else, and for more than ten years.
 pub fn parse_span(text: &str) -> Option<Duration> {
-    const MAX_SECONDS: f64 = 315_360_000.0;
+    const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
     let lower = text.trim().to_lowercase();
     let mut unread = lower.as_str();
     let mut seconds = 0.0_f64;
@@ -139,8 +139,7 @@ pub(crate) fn parse_month(text: &str) -> Option<u32> {
 
 /// Parses a day of the week, such as "tue" or "Tuesday".
 pub(crate) fn parse_weekday(text: &str) -> Option<Weekday> {
-    let name = text.trim_end_matches('.');
-    (name.len() >= 3).then(|| name.parse().ok()).flatten()
+    text.trim_end_matches('.').parse().ok()
 }
 
 /// Parses "am" into 0 and "pm" into 12, the hour at which that half of the day begins.
@@ -189,21 +188,19 @@ fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
 }
 
 /// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns the date, and the text after the `t`.
-fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
+fn parse_iso_date(word: &str) -> Option<(NaiveDate, &str)> {
     let (date_part, time_part) = word.split_at_checked(10)?;
     let date: NaiveDate = date_part.parse().ok()?;
     if !time_part.is_empty() && !time_part.starts_with('t') {
         return None;
     }
-    let (year, month, day) = (Some(date.year()), date.month(), date.day());
-    let day = Day::Date { year, month, day };
-    Some((day, time_part.get(1..).unwrap_or_default()))
+    Some((date, time_part.get(1..).unwrap_or_default()))
 }
 
 fn parse_number(digits: &str) -> Option<u32> {
-    (!digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| digits.parse().ok())
-        .flatten()
+    // `parse` also accepts a sign.
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => match remove_whole_folder(path) {
             // The folder may contain read-only folders, or have more levels than this process may have open files.
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_folder_by_folder(path),
             removed => removed,
         },
         Ok(_) => sharing::remove_file(path),
@@ -103,31 +103,32 @@ fn remove_whole_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Removes a folder, even if it contains read-only folders: makes each of them writable, and opens one at a time.
-fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
-    let mut folders = vec![folder.to_path_buf()];
-    let mut next_folder = 0;
-    // The list grows during the loop: each folder appends its subfolders.
-    while let Some(folder) = folders.get(next_folder).cloned() {
+fn remove_folder_by_folder(root: &Path) -> std::io::Result<()> {
+    let mut unread_folders = vec![root.to_path_buf()];
+    // Folders that contain nothing but folders now. Each comes before its subfolders.
+    let mut emptied_folders = Vec::new();
+    while let Some(folder) = unread_folders.pop() {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let private = fs::Permissions::from_mode(0o700);
+            // The removal below reports what is wrong.
             let _ = fs::set_permissions(beneath::resolve(&folder)?, private);
         }
 
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
             if kind.is_dir() {
-                folders.push(path);
+                unread_folders.push(path);
             } else {
                 sharing::remove_file(&path)?;
             }
         }
 
-        next_folder += 1;
+        emptied_folders.push(folder);
     }
 
-    let mut innermost_first = folders.iter().rev();
+    let mut innermost_first = emptied_folders.iter().rev();
     innermost_first.try_for_each(sharing::remove_dir)
 }
 

@@ -110,9 +110,6 @@ fn format_first_paths(paths: &[PathBuf]) -> String {
 }
 
 pub fn format_holders(holders: &[Holder]) -> String {
-    holders
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let holders = holders.iter().map(ToString::to_string);
+    holders.collect::<Vec<_>>().join(", ")
 }

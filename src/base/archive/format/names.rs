@@ -83,16 +83,16 @@ pub fn is_sidecar_name(name: &str) -> bool {
 }
 
 fn has_archive_pattern(name: &str, suffix: &str) -> bool {
-    let Some(stem) = name.strip_suffix(suffix) else {
-        return false;
+    const DATE_AND_TIME: &str = "yyyy-mm-dd-hhmmss-";
+    // The date may be impossible, because no code reads it.
+    let fits = |(byte, pattern): (u8, u8)| match pattern {
+        b'-' => byte == b'-',
+        _ => byte.is_ascii_digit(),
     };
-    let bytes = stem.as_bytes();
-    bytes.len() > 18
-        // The date, the time, and a dash after each. The date may be impossible, because no code reads it.
-        && bytes[..18].iter().enumerate().all(|(i, b)| match i {
-            4 | 7 | 10 | 17 => *b == b'-',
-            _ => b.is_ascii_digit(),
-        })
+    name.strip_suffix(suffix).is_some_and(|stem| {
+        let mut pairs = stem.bytes().zip(DATE_AND_TIME.bytes());
+        stem.len() > DATE_AND_TIME.len() && pairs.all(fits)
+    })
 }
 
 /// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result has no leading dot or

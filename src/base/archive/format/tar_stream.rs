@@ -205,6 +205,7 @@ impl PendingExtensions {
                     }
                 }
             }
+            // The records of a global header are ignored.
             _ => {}
         }
 
@@ -287,14 +288,9 @@ fn parse_mtime(text: &str) -> Option<i64> {
         .collect();
 
     let seconds: i64 = whole.parse().ok()?;
-    let nanos: i64 = digits.parse().ok()?;
-
     // A fraction has the sign of the whole: `-1.5` is one and a half seconds before 1970.
-    let nanos = if whole.starts_with('-') {
-        -nanos
-    } else {
-        nanos
-    };
+    let sign = if whole.starts_with('-') { -1 } else { 1 };
+    let nanos = sign * digits.parse::<i64>().ok()?;
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 

@@ -35,6 +35,7 @@ struct ProcessMemory {
 pub(super) fn read_all() -> Vec<Process> {
     let mut system = System::new();
     let properties = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
+    // With `true`, it also drops ended processes, which a new `System` does not have.
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
 
     let own_user = system

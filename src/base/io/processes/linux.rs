@@ -36,14 +36,12 @@ pub(super) fn read_all() -> Vec<Process> {
 ///
 /// Ids are reused; id and start time together identify a process.
 pub fn start_time(pid: u32) -> Option<u64> {
-    ProcStat::read(Path::new(&format!("/proc/{pid}")))
-        .filter(|stat| !stat.has_ended)?
-        .started
+    ProcStat::read(pid).filter(|stat| !stat.has_ended)?.started
 }
 
 /// Returns true if a signal or a debugger stopped the process.
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    ProcStat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
+    ProcStat::read(pid).is_some_and(|stat| stat.is_stopped)
 }
 
 /// Returns the start time of a process, accurate to about a second.
@@ -68,8 +66,8 @@ struct ProcStat {
 }
 
 impl ProcStat {
-    fn read(process_folder: &Path) -> Option<Self> {
-        let stat = fs::read(process_folder.join("stat")).ok()?;
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         // The second field is the program's name in parentheses and may hold anything.
         let (_, fields) = stat.rsplit_once(')')?;
@@ -94,7 +92,7 @@ impl Process {
 
     /// Returns the id of the process that started this one, or that adopted it.
     pub(crate) fn parent(&self) -> Option<u32> {
-        ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
+        ProcStat::read(self.pid)?.parent.filter(|pid| *pid > 0)
     }
 
     /// Returns the start time; see [`super::start_time`].

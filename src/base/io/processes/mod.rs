@@ -29,11 +29,10 @@ pub struct ProcessTable {
 
 impl ProcessTable {
     pub fn read() -> Self {
+        let processes = table::read_all().into_iter();
+        let processes = processes.map(|process| (process.pid(), process));
         Self {
-            processes: table::read_all()
-                .into_iter()
-                .map(|process| (process.pid(), process))
-                .collect(),
+            processes: processes.collect(),
         }
     }
 
