@@ -65,6 +65,7 @@ impl DatabaseSnapshots {
                 }),
                 // Deleted since the scan. SQLite reports this as one of several errors.
                 Err(_) if !source.exists() => {
+                    // The next snapshot gets the same name.
                     let _ = sharing::remove_file(&snapshot_path);
                 }
                 // The database itself is at fault, so the backup goes on without it.

@@ -48,6 +48,7 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
         PARTIAL_LINE_TIMEOUT.checked_sub(idle_time)
     };
     while let Some(remaining) = remaining_wait() {
+        // In short steps, because growth ends the wait.
         std::thread::sleep(remaining.min(Duration::from_millis(10)));
     }
 }
@@ -79,8 +80,8 @@ pub(super) fn find_stable_prefix(
     }
 
     if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
-        let why = "filled with NUL bytes";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        let reason = "filled with NUL bytes";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
 
     file.seek(SeekFrom::Start(0))?;

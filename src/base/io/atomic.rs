@@ -4,7 +4,7 @@ use super::io_error::{IoContext, IoError};
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
 use super::{beneath, events, file_open, flush, modes, owner, sharing, tree};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,14 +15,14 @@ use tempfile::{NamedTempFile, PersistError};
 /// Temp file in the same folder, full write, fsync, rename, fsync of the folder. If `path` is a link, the link is
 /// replaced and its target stays unchanged. The folder must exist.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    write_with(path, bytes, None)
+    write_with_mode(path, bytes, None)
 }
 
 /// Replaces the existing file `path` with `bytes` like [`write()`], keeping its permissions, for files of
 /// other programs.
 pub fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let meta = path.metadata().at("inspect", path)?;
-    write_with(path, bytes, Some(meta.permissions()))
+    write_with_mode(path, bytes, Some(meta.permissions()))
 }
 
 /// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
@@ -32,10 +32,11 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let permissions = Some(std::os::unix::fs::PermissionsExt::from_mode(0o644));
     #[cfg(not(unix))]
     let permissions = None;
-    write_with(path, bytes, permissions)
+    write_with_mode(path, bytes, permissions)
 }
 
-fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Result<(), IoError> {
+/// Writes a file with this mode; `None` leaves the mode of a temp file (0600).
+fn write_with_mode(path: &Path, bytes: &[u8], mode: Option<Permissions>) -> Result<(), IoError> {
     // In the same folder, because a rename does not cross file systems.
     let mut temp = TempFile::create_beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -68,7 +69,7 @@ impl TempFile {
             let file = file.at("create a file in", folder)?;
 
             // The lock keeps a cleanup from removing the file, and ends with this process. A cleanup before the lock
-            // may already have removed the file.
+            // may already have removed the file. On a disk without locks, the file goes without one.
             let lock_result = lock::try_lock(file.as_file());
             let is_locked_by_cleanup = matches!(lock_result, Err(TryLockError::WouldBlock));
             if !is_locked_by_cleanup && file.path().exists() {
@@ -351,7 +352,7 @@ pub fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
         let (source, target) = (resolve(from)?, resolve(to)?);
         match renameat_with(CWD, &*source, CWD, &*target, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(()),
-            // This system or file system has no exclusive rename.
+            // This system, file system or sandbox has no exclusive rename.
             Err(e) if super::exchange::is_unsupported(e) || e == Errno::PERM => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
@@ -415,6 +416,7 @@ fn numbered_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
 /// Returns the first of `path`, `path`+`-2`, `path`+`-3`, … that does not exist.
 pub fn find_free_path(path: &Path) -> PathBuf {
     let free_path = numbered_paths(path).find(|path| path.symlink_metadata().is_err());
+    // The numbers do not run out, so the default is never used.
     free_path.unwrap_or_else(|| path.to_path_buf())
 }
 

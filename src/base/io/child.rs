@@ -154,6 +154,7 @@ impl ChildGroup {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
             // The child stays unreaped: otherwise another process could get its id before the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            // An error means that there is no such child.
             to_pid(self.child.id())
                 .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
         }
@@ -177,6 +178,7 @@ impl ChildGroup {
         if let Some(group) = to_pid(self.child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
+        // Windows may have refused the job that would have ended the child.
         let _ = self.child.kill();
 
         let deadline = Instant::now() + REAP_TIMEOUT;

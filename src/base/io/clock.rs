@@ -11,8 +11,8 @@ use tz::{TimeZone, TimeZoneRef};
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because `str::parse`
-/// takes several times as long. It comes second, because it also accepts looser forms.
+/// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because `str::parse`, which
+/// also accepts looser forms, takes several times as long.
 pub(crate) mod strict_time {
     use super::{DateTime, Timestamp};
     use chrono::ParseResult;
@@ -174,6 +174,7 @@ impl Zone {
             })
             .flatten()
             .find(|instant| *instant >= from)
+            // Only at the end of the calendar.
             .unwrap_or_else(|| self.at(&from))
     }
 }

@@ -95,6 +95,7 @@ pub fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     consume: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E> {
+    // `consume`, and its first error.
     let consumer = Mutex::new((consume, None));
     // Returns false if no more results are wanted.
     let try_consume = |result: R| {

@@ -104,6 +104,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(all(debug_assertions, target_os = "linux"))]
     emulation::refuse_open_file(to)?;
+    // The next attempt succeeds if the read-only attribute was the only obstacle.
     fs::rename(beneath::resolve(from)?, beneath::resolve(to)?).inspect_err(|_| make_writable(to))
 }
 
@@ -112,6 +113,7 @@ pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
 pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     let removed = retry(is_busy, || {
+        // The next attempt succeeds if the read-only attribute was the only obstacle.
         fs::remove_file(beneath::resolve(path)?).inspect_err(|_| make_writable(path))
     });
     removed.map_err(|e| detect_file_in_use(e, path))

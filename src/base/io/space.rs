@@ -59,6 +59,7 @@ pub(crate) fn free_inodes(path: &Path) -> Option<u64> {
     let (total, free) = rustix::fs::statfs(path)
         .map(|stat| (stat.f_files, stat.f_ffree))
         .ok()?;
+    // Windows has no inodes.
     #[cfg(windows)]
     let (_, total, free) = (path, 0, 0);
     (total > 0).then_some(free)

@@ -30,9 +30,10 @@ impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
     pub fn create_in(parent: &Path) -> Result<Self, IoError> {
         let (folder, lock) = create_locked(parent, STAGING_PREFIX)?;
-        let lock_file = file_open::open(folder.join(LOCK)).inspect_err(|_| discard_folder(&folder));
+        // The lock file, because the folder has no other file yet.
+        let reserve = file_open::open(folder.join(LOCK)).inspect_err(|_| discard_folder(&folder));
         Ok(Self {
-            reserve_descriptor: Some(lock_file.at("open", &folder)?),
+            reserve_descriptor: Some(reserve.at("open", &folder)?),
             lock: Some(lock),
             folder,
         })

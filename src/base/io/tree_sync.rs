@@ -75,6 +75,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::run_ordered(
         MAX_SINGLE_SYNCS,
         sync_entry,
+        // Returns the first error.
         |synced| synced,
         |jobs| {
             for entry in WalkDir::new(folder).follow_root_links(false) {

@@ -76,6 +76,7 @@ impl DatabaseLocks {
         let own_pid = std::process::id();
         let processes = ProcessTable::read();
         let mut others = processes.iter().filter(|process| process.pid() != own_pid);
+        // Other systems list no open files.
         !cfg!(target_os = "linux")
             || others.any(|process| {
                 let open_files = process.open_files_beneath(&folders);

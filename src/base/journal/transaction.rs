@@ -306,6 +306,7 @@ impl Transaction {
         // If this write fails and the process is killed, a recovery may complete the new state, which is complete too.
         let _ = self.set_state(JournalState::Undoing);
 
+        // Without the policy, nothing refuses the undo, and writes to disposable files count as late, too.
         let done_steps = self.list_remaining_steps(Direction::Back)?;
         self.exchange_remaining(&done_steps, Direction::Back, &NoPolicy)?;
         locks.release();

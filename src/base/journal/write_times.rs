@@ -110,8 +110,8 @@ impl BeginTime {
         let tolerance = Duration::from_secs(3) + elapsed / 1000;
         let expected_ns = to_nanoseconds(elapsed.saturating_sub(tolerance));
         if read_filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected_ns) {
-            let why = "the clock was set back during the command";
-            return Err(std::io::Error::other(why)).at("compare times in", folder);
+            let reason = "the clock was set back during the command";
+            return Err(std::io::Error::other(reason)).at("compare times in", folder);
         }
         Ok(())
     }

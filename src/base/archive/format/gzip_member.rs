@@ -86,6 +86,7 @@ const SAMPLES: usize = 8;
 fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
+    // Smaller by less than a thirtieth.
     let is_incompressible = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
     let dense_samples = sample_sizes.iter().filter(is_dense).count();
 

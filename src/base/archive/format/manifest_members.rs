@@ -178,6 +178,7 @@ fn read_from_members(
     packed_bytes: u64,
 ) -> Result<ArchiveManifest, ContentError> {
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(members)));
+    // A raw entry, because the tar crate reads long names and extended headers without a size limit.
     let manifest = match tar.entries()?.raw(true).next().transpose()? {
         Some(mut entry)
             if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
@@ -220,6 +221,7 @@ pub fn parse_manifest(
         Ok(DocumentState::Damaged(detail)) => {
             Err(ArchiveError::damaged(path, format!("manifest: {detail}")))
         }
+        // Not reached: there is content.
         Ok(DocumentState::Absent) => Err(ArchiveError::damaged(path, "manifest: missing")),
         Err(DocumentError::Newer { path, found, .. }) => Err(ArchiveError::Newer {
             archive: path,

@@ -52,6 +52,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Metadata, SidecarProblem> {
         Ok(DocumentState::Damaged(detail)) => {
             parse_python_sidecar(bytes).ok_or(SidecarProblem::Damaged(detail))
         }
+        // Not reached: there are bytes.
         Ok(DocumentState::Absent) => Err(SidecarProblem::Missing),
         Err(DocumentError::Newer { found, .. }) => Err(SidecarProblem::Newer(found)),
         Err(DocumentError::Io(e)) => Err(SidecarProblem::Unreadable(e.source.to_string())),

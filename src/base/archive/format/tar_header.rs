@@ -24,6 +24,7 @@ pub(crate) fn encode_folder_header(folder: &FolderEntry) -> io::Result<Vec<u8>> 
 }
 
 pub(crate) fn encode_link_header(link: &LinkEntry) -> io::Result<Vec<u8>> {
+    // A link has no content, and the manifest has neither its mode nor its time.
     let header = new_header(EntryType::Symlink, 0, 0o777, 0);
     encode_link_with_target(header, link.path.as_path(), &link.target)
 }

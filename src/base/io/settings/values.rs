@@ -46,7 +46,8 @@ impl<'a> SettingValues<'a> {
 
     pub fn choice<T: ValueEnum + Default>(&self, name: &str) -> T {
         let text = self.text(name).map(str::trim);
-        text.and_then(|text| T::from_str(text, true).ok())
+        let ignore_case = true;
+        text.and_then(|text| T::from_str(text, ignore_case).ok())
             .unwrap_or_default()
     }
 }
