@@ -1,29 +1,49 @@
 //! Writes zip files.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use zip::ZipWriter;
+
+/// The number of bytes that [`add_content`] copies between two checks of the target.
+const PART_BYTES: u64 = 1 << 20;
 
 /// Writes a zip to `target`, with the members that `add_members` adds.
 ///
 /// # Errors
 ///
-/// Returns the first error of `target` or of `add_members`. The zip is of no use then.
-pub fn write<W: Write + Seek>(
+/// Returns the first error of `target`, or else the error of `add_members` as the inner result. The zip is of no use
+/// then.
+pub fn write<W: Write + Seek, E>(
     target: W,
-    add_members: impl FnOnce(&mut ZipWriter<&mut Target<W>>) -> io::Result<()>,
-) -> io::Result<()> {
+    add_members: impl FnOnce(&mut ZipWriter<&mut Target<W>>) -> Result<(), E>,
+) -> io::Result<Result<(), E>> {
     let mut target = Target {
         inner: target,
         error: None,
     };
     let mut zip = ZipWriter::new(&mut target);
     let added = add_members(&mut zip);
-    let finished = zip.finish().map(drop).map_err(io::Error::from);
-    if let Some(error) = target.error {
-        return Err(error);
+    let finished = zip.finish().map(drop);
+    match target.error {
+        Some(error) => Err(error),
+        None if added.is_err() => Ok(added),
+        None => Ok(Ok(finished?)),
     }
-    added.and(finished)
+}
+
+/// Copies `content` into the current member. Stops after the first error of the target, which [`write`] returns.
+///
+/// # Errors
+///
+/// `content` cannot be read.
+pub fn add_content<W: Write + Seek>(
+    zip: &mut ZipWriter<&mut Target<W>>,
+    content: &mut impl Read,
+) -> io::Result<()> {
+    while zip.get_ref().is_some_and(|target| target.error.is_none())
+        && io::copy(&mut content.by_ref().take(PART_BYTES), zip)? > 0
+    {}
+    Ok(())
 }
 
 /// Keeps the first error and skips all later bytes.
@@ -98,7 +118,24 @@ mod tests {
                 zip.write_all(&[b'x'; 10_000])?;
             }
             Ok(())
-        })
+        })?
+    }
+
+    #[test]
+    fn a_source_is_not_read_to_its_end_after_a_full_disk() {
+        let mut disk = FullDisk {
+            file: Cursor::default(),
+            writes_left: 20,
+        };
+        let stored =
+            SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let mut source = io::repeat(b'x').take(100 * PART_BYTES);
+        let written = write(&mut disk, |zip| {
+            zip.start_file("one", stored)?;
+            add_content(zip, &mut source)
+        });
+        assert_eq!(written.unwrap_err().raw_os_error(), Some(28));
+        assert_eq!(source.limit(), 99 * PART_BYTES);
     }
 
     #[test]

@@ -87,6 +87,6 @@ fn write_zip(log_path: &Path, zip_file: &mut File) -> io::Result<()> {
         .unix_permissions(0o600);
     zip_file::write(zip_file, |zip| {
         zip.start_file(name, options)?;
-        io::copy(&mut log, zip).map(drop)
-    })
+        zip_file::add_content(zip, &mut log)
+    })?
 }

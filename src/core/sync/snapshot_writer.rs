@@ -193,17 +193,19 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
 fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoError> {
     let mut temp = TempFile::create_beside(path)?;
     let names = list.files.iter().map(SnapshotFile::path_in_snapshot);
-    let written = zip_file::write(temp.file(), |zip| {
+    let written = zip_file::write(temp.file(), |zip| -> Result<(), IoError> {
         for name in names.chain([LIST_NAME.to_owned()]) {
-            let mut file = file_open::open(root.join(&name))?;
-            let mode = modes::mode_of(&file.metadata()?) & 0o777;
+            let source = root.join(&name);
+            let mut file = file_open::open(&source).at("open", &source)?;
+            let mode = modes::mode_of(&file.metadata().at("inspect", &source)?) & 0o777;
             let options = SimpleFileOptions::default().large_file(true);
-            zip.start_file(name, options.unix_permissions(mode))?;
-            io::copy(&mut file, zip)?;
+            let started = zip.start_file(name, options.unix_permissions(mode));
+            started.map_err(io::Error::from).at("write", path)?;
+            zip_file::add_content(zip, &mut file).at("read", &source)?;
         }
         Ok(())
     });
-    written.at("write", path)?;
+    written.at("write", path)??;
     temp.replace(path)
 }
 
@@ -225,6 +227,17 @@ fn attribute_copy_error(
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_staged_file_that_cannot_be_read_into_a_zip_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let staged = folder.path().join(LIST_NAME);
+        fs::create_dir(&staged).unwrap();
+        let (number, files) = (1, Vec::new());
+        let list = SnapshotList { number, files };
+        let written = write_zip(&folder.path().join("a.zip"), folder.path(), &list);
+        assert_eq!(written.unwrap_err().path, staged);
+    }
 
     #[test]
     fn existing_snapshot_names_are_not_reused() {
