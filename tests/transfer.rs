@@ -394,6 +394,15 @@ fn conflicting_names_get_a_number_and_archives_are_never_overwritten() {
 }
 
 #[test]
+fn a_damaged_inventory_is_reported_and_left_out() {
+    let env = env_with_profiles();
+    fs::write(env.manager_home().join("inventory.json"), "{").unwrap();
+    let done = export(&env, &["out.age"]).code(6).json();
+    let left = json!([{ "name": "inventory.json", "reason": "it is damaged" }]);
+    assert_eq!(done["left"], left);
+}
+
+#[test]
 fn a_mismatched_sidecar_is_left_out_and_its_archive_exported() {
     for wrong in ["{", "{\"schema\":99}", "of another"] {
         let env = env_with_profiles();

@@ -14,8 +14,9 @@ use crate::inventory::{
     ArchiveProblem, ArchiveRecord, InventoryFile, cooldown, observations, store,
 };
 use crate::io::{
-    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
-    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
+    Document, DocumentState, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes,
+    Sha256Digest, TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted,
+    tree,
 };
 use serde::Serialize;
 use std::fs::{self, File};
@@ -117,15 +118,18 @@ pub fn plan(
     let cooldown_file = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     add_document(&mut plan, cooldown::FILE_NAME, &cooldown_file)?;
 
-    let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
-    if let Some(inventory) = inventory.good() {
-        // The importing machine rebuilds the list of archives from its backups/.
-        let records = InventoryFile {
-            archives: Vec::new(),
-            trashed: Vec::new(),
-            ..inventory
-        };
-        add_document(&mut plan, store::FILE_NAME, &records)?;
+    match document::read::<InventoryFile>(&home.join(store::FILE_NAME))? {
+        DocumentState::Good(inventory) => {
+            // The importing machine rebuilds the list of archives from its backups/.
+            let records = InventoryFile {
+                archives: Vec::new(),
+                trashed: Vec::new(),
+                ..inventory
+            };
+            add_document(&mut plan, store::FILE_NAME, &records)?;
+        }
+        DocumentState::Damaged(_) => plan.skip(store::FILE_NAME, "it is damaged"),
+        DocumentState::Absent => {}
     }
 
     for name in [CONFIG, LAUNCHES] {
