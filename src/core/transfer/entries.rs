@@ -104,6 +104,7 @@ pub(super) fn parse_document<T: Document>(
     name: &dyn Display,
     bytes: &[u8],
 ) -> Result<T, PackageError> {
+    // The path is used only in errors, to which the caller adds the path of the export.
     match document::parse(Path::new(""), bytes) {
         Ok(DocumentState::Good(document)) => Ok(document),
         Ok(DocumentState::Absent | DocumentState::Damaged(_)) => {

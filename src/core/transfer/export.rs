@@ -219,6 +219,7 @@ fn add_profile(
         plan.skip(&profile.name, reason);
         return Ok(());
     }
+    // `find_obstacle` refuses a profile without a login.
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
         return Ok(());
     };
@@ -255,6 +256,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             plan.skip(name.to_string_lossy(), reason);
             Ok(())
         }
+        // After another error, the file cannot be read either, and the error of `read` names it.
         _ => {
             let bytes = file_open::read(&path).at("read", &path)?;
             plan.add(name, bytes)

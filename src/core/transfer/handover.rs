@@ -67,6 +67,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     match profile.file.owner {
         LoginOwner::Moved => Some("its login was moved to another machine".into()),
         LoginOwner::Probe => Some("another command is querying its quota".into()),
+        // The homes, which were read above, decide whether a login is live, not the record.
         LoginOwner::Live | LoginOwner::Profile => None,
     }
 }
@@ -103,6 +104,7 @@ pub(crate) fn publish_export(
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
         id: Some(id),
+        // Only older versions recorded it.
         inode: None,
         since: now,
     };

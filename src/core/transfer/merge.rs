@@ -17,7 +17,7 @@ use crate::inventory::{
 use crate::io::{FileLock, IoContext, atomic, document, file_open, hash, links};
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 /// The effect of importing one archive, from an export or from the home of a Python codex-manager.
@@ -93,12 +93,14 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     }
 
     let (profiles, left) = profiles::plan(package, options)?;
+    // A damaged inventory is replaced by an empty one, so it has no known records.
+    let inventory = inventory.good().unwrap_or_default();
     Ok(ImportPlan {
         profiles,
         left,
         accounts: list_changed_emails(&cooldown, &package.cooldown),
         archives: plan_archives(package, &store::backups_folder(home))?,
-        records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
+        records: select_new_records(package, &inventory).len(),
         observations: new_spans,
         launches: select_new_launches(package, &launches).len(),
         config: match (&package.config, &config) {
@@ -344,15 +346,13 @@ fn import_archives_and_sidecars(
     home: &Path,
 ) -> Result<(), TransferError> {
     let backups = store::backups_folder(home);
-    let archives_by_name: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
 
-    for import in imports {
+    // The plan has one import for each archive of the package, in the same order.
+    for (import, archive) in imports.iter().zip(&package.archives) {
         let target = backups.join(&import.saved_as);
-        let archive = archives_by_name.get(&import.archive);
-        let staged_file = archive.and_then(|archive| archive.staged.as_deref());
         if import.outcome == ArchiveOutcome::Added
-            && let Some(staged_file) = staged_file
+            && let Some(staged_file) = &archive.staged
         {
             let is_published = links::publish_copy(staged_file, &target)?;
             if !is_published {
@@ -360,7 +360,7 @@ fn import_archives_and_sidecars(
             }
         }
 
-        let sidecar_name = names::sidecar_name(&import.archive);
+        let sidecar_name = names::sidecar_name(&archive.name);
         let sidecar_bytes = sidecar_name.and_then(|name| package.sidecars.get(&name));
         if let (Some(bytes), Some(path)) = (sidecar_bytes, names::sidecar_path(&target))
             && path.symlink_metadata().is_err()

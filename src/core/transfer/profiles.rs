@@ -8,6 +8,7 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
+use super::manifest::PROFILES;
 use super::reader::{ExportedProfile, Package};
 use crate::accounts::profile::{LoginCopy, is_login_of, is_unfinished_profile};
 use crate::accounts::profile_ops::check_not_anothers_email;
@@ -247,7 +248,7 @@ pub(super) fn plan(
     let local_profiles = profiles.list()?;
 
     // The folder may be missing. If it cannot be read, `list` has already failed.
-    let entries = fs::read_dir(profiles.folder_of(""));
+    let entries = fs::read_dir(options.manager_home.join(PROFILES));
     let entries = entries.into_iter().flatten().flatten();
     // The names in use, in lower case, because some file systems ignore case.
     let mut used_names: BTreeSet<String> = entries
@@ -332,6 +333,7 @@ pub(super) fn import_profile(
     }
     atomic::remove_stale_temps(&profiles.folder_of(name));
 
+    // `plan` leaves out a profile without an account.
     let identity = exported.file.identity.clone().unwrap_or_default();
     let local = LocalAccount::find(&identity, &profiles.list()?, options);
     let Some((snapshot, login)) = &exported.login else {
@@ -436,6 +438,7 @@ fn create_without_exported_login(
         profiles.save_as(name, (live, login), home, LoginCopy::Ordinary, now)?;
     } else {
         let _lock = FileLock::acquire(&profiles.lock_path())?;
+        // The location of the login on another machine makes no sense here.
         let exported_record = || ProfileFile {
             owner: LoginOwner::Profile,
             live_home: None,

@@ -85,7 +85,7 @@ fn read_package(
     progress.expect_bytes(archive_bytes);
 
     if let Some(staging) = staging {
-        space::require_free_space(&staging.path(""), archive_bytes)?;
+        space::require_free_space(staging.folder(), archive_bytes)?;
     }
 
     let mut package = Package {

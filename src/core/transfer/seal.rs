@@ -167,13 +167,12 @@ impl ExportInput {
             reason: reason.to_owned(),
         };
 
-        let is_age = first_bytes.starts_with(MAGIC);
-        let mut windows = first_bytes.windows(HEAD_END.len());
-        let has_header_end = windows.any(|window| window == HEAD_END);
-
         if first_bytes.starts_with(b"-----BEGIN AGE") {
             return Err(foreign_error("it is armored; decrypt it with age -d first"));
         }
+        let is_age = first_bytes.starts_with(MAGIC);
+        let mut windows = first_bytes.windows(HEAD_END.len());
+        let has_header_end = windows.any(|window| window == HEAD_END);
 
         // The bytes that were already read come before the rest of the file.
         let source = Cursor::new(first_bytes).chain(file);
@@ -230,13 +229,11 @@ impl ExportInput {
             _ => "none of the keys decrypts the export",
         };
         let path = path.to_path_buf();
-        let mut content = match stream {
-            Ok(stream) => BufReader::new(stream),
-            Err(error) => {
-                let reason = explain(error);
-                return Err(TransferError::WrongKey { path, reason });
-            }
-        };
+        let stream = stream.map_err(|error| {
+            let (path, reason) = (path.clone(), explain(error));
+            TransferError::WrongKey { path, reason }
+        })?;
+        let mut content = BufReader::new(stream);
 
         // A damaged first block would otherwise look like a file without a manifest.
         if let Err(e) = content.fill_buf() {
