@@ -78,6 +78,13 @@ pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutNa
     })
 }
 
+/// Returns the ids of the rollouts among the files of an archive or a snapshot, in lower case.
+pub(crate) fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
+    let names = rollout_files(files).map(|(name, _)| name);
+    let ids = names.filter_map(|name| name.rollout_id().map(str::to_lowercase));
+    ids.collect()
+}
+
 /// Returns the messages of a rollout of `source`.
 ///
 /// # Errors

@@ -9,10 +9,10 @@ use crate::copies::losses::report::{
 };
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::copies::losses::{describe_last_copy, places, short_id};
-use crate::copies::source::{ConversationSource as _, rollout_files};
+use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::{CommandError, Result, check_interrupt};
-use codex_manager_core::archive::{ArchiveManifest, ArchiveReader, FileList};
+use codex_manager_core::archive::{ArchiveManifest, ArchiveReader};
 use codex_manager_core::history::check::compare;
 use codex_manager_core::history::unreadable::UnreadableCause;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
@@ -167,6 +167,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
     // All Codex homes of the manager home share the trash, so the conversations of each home are compared.
     let trashed_archives = trash::list_archives(context.manager_home())?.into_iter();
+    // The comparison below warns of an archive that cannot be opened.
     let trashed_archives = trashed_archives.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes =
         trashed_archives.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
@@ -327,10 +328,4 @@ fn find_hidden_turns(
         }
     }
     Ok(places_by_id)
-}
-
-fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
-    let names = rollout_files(files).map(|(name, _)| name);
-    let ids = names.filter_map(|name| name.rollout_id().map(str::to_lowercase));
-    ids.collect()
 }

@@ -258,19 +258,20 @@ fn remove_prefixes<'a>(
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>> {
     let is_of_rollout = |copy: &RolloutCopy| copy.rollout_name.name == rollout_name.name;
+    let of_rollout = copies.iter().filter(|copy| is_of_rollout(copy));
     // The digest of a compressed copy is that of the compressed bytes, so it matches only a compressed file.
-    let digests_of = |is_compressed: bool| -> Vec<SizedDigest> {
-        let of_rollout = copies.iter().filter(|copy| is_of_rollout(copy));
-        let of_form = of_rollout.filter(|copy| copy.rollout_name.compressed == is_compressed);
-        of_form.filter_map(|copy| size_and_digest(copy)).collect()
+    let (compressed, plain): (Vec<_>, Vec<_>) =
+        of_rollout.partition(|copy| copy.rollout_name.compressed);
+    let digests_of = |copies: Vec<&&RolloutCopy>| -> Vec<SizedDigest> {
+        let digests = copies.into_iter().filter_map(|copy| size_and_digest(copy));
+        digests.collect()
     };
-    let (plain_digests, compressed_digests) = (digests_of(false), digests_of(true));
 
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
-    let plain_prefixes = find_prefixes(open_text, plain_digests).unwrap_or_default();
+    let plain_prefixes = find_prefixes(open_text, digests_of(plain)).unwrap_or_default();
     let compressed_prefixes = if rollout_name.compressed {
-        find_prefixes(|| file_open::open(path), compressed_digests).at("read", path)?
+        find_prefixes(|| file_open::open(path), digests_of(compressed)).at("read", path)?
     } else {
         Vec::new()
     };

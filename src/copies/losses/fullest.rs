@@ -2,18 +2,15 @@
 
 use crate::context::Context;
 use crate::copies::losses::places::may_have_copies;
+use crate::copies::losses::rollout_copy::{StoredVersion, version_of};
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::{CommandError, Result, check_interrupt};
 use codex_manager_core::archive::{ArchiveReader, FileEntry};
 use codex_manager_core::codex::RolloutName;
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::io::{ContentDigest, pluralize};
+use codex_manager_core::io::pluralize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// Identifies a version of a conversation: the size of each rollout, with the digest, or with the modification time if
-/// the archive has no digest.
-type RolloutDigests = Vec<(u64, Result<ContentDigest, i64>)>;
 
 /// Counts the messages in the archived copies of one conversation.
 #[derive(Default)]
@@ -21,7 +18,8 @@ struct CopyCounts {
     /// The id of the conversation, once an archive with it was found. In an older archive, another conversation may
     /// have the same name.
     id: Option<String>,
-    counts_by_version: HashMap<RolloutDigests, usize>,
+    /// The numbers of messages by the versions of all rollouts.
+    counts_by_version: HashMap<Vec<StoredVersion>, usize>,
     /// The number of archives with the conversation.
     archive_count: usize,
 }
@@ -41,17 +39,14 @@ impl CopyCounts {
         self.id = own_id.map(str::to_owned);
         self.archive_count += 1;
 
-        let digests = rollouts
-            .iter()
-            .map(|entry| (entry.size, entry.digest.ok_or(entry.mtime)));
-        let digests: RolloutDigests = digests.collect();
+        let versions: Vec<_> = rollouts.iter().map(version_of).collect();
         // Successive archives often have the same version of a conversation, and extracting it takes long.
-        if let Some(count) = self.counts_by_version.get(&digests) {
+        if let Some(count) = self.counts_by_version.get(&versions) {
             return Ok(Some(*count));
         }
 
         let count = count_messages(archive, &rollouts)?;
-        self.counts_by_version.insert(digests, count);
+        self.counts_by_version.insert(versions, count);
         Ok(Some(count))
     }
 }

@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
-use crate::copies::source::{ConversationSource as _, rollout_files};
+use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::error::{CommandError, Result, check_interrupt};
 use chrono::{DateTime, Utc};
 use codex_manager_core::archive::{ArchiveReader, BackupMode, Metadata};
@@ -104,10 +104,7 @@ pub(crate) fn add_newest_copies(
             continue;
         };
 
-        let found_ids: BTreeSet<_> = rollout_files(archive.files())
-            .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
-            .filter(|id| wanted_ids.contains(id))
-            .collect();
+        let found_ids = &list_rollout_ids(archive.files()) & &wanted_ids;
         wanted_ids.retain(|id| !found_ids.contains(id));
         if !found_ids.is_empty() {
             let is_found = |name: &RolloutName| {

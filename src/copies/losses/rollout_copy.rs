@@ -3,6 +3,7 @@
 use crate::copies::source::ConversationSource;
 use codex_manager_core::archive::FileEntry;
 use codex_manager_core::codex::RolloutName;
+use codex_manager_core::io::ContentDigest;
 use std::path::PathBuf;
 
 /// A copy of a rollout, which may have messages that the live rollout lacks. Equal copies in several places are one.
@@ -41,9 +42,15 @@ impl RolloutCopy {
         let CopyContent::Entry(own_entry) = &self.content else {
             return false;
         };
-        let version = |entry: &FileEntry| (entry.size, entry.digest.ok_or(entry.mtime));
-        self.rollout_name == *rollout_name && version(own_entry) == version(entry)
+        self.rollout_name == *rollout_name && version_of(own_entry) == version_of(entry)
     }
+}
+
+/// The size of a stored file, with the digest, or with the modification time if the archive has no digest.
+pub(crate) type StoredVersion = (u64, Result<ContentDigest, i64>);
+
+pub(crate) fn version_of(entry: &FileEntry) -> StoredVersion {
+    (entry.size, entry.digest.ok_or(entry.mtime))
 }
 
 /// An archive or a snapshot with copies, which several threads read.
