@@ -107,7 +107,6 @@ pub(crate) fn write_new_form(
         });
     }
 
-    let mut temp = TempFile::create_beside(&new_path)?;
     if target_form == Form::Plain && former_state.meta.len() == 0 {
         // The decoder would accept an empty file, although it has no frame.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
@@ -116,6 +115,7 @@ pub(crate) fn write_new_form(
 
     let reader = open_old_form(source, target_form).at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
+    let mut temp = TempFile::create_beside(&new_path)?;
     let result = match target_form {
         Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
@@ -178,36 +178,32 @@ impl NewForm {
     /// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form,
     /// and the removal of the old one is not durable.
     pub(crate) fn replace_old_form(self) -> Result<u64, ConversionError> {
-        if let Some(form) = self.unverified {
-            form.replace_old_form()?;
-        }
-        Ok(self.size)
-    }
-}
+        let Some(form) = self.unverified else {
+            return Ok(self.size);
+        };
 
-impl UnverifiedForm {
-    fn replace_old_form(self) -> Result<(), ConversionError> {
         // The new form has to survive a power failure before the old one is removed.
-        self.temp.sync()?;
+        form.temp.sync()?;
 
         // Reads the new file back, to compare the bytes that the disk stored.
-        let relation = rollout::compare(&self.source, self.temp.path());
-        if relation.at("compare", &self.source)? != Relation::Equal {
+        let relation = rollout::compare(&form.source, form.temp.path());
+        if relation.at("compare", &form.source)? != Relation::Equal {
             return Err(ConversionError::Changed);
         }
 
-        match self.temp.publish(&self.new_path)? {
-            Ok(()) => {}
-            Err(_taken) => return Err(ConversionError::Changed),
+        let is_published = form.temp.publish(&form.new_path)?.is_ok();
+        if !is_published {
+            return Err(ConversionError::Changed);
         }
 
-        if let Err(e) = remove_old_form(&self.source, &self.former_state) {
+        if let Err(e) = remove_old_form(&form.source, &form.former_state) {
             // Codex may have moved or deleted the conversation, or written to it.
-            tree::remove(&self.new_path)?;
+            tree::remove(&form.new_path)?;
             return Err(e);
         }
 
-        Ok(atomic::sync_folder(atomic::parent_of(&self.source))?)
+        atomic::sync_folder(atomic::parent_of(&form.source))?;
+        Ok(self.size)
     }
 }
 

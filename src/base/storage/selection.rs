@@ -182,12 +182,13 @@ pub(super) fn read_rows_by_id(
 /// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave
 /// it no name. False for a damaged or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
+    let to_end_of_rollout = None;
     let is_unnamed_and_empty = row.first_user_message.is_empty() && row.given_name().is_none();
     // The row of a subagent has no message although its rollout has turns, so the rollout is read as well.
     is_unnamed_and_empty
         && has_neither_messages_nor_base(path)
         // A command that the user ran with `!` is a turn without a message and without a context.
-        && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
+        && rollout::count_turns(path, to_end_of_rollout).is_ok_and(|turns| turns == 0)
         // Before Codex 0.130, only messages of the user begin turns, so a rollout without a turn may have texts.
         && has_no_text(path).unwrap_or(false)
 }

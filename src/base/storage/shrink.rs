@@ -122,8 +122,8 @@ impl ShrinkPlan {
             }
             let Some(id) = rollout.id else { continue };
 
-            // The paths of open files contain no links.
             let path = rollout.path.into_path_buf();
+            // The path of a rollout may contain links, those of open files do not.
             let is_open = !open_files.is_empty()
                 && (open_files.contains(&path)
                     || path

@@ -69,6 +69,7 @@ impl ConversationTrash {
         let _writer = WriterLock::acquire_if_free(home, id)?.ok_or_else(busy)?;
 
         let rollouts = selected.rollouts.iter();
+        // A missing rollout makes the sum differ.
         let metas: Vec<_> = rollouts.flat_map(|path| path.metadata()).collect();
         let bytes: u64 = metas.iter().map(Metadata::len).sum();
         // The user confirmed the list with these sizes. A larger rollout has turns that the user did not see.
@@ -80,7 +81,7 @@ impl ConversationTrash {
             Some(database) => saved_row::read(database, id)?,
             None => None,
         };
-        let row_database = if row.is_some() { database } else { None };
+        let row_database = database.filter(|_| row.is_some());
         let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
 
         let conversation = TrashedConversation {
@@ -239,7 +240,7 @@ pub fn extract_needed(
     let all_entries = list_entries(manager_home)?;
     let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
 
-    let mut needed = Vec::new();
+    let mut needed_folders = HashSet::new();
     for home in homes {
         // Fails if a folder cannot be listed, because the folder may contain a fork of an entry.
         let rollouts = files::find_rollouts(&home)?;
@@ -249,9 +250,10 @@ pub fn extract_needed(
             .iter()
             .filter(|entry| !deleted_folders.contains(&entry.folder) && entry.is_of_home(&home));
         rollouts.extend(other_entries.flat_map(TrashEntry::rollouts));
-        needed.extend(find_bases(&all_entries, &home, rollouts));
+        let bases = find_bases(&all_entries, &home, rollouts).into_iter();
+        needed_folders.extend(bases.map(|entry| &entry.folder));
     }
-    let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);
+    let is_needed = |entry: &mut TrashEntry| needed_folders.contains(&entry.folder);
     Ok(entries.extract_if(.., is_needed).collect())
 }
 
@@ -337,6 +339,7 @@ pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
     let mut recovery = Recovery::None;
     for entry in &pending {
         let is_finished = entry.finish_or_undo(&trash.folder)?;
+        // A move exchanges no files, so no folder keeps what other processes wrote meanwhile.
         if is_finished {
             recovery = Recovery::Finished(Vec::new());
         } else if recovery == Recovery::None {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const JOURNAL: &str = "vacuum";
 
 /// The beginning of the name of the database with Codex's logs.
-const LOGS_PREFIX: &str = "logs_";
+pub(super) const LOGS_PREFIX: &str = "logs_";
 
 /// The reason why no database was rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -107,17 +107,17 @@ impl VacuumPlan {
         }
 
         let policy = IdleHome { env };
-        let holders = policy.find_holders(home, &[]);
+        let no_staging_folders = &[];
+        let holders = policy.find_holders(home, no_staging_folders);
         if !holders.is_empty() {
             return Err(JournalError::Busy(holders).into());
         }
 
         let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
         for mut item in std::mem::take(&mut self.items) {
-            let has_logs = is_database_named(&item.path, LOGS_PREFIX);
-            let logs_since = if has_logs { self.logs_since } else { None };
-
             let path = item.path.clone();
+            let has_logs = is_database_named(&path, LOGS_PREFIX);
+            let logs_since = self.logs_since.filter(|_| has_logs);
             let written = exchange.add_replacement(&path, |staged| {
                 write_compact_copy(&mut item, staged, logs_since)
             });
@@ -176,8 +176,7 @@ fn examine_database(
     path: &Path,
     logs_since: Option<DateTime<Utc>>,
 ) -> Result<VacuumItem, DatabaseError> {
-    let has_logs = is_database_named(path, LOGS_PREFIX);
-    let logs_since = if has_logs { logs_since } else { None };
+    let logs_since = logs_since.filter(|_| is_database_named(path, LOGS_PREFIX));
     let (after_bytes, old_rows) = database_view::run_query(path, |connection| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (mut rows, mut old_rows) = (0, 0);

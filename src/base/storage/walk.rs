@@ -209,7 +209,7 @@ fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
         HomeEntryKind::Sessions => "rollouts",
         HomeEntryKind::ArchivedSessions => "archived",
         HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
-            if file_name.is_some_and(|name| name.starts_with("logs_")) {
+            if file_name.is_some_and(|name| name.starts_with(vacuum::LOGS_PREFIX)) {
                 "logs"
             } else {
                 "databases"
