@@ -7,9 +7,7 @@ use crate::ui::{Style, time};
 use crate::views::account::{absolute_time, printable};
 use chrono::DateTime;
 use codex_manager_core::conversations::index::truncate_bytes;
-use codex_manager_core::conversations::transcript::{
-    self, EntryKind, TranscriptEntry, TranscriptOptions,
-};
+use codex_manager_core::conversations::transcript::{self, EntryKind, TranscriptOptions};
 use codex_manager_core::history::rollout::find_recorded_rollout;
 use codex_manager_core::history::thread_rollouts::ThreadChain;
 use std::cmp::Reverse;
@@ -72,12 +70,13 @@ fn describe_match(
     });
     outcome.ok()?;
 
-    // The preview begins in the entry with the largest number of marks close together; of several, in the first one.
-    let rank_entry = |(index, entry): (usize, &TranscriptEntry)| {
-        let (count, at) = find_densest_place(&entry.text, &found.marks)?;
-        Some((count, Reverse(index), at))
-    };
-    let (_, Reverse(first), start) = entries.iter().enumerate().filter_map(rank_entry).max()?;
+    // The preview begins in the entry with the largest number of marks close together. `max_by_key` returns the last of
+    // equal elements, so the reversed order gives the first one.
+    let places = entries.iter().enumerate().filter_map(|(index, entry)| {
+        let (mark_count, start) = find_densest_place(&entry.text, &found.marks)?;
+        Some((index, start, mark_count))
+    });
+    let (first, start, _) = places.rev().max_by_key(|(.., mark_count)| *mark_count)?;
 
     let mut paragraphs = vec![(Style::Strong, row.title())];
     for (index, entry) in entries.iter().enumerate().skip(first) {

@@ -251,11 +251,10 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
         });
     }
 
-    let any_changed = moves.iter().any(|(_, outcome)| match outcome {
-        MoveOutcome::Moved(_) | MoveOutcome::Returned => true,
-        MoveOutcome::Unknown(_) => false,
-    });
+    // A move with an unknown outcome stays pending in its profile.
+    let is_unknown = |outcome: &MoveOutcome| matches!(outcome, MoveOutcome::Unknown(_));
+    let has_changed_profile = moves.iter().any(|(_, outcome)| !is_unknown(outcome));
     // A failure is printed as a warning, and does not stop the command.
-    let _ = record_profiles_if(any_changed, context);
+    let _ = record_profiles_if(has_changed_profile, context);
     Ok(())
 }
