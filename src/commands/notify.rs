@@ -69,8 +69,8 @@ impl NotifyArgs {
         let (notices, failure) = if self.dry_run {
             let state = document::read(&context.manager_path(FILE_NAME))?.good();
             let mut state = state.unwrap_or_default();
-            let unseen = update_and_select_unseen(&mut state, &accounts, current_notices, context);
-            (unseen, None)
+            update_state(&mut state, &accounts, &current_notices, context);
+            (select_unseen(&state, &accounts, current_notices), None)
         } else {
             show_unseen(&accounts, current_notices, context)?
         };
@@ -105,7 +105,8 @@ fn show_unseen(
 
     // The lock is held while the notices are shown, so that no other run shows them too.
     let (shown, _moved_aside) = document::update(&path, &lock, |state: &mut NoticeState| {
-        let mut notices = update_and_select_unseen(state, accounts, current_notices, context);
+        update_state(state, accounts, &current_notices, context);
+        let mut notices = select_unseen(state, accounts, current_notices);
         notices.retain(|notice| match show_notification(&notice.message, context) {
             Ok(()) => {
                 state.note_shown(notice);
@@ -121,22 +122,32 @@ fn show_unseen(
     Ok((shown, failure))
 }
 
-/// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
-/// forgets notices whose condition has ended. `current_notices` lacks those of ready accounts.
-fn update_and_select_unseen(
+/// Records the accounts that wait for their quota, and forgets notices whose condition has ended.
+fn update_state(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
-    current_notices: Vec<DesktopNotice>,
+    current_notices: &[DesktopNotice],
     context: &Context,
-) -> Vec<DesktopNotice> {
-    state.forget_ended(&current_notices, &context.now());
+) {
+    state.forget_ended(current_notices, &context.now());
+    for (account, verdict) in accounts {
+        if verdict.state == AccountState::Cooldown {
+            state.note_cooldown(&account.entry.identity);
+        }
+    }
+}
 
+/// Returns the notices that the user has not seen: those of accounts that waited and are ready again, and those of
+/// `current_notices`.
+fn select_unseen(
+    state: &NoticeState,
+    accounts: &[(Account, Verdict)],
+    current_notices: Vec<DesktopNotice>,
+) -> Vec<DesktopNotice> {
     let mut unseen = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
-        if verdict.state == AccountState::Cooldown {
-            state.note_cooldown(identity);
-        } else if verdict.state == AccountState::Ready && state.is_waiting(identity) {
+        if verdict.state == AccountState::Ready && state.is_waiting(identity) {
             let name = label(account);
             let (subject, no_end) = (observations::file_name(identity), None);
             unseen.push(DesktopNotice {
