@@ -95,11 +95,10 @@ pub fn read_entries(
 
     let mut reader = EventReader::open_all(slices, selection)?;
     while let Some(event) = reader.next_event()? {
-        if options.turn.is_some_and(|turn| event.turn > turn) {
-            break;
-        }
-        if options.turn.is_some_and(|turn| event.turn != turn) {
-            continue;
+        match options.turn {
+            Some(turn) if event.turn < turn => continue,
+            Some(turn) if event.turn > turn => break,
+            _ => {}
         }
 
         let Some(entry) = to_entry(event) else {

@@ -82,14 +82,28 @@ struct WrittenTerm {
 /// # Errors
 /// All terms are negated, a term has no letters, digits and symbols, or there are too many terms.
 pub fn parse(arguments: &[String]) -> Result<Query, QueryError> {
-    let is_phrase = |argument: &String| {
+    let is_unquoted_phrase = |argument: &String| {
         !argument.contains('"') && argument.trim().contains(char::is_whitespace)
     };
-    let terms = parse_terms(arguments, is_phrase)?;
-    let as_words = if arguments.iter().any(is_phrase) {
-        let is_never_phrase = |_: &String| false;
+    let (mut with_phrases, mut single_words) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        split_argument(argument, &mut single_words);
+        if is_unquoted_phrase(argument) {
+            let (text, is_negated) = strip_negation(argument.trim());
+            with_phrases.push(WrittenTerm {
+                text: text.to_owned(),
+                is_phrase: true,
+                is_negated,
+            });
+        } else {
+            split_argument(argument, &mut with_phrases);
+        }
+    }
+
+    let terms = compile_terms(&with_phrases)?;
+    let as_words = if arguments.iter().any(is_unquoted_phrase) {
         // A word of the phrase may be no valid term, such as a dash. Then only the phrase is searched for.
-        parse_terms(arguments, is_never_phrase).ok()
+        compile_terms(&single_words).ok()
     } else {
         None
     };
@@ -108,24 +122,11 @@ pub fn parse_text(text: &str) -> Result<Query, QueryError> {
     parse(&words)
 }
 
-fn parse_terms(
-    arguments: &[String],
-    is_phrase: impl Fn(&String) -> bool,
-) -> Result<Vec<Term>, QueryError> {
-    let mut written_terms = Vec::new();
-    for argument in arguments {
-        if is_phrase(argument) {
-            let (text, is_negated) = strip_negation(argument.trim());
-            written_terms.push(WrittenTerm {
-                text: text.to_owned(),
-                is_phrase: true,
-                is_negated,
-            });
-        } else {
-            split_argument(argument, &mut written_terms);
-        }
-    }
-
+/// Returns the terms to search for.
+///
+/// # Errors
+/// As [`parse`].
+fn compile_terms(written_terms: &[WrittenTerm]) -> Result<Vec<Term>, QueryError> {
     let terms: Result<Vec<_>, _> = written_terms.iter().map(compile_term).collect();
     let mut terms = terms?;
     if terms.iter().all(|term| term.is_negated) {
@@ -196,15 +197,16 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 
     let (TextRun::Word(run) | TextRun::Unspaced(run)) = first_run;
     let run_is_whole_text = run.len() == folded.len();
-    let check = if written.is_phrase {
+    let check = match (written.is_phrase, index_decides(&runs)) {
         // A quoted term ignores the symbols around its words.
-        (!index_decides(&runs)).then(|| TextCheck::Phrase(format_phrase(&runs)))
-    } else if index_decides(&runs) && run_is_whole_text {
-        None
-    } else {
+        (true, true) => None,
+        (true, false) => Some(TextCheck::Phrase(format_phrase(&runs))),
+        (false, true) if run_is_whole_text => None,
         // Any other term is searched as it is written.
-        let text = folded.clone();
-        Some(TextCheck::Literal { text, is_prefix })
+        (false, _) => Some(TextCheck::Literal {
+            text: folded.clone(),
+            is_prefix,
+        }),
     };
 
     let is_word =

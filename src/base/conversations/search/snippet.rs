@@ -46,6 +46,7 @@ pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
 
     // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
     let best_first_match = (0..matches.len()).rev().max_by_key(count_words_near);
+    // Without a match, the snippet is the beginning of the text.
     cut_around(text, &matches[best_first_match.unwrap_or(0)..])
 }
 
@@ -90,10 +91,9 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
         .peekable();
     for (offset, c) in text[start..].char_indices() {
         let offset = start + offset;
-        if upcoming.next_if(|range| offset >= range.end).is_some()
-            && let Some(start_in_snippet) = open_match.take()
-        {
-            snippet.matches.push(start_in_snippet..snippet.text.len());
+        if upcoming.next_if(|range| offset >= range.end).is_some() {
+            let ended_match = open_match.take().map(|start| start..snippet.text.len());
+            snippet.matches.extend(ended_match);
         }
 
         // A match is not cut in two at the limit.
@@ -115,9 +115,8 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
         is_after_blank = is_blank;
     }
 
-    if let Some(start_in_snippet) = open_match {
-        snippet.matches.push(start_in_snippet..snippet.text.len());
-    }
+    let last_match = open_match.map(|start| start..snippet.text.len());
+    snippet.matches.extend(last_match);
 
     let len = snippet.text.trim_end().len();
     snippet.text.truncate(len);

@@ -113,5 +113,6 @@ pub(super) fn find_similar_word(
         }
     }
 
+    // Of equally frequent words, the first one in the alphabet.
     Ok(spellings.into_iter().min().map(|(_, spelling)| spelling))
 }
