@@ -7,7 +7,7 @@
 //! the same text, but different times, are different messages: the user wrote them on two machines.
 
 use super::reader::EventReader;
-use super::reader_state::digest;
+use super::reader_state::{DigestKind, digest};
 use crate::codex::rollout_lines::{EventKind, LineParts, Role};
 use crate::history::rollout::{self, first_line};
 use crate::history::thread_rollouts::RolloutSlice;
@@ -61,7 +61,7 @@ impl Message {
     /// Returns a digest of the message and its time. Equal messages at different times have different digests.
     pub fn dated_digest(&self) -> u64 {
         let digest_and_time = format!("{} {}", self.digest, self.millis_or_zero());
-        digest(b't', &digest_and_time)
+        digest(DigestKind::DatedMessage, &digest_and_time)
     }
 
     /// Returns the time in milliseconds since 1970; zero if it is unknown.
@@ -89,13 +89,13 @@ pub fn read_messages(path: &Path) -> io::Result<Vec<Message>> {
             Err(e) => return Err(e),
         };
 
-        let role_letter = match message.role {
-            Role::User => b'u',
-            _ => b'a',
+        let digest_kind = match message.role {
+            Role::User => DigestKind::User,
+            _ => DigestKind::Assistant,
         };
 
         messages.push(Message {
-            digest: digest(role_letter, message.text.trim()),
+            digest: digest(digest_kind, message.text.trim()),
             at: message.at,
             offset: message.offset,
         });

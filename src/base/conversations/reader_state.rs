@@ -122,10 +122,10 @@ impl ReaderState {
 
     /// Records an item. Returns false if the item is a copy or has an empty text.
     fn record_item(&mut self, item: &LineItem) -> bool {
-        let (kind_letter, text) = match &item.kind {
-            EventKind::User(text) => (b'u', text),
-            EventKind::Assistant(text) => (b'a', text),
-            EventKind::Reasoning(text) => (b'r', text),
+        let (digest_kind, text) = match &item.kind {
+            EventKind::User(text) => (DigestKind::User, text),
+            EventKind::Assistant(text) => (DigestKind::Assistant, text),
+            EventKind::Reasoning(text) => (DigestKind::Reasoning, text),
             EventKind::ToolCall { .. } | EventKind::ToolOutput(_) => {
                 return self.record_call(item);
             }
@@ -148,7 +148,7 @@ impl ReaderState {
             return false;
         }
 
-        let digest = digest(kind_letter, text);
+        let digest = digest(digest_kind, text);
         let position = self.texts.iter().position(|recent| recent.digest == digest);
         let mut recent = position
             .and_then(|i| self.texts.remove(i))
@@ -181,7 +181,7 @@ impl ReaderState {
             return true;
         };
 
-        let digest = digest(b'c', id);
+        let digest = digest(DigestKind::CallId, id);
         if item.origin != ItemOrigin::Item {
             return !self.calls.contains(&digest);
         }
@@ -197,12 +197,23 @@ impl ReaderState {
     }
 }
 
-/// Returns the FNV-1a hash of a text and the letter of its kind. Unlike the hashes of the standard library, it never
-/// changes, so it can be stored.
-pub(super) fn digest(kind_letter: u8, text: &str) -> u64 {
+/// The kind of a text, as the byte that is hashed before the text. So equal texts of two kinds have different digests.
+#[repr(u8)]
+pub(super) enum DigestKind {
+    User = b'u',
+    Assistant = b'a',
+    Reasoning = b'r',
+    CallId = b'c',
+    /// The digest of a message with its time.
+    DatedMessage = b't',
+}
+
+/// Returns the FNV-1a hash of a text and its kind. Unlike the hashes of the standard library, it never changes, so it
+/// can be stored.
+pub(super) fn digest(kind: DigestKind, text: &str) -> u64 {
     const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const FNV_PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = std::iter::once(kind_letter).chain(text.bytes());
+    let bytes = std::iter::once(kind as u8).chain(text.bytes());
     bytes.fold(FNV_OFFSET_BASIS, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
     })

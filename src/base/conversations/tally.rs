@@ -22,7 +22,7 @@ const IS_ALREADY_COUNTED: u8 = 2;
 
 impl Tally {
     /// The length of [`Tally::to_bytes`].
-    pub(crate) const STORED_BYTES: usize = 33;
+    pub(crate) const STORED_BYTES: usize = 1 + 4 * size_of::<u64>();
 
     /// Returns the tokens that were used since the previous event. Returns zero for a repeated sum, and for the sum
     /// after a request that [`Self::count_request`] has already counted.
