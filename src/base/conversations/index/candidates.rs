@@ -174,21 +174,17 @@ pub(super) fn has_exactly_indexed_files(
 ) -> Result<bool, IndexError> {
     let hasher = FileHasher {
         home,
+        // `join` adds the separator.
         home_prefix: home.join(""),
         key: RandomState::new(),
     };
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let mut sum_of_rows = 0_u64;
-    let (sum_on_disk, query_result) = parallel::run_both(
+    let (sum_on_disk, row_hashes) = parallel::run_both(
         || hasher.sum_files_on_disk(),
-        || {
-            store.query_rows::<(), ()>(sql, [], |row| {
-                sum_of_rows = sum_of_rows.wrapping_add(hasher.hash_row(row)?);
-                Ok(())
-            })
-        },
+        || store.query_rows(sql, [], |row| hasher.hash_row(row)),
     );
-    query_result?;
+    let row_hashes: Vec<u64> = row_hashes?;
+    let sum_of_rows = row_hashes.into_iter().fold(0, u64::wrapping_add);
 
     // There is no sum if a folder cannot be listed. Then the files are unknown.
     Ok(sum_on_disk == Some(sum_of_rows))
@@ -217,8 +213,9 @@ impl FileHasher<'_> {
         let mut sum = 0_u64;
         let mut add_file = |entry: &DirEntry, path: &Path| {
             let plain_path = without_zst(path);
+            let is_compressed = plain_path.as_os_str() != path.as_os_str();
             // A compressed rollout beside its plain form is not indexed.
-            if plain_path.as_os_str() == path.as_os_str() || !home.join(plain_path).exists() {
+            if !is_compressed || !home.join(plain_path).exists() {
                 let path = path.as_os_str().as_encoded_bytes();
                 sum = sum.wrapping_add(self.hash_file(path, RolloutStamp::read_entry(entry)));
             }
@@ -240,7 +237,8 @@ impl FileHasher<'_> {
         let rollout_paths: Option<Vec<String>> =
             rollout_paths.and_then(|list| serde_json::from_str(list).ok());
 
-        // The older rollouts of a rewound conversation never change, so their stamps are not in the index.
+        // The index has no stamps of the older rollouts of a rewound conversation, because these never change. With the
+        // stamps on disk, only their paths are compared.
         let older_paths = rollout_paths
             .into_iter()
             .flatten()

@@ -114,7 +114,7 @@ impl OpenConversation {
 
 struct Writer<'a> {
     store: &'a mut IndexStore,
-    open: Option<OpenConversation>,
+    open_conversation: Option<OpenConversation>,
     report: RefreshReport,
     /// The number of bytes of rollouts since the last commit.
     uncommitted_bytes: u64,
@@ -128,7 +128,7 @@ impl<'a> Writer<'a> {
     fn new(store: &'a mut IndexStore) -> Self {
         Self {
             store,
-            open: None,
+            open_conversation: None,
             report: RefreshReport::default(),
             uncommitted_bytes: 0,
             words: WordBuffer::default(),
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
         result.map_err(IndexError::in_index_at(&self.store.path))?;
 
         // A commit between conversations lets an interrupted first update keep the conversations that it has read.
-        if self.open.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
+        if self.open_conversation.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
             self.uncommitted_bytes = 0;
             self.commit_and_merge_runs()?;
             self.begin_transaction()?;
@@ -205,9 +205,14 @@ impl<'a> Writer<'a> {
         // `block.words` refers to each text by its index in the block. At this index, `write_line` stores the text's
         // number.
         let mut text_numbers = vec![None; block.words.text_count];
+        // An error leaves `self.open_conversation` empty, because the transaction is rolled back.
+        let Some(mut conversation) = self.open_conversation.take() else {
+            return Ok(());
+        };
         for line in block.lines {
-            self.write_line(line, &mut text_numbers)?;
+            self.write_line(&mut conversation, line, &mut text_numbers)?;
         }
+        self.open_conversation = Some(conversation);
 
         self.words.add_words(&block.words, &text_numbers);
         if self.words.memory_bytes >= BUFFER_BYTES {
@@ -260,6 +265,7 @@ impl<'a> Writer<'a> {
         let state = continued_row.map(|row| row.state.clone());
 
         let parent_rollout = task.parent.as_ref();
+        // Without a readable parent, no text counts as a copy.
         let parent = parent_rollout
             .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
 
@@ -268,7 +274,7 @@ impl<'a> Writer<'a> {
             self.set_rollout_paths(id, &task)?;
         }
 
-        let mut open = OpenConversation {
+        let mut conversation = OpenConversation {
             id,
             usage: ConversationUsage::begin(self.store, &task, id)?,
             state: state.unwrap_or_default(),
@@ -278,9 +284,9 @@ impl<'a> Writer<'a> {
             task,
         };
         if is_read_anew {
-            open.clear_derived_title();
+            conversation.clear_derived_title();
         }
-        self.open = Some(open);
+        self.open_conversation = Some(conversation);
         Ok(())
     }
 
@@ -371,14 +377,13 @@ impl<'a> Writer<'a> {
     /// Stores the events of a line. Writes the number of each stored text to `text_numbers`, at its index in the block.
     fn write_line(
         &mut self,
+        conversation: &mut OpenConversation,
         line: ParsedLine,
         text_numbers: &mut [Option<i64>],
     ) -> rusqlite::Result<()> {
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
-        };
-
-        let events = open.state.convert_line(line.items, line.place.offset);
+        let events = conversation
+            .state
+            .convert_line(line.items, line.place.offset);
         for (event, parsed_text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
@@ -386,35 +391,35 @@ impl<'a> Writer<'a> {
 
             if let EventKind::RolledBack(_) = event.kind {
                 // The span may have texts of the rolled-back turns, and only written texts can be deleted.
-                self.write_span(open.id)?;
-                delete_turns_after(self.store, open.id, event.turn)?;
+                self.write_span(conversation.id)?;
+                delete_turns_after(self.store, conversation.id, event.turn)?;
                 if event.turn == 0 {
-                    open.clear_derived_title();
+                    conversation.clear_derived_title();
                 }
                 continue;
             }
 
             // Only events without a text report usage.
             let Some(ParsedText { role, index }) = parsed_text else {
-                open.usage.add_event(self.store, &event)?;
+                conversation.usage.add_event(self.store, &event)?;
                 continue;
             };
 
-            if let Some(parent) = &mut open.parent {
+            if let Some(parent) = &mut conversation.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                let parent_rollout = open.task.parent.as_ref();
+                let parent_rollout = conversation.task.parent.as_ref();
                 let is_subagent = parent_rollout.is_some_and(|parent| parent.is_subagent);
                 if consume_copied_text(parent, &event, is_subagent) {
-                    open.has_copies = true;
+                    conversation.has_copies = true;
                     continue;
                 }
-                open.parent = None;
+                conversation.parent = None;
             }
 
             if let EventKind::User(text) = &event.kind
-                && open.title.is_none()
+                && conversation.title.is_none()
             {
-                open.title = first_line(text);
+                conversation.title = first_line(text);
             }
 
             if let Some(index) = index {
@@ -423,17 +428,14 @@ impl<'a> Writer<'a> {
                     place: line.place,
                 };
                 text_numbers[index as usize] =
-                    Some(self.assign_text_number(open.id, role, Some(position))?);
+                    Some(self.assign_text_number(conversation.id, role, Some(position))?);
             }
         }
-
-        // An error leaves `self.open` empty, because the transaction is rolled back.
-        self.open = Some(open);
         Ok(())
     }
 
     fn finish_conversation(&mut self, end: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
-        let Some(mut open) = self.open.take() else {
+        let Some(mut conversation) = self.open_conversation.take() else {
             return Ok(());
         };
 
@@ -442,27 +444,27 @@ impl<'a> Writer<'a> {
         let end = match end {
             Ok(end) => end,
             Err(reason) => {
-                let path = open.task.candidate.path.clone();
+                let path = conversation.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
                 // The next walk reads the conversation from its beginning.
-                open.task.stamp.size = NOT_INDEXED;
+                conversation.task.stamp.size = NOT_INDEXED;
                 RolloutEnd::default()
             }
         };
 
-        let parent_id = match &open.task.parent {
-            Some(parent) if open.has_copies => Some(parent.id.clone()),
+        let parent_id = match &conversation.task.parent {
+            Some(parent) if conversation.has_copies => Some(parent.id.clone()),
             _ => None,
         };
 
-        if open.task.shown.title.is_empty() {
-            open.task.shown.title = open.title.take().unwrap_or_default();
+        if conversation.task.shown.title.is_empty() {
+            conversation.task.shown.title = conversation.title.take().unwrap_or_default();
         }
 
-        let usage_state = open.usage.finish(self.store)?;
-        self.store_and_index_shown_fields(open.id, &open.task)?;
+        let usage_state = conversation.usage.finish(self.store)?;
+        self.store_and_index_shown_fields(conversation.id, &conversation.task)?;
 
-        let stamp = &open.task.stamp;
+        let stamp = &conversation.task.stamp;
         let file = serde_json::to_string(&stamp.file_id).unwrap_or_default();
         // `parent` and `cut` describe the indexed part, so they are kept if only the lines after it were read.
         self.store.execute(
@@ -470,15 +472,15 @@ impl<'a> Writer<'a> {
              state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10, \
              cut=coalesce(?11, CASE WHEN ?9 THEN cut END) WHERE id=?1",
             params![
-                open.id,
+                conversation.id,
                 file,
                 stamp.size,
                 stamp.mtime_ns,
                 end.place.to_number(),
                 end.tail,
-                open.state.to_bytes(),
+                conversation.state.to_bytes(),
                 parent_id,
-                open.task.is_continued(),
+                conversation.task.is_continued(),
                 usage_state,
                 end.damaged_rollout
                     .and_then(|number| i64::try_from(number).ok()),

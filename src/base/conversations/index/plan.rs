@@ -269,7 +269,8 @@ pub(super) struct HomeRollouts<'a> {
 }
 
 impl HomeRollouts<'_> {
-    /// Returns the rollout of a conversation from [`Self::paths`], or else from the index.
+    /// Returns the rollout of a conversation from [`Self::paths`], or else from the index. `None` if neither has it, or
+    /// the index cannot be read.
     fn find_rollout(&self, id: &str) -> Option<PathBuf> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
@@ -312,6 +313,7 @@ pub(super) fn plan_task(
     let oldest_slice = older_slices.first();
     let oldest_path = oldest_slice.map_or(&candidate.path, |slice| &slice.path);
     let oldest_head = if is_read_anew {
+        // An error is reported when the rollout itself is read.
         rollout::read_head(oldest_path).ok().flatten()
     } else {
         None

@@ -284,24 +284,26 @@ fn ingest_candidates(
             rewound: &rewound,
         };
         let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
-        if !tasks.is_empty() {
-            // The task that exceeds the limit is not done, unless it is the first one.
-            let mut fitting_count = 0;
-            for task in &tasks {
-                let is_first = total_bytes == 0;
-                total_bytes += count_unread_bytes(task);
-                if !is_first && total_bytes > max_bytes {
-                    break;
-                }
-                fitting_count += 1;
-            }
-            tasks.truncate(fitting_count);
-
-            progress.expect_bytes(tasks.iter().map(count_unread_bytes).sum());
-            let batch_report = ingest::ingest(store, tasks, progress)?;
-            report.conversations_read += batch_report.conversations_read;
-            report.skipped.extend(batch_report.skipped);
+        if tasks.is_empty() {
+            continue;
         }
+
+        // The task that exceeds the limit is not done, unless it is the first one.
+        let mut fitting_count = 0;
+        for task in &tasks {
+            let is_first = total_bytes == 0;
+            total_bytes += count_unread_bytes(task);
+            if !is_first && total_bytes > max_bytes {
+                break;
+            }
+            fitting_count += 1;
+        }
+        tasks.truncate(fitting_count);
+
+        progress.expect_bytes(tasks.iter().map(count_unread_bytes).sum());
+        let batch_report = ingest::ingest(store, tasks, progress)?;
+        report.conversations_read += batch_report.conversations_read;
+        report.skipped.extend(batch_report.skipped);
     }
 
     Ok((total_bytes, report))

@@ -145,8 +145,7 @@ pub struct IndexStore {
 
 /// Returns the path of the index of a Codex home. Each Codex home has its own index.
 pub fn index_path(manager_home: &Path, codex_home: &Path) -> PathBuf {
-    let canonical = codex_home.canonical();
-    let real_home = canonical.as_deref().unwrap_or(codex_home);
+    let real_home = codex_home.canonical_or_self();
     // The name is a digest, because a path may be too long for a file name.
     let digest = hash::sha256(real_home.as_os_str().as_encoded_bytes());
     let name = format!("{}.sqlite", &digest[..16]);
@@ -199,12 +198,10 @@ impl IndexStore {
     /// The file cannot be created or read, or another process locks it for too long.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         match Self::open_existing(path) {
-            Ok(Some(store)) => return Ok(store),
-            Ok(None) => {}
-            Err(e) if e.is_cured_by_rebuild() => {}
-            Err(e) => return Err(e),
+            Ok(Some(store)) => Ok(store),
+            Err(e) if !e.is_cured_by_rebuild() => Err(e),
+            Ok(None) | Err(_) => Self::create(path),
         }
-        Self::create(path)
     }
 
     /// Opens the index at `path`. Returns `None` if there is no index of this version.

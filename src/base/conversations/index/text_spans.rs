@@ -143,14 +143,11 @@ impl NewSpan {
 
     /// Adds the next text. A title has no position.
     pub(super) fn push(&mut self, role: Role, position: Option<TextPosition>) {
-        let is_first_of_byte = self.count.is_multiple_of(2);
-        if is_first_of_byte {
-            self.roles.push(0);
-        }
-        let shift = if is_first_of_byte { 0 } else { 4 };
-        let bit = 1 << (role as u8 + shift);
-        if let Some(byte) = self.roles.last_mut() {
-            *byte |= bit;
+        let bit = 1 << role as u8;
+        // A byte has the bits of two texts.
+        match self.roles.last_mut() {
+            Some(byte) if !self.count.is_multiple_of(2) => *byte |= bit << 4,
+            _ => self.roles.push(bit),
         }
         self.count += 1;
 

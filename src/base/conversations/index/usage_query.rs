@@ -90,7 +90,7 @@ pub fn read_sums(
     };
 
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
-    // time nor sort. A plus sign before the column forbids the use of the index.
+    // time nor sort. A plus sign before the column forbids the use of the index. Only sums by slot are in its order.
     let selects_all_times = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
     let sign = if selects_all_times { "+" } else { "" };
     let sql = format!(
@@ -179,6 +179,7 @@ pub fn read_conversations(
 /// # Errors
 /// The index cannot be read.
 pub fn count_conversations(store: &IndexStore, slots: &Range<i64>) -> Result<usize, IndexError> {
+    // The signs before `slot` forbid the index by time, as in `read_sums`.
     let sql = "SELECT count(DISTINCT conversation) FROM slot WHERE +slot>=?1 AND +slot<?2";
     store.run(|connection| connection.query_row(sql, [slots.start, slots.end], |row| row.get(0)))
 }
@@ -298,8 +299,10 @@ fn parse_sums(blob: &[u8], models: &HashMap<u64, Rc<str>>) -> impl Iterator<Item
     sums.iter().map(|sum| {
         let [model, requests, parts @ ..] = sum.map(u64::from_be_bytes);
         UsageRow {
+            // The caller sets both, unless the sum is of all conversations or slots.
             conversation: 0,
             slot: 0,
+            // Only a damaged index has no name for a model.
             model: models.get(&model).cloned().unwrap_or_default(),
             requests,
             tokens: TokenUsage::from_parts(parts),

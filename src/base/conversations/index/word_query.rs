@@ -105,21 +105,17 @@ impl<'a> WordSearcher<'a> {
         query: &WordQuery,
     ) -> rusqlite::Result<TextSet> {
         let mut set = self.texts.empty_copy();
+        let WordQuery::All(parts) = query else {
+            self.insert_matches(connection, runs, query, &mut set)?;
+            return Ok(set);
+        };
 
-        match query {
-            WordQuery::All(parts) => {
-                if let Some((first, others)) = parts.split_first() {
-                    set = self.evaluate(connection, runs, first)?;
-                    for part in others {
-                        set.retain_common(&self.evaluate(connection, runs, part)?);
-                    }
-                }
-            }
-            WordQuery::Word(_) | WordQuery::Prefix(_) | WordQuery::Any(_) => {
-                self.insert_matches(connection, runs, query, &mut set)?;
+        if let Some((first, others)) = parts.split_first() {
+            set = self.evaluate(connection, runs, first)?;
+            for part in others {
+                set.retain_common(&self.evaluate(connection, runs, part)?);
             }
         }
-
         Ok(set)
     }
 

@@ -44,10 +44,8 @@ pub(super) fn list_runs(connection: &Connection) -> rusqlite::Result<Vec<WordRun
 }
 
 /// Returns the numbers of deleted texts that runs may still contain.
-fn list_deleted_texts(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
-    let mut statement = connection.prepare_cached("SELECT id FROM dead")?;
-    let ids = statement.query_map([], |row| row.get(0))?;
-    ids.collect()
+fn list_deleted_texts(store: &IndexStore) -> Result<HashSet<i64>, IndexError> {
+    store.query_rows("SELECT id FROM dead", [], |row| row.get(0))
 }
 
 /// Returns the bytes of a block. They are empty if the block was removed, because all of its texts were deleted.
@@ -233,8 +231,8 @@ impl<'a> RunMerger<'a> {
         loop {
             let cursor = &mut self.cursors[run_index];
             let posting_list = cursor.take_list()?;
-            let kept_texts = decode_text_numbers(&posting_list)
-                .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
+            let texts = decode_text_numbers(&posting_list);
+            let kept_texts = texts.filter(|number| !deleted_texts.contains(number));
             kept_texts.for_each(|number| kept_list.push(number));
             self.next_words.extend(cursor.take_word(run_index));
             // The next word may be the same: a long list continues in the next block or in another run.
@@ -280,7 +278,7 @@ fn skip_larger_runs(runs: &[WordRun]) -> &[WordRun] {
 
 /// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
 fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
-    let deleted_texts = store.run(list_deleted_texts)?;
+    let deleted_texts = list_deleted_texts(store)?;
     let mut merger = store.run(|connection| RunMerger::open(connection, runs))?;
     let mut writer = store.run(RunWriter::new)?;
 
@@ -314,7 +312,7 @@ fn remove_run(connection: &Connection, run: WordRun) -> rusqlite::Result<()> {
 /// rows between pages, and leaves copies in the free parts of the pages.
 pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin_write()?;
-    let deleted_texts = store.run(list_deleted_texts)?;
+    let deleted_texts = list_deleted_texts(store)?;
 
     // `erase_in_block` records the first word of each block again, because only deleted texts may have had it.
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
