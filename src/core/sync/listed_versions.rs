@@ -4,7 +4,6 @@
 //! manifest beyond the limit is reported and not read.
 
 use super::cloud_names;
-use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::manifest::{self, MachineManifest, ManifestEntry, fold_name, folded_key};
@@ -28,13 +27,6 @@ pub(crate) struct ListedVersion {
     pub entry: ManifestEntry,
     /// Indexes in [`RemoteManifests::sources`] of the manifests that list the version.
     listed_by: Vec<usize>,
-}
-
-impl ListedVersion {
-    /// Returns true if the version is compressed, so that its size is not the size of its text.
-    pub(crate) fn is_compressed(&self) -> bool {
-        self.path.ends_with(rollout::ZST)
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

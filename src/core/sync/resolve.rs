@@ -142,11 +142,10 @@ impl<'a> DecidedCopy<'a> {
                 let id = rollouts::rollout_id(current).unwrap_or_default();
                 let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
                 let is_current_needed = needed_sides.contains(&Side::Local);
-                let needed_side = Some(Side::Local);
-                let separate = check_separable(current, &source);
+                let separability = check_separable(current, &source);
                 [
-                    is_current_needed.then(|| Conflict::describe_continued(needed_side)),
-                    separate.err().map(|error| error.to_string()),
+                    is_current_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
+                    separability.err().map(|error| error.to_string()),
                 ]
             }
         };

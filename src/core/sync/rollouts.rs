@@ -88,7 +88,7 @@ pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(KEY_PREFIX)
 }
 
-/// Returns the file name of a conversation, from its key.
+/// Returns the file name of a conversation, from its key or from the path of one of its files.
 pub(crate) fn file_name(key: &str) -> &str {
     let path = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
     path.rsplit('/').next().unwrap_or(path)
@@ -153,11 +153,6 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
     } else {
         format!("{folder}/{name}")
     }
-}
-
-/// Returns the path of the same file name in another folder, which is not the root of a side.
-pub(crate) fn with_folder(folder: &str, path: &str) -> String {
-    format!("{folder}/{}", file_name(path))
 }
 
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`, without

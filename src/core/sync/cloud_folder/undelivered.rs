@@ -305,7 +305,7 @@ impl FileOnSides<'_> {
         // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
         // version counts only if neither side has the conversation.
         let is_on_no_side = self.group.is_none() && self.last.is_none();
-        let is_comparable = |version: &ListedVersion| is_on_no_side || !version.is_compressed();
+        let is_comparable = |version: &ListedVersion| is_on_no_side || !version.path.ends_with(ZST);
         let mut longer: Vec<_> = listed.iter().collect();
         longer.retain(|version| version.entry.size > longest_len && is_comparable(version));
         if longer.is_empty() {

@@ -259,11 +259,10 @@ impl ResolutionRecorder {
         for record in &added {
             self.journal.record_resolution(record)?;
         }
-        if added.is_empty() {
-            Ok(())
-        } else {
-            self.journal.sync()
+        if !added.is_empty() {
+            self.journal.sync()?;
         }
+        Ok(())
     }
 }
 

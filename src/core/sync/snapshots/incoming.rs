@@ -57,7 +57,6 @@ impl<R: Remote> Join<'_, R> {
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
                 key: key.clone(),
-                may_keep_version: true,
                 ..IncomingFile::default()
             })
         });

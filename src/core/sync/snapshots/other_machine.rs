@@ -37,7 +37,7 @@ pub(super) struct IncomingFile {
     /// True if neither machine knew the version of the other one, so that both may have changed the file.
     pub(super) is_concurrent: bool,
     /// False if this machine must publish the files under a new version id, because two machines may have used the id
-    /// `version` for different contents.
+    /// `version` for different contents. Has no meaning for a deletion.
     pub(super) may_keep_version: bool,
     /// The size and mtime of each file in the staged tree before the sync, by path.
     pub(super) stats_before_sync: BTreeMap<String, Stat>,

@@ -128,7 +128,7 @@ impl Replica {
 
     /// Returns this replica with the state of a run that is not published yet. The folder of the run may not exist.
     pub(super) fn of_unpublished_run(&self) -> Self {
-        self.with_run_folder(Some(self.folder.join(RUN_FOLDER)))
+        self.with_run_folder(self.folder.join(RUN_FOLDER))
     }
 
     /// Records a manifest that is about to be published.

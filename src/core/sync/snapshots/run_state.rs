@@ -21,8 +21,7 @@ impl Replica {
     pub(super) fn commit_unpublished_run(&self) -> Result<(), IoError> {
         let run_replica = self.of_unpublished_run();
         if run_replica.state_file().exists() {
-            let target = self.with_run_folder(None).state_file();
-            atomic::rename(&run_replica.state_file(), &target)?;
+            atomic::rename(&run_replica.state_file(), &self.committed_state_file())?;
         }
         tree::remove(run_replica.run_folder())
     }
@@ -55,7 +54,7 @@ impl<R: Remote> Join<'_, R> {
             run_replica
         } else {
             let folder = self.tree.root.join("state");
-            self.replica.with_run_folder(Some(folder))
+            self.replica.with_run_folder(folder)
         };
         self.replica.initial_damage = initial_damage;
         Ok(self.write_state(&mut state)?)

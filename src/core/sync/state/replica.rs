@@ -75,11 +75,15 @@ impl Replica {
         self.run_folder().join(STATE_FILE)
     }
 
-    /// Returns this replica with the state file and the ledger in the folder of an uncommitted run; with `None`, in the
-    /// folder of the replica.
-    pub(crate) fn with_run_folder(&self, uncommitted_folder: Option<PathBuf>) -> Self {
+    /// Returns the state file of the last committed run.
+    pub(crate) fn committed_state_file(&self) -> PathBuf {
+        self.folder.join(STATE_FILE)
+    }
+
+    /// Returns this replica with the state file and the ledger in the folder of an uncommitted run.
+    pub(crate) fn with_run_folder(&self, uncommitted_folder: PathBuf) -> Self {
         Self {
-            uncommitted_folder,
+            uncommitted_folder: Some(uncommitted_folder),
             ..self.clone()
         }
     }

@@ -149,12 +149,10 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<FileVersion>, IoError> {
         for copy in copies {
             let version = copy.version;
-            let relation_to = |main_version: Option<&FileVersion>| match main_version {
-                None => Ok::<_, IoError>(None),
-                Some(main_version) => Ok(Some(main_version.compare_to(&version)?.relation)),
-            };
-            let relation_to_local = relation_to(local)?;
-            let relation_to_remote = relation_to(remote.as_ref())?;
+            let relation_of =
+                |main: &FileVersion| main.compare_to(&version).map(|compared| compared.relation);
+            let relation_to_local = local.map(relation_of).transpose()?;
+            let relation_to_remote = remote.as_ref().map(relation_of).transpose()?;
             let has_no_new_lines = [relation_to_local, relation_to_remote]
                 .iter()
                 .any(|relation| matches!(relation, Some(Relation::Equal | Relation::FirstExtends)));

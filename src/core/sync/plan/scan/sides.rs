@@ -141,8 +141,7 @@ fn check_state_damage(
         return Err(PlanError::NoManifest(cloud.clone()));
     }
 
-    let no_run_folder = None;
-    let state_file = request.replica.with_run_folder(no_run_folder).state_file();
+    let state_file = request.replica.committed_state_file();
     let why = format!(
         "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
          the next run keeps the damaged file as .damaged"

@@ -179,7 +179,7 @@ impl<'a> ConversationDraft<'a> {
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(observed) = chosen.file_on(side, file) {
-            let path = rollouts::with_folder(&chosen.folder, &observed.path);
+            let path = rollouts::join(&chosen.folder, rollouts::file_name(&observed.path));
             if path != observed.path {
                 self.ops.push(Op::Rename {
                     from: observed.clone(),
