@@ -182,6 +182,7 @@ fn push_state_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
         push_remote_manifest_checks(config, manifests, checks);
     }
 
+    // If the manifests cannot be read, the run itself reports the reason.
     let remote_resolutions = remote_manifests
         .map(|manifests| manifests.resolutions)
         .unwrap_or_default();

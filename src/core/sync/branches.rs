@@ -129,7 +129,8 @@ impl Branch {
         let versions = ConflictingVersions::of_branches(home, &thread, &shown_slices, &slices);
         let versions = versions.ok()?;
 
-        // A slice without an end is a whole rollout. A rollout that cannot be read counts as replaced.
+        // An earlier rollout has to end a line where the next one branches off; only the last slice has no such end. A
+        // rollout that cannot be read counts as replaced.
         let ends_line = |path: &Path, end| ends_line_at(path, end).unwrap_or_default();
         let mut slices = slices.iter();
         let is_whole = slices.all(|slice| slice.end.is_none_or(|end| ends_line(&slice.path, end)));

@@ -28,7 +28,7 @@ const MAX_STEM_BYTES: usize = 120;
 /// A conflict copy, on one side or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictCopy {
-    /// File name, the same on both sides.
+    /// File name, the same on both sides, in the form that the docs of this module give.
     pub name: String,
     pub local: Option<Stat>,
     /// Size and mtime of the remote file, if it is downloaded.

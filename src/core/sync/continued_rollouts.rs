@@ -33,7 +33,7 @@ impl ContinuedRollouts {
         remote_paths: impl IntoIterator<Item = PathBuf>,
         is_on_both_sides: impl Fn(&str) -> bool,
     ) -> Self {
-        let (local_files, _) = files::find_readable(home);
+        let (local_files, _skipped) = files::find_readable(home);
         let local_paths = local_files.iter().map(|file| file.path(home));
         let local = local_paths.map(|path| (Side::Local, path));
         let remote = remote_paths.into_iter().map(|path| (Side::Remote, path));

@@ -32,7 +32,7 @@ pub(crate) struct FileFacts {
     pub is_rewritten: bool,
     /// The side with the later mtime; `None` if the times are equal within the configured tolerance.
     pub newer: Option<Side>,
-    /// The evidence that the remote version is older; not looked for in conversations and files of lines.
+    /// The evidence that the remote version is older; looked for only in plain files that an earlier sync recorded.
     pub former: FormerVersion,
     /// True if the home has the conversation under an excluded name only, so that the absent file is no deletion.
     pub is_excluded: bool,
@@ -49,7 +49,7 @@ pub(crate) struct FileFacts {
 pub(crate) enum FormerVersion {
     /// No evidence that the remote version is older.
     No,
-    /// This machine had the remote version before, so a cloud client has restored it.
+    /// This machine replaced the remote version before, or it is a truncated copy of the local version.
     Older,
     /// The remote version is older, and no manifest lists it, so the user may have restored it.
     Unlisted,

@@ -314,7 +314,7 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
 
     let threads = updates.iter().map(|update| update.id.to_lowercase());
     let threads: HashSet<_> = threads.collect();
-    let (mut files, _) = files::find_readable(home);
+    let (mut files, _skipped) = files::find_readable(home);
     files.retain(|file| {
         let name = RolloutName::parse(&file.relative);
         let id = name.as_ref().and_then(RolloutName::id);

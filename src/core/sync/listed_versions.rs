@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_manifest_counts_as_a_machine() {
+    fn a_placeholder_of_the_manifest_of_another_machine_counts_as_a_machine() {
         let own = "desk-00000000.jsonl";
         for name in ["lap-00000001.jsonl", own] {
             let stand_in = format!(".{name}.icloud");

@@ -195,7 +195,7 @@ fn find_rollouts(
     threads: &BTreeMap<String, ChangedThread>,
 ) -> BTreeMap<String, Rollouts> {
     let mut rollouts_by_thread: BTreeMap<String, Rollouts> = BTreeMap::new();
-    let (files, _) = files::find_readable(home);
+    let (files, _skipped) = files::find_readable(home);
     for file in files {
         let path = file.relative.to_str().map(|path| path.replace('\\', "/"));
         if let Some(key) = path.and_then(|path| rollouts::key(&path))

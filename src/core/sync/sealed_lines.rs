@@ -66,7 +66,7 @@ pub(super) fn parse<H: Document, L: DeserializeOwned>(
         return Ok(SealedLines::Damaged);
     };
     let header = match document::parse::<H>(Path::new(""), text) {
-        // A newer schema is the only error of parsing.
+        // A newer schema is the only error of parsing. Its message, which would name the path, is not used.
         Err(_) => return Ok(SealedLines::Newer),
         Ok(state) => state.good(),
     };
@@ -106,6 +106,7 @@ fn read_line<'l>(from: &mut impl BufRead, line: &'l mut Vec<u8>) -> io::Result<O
 /// # Errors
 /// The file does not exist or cannot be read.
 pub(super) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
+    /// More than an end line has.
     const END_LINE_BYTES: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();

@@ -52,9 +52,9 @@ pub(super) fn publish_deletions(
     Ok(identity::write_manifest(&encoded, state, request.config)?)
 }
 
-/// Records the findings of the plan in the state, compacts the ledger, publishes this machine's manifest and removes
-/// leftover temp files. `state_before` is the state at the beginning of the run. The state is durable before the
-/// manifest: a manifest that the state does not know would look like the manifest of a clone.
+/// Records the changes of the state that no step makes, compacts the ledger, publishes this machine's manifest and
+/// removes leftover temp files. `state_before` is the state at the beginning of the run. The state is durable before
+/// the manifest: a manifest that the state does not know would look like the manifest of a clone.
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,

@@ -27,24 +27,24 @@ pub(crate) struct UncheckedFiles {
     pub(crate) client_copies: Vec<FileVersion>,
 }
 
-/// Files of one group that may be used.
+/// The files of one group after the check. Those of both sides may be used.
 pub(crate) struct DeliveredFiles {
     pub(crate) local: Vec<FileVersion>,
     pub(crate) remote: Vec<FileVersion>,
-    /// Copies that cloud clients made of conversations and line-based files.
+    /// Copies that cloud clients made of conversations and line-based files, with those that may not be used yet.
     pub(crate) client_copies: Vec<ClientCopy>,
     pub(crate) notices: Vec<Notice>,
 }
 
-/// A copy that a cloud client made of a conflict.
+/// The file in which a cloud client keeps one of two conflicting versions.
 pub(crate) struct ClientCopy {
     pub(crate) version: FileVersion,
     /// Digest of the uncompressed text.
     pub(crate) digest: Sha256Digest,
-    /// The reason to wait for the copy.
+    /// The reason to wait for the copy; `None` if it was delivered completely.
     pub(crate) problem: Option<&'static str>,
-    /// True if all lines of the copy are complete. A client can copy a version that no machine will ever attest; using
-    /// the lines of such a version loses nothing.
+    /// True if the lines of the copy may be used in spite of its `problem`, because each of them is complete. A client
+    /// can copy a version that no machine will ever attest.
     pub(crate) is_whole: bool,
 }
 

@@ -129,7 +129,7 @@ impl FolderReader<'_> {
         is_synced && !is_of_earlier_day && !is_in_cloud()
     }
 
-    /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
+    /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of a readable one.
     fn is_or_was_conflict_copy(&self, version: &ListedVersion) -> bool {
         // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are
         // not.

@@ -30,17 +30,17 @@ pub(crate) enum FileOutcome {
 
 impl FileOutcome {
     /// Returns the outcome for a file with the same version on both sides. `last` is the record of the last sync;
-    /// `contents` is the length and digest of the text, if known.
+    /// `text` is the text of both sides, if it was read.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,
         remote: &FileVersion,
-        contents: Option<TextDigest>,
+        text: Option<TextDigest>,
     ) -> Self {
         let record = SyncedFile {
             local: SideFile::new(&local.observed.path, local.observed.stat),
             remote: SideFile::new(&remote.observed.path, remote.observed.stat),
-            text: contents,
+            text,
         };
         Self::Equal((last != Some(&record)).then_some(record))
     }

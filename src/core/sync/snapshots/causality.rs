@@ -55,11 +55,11 @@ impl Knowledge {
         unmerged.insert(version);
     }
 
-    /// Records that the version of a file in a publication was merged. All versions of the file that its `publisher`
+    /// Records that the version of a file in a publication was merged. All versions of the file that its publisher
     /// knew count as merged too.
-    pub(super) fn mark_merged(&mut self, key: &str, publisher: &Self) {
+    pub(super) fn mark_merged(&mut self, key: &str, publisher_knowledge: &Self) {
         if let Some(unmerged) = self.unmerged.get_mut(key) {
-            unmerged.retain(|version| !publisher.knows(key, version));
+            unmerged.retain(|version| !publisher_knowledge.knows(key, version));
             if unmerged.is_empty() {
                 self.unmerged.remove(key);
             }

@@ -59,6 +59,7 @@ impl<R: Remote> Join<'_, R> {
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
         let document = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
         let record = document.good().unwrap_or_default();
+        // Without a snapshot of this machine in the store, the run has to publish one.
         let is_idle = self.waiting_machines.is_empty()
             && self.own_head.is_some()
             && record.digest == self.read_digest_with_state(before)?;

@@ -351,6 +351,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 missing_files.insert(path, entry);
             }
         }
+        // The next run forgets the record of a file that no snapshot has.
         self.fetch_own_versions(missing_files)?;
         Ok(())
     }
@@ -459,8 +460,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that only
-    /// grew is accepted, because readers truncate it to the listed size.
+    /// Returns the path of a file that was rewritten while the store read it, or that cannot be read now; `None` if
+    /// there is none. A file that only grew is accepted, because readers truncate it to the listed size.
     fn find_rewritten_file(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full_path = self.tree.path_of(path);

@@ -64,7 +64,7 @@ impl StagedTree {
 
     /// Places the content of `entry` from the local file `source`, if `source` has or begins with this content. A
     /// `source` with the size and mtime `trusted` has the content, so its digest is not read. Returns the size and
-    /// mtime of the placed file; `None` if `source` does not have the content.
+    /// mtime of the placed file; `None` if `source` does not have the content or cannot be read.
     pub(super) fn place_from_home(
         &self,
         source: &Path,
@@ -111,7 +111,8 @@ impl StagedTree {
         links::link_or_copy(from, &self.prepare_target(to)?)
     }
 
-    /// Copies the beginning of a file that has grown. Returns false if the beginning is not the content of `entry`.
+    /// Copies the beginning of a file that has grown. Returns false if the beginning is not the content of `entry` or
+    /// cannot be read.
     fn copy_beginning(
         &self,
         from: &Path,
@@ -130,8 +131,8 @@ impl StagedTree {
         Ok(true)
     }
 
-    /// Places the text of the compressed rollout `source`; `None` if the text is not the content of `entry`. The file
-    /// takes space until the end of the run, but the repository has to send nothing.
+    /// Places the text of the compressed rollout `source`; `None` if the text is not the content of `entry` or cannot
+    /// be read. The file takes space until the end of the run, but the repository has to send nothing.
     pub(super) fn place_expanded(
         &self,
         source: &Path,

@@ -39,8 +39,8 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) rules: DecisionRules,
     /// The kind of the remote side, for messages.
     pub(crate) remote_kind: SyncRemote,
-    /// Length and digest of the text that both sides have, if known.
-    pub(crate) contents: Option<TextDigest>,
+    /// The text of the last sync, if known; once both sides are found equal, the text that they have now.
+    pub(crate) synced_text: Option<TextDigest>,
     /// The reason not to copy the remote version over the local one yet.
     pub(crate) download_risk: Option<&'static str>,
     /// Ids of the deletions that creating the file in the cloud folder cancels.

@@ -50,7 +50,7 @@ impl<'a> FactReader<'a> {
             remote_kind: self.config.remote,
             cancelled_deletions,
             is_backed_up: self.config.backup.before_overwrite,
-            contents: last.and_then(|last| last.text),
+            synced_text: last.and_then(|last| last.text),
             logins: Vec::new(),
             download_risk: None,
             merge: None,
@@ -308,10 +308,10 @@ impl<'a> FactReader<'a> {
         let is_unchanged = file.facts.is_unchanged();
         if is_unchanged || relation == Some(Relation::Equal) {
             let needs_digest =
-                !is_unchanged || (kind == FileKind::Rollout && file.contents.is_none());
+                !is_unchanged || (kind == FileKind::Rollout && file.synced_text.is_none());
             if needs_digest && let (Some(local), Some(_)) = (&file.local, &file.remote) {
                 // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
-                file.contents = Some(local.read_text_digest()?);
+                file.synced_text = Some(local.read_text_digest()?);
             }
             return Ok(());
         }

@@ -243,8 +243,8 @@ impl<'a> FactReader<'a> {
             }
             FileKind::Plain => has_same_size && self.newer_side(local, remote).is_none(),
         };
-        let unread_contents = None;
-        is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_contents))
+        let unread_text = None;
+        is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_text))
     }
 
     /// Returns a notice if the local file changed since the last sync and has zeros in place of its text, as after a

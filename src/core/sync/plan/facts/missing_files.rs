@@ -93,7 +93,7 @@ impl FactReader<'_> {
                 return HashSet::new();
             }
             // The scan does not enter excluded folders.
-            let (local_files, _) = files::find_readable(&self.config.local);
+            let (local_files, _skipped) = files::find_readable(&self.config.local);
             let paths = local_files.iter().filter_map(|file| file.relative.to_str());
             let paths = paths.map(|path| path.replace('\\', "/"));
             let excluded_paths = paths.filter(|path| self.scope.is_excluded(path));

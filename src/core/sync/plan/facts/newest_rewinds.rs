@@ -7,6 +7,7 @@ use crate::sync::rollouts;
 use crate::sync::state::SyncState;
 use std::collections::HashMap;
 
+/// Ordered by the rollout; `is_archived` only makes the order total.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NewestRewind {
     rollout_id: OrderedRolloutId,

@@ -24,10 +24,10 @@ pub(crate) type Obstacles = HashMap<SidePath, Obstacle>;
 impl FactReader<'_> {
     /// Finds the obstacles of all files that the steps create. [`apply`](crate::sync::apply) checks the paths again.
     pub(crate) fn find_obstacles(&self, steps: &[SyncStep]) -> Obstacles {
-        let mut folders = HashMap::new();
+        let mut usable_folders = HashMap::new();
         let targets = steps.iter().flat_map(SyncStep::new_targets);
         let obstacles = targets.filter_map(|target| {
-            let obstacle = self.find_obstacle(target, &mut folders)?;
+            let obstacle = self.find_obstacle(target, &mut usable_folders)?;
             Some((target.clone(), obstacle))
         });
         obstacles.collect()

@@ -97,7 +97,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     })
 }
 
-/// Returns the notices about manifests that are too large or not downloaded, and about versions that are left out.
+/// Returns the notices about manifests that are too large or not downloaded, and about versions that were omitted.
 fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let too_large = manifests.too_large.iter();
     let too_large = too_large.map(|path| {
@@ -111,14 +111,14 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
             "the manifest of another machine is not downloaded; have the cloud client download it";
         NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
-    let left_out = manifests.omitted_counts.iter().map(|(path, count)| {
+    let omitted = manifests.omitted_counts.iter().map(|(path, count)| {
         let entries = pluralize(*count, "entry");
         let why = format!(
             "other machines list too many versions; {entries} of their manifests are ignored"
         );
         NoticeList::Note.notice(path.clone(), why)
     });
-    too_large.chain(placeholders).chain(left_out).collect()
+    too_large.chain(placeholders).chain(omitted).collect()
 }
 
 /// Returns the warning about a damaged state.

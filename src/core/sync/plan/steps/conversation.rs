@@ -57,7 +57,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         // Both sides are equal.
         return match (&file.local, &file.remote) {
             (Some(local), Some(remote)) => {
-                FileOutcome::record_equal(file.last, local, remote, file.contents).into()
+                FileOutcome::record_equal(file.last, local, remote, file.synced_text).into()
             }
             _ => FilePlan::default(),
         };

@@ -43,7 +43,7 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
         (FileDecision::Conflict, ..) => FileOutcome::Conflict(to_conflict(file)).into(),
         _ if file.facts.kind == FileKind::Rollout => plan_conversation(file, decision),
         (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
-            FileOutcome::record_equal(file.last, local, remote, file.contents).into()
+            FileOutcome::record_equal(file.last, local, remote, file.synced_text).into()
         }
         (FileDecision::Copy(Side::Local, why), Some(from), replaced_version)
         | (FileDecision::Copy(Side::Remote, why), replaced_version, Some(from)) => {
@@ -54,8 +54,8 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             let merge_plan = merge.and_then(|merge| plan_merge(file, merge));
             merge_plan.unwrap_or_else(|| {
                 // No side lacks lines: the sides differ only by those that Codex dropped for `history.max_bytes`.
-                let common_contents = None;
-                FileOutcome::record_equal(file.last, local, remote, common_contents).into()
+                let common_text = None;
+                FileOutcome::record_equal(file.last, local, remote, common_text).into()
             })
         }
         (FileDecision::Skip, ..) => {
@@ -83,7 +83,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     // A deletion applies to exactly the text of the last sync.
     let (action, deleted, state_update, reason) = match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud, _, Some(remote)) => {
-            let Some(text) = file.contents else {
+            let Some(text) = file.synced_text else {
                 return FileOutcome::LeftAsIs;
             };
             let update = StateUpdate::PublishDeletion(text.digest);
