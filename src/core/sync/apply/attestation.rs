@@ -227,7 +227,8 @@ fn build_verified_entry(
             .at("read", &remote_path)?
             .is_some()
         {
-            // The files were equal by size and mtime only, and the remote one may be incomplete.
+            // The files were equal by size and mtime only, and the remote one may be incomplete. The checks of a plain
+            // file fit any content.
             return Ok(None);
         }
     }

@@ -148,6 +148,7 @@ impl ApplyRun<'_> {
         to: SidePath,
         target: PathBuf,
     ) -> Result<(), StepFailure> {
+        // As with a rename, nothing is at the target, and the content may be any.
         let copy = CopyOp {
             from: from.clone(),
             to,
