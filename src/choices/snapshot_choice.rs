@@ -36,6 +36,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         _ => Some(find_identity(context, &snapshots, name)?),
     };
 
+    // Without the recorded id of this machine, its host name decides.
     let state = state::read(context.manager_home()).unwrap_or_default();
     let own_place = SnapshotPlace {
         machine: state.machine.as_deref(),

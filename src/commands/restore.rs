@@ -237,8 +237,10 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
         ));
     }
 
-    let is_newer = |r: &&&ArchiveRecord| r.metadata.created_at > latest.metadata.created_at;
-    let mut newer = latest_first.iter().filter(is_newer);
+    let latest_time = latest.metadata.created_at;
+    let mut newer = latest_first
+        .iter()
+        .filter(|r| r.metadata.created_at > latest_time);
     if let Some(empty) = newer.find(|r| r.metadata.has_no_conversations() && r.is_usable()) {
         let cause = if empty.metadata.excludes_all_conversations() {
             "was made with --exclude or backup.exclude and "

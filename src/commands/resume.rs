@@ -282,6 +282,7 @@ fn find_recorded_account(
     })
 }
 
+/// Refuses another account than the recorded one. Any account may continue a conversation without a recorded one.
 fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> Result<()> {
     let recorded_text = match recorded {
         RecordedAccount::NotRecorded => return Ok(()),

@@ -169,6 +169,7 @@ impl ShowArgs {
                     TranscriptPiece::Mark(_) => true,
                 },
             );
+            // The second read leaves out the same parts as the first one.
             printed.map(drop).map_err(|e| to_command_error(session, e))
         })?;
         Ok(left_out)

@@ -181,8 +181,8 @@ fn print_result(
     let path = report.archive.strip_prefix(context.backups());
     let path = path.unwrap_or(&report.archive).to_string_lossy();
     let sidecar = report.sidecar_problem.as_ref();
-    let repairable = is_archive_good.then_some(&*path);
-    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, repairable)));
+    let archive_to_repair = is_archive_good.then_some(&*path);
+    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, archive_to_repair)));
 
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =

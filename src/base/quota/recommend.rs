@@ -113,6 +113,7 @@ impl RankedAccount<'_> {
 
         by_state
             .then_with(within_state)
+            // Only accounts in cooldown are still undecided by their login.
             .then_with(by_login)
             .then_with(|| self.compare_weekly_left(other))
             .then_with(|| tie_break_key(self).cmp(&tie_break_key(other)))
@@ -138,6 +139,7 @@ impl RankedAccount<'_> {
         match self.account.login {
             LoginState::Ok => 0,
             LoginState::Archived => 1,
+            // Expired and moved logins are excluded before.
             LoginState::Unknown | LoginState::Expired | LoginState::Moved => 2,
             LoginState::None => 3,
         }

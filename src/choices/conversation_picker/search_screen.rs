@@ -73,16 +73,15 @@ impl ConversationPicker {
             (self.query, self.scope) = (choice.query.clone(), choice.scope);
             self.position = choice.position;
 
-            // Enter has no letter, so its `key` is `None`. The picker itself handles `COPY_ID`, and stays open.
-            self.notice = match choice.key.unwrap_or_default() {
-                key if key == TRASH.letter => {
+            self.notice = match choice.key {
+                Some(key) if key == TRASH.letter => {
                     let failure = run_in_storage("trash", &choice.id, context);
                     if failure.is_none() {
                         trashed.push(choice.id);
                     }
                     failure.or_else(|| Some("moved to the trash · ^z undo".to_owned()))
                 }
-                key if key == UNDO.letter => {
+                Some(key) if key == UNDO.letter => {
                     let id = trashed.pop().unwrap_or_default();
                     let failure = run_in_storage("undelete", &id, context);
                     if failure.is_some() {
@@ -90,12 +89,13 @@ impl ConversationPicker {
                     }
                     failure.or_else(|| Some("brought back from the trash".to_owned()))
                 }
-                key if key == OPEN.letter => {
+                Some(key) if key == OPEN.letter => {
                     return open_turn(choice, context).map(ScreenEnd::Done);
                 }
-                key if key == EXPORT.letter => {
+                Some(key) if key == EXPORT.letter => {
                     return export_page(choice.id, context).map(ScreenEnd::Done);
                 }
+                // Enter has no letter. The picker stays open after `COPY_ID`, so no choice has its letter.
                 _ => return Ok(ScreenEnd::Chosen(choice.id)),
             };
         }

@@ -99,8 +99,8 @@ impl ProfileImportArgs {
 
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
-            let renewed = &[];
-            self.print_changes(&plan, renewed, &path, context);
+            let none_renewed = &[];
+            self.print_changes(&plan, none_renewed, &path, context);
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
 

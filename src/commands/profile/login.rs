@@ -57,7 +57,8 @@ impl LoginArgs {
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
 
         if self.dry_run {
-            return Ok(self.print_plan(context));
+            self.print_plan(context);
+            return Ok(Outcome::Done);
         }
 
         if let Some(account) = existing_profile.and_then(|p| p.identity()) {
@@ -102,7 +103,7 @@ impl LoginArgs {
         Ok((new_login, exit))
     }
 
-    fn print_plan(&self, context: &Context) -> Outcome {
+    fn print_plan(&self, context: &Context) {
         let arguments = self.arguments.iter();
         let arguments =
             arguments.map(|argument| format!(" {}", printable(&argument.to_string_lossy())));
@@ -114,7 +115,6 @@ impl LoginArgs {
             "would run codex login{arguments} in an empty home and save the login as {}",
             self.name
         ));
-        Outcome::Done
     }
 
     /// Prints the JSON document, in a dry run without a login. Its keys are an interface.

@@ -36,6 +36,7 @@ impl Children {
             parents,
             ..ThreadFilter::default()
         };
+        // No conversation has the empty id, so a child without a known parent is not shown as hidden.
         let to_pair = |child: ListedThread| (child.parent_id.unwrap_or_default(), child.is_side);
         let parents_of_children: Vec<_> = list_threads_as(&filter, context, to_pair)?;
 

@@ -136,6 +136,7 @@ impl ScopeArgs {
     /// Converts the conversations that `filter` selects, or in a dry run estimates their sizes.
     fn convert(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
         let home = context.codex_home();
+        // The parser accepts no negative duration, so the conversion succeeds.
         let deadline = self
             .max_time
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());

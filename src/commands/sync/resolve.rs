@@ -94,6 +94,7 @@ impl ResolveArgs {
         }
 
         let _lock = sync.lock_replica()?;
+        // Always `Some`, because `publishes` is true only with the vault.
         if let Some(vault) = VaultSync::open(sync, VaultPurpose::Run)? {
             let mut join = vault.join(sync)?;
             join.stage()?;
