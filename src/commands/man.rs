@@ -6,7 +6,6 @@ use crate::views::account::printable;
 use crate::views::dry_run::would_be;
 use clap::{Args, Command};
 use clap_mangen::Man;
-use codex_manager_core::codex::Program;
 use codex_manager_core::io::progress::block_on_input;
 use codex_manager_core::io::{IoContext, atomic, pluralize};
 use serde_json::json;
@@ -86,7 +85,7 @@ fn write_pages(mut tree: Command, dir: &Path, dry_run: bool, context: &Context) 
 /// Shows a page with the system's `man`, which formats it and opens a pager. Returns `None` if that is not
 /// possible.
 fn show_with_man(page: &str, context: &Context) -> Option<()> {
-    let program = Program::find(Some(Path::new("man")), &context.env).ok()?;
+    let program = context.env.find_program(Path::new("man"))?;
     let page_file = tempfile::Builder::new()
         .prefix("codex-manager-")
         .suffix(".1")
@@ -95,7 +94,7 @@ fn show_with_man(page: &str, context: &Context) -> Option<()> {
     page_file.write_all(page.as_bytes()).ok()?;
 
     // The path of a file, because every `man` can show that.
-    let mut command = context.env.command(program.path());
+    let mut command = context.env.command(&program);
     command.arg(page_file.path());
     // Ctrl-C is for the pager while it is open.
     let status = block_on_input(|| command.status()).ok()?;

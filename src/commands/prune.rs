@@ -249,19 +249,20 @@ impl PruneArgs {
         let archives = pluralize(trashed.archives, "archive");
         let description = format!("{archives}, {}", bytes(trashed.bytes));
 
-        if trashed.bytes > 0 {
-            refuse_last_copy_in_trash(context)?;
-        }
         if trashed.bytes == 0 {
             ui.line("the trash is empty");
-        } else if self.dry_run {
-            ui.prose(format_args!("would be deleted permanently: {description}"));
         } else {
-            context.confirm_deletion(&description)?;
-            let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-            // Archives that another process moved to the trash after the question are not in `trashed`, so they stay.
-            trash::delete_batches(manager_home, &trashed, &lock)?;
-            ui.prose(format_args!("deleted permanently: {description}"));
+            refuse_last_copy_in_trash(context)?;
+            if self.dry_run {
+                ui.prose(format_args!("would be deleted permanently: {description}"));
+            } else {
+                context.confirm_deletion(&description)?;
+                let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+                // Archives that another process moved to the trash after the question are not in `trashed`, so they
+                // stay.
+                trash::delete_batches(manager_home, &trashed, &lock)?;
+                ui.prose(format_args!("deleted permanently: {description}"));
+            }
         }
 
         let result = PruneResult {

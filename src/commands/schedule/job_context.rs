@@ -47,8 +47,7 @@ fn find_this_program(context: &Context) -> Result<PathBuf> {
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
     let path_entry = exe
         .file_name()
-        .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())
-        .map(|program| program.path().to_path_buf())
+        .and_then(|name| context.env.find_program(Path::new(name)))
         .filter(|path| path.canonical().ok() == exe.canonical().ok());
     Ok(path_entry.unwrap_or(exe))
 }

@@ -10,7 +10,6 @@ use crate::views::page_charts::{
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
 use codex_manager_core::storage::{LargeConversation, StorageReport};
-use std::fmt::Write as _;
 
 /// The kind of file that the treemap divides by project.
 const CONVERSATION_KIND: &str = "rollouts";
@@ -53,7 +52,7 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
     let mut page = format_page_start(&head, CHART_STYLE);
     page.push_str(&format_figures(&list_figures(report)));
     for (title, html) in sections {
-        let _ = write!(page, "<h2>{title}</h2>\n{html}");
+        page.extend(["<h2>", title, "</h2>\n", &html]);
     }
     page + &format_page_end("")
 }

@@ -35,7 +35,8 @@ use page::UsagePageSource;
 use rows::{Grouping, RowKey, SubjectParser, UsageIndexes};
 use show::UsageTable;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use window::WindowOptions;
 
 /// The note in place of a table without rows.
 const NO_USAGE: &str = "no tokens were used in this period";
@@ -138,6 +139,7 @@ impl UsageArgs {
         let (mut kind, mut account) = (None, None);
         for word in std::mem::take(&mut self.subjects) {
             let ignore_case = false;
+            // `replace` returns an earlier word of the same meaning.
             let is_second = match Grouping::from_str(&word, ignore_case) {
                 Ok(by) => kind.replace(by).is_some(),
                 Err(_) => account.replace(word).is_some(),
@@ -180,11 +182,14 @@ impl UsageArgs {
         // `--window` and `--server` without a value are empty texts.
         match (&self.window, self.server.as_deref()) {
             (Some(account), server) => {
-                let account = Some(&**account).filter(|name| !name.is_empty());
                 let at = self.at.as_deref();
-                let at = at.map(|text| window::parse_at(text, context)).transpose()?;
-                let (html, asks_server) = (self.html.as_deref(), server.is_some());
-                window::print_window(store, account, at, prices, html, asks_server, context)
+                let options = WindowOptions {
+                    account: Some(&**account).filter(|name| !name.is_empty()),
+                    at: at.map(|text| window::parse_at(text, context)).transpose()?,
+                    html: self.html.as_deref(),
+                    asks_server: server.is_some(),
+                };
+                window::print_window(store, &options, prices, context)
             }
             (None, Some("")) => server::print_days(store, context),
             (None, Some(session)) => server::print_conversation(session, store, context),
@@ -223,7 +228,8 @@ impl UsageArgs {
         ui.document("usage", &json);
 
         if let Some(path) = &self.html {
-            return self.write_html(&report, indexes, &slots, prices, path, context);
+            let page = self.render_page(&report, indexes, &slots, prices, context)?;
+            return write_page(&page, &context.env.absolute(path), context);
         }
 
         if report.rows.is_empty() && hidden_count == 0 {
@@ -324,16 +330,15 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Writes the page of `--html`.
-    fn write_html(
+    /// Returns the page of `--html`.
+    fn render_page(
         &self,
         report: &Report<RowKey>,
         indexes: &UsageIndexes,
         slots: &Range<i64>,
         prices: &Prices,
-        path: &Path,
         context: &Context,
-    ) -> Result<()> {
+    ) -> Result<String> {
         let read_usage =
             |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, context);
         let report_by =
@@ -371,7 +376,7 @@ impl UsageArgs {
             conversation_count: report_by(Grouping::Sessions)?.rows.len(),
         };
 
-        write_page(&page.render(), &context.env.absolute(path), context)
+        Ok(page.render())
     }
 
     /// Refuses incompatible options.

@@ -35,23 +35,32 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     Ok(DateTime::from_timestamp_millis(last_ms.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes
-/// them as a page instead. The outcome is partial if the server is asked and gives no figures.
+pub(super) struct WindowOptions<'a> {
+    /// The name of the account; `None` for the live one.
+    pub account: Option<&'a str>,
+    /// A time in the window; `None` for the newest window.
+    pub at: Option<DateTime<Utc>>,
+    /// The page to write, instead of a printed report.
+    pub html: Option<&'a Path>,
+    /// True if the server is asked what was used elsewhere.
+    pub asks_server: bool,
+}
+
+/// Prints the parts of a weekly window of an account, or writes them as a page. The outcome is partial if the server is
+/// asked and gives no figures.
 ///
 /// # Errors
 /// No account or several match, the window at the time is unknown, the server is asked about another account than the
 /// live one, or the index cannot be read.
 pub(super) fn print_window(
     store: &IndexStore,
-    account: Option<&str>,
-    at: Option<DateTime<Utc>>,
+    options: &WindowOptions<'_>,
     prices: &Prices,
-    html: Option<&Path>,
-    asks_server: bool,
     context: &Context,
 ) -> Result<Outcome> {
-    let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
-    if asks_server && !account.current {
+    let example = "codex-manager usage --window ACCOUNT";
+    let account = find_account_or_live(options.account, example, context)?;
+    if options.asks_server && !account.current {
         let error = CommandError::usage("--server works for the live account only");
         return Err(error.hint(format!(
             "switch to it: codex-manager use {}",
@@ -59,13 +68,13 @@ pub(super) fn print_window(
         )));
     }
 
-    let Some(mut usage) = WindowUse::read(store, &account, at, prices, context)? else {
+    let Some(mut usage) = WindowUse::read(store, &account, options.at, prices, context)? else {
         print_unknown(&account, context);
         return Ok(Outcome::Done);
     };
 
     let mut outcome = Outcome::Done;
-    if asks_server {
+    if options.asks_server {
         match server::divide_elsewhere_by_day(&usage, store, context)? {
             Some(days) => usage.rows.extend(days),
             None => outcome = Outcome::Partial,
@@ -73,7 +82,7 @@ pub(super) fn print_window(
     }
 
     print_json(&account, Some(&usage), context);
-    match html {
+    match options.html {
         Some(path) => write_page(&usage.render(context), &context.env.absolute(path), context)?,
         None => print_report(&usage, context),
     }

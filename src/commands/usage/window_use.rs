@@ -202,10 +202,10 @@ impl<'a> WindowUse<'a> {
             &observations,
         );
 
-        let last_observation = observations.last().copied().unwrap_or(UsedPercent {
-            at: context.now(),
-            percent: 0.0,
-        });
+        // Never `None`, because at least one observation reports the reset at `end`.
+        let Some(last_observation) = observations.last().copied() else {
+            return Ok(None);
+        };
 
         Ok(Some(Self {
             rows: sum_parts(&requests, &parts, &conversations),
