@@ -793,6 +793,7 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
 
     record(&rollout);
     let cut_first_line = conversation.text().as_bytes()[..100].to_vec();
+    let cut_before_metadata = [&*cut_first_line, b"\n", conversation.text().as_bytes()].concat();
     let refuse_damaged = |bytes: &[u8]| {
         fs::write(&rollout, bytes).unwrap();
         let message = "the rollout is empty, damaged or of another conversation: ";
@@ -800,6 +801,7 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
     };
     refuse_damaged(&[0; 9000]);
     refuse_damaged(&cut_first_line);
+    refuse_damaged(&cut_before_metadata);
 
     fs::remove_file(&rollout).unwrap();
     let archived = Conversation {

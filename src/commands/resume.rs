@@ -194,7 +194,7 @@ fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Re
         path.as_path()
     } else {
         let rollout = conversation.require_rollout(context)?;
-        if !rollout::is_rollout_of(rollout, &conversation.id) {
+        if !rollout::is_resumable_rollout_of(rollout, &conversation.id) {
             return Err(conversation.unusable_rollout_error(context));
         }
         // Codex 0.169 searches for the rollout only if its database does not list the conversation.

@@ -1,7 +1,8 @@
 //! Finds the rollout at a path from a row of the table `threads`, or from a folder of Codex. Rows and links may come
 //! from another person's archive, so only a conversation of the home is opened, except by [`find_resumable_rollout`].
 
-use super::read_head;
+use super::scanner::Scanner;
+use super::{SessionMeta, read_head, scan_head};
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::history::id::ConversationId;
 use crate::io::OrdinaryPath as _;
@@ -30,15 +31,25 @@ pub fn find_recorded_path(home: &Path, recorded: &str) -> Option<PathBuf> {
     paths.find_map(|path| resolve_in_session_folders(home, &path))
 }
 
-/// Returns the rollout at the path that Codex recorded for the conversation `id`, if [its metadata name the
-/// conversation](is_rollout_of). Unlike the other functions, also returns a file outside of the home, because Codex
+/// Returns the rollout at the path that Codex recorded for the conversation `id`, if Codex can
+/// [resume](is_resumable_rollout_of) the conversation from it. Unlike the other functions, also returns a file outside of the home, because Codex
 /// reads such rollouts too.
 pub fn find_resumable_rollout(home: &Path, recorded: &str, id: &str) -> Option<PathBuf> {
     let mut paths = possible_paths(recorded).into_iter();
     let path = paths.find(|path| path.is_file())?;
     // Resolved before it is read, because files are not opened through the links of an isolated home.
     let path = resolve_in_session_folders(home, &path).unwrap_or(path);
-    is_rollout_of(&path, id).then_some(path)
+    is_resumable_rollout_of(&path, id).then_some(path)
+}
+
+/// Returns true if the rollout at `path` is [of the conversation](is_rollout_of), and all lines up to the metadata can
+/// be read. Codex 0.150 and newer fail to resume if they cannot parse the first line, even if the metadata follow it.
+pub fn is_resumable_rollout_of(path: &Path, id: &str) -> bool {
+    let scan = super::open(path).and_then(|reader| scan_head(reader, Scanner::has_meta));
+    scan.is_ok_and(|scan| {
+        let is_of_conversation = |meta: SessionMeta| meta.id == ConversationId::of(id);
+        scan.bad_lines == 0 && scan.meta.is_some_and(is_of_conversation)
+    })
 }
 
 /// Returns true if the metadata of the rollout at `path` can be read and name the conversation `id`. Codex 0.150 and
@@ -151,6 +162,8 @@ mod tests {
             (format!("{meta}\n{parent}\n"), true),
             (format!("{parent}\n"), false),
             (format!("{cut}\n{parent}\n"), false),
+            (format!("{cut}\n{meta}\n"), false),
+            (format!("\n{meta}\n"), true),
             (cut.to_owned(), false),
         ] {
             fs::write(&path, &text).expect("a file");
