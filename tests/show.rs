@@ -480,6 +480,35 @@ fn a_fork_begins_with_the_marked_turns_of_its_parent() {
 }
 
 #[test]
+fn a_chain_of_too_many_forks_names_the_conversation_with_the_earlier_turns() {
+    let env = TestEnv::new();
+    for number in 1..=1002 {
+        let fork = Conversation::new(number, 60, &format!("Question {number}"), "An answer.");
+        let path = env.codex_home().join(fork.relative());
+        if number == 1 || number == 1002 {
+            write(&env, &fork);
+        }
+        if number > 1 {
+            let base = format!(
+                "\"payload\":{{\"history_base\":{{\"thread_id\":\"{}\",\"end_byte_offset\":9000}},",
+                id(number - 1)
+            );
+            let text = fork.text().replacen("\"payload\":{", &base, 1);
+            fs::write(path, text).expect("write");
+        }
+    }
+    let shown = env.run(["show", &id(1002)]).code(0).stdout;
+    let cut = format!(
+        "\n*The earlier turns are in `{}`: only the last 1000 rollouts are shown.*\n",
+        id(2)
+    );
+    assert!(shown.contains(&cut), "{shown}");
+    assert!(shown.contains("Question 3") && !shown.contains("Question 2\n"));
+    let document = env.run(["show", &id(1002), "--json"]).code(0).json();
+    assert_eq!(document["missing_parent"], id(2));
+}
+
+#[test]
 fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     let mut env = TestEnv::new();
     env.set("PAGER", "cat");

@@ -6,7 +6,7 @@ use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::{
     self, PartMark, TranscriptEntry, TranscriptOptions,
 };
-use codex_manager_core::history::thread_rollouts::{ThreadChain, ThreadPart};
+use codex_manager_core::history::thread_rollouts::{MAX_ROLLOUTS, ThreadChain, ThreadPart};
 use codex_manager_core::history::{SessionMeta, rollout};
 use std::io;
 
@@ -14,7 +14,7 @@ use std::io;
 pub(crate) struct ConversationParts {
     /// The parts, the oldest first. The last one is the conversation itself.
     pub list: Vec<ThreadPart>,
-    /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
+    /// The id of the rollout with the turns before the first part; see [`ThreadChain::missing`].
     pub missing_parent: Option<String>,
 }
 
@@ -69,7 +69,13 @@ impl ConversationParts {
         let mut left_out = LeftOut::default();
         let mut goes_on = true;
         if let Some(parent) = self.missing_parent.clone() {
-            goes_on = on_piece(TranscriptPiece::Mark(PartMark::Missing(parent)));
+            let rollout_count: usize = self.list.iter().map(|part| part.slices.len()).sum();
+            let mark = if rollout_count < MAX_ROLLOUTS {
+                PartMark::Missing(parent)
+            } else {
+                PartMark::BeyondLimit(parent)
+            };
+            goes_on = on_piece(TranscriptPiece::Mark(mark));
         }
 
         for part in &self.list {

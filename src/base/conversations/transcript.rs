@@ -4,7 +4,7 @@ use super::left_out::LeftOut;
 use super::reader::EventReader;
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
-use crate::history::thread_rollouts::RolloutSlice;
+use crate::history::thread_rollouts::{MAX_ROLLOUTS, RolloutSlice};
 use crate::io::Zone;
 use chrono::{DateTime, Utc};
 use std::io;
@@ -189,6 +189,9 @@ pub enum PartMark {
     /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that
     /// rollout.
     Missing(String),
+    /// Earlier turns are not shown, because too many rollouts continue each other. The text is the id of the
+    /// conversation with these turns.
+    BeyondLimit(String),
 }
 
 impl PartMark {
@@ -199,6 +202,10 @@ impl PartMark {
             Self::Own => "This conversation:".to_owned(),
             Self::Missing(id) => format!(
                 "The earlier turns are missing: they are in {}, whose rollout cannot be read.",
+                format_id(id)
+            ),
+            Self::BeyondLimit(id) => format!(
+                "The earlier turns are in {}: only the last {MAX_ROLLOUTS} rollouts are shown.",
                 format_id(id)
             ),
         }

@@ -18,7 +18,7 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 /// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
-pub(super) const MAX_ROLLOUTS: usize = 1000;
+pub const MAX_ROLLOUTS: usize = 1000;
 
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
@@ -54,7 +54,8 @@ pub struct ThreadPart {
 pub struct ThreadChain {
     /// The threads, the oldest first. The last one is the thread itself.
     pub parts: Vec<ThreadPart>,
-    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read.
+    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read, or if the
+    /// chain has [`MAX_ROLLOUTS`] without it.
     pub missing: Option<String>,
 }
 
@@ -81,7 +82,11 @@ impl ThreadChain {
             };
 
             // Damaged rollouts may continue each other in a circle.
-            if followed_paths.len() >= MAX_ROLLOUTS || followed_paths.contains(&path) {
+            if followed_paths.contains(&path) {
+                break;
+            }
+            if followed_paths.len() >= MAX_ROLLOUTS {
+                missing = Some(base_id);
                 break;
             }
 
