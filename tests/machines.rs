@@ -356,6 +356,33 @@ fn machines_are_shown_as_last_fetched_if_the_vault_cannot_be_reached() {
 }
 
 #[test]
+fn usage_names_each_machine_whose_index_cannot_be_updated() {
+    let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
+        return;
+    };
+    let conversation = Conversation::new(1, 60, "About the parser", "It borrows twice.");
+    put_with_tokens(&fleet.machines[1], &conversation, &[100], 1_790_000_000);
+    fleet.sync(1);
+    let usage = ["usage", "--machines", "--json"];
+    let run = fleet.run(&usage).code(0);
+    assert!(!run.stderr.contains("out of date"), "{run}");
+    // A folder in the place of a lock prevents an update of the index.
+    let folder = fleet.machines[0].manager_home().join("index");
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().ends_with(".lock") {
+            fs::remove_file(entry.path()).unwrap();
+            fs::create_dir(entry.path()).unwrap();
+        }
+    }
+    let run = fleet.run(&usage).code(0);
+    assert_eq!(run.json()["totals"]["total_tokens"], 100);
+    for figures in ["the figures", "the figures of laptop"] {
+        let warning = format!("{figures} may be out of date: ");
+        assert!(run.stderr.contains(&warning), "{run}");
+    }
+}
+
+#[test]
 fn backups_and_snapshots_of_sync_never_drop_each_other() {
     let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
         return;

@@ -19,6 +19,7 @@ use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::steps::price_file;
 use crate::ui::{StoredItems, object};
+use crate::views::account::printable;
 use crate::views::page_charts::draw_hours;
 use crate::views::table_format::TableArgs;
 use chrono::DateTime;
@@ -26,7 +27,7 @@ use clap::{Args, ValueEnum as _};
 use codex_manager_core::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageRow,
 };
-use codex_manager_core::conversations::index::{IndexStore, Thoroughness};
+use codex_manager_core::conversations::index::{IndexError, IndexStore, Thoroughness};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::io::settings::choice_name;
 use codex_manager_core::usage::prices::Prices;
@@ -117,11 +118,7 @@ impl UsageArgs {
         let access = IndexAccess::new(context);
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_of_skipped_files(&report.skipped, context);
-        // An index that cannot be updated is used as it is.
-        if let Some(problem) = report.problem {
-            let problem = CommandError::from(problem).to_one_line();
-            context.warn(format_args!("the figures may be out of date: {problem}"));
-        }
+        warn_unless_updated("the figures", report.problem, context);
 
         let (others, is_stale) = self.read_machines(context)?;
         let indexes = UsageIndexes {
@@ -169,7 +166,9 @@ impl UsageArgs {
         let (machines, is_stale) = refresh_machines(context)?;
         let open = |machine: Machine| {
             let access = IndexAccess::new(&machine.context);
-            let (store, _) = access.open_updated(Thoroughness::All)?;
+            let (store, report) = access.open_updated(Thoroughness::All)?;
+            let figures = format!("the figures of {}", printable(&machine.name));
+            warn_unless_updated(&figures, report.problem, context);
             Ok((store, machine))
         };
         let opened = machines.into_iter().map(open);
@@ -427,5 +426,14 @@ impl UsageArgs {
         let until = self.until.as_ref().map(parse).transpose()?;
         let first_slot = since.map_or(i64::MIN, |period| period.start.div_euclid(SLOT_MS));
         Ok(first_slot..until.map_or(i64::MAX, |period| period.end.div_euclid(SLOT_MS)))
+    }
+}
+
+/// Warns that `figures` may be out of date if a problem prevented the update of their index, which is then used as it
+/// is.
+fn warn_unless_updated(figures: &str, problem: Option<IndexError>, context: &Context) {
+    if let Some(problem) = problem {
+        let problem = CommandError::from(problem).to_one_line();
+        context.warn(format_args!("{figures} may be out of date: {problem}"));
     }
 }
