@@ -40,13 +40,9 @@ impl<'r> ChosenConversation<'r> {
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
         let matching_rows = find_rows(rows, text);
-        match matching_rows.as_slice() {
-            [] => {}
-            [row] => return Ok(Self::from_row(row, home)),
-            _ => {
-                let row = choose_row(matching_rows, text, context)?;
-                return Ok(Self::from_row(row, home));
-            }
+        if !matching_rows.is_empty() {
+            let row = choose_row(matching_rows, text, context)?;
+            return Ok(Self::from_row(row, home));
         }
 
         // Codex does not list every conversation that has a rollout in the home.
@@ -242,7 +238,7 @@ fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
     thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title)
 }
 
-/// Lets the user choose one of the conversations that `text` names.
+/// Lets the user choose one of the conversations that `text` names; a single one needs no choice.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the hints of the error list the newest conversations.
@@ -251,6 +247,9 @@ fn choose_row<'a>(
     text: &str,
     context: &Context,
 ) -> Result<&'a ThreadRow> {
+    if let [row] = *rows {
+        return Ok(row);
+    }
     rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
 

@@ -16,7 +16,6 @@ use codex_manager_core::io::{atomic, document, pluralize};
 use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::{AccountState, Verdict};
 use codex_manager_core::vault::state;
-use std::path::Path;
 
 /// The use of a window, in percent, that causes a notice.
 const HIGH_USE_PERCENT: f64 = 80.0;
@@ -267,9 +266,7 @@ fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
 /// The program for notifications is not found or fails.
 fn show_notification(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
-    let env = &context.env;
     let user_command = context.settings.preferences.notify.command.as_deref();
-
     let (name, arguments) = match user_command {
         Some(user_command) => (user_command, vec![TITLE, text]),
         None if cfg!(windows) => {
@@ -283,15 +280,9 @@ fn show_notification(text: &str, context: &Context) -> Result<(), String> {
         None => ("notify-send", vec!["--app-name", TITLE, "--", TITLE, text]),
     };
 
-    let command = match user_command {
-        // The setting may contain arguments, so it is more than the name of a program.
-        Some(user_command) => env.parse_command(user_command),
-        None => env
-            .find_program(Path::new(name))
-            .map(|program| env.command(&program)),
-    };
+    // Parsed, because the command of the user may contain arguments.
+    let command = context.env.parse_command(name);
     let mut command = command.ok_or_else(|| format!("not found: {name}"))?;
-
     command.args(arguments).env(NOTICE_VARIABLE, text);
     let end = run_program(name, &mut command)?;
     end.problem.map_or(Ok(()), Err)

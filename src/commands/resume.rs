@@ -148,13 +148,13 @@ impl ResumeArgs {
             ..ConversationPicker::default()
         };
 
-        let id = match picker.run(context)? {
-            ScreenEnd::Chosen(id) => id,
-            ScreenEnd::Done(outcome) => return Ok(outcome),
-        };
-
-        self.session = Some(id);
-        self.run(context)
+        match picker.run(context)? {
+            ScreenEnd::Chosen(id) => {
+                self.session = Some(id);
+                self.run(context)
+            }
+            ScreenEnd::Done(outcome) => Ok(outcome),
+        }
     }
 }
 

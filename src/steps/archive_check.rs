@@ -20,7 +20,7 @@ pub(crate) fn verify_archive(
     path: &Path,
     dry_run: bool,
 ) -> Result<VerifyReport> {
-    let bar = context.ui.bar("verifying", 0);
+    let bar = context.ui.growing_bar("verifying");
 
     // `verify` unpacks the databases of the archive. The attempt to create a staging folder shows whether `manager_tmp`
     // is writable.

@@ -64,7 +64,7 @@ impl NewSnapshot {
 
         let host = host(context);
         let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
-        let bar = context.ui.bar("backing up", 0);
+        let bar = context.ui.growing_bar("backing up");
         let report = backup(&restic, &mut tree, &host, profile.as_deref(), &bar)?;
         drop(bar);
 

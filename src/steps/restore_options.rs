@@ -420,7 +420,7 @@ fn apply_with_restore_marker(
         _ => None,
     };
 
-    let applied = apply::apply(request, &context.ui.bar("restoring", 0));
+    let applied = apply::apply(request, &context.ui.growing_bar("restoring"));
     let may_have_changed_home = match &applied {
         Ok(_) => true,
         // After these two journal errors, the old state is live. Any other journal error may leave a part of the steps

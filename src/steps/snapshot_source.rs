@@ -87,7 +87,7 @@ impl SnapshotSource {
             &self.contents,
             folder,
             Compression::Fast,
-            &context.ui.bar("downloading", 0),
+            &context.ui.growing_bar("downloading"),
         )?;
         // The content is durable before the rename. The rename itself is not synced: a power failure loses only a copy.
         file.sync()?;

@@ -86,7 +86,7 @@ impl Remote for VaultSync<'_> {
         let snapshots = self.listed_snapshots.borrow();
         let is_listed = |id: &&str| snapshots.iter().any(|s| s.published.id.starts_with(id));
         let parent = publication.base.as_deref().filter(is_listed);
-        let (restic, bar) = (&self.restic, self.context.ui.bar("publishing", 0));
+        let (restic, bar) = (&self.restic, self.context.ui.growing_bar("publishing"));
         let id = replica_snapshot::publish(restic, lock, tree, publication, parent, &bar)?;
         Ok(id)
     }

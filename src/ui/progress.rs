@@ -16,6 +16,11 @@ impl Ui {
         ByteBar(self.progress_line(template, total_bytes).with_message(verb))
     }
 
+    /// Creates a [bar](Self::bar) for work whose parts add their bytes to the total (`expect_bytes`) when they begin.
+    pub(crate) fn growing_bar(&self, verb: &'static str) -> ByteBar {
+        self.bar(verb, 0)
+    }
+
     /// Creates a counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
     pub(crate) fn task_counter(&self, sentence: &'static str, total: usize) -> ProgressBar {
         let line = self.progress_line("{msg}: {pos} of {len}", total as u64);

@@ -262,17 +262,15 @@ impl<'a> Ranking<'a> {
 
     /// Explains why an account is not among the candidates. Returns `None` for a candidate.
     fn explain_exclusion(&self, ranked: &RankedAccount<'_>) -> Option<&'static str> {
-        match ranked.account.login {
-            LoginState::Expired => return Some("never recommended: its login has expired"),
-            LoginState::Moved => {
-                return Some("never recommended: its login was moved to another machine");
-            }
-            _ => {}
-        }
         let is_key = ranked.account.entry.identity.kind.is_billed_by_use();
         let mut candidates = self.candidates.iter();
         let is_candidate = candidates.any(|c| std::ptr::eq(c.account, ranked.account));
-        (is_key && !is_candidate).then_some("not recommended: an API key is billed by use")
+        match ranked.account.login {
+            LoginState::Expired => Some("never recommended: its login has expired"),
+            LoginState::Moved => Some("never recommended: its login was moved to another machine"),
+            _ if is_key && !is_candidate => Some("not recommended: an API key is billed by use"),
+            _ => None,
+        }
     }
 
     fn explain_ready(

@@ -93,13 +93,9 @@ impl Prices {
     /// (`gpt-5.9`). A price of the user applies to every model whose name begins with the entry name.
     pub fn find_price(&self, model: &str) -> Option<Price> {
         let user_price = find_longest(&self.user, |name| model.starts_with(name));
-        user_price.or_else(|| {
-            find_longest(&self.built_in, |name| {
-                model
-                    .strip_prefix(name)
-                    .is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('-'))
-            })
-        })
+        let is_version = |suffix: &str| suffix.is_empty() || suffix.starts_with('-');
+        let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
+        user_price.or_else(|| find_longest(&self.built_in, fits))
     }
 }
 

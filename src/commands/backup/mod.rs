@@ -177,7 +177,7 @@ impl BackupArgs {
             .and_then(|archive| PreviousArchive::open(archive, reuse_options, NameSet::default()));
 
         let capture_with = |reusable: Option<&PreviousArchive<'_>>| {
-            let bar = context.ui.bar("backing up", 0);
+            let bar = context.ui.growing_bar("backing up");
             let options = CaptureOptions {
                 backups: &backups,
                 tmp: &tmp,

@@ -64,7 +64,7 @@ impl ImportPythonArgs {
         let plan = if self.dry_run {
             python_home::plan(&home, &target)?
         } else {
-            let bar = context.ui.bar("copying", 0);
+            let bar = context.ui.growing_bar("copying");
             let (plan, warnings) = python_home::apply(&home, &target, &bar)?;
             warn_all(&context.ui, &warnings);
             plan

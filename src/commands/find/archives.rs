@@ -181,6 +181,6 @@ fn extract_home(
     let sink = PathSink {
         path_of: |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned(),
     };
-    let bar = context.ui.bar("searching", 0);
+    let bar = context.ui.growing_bar("searching");
     Ok(archive.read(Extent::Wanted, &sink, &bar)?)
 }

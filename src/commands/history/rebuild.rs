@@ -90,7 +90,7 @@ impl RebuildArgs {
         };
 
         let listed_rows = read_table_or_warn(context);
-        let bar = context.ui.bar("reading conversations", 0);
+        let bar = context.ui.growing_bar("reading conversations");
         let mut plan = rebuild::plan(home, listed_rows, options, &bar)?;
         // Erases the bar before the counts are printed.
         drop(bar);

@@ -86,7 +86,7 @@ impl ProfileExportArgs {
         let _account_locks =
             profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?;
 
-        let plan = export::plan(&options, &context.ui.bar("reading", 0))?;
+        let plan = export::plan(&options, &context.ui.growing_bar("reading"))?;
 
         let encryption_name = encryption.name();
         let file_bytes = if self.dry_run {

@@ -86,7 +86,7 @@ impl ProfileImportArgs {
 
         // The whole file is read before the first change, because its end may be missing.
         let package = {
-            let bar = context.ui.bar("checking", 0);
+            let bar = context.ui.growing_bar("checking");
             reader::read(decrypted, &path, staging.as_ref(), &bar)?
         };
 

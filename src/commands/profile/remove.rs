@@ -100,30 +100,21 @@ fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
         return Ok(folder_count);
     }
 
-    confirm_purge(profile, context, &accounts)?;
+    // The purge may delete the only copy of a login.
+    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
+    if !context.confirm(question) {
+        return Err(CommandError::refused(format!(
+            "the profile {name} and its copies in the trash may be the only copies of {accounts}"
+        ))
+        .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"));
+    }
+
     let purged_folders = profiles.purge_profile(profile)?;
     context.ui.prose(format_args!(
         "deleted {name} permanently: {}",
         pluralize(purged_folders, "folder")
     ));
     Ok(purged_folders)
-}
-
-/// Asks before a purge, which may delete the only copy of a login.
-///
-/// # Errors
-/// The user does not consent, or cannot be asked.
-fn confirm_purge(profile: &str, context: &Context, accounts: &str) -> Result<()> {
-    let name = printable(profile);
-    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
-    if context.confirm(question) {
-        return Ok(());
-    }
-
-    Err(CommandError::refused(format!(
-        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
-    ))
-    .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".

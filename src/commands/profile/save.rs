@@ -53,14 +53,11 @@ impl SaveArgs {
         let profiles = context.profiles();
         let (snapshot, login) = self.read_source_login(context)?;
         profiles.check_newest_not_in_trash(&login)?;
-        let is_file_of_profile = match &self.from {
-            Some(from) => profiles.is_saved_auth(&context.env.absolute(from), &login.identity)?,
-            None => false,
-        };
-        let copy = if is_file_of_profile {
-            LoginCopy::Owner
-        } else {
-            LoginCopy::Ordinary
+        let is_of_profile =
+            |from: &PathBuf| profiles.is_saved_auth(&context.env.absolute(from), &login.identity);
+        let copy = match &self.from {
+            Some(from) if is_of_profile(from)? => LoginCopy::Owner,
+            _ => LoginCopy::Ordinary,
         };
 
         // The first plan is made without locks, because a refused save must not leave lock files.

@@ -7,7 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::ui::{object, time};
 use crate::views::account::{absolute_time, format_local_ms, local_rfc3339, printable};
 use clap::Args;
-use codex_manager_core::conversations::index::{self, IndexStatus, IndexStore};
+use codex_manager_core::conversations::index::{self, IndexStatus};
 use codex_manager_core::io::{pluralize, tree};
 use codex_manager_core::vault::machine_homes;
 
@@ -43,13 +43,11 @@ impl IndexArgs {
             return remove_index(&access, context);
         }
 
-        let mut skipped = Vec::new();
-        let (store, action): (Option<IndexStore>, _) = if self.rebuild {
+        let (store, action, skipped) = if self.rebuild {
             let (store, report) = access.rebuild()?;
-            skipped = report.skipped;
-            (Some(store), "rebuilt")
+            (Some(store), "rebuilt", report.skipped)
         } else {
-            (access.open_existing()?, "none")
+            (access.open_existing()?, "none", Vec::new())
         };
 
         let machines = list_fetched_machines(context);

@@ -213,7 +213,7 @@ impl UsageArgs {
             return self.print_sessions(indexes, &slots, prices, context);
         }
 
-        let usage = rows::read_selected(indexes, &self.selection, slots.clone(), by, context)?;
+        let usage = rows::read_selected(indexes, &self.selection, &slots, by, context)?;
         let mut report = rows::build_report(&usage, by, prices, context);
         let first_start_ms = report.rows.first().map_or(0, |row| row.key.start_ms);
         let hidden_count = self.drop_hidden_rows(&mut report, context);
@@ -265,13 +265,8 @@ impl UsageArgs {
         let store = &indexes.local;
 
         // The totals include the conversations that the limit hides.
-        let usage_of_models = rows::read_selected(
-            indexes,
-            &self.selection,
-            slots.clone(),
-            Grouping::Models,
-            context,
-        )?;
+        let usage_of_models =
+            rows::read_selected(indexes, &self.selection, slots, Grouping::Models, context)?;
         let report = rows::build_report(&usage_of_models, Grouping::Models, prices, context);
 
         let filter = self.selection.to_thread_filter(context)?;
@@ -338,8 +333,7 @@ impl UsageArgs {
         prices: &Prices,
         context: &Context,
     ) -> Result<String> {
-        let read_usage =
-            |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, context);
+        let read_usage = |by| rows::read_selected(indexes, &self.selection, slots, by, context);
         let report_by =
             |by| Ok::<_, CommandError>(rows::build_report(&read_usage(by)?, by, prices, context));
 

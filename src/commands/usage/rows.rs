@@ -325,14 +325,14 @@ impl SelectedUsage {
 pub(super) fn read_selected(
     indexes: &UsageIndexes,
     selection: &SelectionArgs,
-    slots: Range<i64>,
+    slots: &Range<i64>,
     by: Grouping,
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.to_thread_filter(context)?;
     let merges_machines = !indexes.others.is_empty();
     let read_machine = |store: &IndexStore, context: &Context| {
-        read_machine_usage(store, &filter, slots.clone(), by, merges_machines, context)
+        read_machine_usage(store, &filter, slots, by, merges_machines, context)
     };
     let mut usage = read_machine(&indexes.local, context)?;
     usage.machines.push(own_machine_name(context));
@@ -347,7 +347,7 @@ pub(super) fn read_selected(
 fn read_machine_usage(
     store: &IndexStore,
     filter: &ThreadFilter,
-    slots: Range<i64>,
+    slots: &Range<i64>,
     by: Grouping,
     merges_machines: bool,
     context: &Context,
@@ -361,7 +361,7 @@ fn read_machine_usage(
         (false, _) => UsageDetail::Conversations,
     };
 
-    let mut rows = usage_query::read_sums(store, slots, detail)?;
+    let mut rows = usage_query::read_sums(store, slots.clone(), detail)?;
     // These rows are sums over all conversations, so no conversation has to be read.
     if matches!(detail, UsageDetail::Slots | UsageDetail::Models) {
         return Ok(SelectedUsage {

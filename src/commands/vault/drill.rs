@@ -82,7 +82,7 @@ fn drill_and_record(
         timeout,
     };
 
-    let bar = context.ui.bar("restoring", 0);
+    let bar = context.ui.growing_bar("restoring");
     let result = vault_drill::run_drill(&restic, &snapshot, &options, &bar);
     drop(bar);
 

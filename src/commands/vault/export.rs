@@ -46,7 +46,7 @@ impl VaultExportArgs {
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
 
-        let bar = context.ui.bar("exporting", 0);
+        let bar = context.ui.growing_bar("exporting");
         let compression = context.settings.preferences.compression;
         let result = materialize(&restic, &snapshot, &contents, &folder, compression, &bar);
         drop(bar);

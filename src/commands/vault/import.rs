@@ -54,7 +54,7 @@ impl VaultImportArgs {
             let host = host(context);
 
             for path in &paths {
-                let bar = ui.bar("importing", 0);
+                let bar = ui.growing_bar("importing");
                 let imported = import::import(&restic, path, &existing, &lock, &host, &bar);
                 drop(bar);
                 results.push(report_import(path, imported, ui)?);

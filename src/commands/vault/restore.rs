@@ -78,6 +78,7 @@ impl VaultRestoreArgs {
         }
         self.options
             .check_before_download(context, &manifest_only, &selection)?;
+        // The copy of a large manifest needs memory, and is not needed any more.
         drop(manifest_only);
 
         if selection.is_partial() {
