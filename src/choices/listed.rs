@@ -92,7 +92,8 @@ fn open_index(context: &Context) -> Result<Option<IndexStore>> {
     }
 
     match access.open_updated(Thoroughness::All) {
-        Ok((store, _)) => Ok(Some(store)),
+        // An index that could not be updated is listed as it is.
+        Ok((store, _report)) => Ok(Some(store)),
         Err(e) if is_interrupted() => Err(e),
         Err(e) => {
             let problem = e.to_one_line();

@@ -102,8 +102,8 @@ fn show_unseen(
     let lock = context.manager_path(LOCK_NAME);
     let mut failure = None;
 
-    // The lock is held while the notices are shown, so that no other run shows them too. Without a damaged record, which
-    // is moved aside, the notices are shown again.
+    // The lock is held while the notices are shown, so that no other run shows them too. If a damaged record was moved
+    // aside, all notices are shown again.
     let (shown, _moved_aside) = document::update(&path, &lock, |state: &mut NoticeState| {
         update_state(state, accounts, &current_notices, context);
         let mut notices = select_unseen(state, accounts, current_notices);

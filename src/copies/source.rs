@@ -13,6 +13,7 @@ use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index,
 use codex_manager_core::io::{IoContext, Silent};
 use codex_manager_core::restore::RestoreError;
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Seek as _;
@@ -189,30 +190,37 @@ fn add_continued_rollouts(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>> {
-    let mut next_index = 0;
-    // The list grows in the loop, because a continued rollout may itself continue another one.
-    while next_index < names.len() {
-        let continued_id = read_continued_id(source, &names[next_index])?;
-        let mut rollouts = rollout_files(source.files());
-        let continued =
-            continued_id.and_then(|id| rollouts.find(|(name, _)| name.rollout_id() == Some(&id)));
-        if let Some((rollout, _)) = continued
-            && !names.contains(&rollout.name)
-        {
-            names.push(rollout.name);
+    // Built only if a rollout continues another one. For a long chain, a search of all files for each rollout is slow.
+    let rollouts_by_id = LazyCell::new(|| {
+        let mut by_id = HashMap::new();
+        for (rollout, entry) in rollout_files(source.files()) {
+            if let Some(id) = rollout.rollout_id().map(str::to_owned) {
+                by_id.entry(id).or_insert((rollout.name, entry));
+            }
         }
-        next_index += 1;
+        by_id
+    });
+
+    let is_selected = |(rollout, _): &(RolloutName, FileEntry)| names.contains(&rollout.name);
+    let selected = rollout_files(source.files()).filter(is_selected);
+    let mut unread: Vec<_> = selected.map(|(_, entry)| entry).collect();
+    // The list grows in the loop, because a continued rollout may itself continue another one.
+    while let Some(entry) = unread.pop() {
+        let continued_id = read_continued_id(source, &entry)?;
+        let continued = continued_id.and_then(|id| rollouts_by_id.get(&id));
+        if let Some((name, entry)) = continued
+            && !names.contains(name)
+        {
+            names.push(name.clone());
+            unread.push(entry.clone());
+        }
     }
     Ok(names)
 }
 
-/// Returns the id of the rollout that the rollout with the file name `name` continues, if any.
-fn read_continued_id(source: &dyn ConversationSource, name: &str) -> Result<Option<String>> {
-    let mut rollouts = rollout_files(source.files());
-    let Some((_, entry)) = rollouts.find(|(rollout, _)| rollout.name == name) else {
-        return Ok(None);
-    };
-    let beginning = source.read_beginning(&entry)?;
+/// Returns the id of the rollout that a rollout continues, if any.
+fn read_continued_id(source: &dyn ConversationSource, entry: &FileEntry) -> Result<Option<String>> {
+    let beginning = source.read_beginning(entry)?;
     // A rollout with an unreadable beginning is restored without the rollout that it continues.
     let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.base_id()))

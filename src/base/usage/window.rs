@@ -135,6 +135,7 @@ fn median_rate(rises: &[Rise]) -> Option<f64> {
     let with_rate = rises.iter().filter(has_rate);
     let mut rates: Vec<_> = with_rate.map(|rise| rise.percent / rise.weight).collect();
     rates.sort_by(f64::total_cmp);
+    // Of an even number of rates, the lower one in the middle.
     let middle = rates.len().checked_sub(1)? / 2;
     rates.get(middle).copied()
 }

@@ -195,7 +195,7 @@ fn compare_days(
     conversations: &AccountConversations,
     store: &IndexStore,
 ) -> Result<Vec<ServerRow>> {
-    let (Some((first, _)), Some((last, _))) =
+    let (Some((&first, _)), Some((&last, _))) =
         (usage.days.first_key_value(), usage.days.last_key_value())
     else {
         return Ok(Vec::new());
@@ -205,7 +205,7 @@ fn compare_days(
     let mut local_tokens_by_day: BTreeMap<NaiveDate, u64> = days_of_server.collect();
     for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
         let day = row.slot_start().date_naive();
-        if (first..=last).contains(&&day) {
+        if (first..=last).contains(&day) {
             let sum = local_tokens_by_day.entry(day).or_default();
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }

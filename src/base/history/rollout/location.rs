@@ -32,8 +32,8 @@ pub fn find_recorded_path(home: &Path, recorded: &str) -> Option<PathBuf> {
 }
 
 /// Returns the rollout at the path that Codex recorded for the conversation `id`, if Codex can
-/// [resume](is_resumable_rollout_of) the conversation from it. Unlike the other functions, also returns a file outside of the home, because Codex
-/// reads such rollouts too.
+/// [resume](is_resumable_rollout_of) the conversation from it. Unlike the other functions, also returns a file outside
+/// of the home, because Codex reads such rollouts too.
 pub fn find_resumable_rollout(home: &Path, recorded: &str, id: &str) -> Option<PathBuf> {
     let mut paths = possible_paths(recorded).into_iter();
     let path = paths.find(|path| path.is_file())?;
