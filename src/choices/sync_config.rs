@@ -60,15 +60,6 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
     Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }
 
-/// Checks that the given configuration, or the default one, is valid.
-///
-/// # Errors
-/// The configuration is missing or invalid.
-pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<()> {
-    let path = resolve_config_path(context, given);
-    read_config_quietly(context, &path).map(drop)
-}
-
 /// Prints a note if sync is set up for this home such that it brings deleted conversations back.
 pub(crate) fn note_if_sync_restores_deleted(context: &Context) {
     let path = default_config_path(context);

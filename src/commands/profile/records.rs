@@ -7,7 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_unless_recorded};
 use crate::views::dry_run::wording;
-use codex_manager_core::accounts::{AccountLocks, Profiles};
+use codex_manager_core::accounts::AccountLocks;
 use codex_manager_core::codex::login_lock;
 
 /// Records the profiles in `cooldown.json`. A failure is only a warning, because the change of the profiles is done.
@@ -59,11 +59,11 @@ pub(super) fn rename_in_settings(
 pub(super) fn lock_account(
     name: &str,
     dry_run: bool,
-    profiles: &Profiles,
     context: &Context,
 ) -> Result<Option<AccountLocks>> {
     if dry_run {
         return Ok(None);
     }
-    Ok(profiles.lock_account_named(name, context.local_now(), login_lock::REFRESH_TIMEOUT)?)
+    let (profiles, now) = (context.profiles(), context.local_now());
+    Ok(profiles.lock_account_named(name, now, login_lock::REFRESH_TIMEOUT)?)
 }

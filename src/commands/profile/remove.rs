@@ -38,7 +38,7 @@ impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let profile = choose_profile_name(self.name, context)?;
-        let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
+        let _account_locks = lock_account(&profile, self.dry_run, context)?;
         profiles.check_not_isolated(&profile)?;
 
         let (trash_folder, purged_folders) = if self.purge {

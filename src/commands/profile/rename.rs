@@ -27,7 +27,7 @@ pub(super) struct RenameArgs {
 impl RenameArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
-        let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
+        let _account_locks = lock_account(&self.old, self.dry_run, context)?;
         let old_name = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old_name, &self.new, self.dry_run)?;
 

@@ -36,7 +36,7 @@ impl RestoreLoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let profile_name = choose_profile_name(self.name, context)?;
-        let _account_locks = lock_account(&profile_name, self.dry_run, &profiles, context)?;
+        let _account_locks = lock_account(&profile_name, self.dry_run, context)?;
         profiles.check_not_isolated(&profile_name)?;
         let restored = profiles.restore_login(
             &profile_name,

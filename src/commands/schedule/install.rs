@@ -1,9 +1,9 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
-use crate::choices::sync_config::check_config;
+use crate::choices::sync_config::{read_config_quietly, resolve_config_path};
 use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
-    CommonArgs, describe_trigger, list_words, show_files, show_steps,
+    CommonArgs, describe_trigger, format_step, list_words, show_files,
 };
 use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_steps;
@@ -111,7 +111,12 @@ impl InstallArgs {
                 "to activate it, run these commands, or install with --enable:"
             };
             ui.note(heading);
-            show_steps(context, &steps, job_context.scheduler);
+            for step in &steps {
+                ui.note(format_args!(
+                    "  {}",
+                    format_step(step, job_context.scheduler)
+                ));
+            }
         }
         Ok(Outcome::Done)
     }
@@ -181,7 +186,8 @@ fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
     let ui = &context.ui;
     match options.job {
         JobKind::Sync => {
-            if let Err(e) = check_config(context, options.config.as_deref()) {
+            let path = resolve_config_path(context, options.config.as_deref());
+            if let Err(e) = read_config_quietly(context, &path) {
                 ui.warn(format_args!("every run will fail with exit code 4: {e}"));
                 ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
             }

@@ -50,13 +50,6 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
     }
 }
 
-/// Prints the commands for the user, on stderr and quoted for the shell of the system.
-pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], scheduler: Scheduler) {
-    for step in steps {
-        context.note(format_args!("  {}", format_step(step, scheduler)));
-    }
-}
-
 /// Returns the command, quoted for the shell of the system.
 pub(super) fn format_step(step: &SchedulerCommand, scheduler: Scheduler) -> String {
     let words = step.words.iter().map(|word| match scheduler {

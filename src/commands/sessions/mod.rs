@@ -139,7 +139,7 @@ impl SessionsArgs {
         };
         let list =
             ConversationList::read(&filter, self.sort, limit, &machines, child_rows, context)?;
-        let (is_empty, has_more) = (list.is_empty(), list.has_more);
+        let (is_empty, has_more) = (list.count == 0, list.has_more);
 
         if ui.wants_json() {
             ui.stream_list_document("sessions", "sessions", object(), |print| {

@@ -115,7 +115,7 @@ pub(super) struct ConversationList<'a> {
     /// The other entries in order, to be merged with `listed`.
     entries: Vec<ListEntry>,
     /// The number of conversations in both, at most the limit.
-    count: usize,
+    pub count: usize,
     accounts: ConversationAccounts,
     /// The titles of all conversations of the home. Set for a list of many conversations, and for a list sorted by
     /// title.
@@ -190,10 +190,6 @@ impl<'a> ConversationList<'a> {
             context,
             has_more,
         })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// Calls `visit` with the conversations in order, until it returns false. Skips conversations whose rows were

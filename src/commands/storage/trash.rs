@@ -77,9 +77,9 @@ impl TrashArgs {
 
         let home = context.codex_home();
         let database = context.state_database();
-        let mut selection = select_conversations(home, &filter, context)?;
+        let mut selection = select_conversations(&filter, context)?;
         warn_of_unreadable(context, &selection.unreadable);
-        let mut items = take_trashed_names(&mut selection, home, context)?;
+        let mut items = take_trashed_names(&mut selection, context)?;
         self.check_selection(&selection, context)?;
 
         let mut removal_of_expired = Ok(Vec::new());
@@ -281,11 +281,7 @@ fn other_home_error(origin: &Path, codex_home: &Path) -> CommandError {
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
 /// command can be repeated after a partial failure. Returns the items of these conversations.
-fn take_trashed_names(
-    selection: &mut TrashSelection,
-    home: &Path,
-    context: &Context,
-) -> Result<Vec<TrashItem>> {
+fn take_trashed_names(selection: &mut TrashSelection, context: &Context) -> Result<Vec<TrashItem>> {
     if selection.names.unknown.is_empty() {
         return Ok(Vec::new());
     }
@@ -293,7 +289,7 @@ fn take_trashed_names(
     let entries = trash::list_entries(context.manager_home())?;
     let mut items = Vec::new();
     selection.names.unknown.retain(|name| {
-        let Ok(entry) = find_entry(&entries, name, home) else {
+        let Ok(entry) = find_entry(&entries, name, context.codex_home()) else {
             return true;
         };
         let id = &entry.conversation.id;
@@ -305,11 +301,10 @@ fn take_trashed_names(
 }
 
 pub(super) fn select_conversations(
-    home: &Path,
     filter: &TrashFilter,
     context: &Context,
 ) -> Result<TrashSelection> {
-    let database = context.state_database();
+    let (home, database) = (context.codex_home(), context.state_database());
     let selection = TrashSelection::select(home, database.as_deref(), filter, context.now());
     Ok(selection.map_err(TrashError::from)?)
 }

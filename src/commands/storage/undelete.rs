@@ -13,7 +13,6 @@ use codex_manager_core::io::pluralize;
 use codex_manager_core::storage::selection::TrashFilter;
 use codex_manager_core::storage::trash::{self, ConversationTrash};
 use codex_manager_core::storage::trash_entry::{TrashEntry, TrashError};
-use std::path::Path;
 
 /// Bring conversations back from the trash
 ///
@@ -45,7 +44,7 @@ impl UndeleteArgs {
         }
 
         require_codex_home(context)?;
-        let chosen = self.choose_entries(&entries, context.codex_home(), context)?;
+        let chosen = self.choose_entries(&entries, context)?;
         let trash = if self.dry_run {
             None
         } else {
@@ -90,15 +89,15 @@ impl UndeleteArgs {
     fn choose_entries<'a>(
         &self,
         entries: &'a [TrashEntry],
-        home: &Path,
         context: &Context,
     ) -> Result<Vec<&'a TrashEntry>> {
+        let home = context.codex_home();
         let mut chosen = Vec::new();
         for name in &self.sessions {
             match find_entry(entries, name, home) {
                 Ok(entry) if chosen.contains(&entry) => {}
                 Ok(entry) => chosen.push(entry),
-                Err(_) if is_already_restored(entries, name, home, context)? => {
+                Err(_) if is_already_restored(entries, name, context)? => {
                     let note = format!("the home already has this conversation: {name}");
                     context.note(printable(&note));
                 }
@@ -143,12 +142,7 @@ fn put_back(
 }
 
 /// Returns true if the trash has no conversation of this name, and the home has exactly one.
-fn is_already_restored(
-    entries: &[TrashEntry],
-    name: &str,
-    home: &Path,
-    context: &Context,
-) -> Result<bool> {
+fn is_already_restored(entries: &[TrashEntry], name: &str, context: &Context) -> Result<bool> {
     let id_prefix = name.to_lowercase();
     let is_named = |TrashEntry { conversation, .. }: &TrashEntry| {
         conversation.id.starts_with(&id_prefix) || conversation.title == name
@@ -161,6 +155,6 @@ fn is_already_restored(
         sessions: vec![name.to_owned()],
         ..TrashFilter::default()
     };
-    let selection = select_conversations(home, &filter, context)?;
+    let selection = select_conversations(&filter, context)?;
     Ok(selection.conversations.len() == 1)
 }
