@@ -444,7 +444,10 @@ fn real_terminal_interface_is_ended() {
         );
         let holders = find_holders(&lab.home(), &[]);
         let has_database = lab.home().join("state_5.sqlite-wal").exists();
-        has_database && holders.iter().any(|holder| holder.why == "codex process")
+        has_database
+            && holders
+                .iter()
+                .any(|holder| holder.role == ProcessRole::Codex)
     });
     let (report, _) = lab.shut_down(&settings(), false, None);
     let report = report.expect("a report");

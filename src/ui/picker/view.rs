@@ -129,8 +129,8 @@ impl PickerView<'_> {
         let width = usize::from(row.width);
         let mark = if is_selected { "> " } else { "  " };
         let (mut x, _) = frame.set_stringn(0, row.y, mark, width, CellStyle::new());
-        let cells_width = width.saturating_sub(usize::from(x));
-        let widths = fit_columns(self.state.column_widths(), cells_width);
+        let space = width.saturating_sub(usize::from(x));
+        let widths = fit_columns(self.state.column_widths(), space);
 
         for ((style, text), needed_width) in item.columns.iter().zip(&widths) {
             let free_width = width.saturating_sub(usize::from(x));
