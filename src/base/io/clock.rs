@@ -15,29 +15,40 @@ pub type Timestamp = DateTime<FixedOffset>;
 /// also accepts looser forms, takes several times as long.
 pub(crate) mod strict_time {
     use super::{DateTime, Timestamp};
-    use chrono::ParseResult;
-    use serde::de::{Deserialize, Deserializer, Error};
-    use std::borrow::Cow;
+    use serde::de::{Deserialize, Deserializer, Error, Visitor};
+    use std::fmt;
 
-    /// A text that is not copied if it has no escapes.
-    #[derive(serde::Deserialize)]
-    #[serde(transparent)]
-    struct TimeText<'a>(#[serde(borrow)] Cow<'a, str>);
+    struct ParsedTime(Timestamp);
+
+    impl<'de> Deserialize<'de> for ParsedTime {
+        fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+            deserialize(input).map(Self)
+        }
+    }
+
+    struct TimeVisitor;
+
+    impl Visitor<'_> for TimeVisitor {
+        type Value = Timestamp;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time in the form of RFC 3339")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
+            let time = DateTime::parse_from_rfc3339(text).or_else(|_| text.parse());
+            time.map_err(E::custom)
+        }
+    }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
-        parse(&TimeText::deserialize(input)?.0).map_err(D::Error::custom)
+        input.deserialize_str(TimeVisitor)
     }
 
     pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(
         input: D,
     ) -> Result<Option<Timestamp>, D::Error> {
-        let text = Option::<TimeText<'de>>::deserialize(input)?;
-        let time = text.map(|text| parse(&text.0).map_err(D::Error::custom));
-        time.transpose()
-    }
-
-    fn parse(text: &str) -> ParseResult<Timestamp> {
-        DateTime::parse_from_rfc3339(text).or_else(|_| text.parse())
+        Ok(Option::deserialize(input)?.map(|ParsedTime(time)| time))
     }
 }
 
