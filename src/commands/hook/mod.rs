@@ -230,17 +230,9 @@ impl HookArgs {
 
     /// Returns the code that shows the account in the prompt, or the instructions for agents.
     fn format_prompt_code(&self) -> Result<String> {
-        if self.every < Duration::minutes(1) {
-            return Err(CommandError::usage("--every is less than one minute"));
-        }
-        let template = Template::parse(&self.format)?;
-        if self.format.chars().any(char::is_control) {
-            return Err(CommandError::usage("--format contains a control character"));
-        }
-
         let text = &self.format;
         let (code, quoted_format) = match self.shell {
-            // `run` has already handled `mcp` and `plugin`.
+            // `run` has already handled `mcp` and `plugin`. The options of a prompt do not apply to instructions.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
@@ -256,6 +248,14 @@ impl HookArgs {
                 (TMUX, escaped.replace('$', "\\$").replace('#', "##"))
             }
         };
+
+        if self.every < Duration::minutes(1) {
+            return Err(CommandError::usage("--every is less than one minute"));
+        }
+        let template = Template::parse(&self.format)?;
+        if self.format.chars().any(char::is_control) {
+            return Err(CommandError::usage("--format contains a control character"));
+        }
 
         // `{prompt}` shows the live account even if no account is ready, when `--ready-only` would print nothing.
         let code = if template.shows_better_account() {
