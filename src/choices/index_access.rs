@@ -189,6 +189,16 @@ impl Progress for LateBar<'_> {
     }
 }
 
+/// Warns of the problem because of which an index was used without an update.
+pub(crate) fn warn_of_stale_index(problem: Option<IndexError>, context: &Context) {
+    if let Some(problem) = problem {
+        let problem = CommandError::from(problem).to_one_line();
+        context.warn(format_args!(
+            "the search index is not up to date: {problem}"
+        ));
+    }
+}
+
 pub(crate) fn warn_of_skipped_files(skipped: &[SkippedFile], context: &Context) {
     for file in skipped {
         context.warn(format_args!(
