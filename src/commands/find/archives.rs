@@ -33,7 +33,8 @@ pub(super) struct SearchedHome<'a> {
 /// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
 /// conversations of an archive, and also returns the files that it could not read. Leaves out `known_ids`, the
 /// conversations that were searched on disk. Searches a conversation of several archives in the newest one. An
-/// unreadable archive or file causes a warning and makes the result partial.
+/// unreadable archive or file causes a warning and makes the result partial. Returns `known_ids` with the conversations
+/// that were searched.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.
@@ -43,7 +44,7 @@ pub(super) fn search_archives(
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
-) -> Result<()> {
+) -> Result<HashSet<String>> {
     let records = context.archives()?;
     let home = context.codex_home();
     // A rollout whose name lacks the id, such as `rollout-saved.jsonl`, is found only by the row in Codex's database.
@@ -86,7 +87,7 @@ pub(super) fn search_archives(
             }
         }
     }
-    Ok(())
+    Ok(known_ids)
 }
 
 /// The result of the search of one archive.
@@ -121,6 +122,7 @@ fn search_archive(
     // An archive of the Python tool may have a damaged database. The search then goes on without its titles.
     let threads_of_archive = threads::list(&database, filter).ok();
     let readable_database = threads_of_archive.is_some().then_some(&*database);
+    // The list is already restricted to `filter`.
     let list_in_archive =
         |_: &ThreadFilter| Ok::<_, CommandError>(threads_of_archive.unwrap_or_default());
     let home = SearchedHome {

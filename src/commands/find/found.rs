@@ -11,7 +11,6 @@ pub(super) struct FoundArchive {
     pub created_at: Timestamp,
 }
 
-#[derive(Clone)]
 pub(super) struct FoundMachine {
     pub name: String,
     /// A folder like a Codex home, with the conversations fetched from the machine.
@@ -43,10 +42,14 @@ impl Found {
         result: SearchResult,
         archive: impl Fn() -> FoundArchive,
     ) {
-        self.conversations += i64::try_from(searched_count).unwrap_or(i64::MAX);
         let ids = result.hits.iter().map(|hit| &hit.conversation.session);
         self.archives.extend(ids.map(|id| (id.clone(), archive())));
+        self.add_result(i64::try_from(searched_count).unwrap_or(i64::MAX), result);
+    }
 
+    /// Adds the result of a search in `searched_count` conversations that were not searched before.
+    pub(super) fn add_result(&mut self, searched_count: i64, result: SearchResult) {
+        self.conversations += searched_count;
         // If one total is unknown, so is the sum.
         let totals = self.result.total.zip(result.total);
         self.result.total = totals.map(|(sum, more)| sum + more);

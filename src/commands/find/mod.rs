@@ -8,7 +8,7 @@ mod nearby_lines;
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::choices::conversation_picker::ConversationPicker;
-use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
+use crate::choices::index_access::{IndexAccess, warn_of_skipped_files, warn_of_stale_index};
 use crate::choices::listed::list_threads;
 use crate::choices::machines::{list_fetched_machines, refresh_machines};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
@@ -41,7 +41,7 @@ use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};
 use regex::Regex;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of hits without `--limit`.
@@ -132,7 +132,7 @@ impl FindArgs {
         let mut filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
         if self.archives {
             // Deleted conversations, which the index may still have, are searched in the archives.
-            filter.ids_on_disk = Some(list_ids_on_disk(context.codex_home())?);
+            filter.existing_ids = Some(list_ids_on_disk(context.codex_home())?);
         }
 
         let mut found = match &matcher {
@@ -143,8 +143,8 @@ impl FindArgs {
             }
         };
 
-        if let Some(ids_on_disk) = filter.ids_on_disk {
-            self.add_hits_in_archives(&mut found, ids_on_disk, &matcher, &thread_filter, context)?;
+        if self.archives {
+            self.add_hits_in_archives(&mut found, filter, &matcher, &thread_filter, context)?;
         }
         if self.machines {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
@@ -396,13 +396,7 @@ impl FindArgs {
         }
 
         let is_stale = report.problem.is_some();
-        if let Some(problem) = report.problem {
-            let problem = CommandError::from(problem).to_one_line();
-            context.warn(format_args!(
-                "the search index is not up to date: {problem}"
-            ));
-        }
-
+        warn_of_stale_index(report.problem, context);
         warn_of_skipped_files(&report.skipped, context);
         Ok(Found {
             refreshed: report.conversations_read,
@@ -517,15 +511,19 @@ impl FindArgs {
         hits.truncate(self.max_hits());
     }
 
-    /// Adds the conversations that are only in archives.
+    /// Adds the conversations that are only in archives, and those that only the index still has. `filter` is the one
+    /// of the search on disk.
     fn add_hits_in_archives(
         &self,
         found: &mut Found,
-        ids_on_disk: HashSet<String>,
+        mut filter: ConversationFilter,
         matcher: &Matcher,
-        filter: &ThreadFilter,
+        thread_filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
+        let count_on_disk = found.result.hits.len();
+        // With `--archives`, `run` has set the ids.
+        let ids_on_disk = filter.existing_ids.take().unwrap_or_default();
         let search = |home: &SearchedHome<'_>| match matcher {
             Matcher::Pattern(pattern) => {
                 let (found_in_archive, skipped) = self.scan_home(home, pattern, context)?;
@@ -545,8 +543,16 @@ impl FindArgs {
             }
         };
 
-        search_archives(found, ids_on_disk, filter, context, search)?;
-        if !found.archives.is_empty() {
+        let searched_ids = search_archives(found, ids_on_disk, thread_filter, context, search)?;
+        if let Matcher::Query(query) = matcher {
+            filter.existing_ids = Some(searched_ids);
+            filter.only_deleted = true;
+            let access = IndexAccess::new(context);
+            let deleted = self.search_existing_index(&access, query, &filter)?;
+            found.add_result(deleted.conversations, deleted.result);
+        }
+
+        if found.result.hits.len() > count_on_disk {
             self.sort_and_truncate(&mut found.result.hits);
         }
         Ok(())

@@ -13,9 +13,11 @@ pub struct ConversationFilter {
     filter: ThreadFilter,
     /// The ids of the rows in Codex's database that the filter selects; `None` if the filter selects everything.
     selected_ids: Option<HashSet<String>>,
-    /// The ids of the conversations on disk, in lower case. If set, the filter rejects conversations of the index whose
-    /// rollouts were deleted.
-    pub ids_on_disk: Option<HashSet<String>>,
+    /// The ids of the conversations on disk or in archives, in lower case. If set, the filter rejects conversations of
+    /// the index whose rollouts were deleted.
+    pub existing_ids: Option<HashSet<String>>,
+    /// True if the filter accepts those that it would reject because of `existing_ids`, and no others.
+    pub only_deleted: bool,
 }
 
 impl ConversationFilter {
@@ -35,12 +37,13 @@ impl ConversationFilter {
         Ok(Self {
             filter,
             selected_ids,
-            ids_on_disk: None,
+            existing_ids: None,
+            only_deleted: false,
         })
     }
 
     pub fn accepts(&self, found: &FoundConversation) -> bool {
-        if self.is_deleted(&found.session, &found.path) {
+        if self.is_left_out(&found.session, &found.path) {
             return false;
         }
         match &self.selected_ids {
@@ -56,28 +59,31 @@ impl ConversationFilter {
         }
     }
 
-    /// Returns the number of conversations in the index, without those that [`Self::ids_on_disk`] rejects. Ignores all
-    /// other filters.
+    /// Returns the number of conversations in the index, without those that [`Self::existing_ids`] leaves out. Ignores
+    /// all other filters.
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn count_indexed(&self, store: &IndexStore) -> Result<i64, IndexError> {
-        if self.ids_on_disk.is_none() {
+        if self.existing_ids.is_none() {
             return store.count_conversations();
         }
 
         let sql = "SELECT session, path FROM conversation";
-        let are_on_disk: Vec<bool> = store.query_rows(sql, [], |row| {
+        let are_included: Vec<bool> = store.query_rows(sql, [], |row| {
             let (session, path): (String, String) = (row.get(0)?, row.get(1)?);
-            Ok(!self.is_deleted(&session, Path::new(&path)))
+            Ok(!self.is_left_out(&session, Path::new(&path)))
         })?;
-        Ok(are_on_disk.into_iter().map(i64::from).sum())
+        Ok(are_included.into_iter().map(i64::from).sum())
     }
 
-    fn is_deleted(&self, session: &str, path: &Path) -> bool {
-        let ids = self.ids_on_disk.as_ref();
-        // The ids lack new conversations and those of the TypeScript version of Codex, but the index has their paths.
-        ids.is_some_and(|ids| !ids.contains(session) && !path.exists())
+    fn is_left_out(&self, session: &str, path: &Path) -> bool {
+        self.existing_ids.as_ref().is_some_and(|ids| {
+            // The ids lack new conversations and those of the TypeScript version of Codex, but the index has their
+            // paths.
+            let is_deleted = !ids.contains(session) && !path.exists();
+            is_deleted != self.only_deleted
+        })
     }
 
     /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the
