@@ -65,6 +65,7 @@ fn exchanges_home_files(interrupted: Interrupted) -> bool {
 fn stays_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
     let is_home = |changed_home| links::resolve_links(changed_home) == links::resolve_links(home);
     match interrupted {
+        // A restore of another home is `OtherRestore`.
         Interrupted::Restore => true,
         _ if !exchanges_home_files(interrupted) => false,
         _ => obstacle.half_changed_home().is_none_or(is_home),

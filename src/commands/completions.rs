@@ -48,7 +48,8 @@ fn generate_script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script_bytes = Vec::new();
 
-    // The script calls the program for each completion, so the script stays correct after an update of the program.
+    // The name to complete, the command and the completer are this program. The script calls it for each completion, so
+    // the script stays correct after an update.
     if let Some(completer) = Shells::builtins().completer(&shell.to_string()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script_bytes)?;
     }

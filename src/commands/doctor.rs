@@ -101,18 +101,21 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
 /// be applied. Does nothing if one of the homes is inside the other, because the files of Codex and of the manager
 /// cannot be distinguished then.
 fn apply_fixes(context: &Context, dry_run: bool) -> Vec<Check> {
+    let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
+    if permissions::homes_overlap(codex_home, manager_home) {
+        return Vec::new();
+    }
+
     let mut fix_run = FixRun {
         context,
         dry_run,
         findings: Vec::new(),
     };
-
-    if permissions::homes_overlap(context.codex_home(), context.manager_home()) {
-        return fix_run.findings;
-    }
-
-    fix_run.restrict_permissions();
-    fix_run.remove_temp_files();
+    let accessible = permissions::find_accessible_to_others(codex_home, manager_home);
+    let (participle, restrict) = ("restricted to your user", permissions::restrict_to_owner);
+    fix_run.fix_each("manager.home", &accessible, participle, restrict);
+    let stale_files = find_stale_temp_files(context);
+    fix_run.fix_each("temp", &stale_files, "removed", tree::remove);
     fix_run.repair_sidecars();
     fix_run.recreate_documents();
     fix_run.findings
@@ -147,19 +150,6 @@ impl FixRun<'_> {
     ) {
         let result = if self.dry_run { Ok(()) } else { apply() };
         self.add_finding(id, result.map(|()| message).map_err(Into::into));
-    }
-
-    fn restrict_permissions(&mut self) {
-        let (codex_home, manager_home) = (self.context.codex_home(), self.context.manager_home());
-        let paths = permissions::find_accessible_to_others(codex_home, manager_home);
-        let participle = "restricted to your user";
-        let restrict = permissions::restrict_to_owner;
-        self.fix_each("manager.home", &paths, participle, restrict);
-    }
-
-    fn remove_temp_files(&mut self) {
-        let stale_files = find_stale_temp_files(self.context);
-        self.fix_each("temp", &stale_files, "removed", tree::remove);
     }
 
     /// Applies `fix` to each path, and adds a finding with `participle`, such as "removed".
@@ -224,7 +214,8 @@ impl FixRun<'_> {
     }
 }
 
-/// Returns true if `cooldown.json` is damaged. If it cannot be read at all, returns false: the checks report that.
+/// Returns true if `cooldown.json` is damaged: like the check, takes each warning about the file for damage. If it cannot
+/// be read at all, returns false: the checks report that.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())

@@ -5,7 +5,7 @@ use crate::choices::conversation_picker::ConversationPicker;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::new_file::publish_new;
-use crate::ui::time;
+use crate::ui::bytes;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
 use crate::views::transcript_text::{to_command_error, to_outcome, warn_of_left_out};
@@ -111,7 +111,7 @@ impl ExportArgs {
 
             let file = self.save_conversation(session, &path, &mut left_out, context)?;
             redacted += file.redacted;
-            ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
+            ui.report(format_args!("{} {}", bytes(file.bytes), file.path));
             files.push(file);
         }
 
@@ -200,7 +200,7 @@ impl ExportArgs {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
             reasoning: self.reasoning,
-            turn: None,
+            ..TranscriptOptions::default()
         };
 
         let mut redacted = 0;

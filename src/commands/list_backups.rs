@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::ui::{Cell, Column, Style, Table, Ui, bytes, object, problem};
+use crate::ui::{Cell, Column, Style, Table, Ui, object, problem};
 use crate::views::account::{self, absolute_time, backup_time, printable, state_style, time_json};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
@@ -10,7 +10,7 @@ use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
 use codex_manager_core::archive::Metadata;
 use codex_manager_core::codex::Identity;
-use codex_manager_core::inventory::resolve::{self, identity_fields, merge_archived_accounts};
+use codex_manager_core::inventory::resolve::{self, merge_archived_accounts};
 use codex_manager_core::inventory::{ArchiveRecord, archive_names};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::quota::Account;
@@ -86,9 +86,9 @@ impl ListBackupsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;
-        let accounts = account::read_known_accounts(context)?.into_iter();
-        let accounts = accounts.map(|a| account::with_verdict(a, context));
-        let accounts: Vec<_> = accounts.collect();
+        let known_accounts = account::read_known_accounts(context)?.into_iter();
+        let with_verdicts = known_accounts.map(|a| account::with_verdict(a, context));
+        let accounts: Vec<_> = with_verdicts.collect();
 
         // `restore` and `verify` accept these numbers, so the filters must not change them.
         let numbered_archives = archive_names::list_numbered(&all_records).into_iter();
@@ -309,34 +309,22 @@ type ArchiveGroup<'r> = (Option<Identity>, Vec<&'r ArchiveRecord>);
 /// The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<ArchiveGroup<'r>> = Vec::new();
-    let mut positions_by_key = HashMap::new();
-
     for record in records {
-        let metadata = &record.metadata;
-        let key = (identity_fields(metadata), has_readable_metadata(metadata));
-        let position = *positions_by_key
-            .entry(key)
-            .or_insert_with(|| find_or_add_group(&mut groups, metadata));
-        groups[position].1.push(record);
+        let identity = record.metadata.identity();
+        let is_readable = has_readable_metadata(&record.metadata);
+        // `is_same`, because archives of one account may lack different ids of the account.
+        let is_group_of_record =
+            |(account, members): &&mut ArchiveGroup<'r>| match (account, &identity) {
+                (Some(account), Some(identity)) => account.is_same(identity),
+                (None, None) => has_readable_metadata(&members[0].metadata) == is_readable,
+                _ => false,
+            };
+        match groups.iter_mut().find(is_group_of_record) {
+            Some((_, members)) => members.push(record),
+            None => groups.push((identity, vec![record])),
+        }
     }
     groups.into_iter().map(|(_, members)| members).collect()
-}
-
-/// Returns the position of the group for an archive with `metadata`, after adding an empty group if there is none.
-fn find_or_add_group(groups: &mut Vec<ArchiveGroup<'_>>, metadata: &Metadata) -> usize {
-    let identity = metadata.identity();
-    let is_readable = has_readable_metadata(metadata);
-    // `is_same`, because archives of one account may lack different ids of the account.
-    let is_group_of_archive = |(account, members): &ArchiveGroup<'_>| match (account, &identity) {
-        (Some(account), Some(identity)) => account.is_same(identity),
-        (None, None) => has_readable_metadata(&members[0].metadata) == is_readable,
-        _ => false,
-    };
-    let existing_group = groups.iter().position(is_group_of_archive);
-    existing_group.unwrap_or_else(|| {
-        groups.push((identity, Vec::new()));
-        groups.len() - 1
-    })
 }
 
 fn has_readable_metadata(metadata: &Metadata) -> bool {
@@ -362,26 +350,14 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
         Style::Plain
     };
 
-    // Only tab-separated values need the exact form.
-    let with_exact_value = |cell: Cell, value: &dyn Fn() -> String| {
-        if context.ui.wants_tsv() {
-            cell.value(value())
-        } else {
-            cell
-        }
-    };
-
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        with_exact_value(Cell::plain(backup_time(metadata, context)), &|| {
-            time_json(metadata.made_at(), context).unwrap_or_default()
-        }),
+        Cell::plain(backup_time(metadata, context))
+            .value(time_json(metadata.made_at(), context).unwrap_or_default()),
         Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),
-        with_exact_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
-            size.map_or(String::new(), |size| size.to_string())
-        }),
+        size.map_or_else(|| Cell::plain("record").value(""), Cell::bytes),
         Cell::new(style, name),
         Cell::plain(metadata.user_label().unwrap_or_default()),
         Cell::plain(problem.unwrap_or_default()),

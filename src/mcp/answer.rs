@@ -34,7 +34,7 @@ impl AnswerText {
     pub(super) fn new(max_chars: usize) -> Self {
         let text = format!("{FIRST_LINE}\n");
         Self {
-            chars_left: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
+            chars_left: max_chars.saturating_sub(RESERVED_CHARS + text.chars().count()),
             text,
         }
     }

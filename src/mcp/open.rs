@@ -80,9 +80,9 @@ impl OpenArguments {
 
         let options = TranscriptOptions {
             outputs: self.turn.is_some(),
-            images: false,
             reasoning: true,
-            turn: None,
+            // `turns` may have several turns, and the error needs the number of all, so each turn is read.
+            ..TranscriptOptions::default()
         };
 
         // `add_entry` redacts the lines that are shown, so the other lines are not redacted.

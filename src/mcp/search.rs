@@ -52,7 +52,8 @@ impl SearchArguments {
         let query = self.parse_query()?;
         let shown_count = parse_cursor(self.cursor.as_deref())?;
         if shown_count >= MAX_HITS {
-            return Err(CommandError::usage("no results beyond the first 1000"));
+            let message = format!("no results beyond the first {MAX_HITS}");
+            return Err(CommandError::usage(message));
         }
 
         let scope = self.scope.unwrap_or_default();
@@ -78,7 +79,8 @@ impl SearchArguments {
 
     fn parse_query(&self) -> Result<Query> {
         if self.query.len() > MAX_QUERY_BYTES {
-            return Err(CommandError::usage("the query is longer than 1000 bytes"));
+            let message = format!("the query is longer than {MAX_QUERY_BYTES} bytes");
+            return Err(CommandError::usage(message));
         }
         query::parse_text(&self.query).map_err(|e| CommandError::usage(e.to_string()))
     }
@@ -108,8 +110,7 @@ impl SearchArguments {
         };
 
         let result = search_after(IndexWork::UpdateListed)?;
-        let has_unrelaxed_hit = !result.hits.is_empty() && result.relaxation.is_none();
-        if !has_unrelaxed_hit {
+        if result.hits.is_empty() || result.relaxation.is_some() {
             // The text may be in a conversation that Codex's database does not list.
             return search_after(IndexWork::UpdateAll);
         }

@@ -259,6 +259,7 @@ pub(crate) fn suggest_sign_in(context: &Context) -> String {
 
 /// Returns the advice for an account whose login the server no longer accepts.
 pub(crate) fn suggest_new_login(account: Option<&Identity>, context: &Context) -> String {
+    // Without a readable profile, the advice has a placeholder for its name.
     let profile = account.and_then(|account| context.profiles().find(account).ok().flatten());
     let name = profile.map_or("NAME".into(), |p| shell::quote_if_needed(&p.name));
     format!("sign in again: codex-manager profile login {name}")

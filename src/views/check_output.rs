@@ -4,8 +4,11 @@ use crate::doctor::{Check, Remedy, Status};
 use crate::ui::{Style, Ui};
 use crate::views::account::printable;
 
-/// The column at which messages, consequences and fixes start.
-const MESSAGE_COLUMN: usize = 25;
+const ID_WIDTH: usize = 18;
+
+/// The column at which messages, consequences and fixes start: behind the four letters of the status, the id, and the
+/// blanks between them.
+const MESSAGE_COLUMN: usize = 4 + 2 + ID_WIDTH + 1;
 
 /// The width of a terminal below which messages start on a separate line, at [`NARROW_COLUMN`].
 const MIN_WIDTH: usize = 60;
@@ -25,10 +28,11 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
     let message = printable(&check.message);
     let column = if ui.width() < MIN_WIDTH {
         ui.line(format_args!("{status_word}  {}", check.id));
-        ui.line(ui.wrapped(NARROW_COLUMN, format_args!("      {message}")));
+        let line = format_args!("{:NARROW_COLUMN$}{message}", "");
+        ui.line(ui.wrapped(NARROW_COLUMN, line));
         NARROW_COLUMN
     } else {
-        let line = format!("{status_word}  {:18} {message}", check.id);
+        let line = format!("{status_word}  {:ID_WIDTH$} {message}", check.id);
         ui.line(ui.wrapped(MESSAGE_COLUMN, line));
         MESSAGE_COLUMN
     };

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::ui::{Style, Ui, bytes};
 use crate::views::account::{owner_name, printable};
-use codex_manager_core::archive::{Metadata, PathNote};
+use codex_manager_core::archive::{IN_DATABASE_SNAPSHOT, Metadata, PathNote};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::export::NotTransferred;
 
@@ -17,8 +17,7 @@ pub(crate) fn show_left_out(
     let ui = &context.ui;
     // SQLite's files beside a database are not reported: their content is in the database's
     // snapshot.
-    let is_in_snapshot = |e: &&PathNote| e.reason.starts_with("included in");
-    let reported_items = excluded.iter().filter(|e| !is_in_snapshot(e));
+    let reported_items = excluded.iter().filter(|e| e.reason != IN_DATABASE_SNAPSHOT);
     // A folder with a measured size has a line of its own below.
     let plain_items = reported_items.filter(|e| e.size.is_none());
     let paths: Vec<_> = plain_items.map(|e| e.path.display().to_string()).collect();

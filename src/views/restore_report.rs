@@ -114,12 +114,12 @@ pub(crate) fn show_plan(
     // A login that is not downloaded yet counts as restored.
     let counted_outcome = login_outcome.unwrap_or(AuthOutcome::Restored);
     let restored = apply::count_restored(request.archive, &restored_names, counted_outcome);
-    let (file_count, byte_count) = (restored.files, restored.bytes);
 
     let removed_names = list_removed_names(&plan.removed);
     let unchanged_count = unchanged_rollouts.len() as u64;
-    let counts = (file_count, byte_count);
+    let counts = (restored.files, restored.bytes);
     let json = start_json(request, counts, unchanged_count, &removed_names)
+        // A dry run makes none.
         .with("safety_backup", None::<()>)
         .with("auth", login_outcome)
         .with("notes", notes)
@@ -129,8 +129,8 @@ pub(crate) fn show_plan(
     let ui = &context.ui;
     ui.report(format_args!(
         "would restore {} ({}) into {}",
-        pluralize(file_count, "file"),
-        bytes(byte_count),
+        pluralize(restored.files, "file"),
+        bytes(restored.bytes),
         request.folder.display(),
     ));
 

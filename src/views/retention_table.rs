@@ -44,6 +44,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
         return;
     }
 
+    // If the known accounts cannot be read, the owners are shown by email, without their profiles.
     let accounts = account::read_known_accounts(context).unwrap_or_default();
     // Archives can be of accounts that are not known any more.
     let decisions = plan.keep.iter().chain(&plan.drop);

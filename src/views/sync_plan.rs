@@ -2,9 +2,7 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
-use crate::ui::{self, Style, Ui};
+use crate::ui::{self, Cell, Column, Style, Table, Ui, bytes};
 use crate::views::account::short_id;
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::RolloutName;

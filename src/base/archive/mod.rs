@@ -54,7 +54,7 @@ pub use path_note::PathNote;
 pub use publish::PublishedArchive;
 pub use reader::ArchiveReader;
 pub use reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-pub use scope::{CaptureScope, Excludes, HomeSubset};
+pub use scope::{CaptureScope, Excludes, HomeSubset, IN_DATABASE_SNAPSHOT};
 pub use sink::{Extent, Sink};
 pub use tree_capture::CapturedTree;
 

@@ -6,6 +6,9 @@ use crate::io::links;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
+/// The reason for leaving out the files that SQLite keeps beside a database.
+pub const IN_DATABASE_SNAPSHOT: &str = "included in the database's snapshot";
+
 /// The part of a home that a backup captures.
 #[derive(Debug, Clone, Default)]
 pub struct CaptureScope {
@@ -60,7 +63,7 @@ impl CaptureScope {
     /// Returns the reason why a backup of any mode leaves out files of this kind; `None` if some mode captures them.
     pub(super) fn exclusion_reason(&self, kind: HomeEntryKind) -> Option<&'static str> {
         match kind {
-            HomeEntryKind::DatabaseSidecar => Some("included in the database's snapshot"),
+            HomeEntryKind::DatabaseSidecar => Some(IN_DATABASE_SNAPSHOT),
             HomeEntryKind::Transient => {
                 Some("Codex creates it again, or it belongs to this machine")
             }

@@ -3,6 +3,7 @@
 use super::arguments::Arguments;
 use super::auth::AuthFile;
 use super::home::{AUTH_JSON, CONFIG_TOML};
+use super::identity::Identity;
 use crate::io::environment::Environment;
 use crate::io::settings::describe_toml_error;
 use crate::io::{IoError, file_open};
@@ -116,6 +117,15 @@ pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     } else {
         AuthFile::Missing
     })
+}
+
+/// Returns the account of the login in auth.json if Codex reads that file, or may read it. `None` also if the file cannot
+/// be read.
+pub fn read_possible_identity(home: &Path) -> Option<Identity> {
+    let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+    let login = auth.login()?;
+    let may_be_used = CredentialStore::read(home).may_read_auth_json();
+    may_be_used.then(|| login.identity.clone())
 }
 
 /// The keys that decide which servers Codex contacts, and the telemetry that it sends.

@@ -39,7 +39,7 @@ pub mod threads;
 pub mod window;
 pub(crate) mod writer_lock;
 
-pub use config::{CodexConfig, CredentialStore, read_login};
+pub use config::{CodexConfig, CredentialStore, read_login, read_possible_identity};
 pub use home::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS,
     is_database_named, kind_of,

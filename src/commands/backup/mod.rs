@@ -19,7 +19,7 @@ use codex_manager_core::archive::{
     Metadata, NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture,
     names, publish,
 };
-use codex_manager_core::codex::{AUTH_JSON, AuthFile, CredentialStore, Identity};
+use codex_manager_core::codex::{CredentialStore, Identity, read_possible_identity};
 use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
@@ -241,6 +241,7 @@ impl BackupArgs {
         }
 
         let archive = context.backups().join(&newest.path);
+        // The default is never used: `context.archives` lists only names of archives.
         let sidecar = names::sidecar_path(&archive).unwrap_or_default();
         Ok(Some(PublishedArchive {
             archive,
@@ -256,25 +257,21 @@ impl BackupArgs {
         records: &'r [ArchiveRecord],
         context: &Context,
     ) -> Option<&'r ArchiveRecord> {
-        let login_store = CredentialStore::read(context.codex_home());
-        let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-        let live_identity = match auth.as_ref().and_then(AuthFile::login) {
-            Some(login) if login_store.may_read_auth_json() => Some(&login.identity),
-            _ => None,
-        };
+        let (home, machine) = (context.codex_home(), context.machine());
+        let live_identity = read_possible_identity(home);
         // Codex may have its login outside of auth.json, where it is not read.
-        let is_account_unknown = live_identity.is_none() && !login_store.always_reads_auth_json();
+        let is_account_unknown =
+            live_identity.is_none() && !CredentialStore::read(home).always_reads_auth_json();
 
-        let machine = context.machine();
         store::find_newest_usable(records, |metadata| {
             metadata.mode == self.capture.mode
                 // Single logins and safety backups may have few files of the home.
                 && !metadata.is_single_login()
                 && !metadata.is_safety()
-                && metadata.records_home(context.codex_home())
+                && metadata.records_home(home)
                 && !metadata.is_from_other_machine(machine.as_deref())
                 && (is_account_unknown
-                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity))
+                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity.as_ref()))
         })
     }
 

@@ -200,6 +200,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         };
 
         let title = match change.action {
+            // The text of the change is the new name.
             RepairAction::Name => None,
             RepairAction::Preview => rollout::first_line(&change.to),
             // Codex may not list the conversation yet, so the title may be only in the rollout at `change.to`.

@@ -110,7 +110,7 @@ pub fn merge_archived_accounts<'r>(
 }
 
 /// Returns the fields from which [`Metadata::identity`] is made, to compare many records without copies.
-pub fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
+fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
     [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
 }
 
