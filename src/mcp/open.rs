@@ -67,6 +67,7 @@ impl OpenArguments {
         let own_head = parts.read_own_head();
         let cwd = own_head.as_ref().and_then(|head| head.text("cwd"));
         let title = quote_title(cwd.unwrap_or_default(), &session.title);
+        // The title fits into the smallest page.
         page.text.add_if_fits(&title);
 
         let mut turns = 0..=u32::MAX;

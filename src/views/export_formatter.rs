@@ -11,7 +11,7 @@ use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::{TranscriptEntry, format_minute};
 use codex_manager_core::io::Zone;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Formats a conversation: the head, each entry in order, the end.
 pub(crate) enum ExportFormatter {
@@ -58,6 +58,7 @@ impl ExportFormatter {
                 } else {
                     ",\n"
                 };
+                // Texts and numbers can always be written as JSON.
                 let json = serde_json::to_string(&entry_json(id, entry, *zone));
                 format!("{separator}{}", json.unwrap_or_default())
             }
@@ -96,9 +97,8 @@ fn format_json_head(
     redact: &mut dyn FnMut(&str) -> String,
 ) -> String {
     // The document is written in parts, because a conversation may have gigabytes.
-    let to_json = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let (id, title) = (to_json(&session.id), to_json(&redact(&session.title)));
-    let missing_parent = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
+    let (id, title) = (json!(session.id), json!(redact(&session.title)));
+    let missing_parent = json!(parts.missing_parent);
     format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing_parent},\"turns\":[")
 }
 

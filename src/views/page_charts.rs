@@ -152,7 +152,9 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     let mut svg = format_svg_start(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * CELL_HEIGHT;
-        let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
+        // A baseline at two thirds of the row centres the name in it.
+        let baseline = y + 15;
+        let _ = writeln!(svg, "<text x=\"0\" y=\"{baseline}\">{weekday}</text>");
 
         for (hour, tokens) in hours.iter().enumerate() {
             let x = NAMES_WIDTH + hour * CELL_WIDTH;

@@ -314,8 +314,8 @@ fn name_last_with_conversations(last: Option<&ArchiveReader>, new: &Metadata) ->
     // Exclusions may have left out all conversations, and skipped files may be conversations.
     let home_has_none =
         new.has_no_conversations() && !new.excludes_all_conversations() && new.skipped == 0;
-    let last = last.filter(|last| home_has_none && last.metadata().lists_conversations())?;
-    Some(file_name(last.path()))
+    let last = last?;
+    (home_has_none && last.metadata().lists_conversations()).then(|| file_name(last.path()))
 }
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is

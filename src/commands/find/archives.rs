@@ -73,10 +73,9 @@ pub(super) fn search_archives(
                 let searched_count = archive_hits.searched_ids.len();
                 known_ids.extend(archive_hits.searched_ids);
                 found.is_partial |= !archive_hits.skipped.is_empty();
-                found.add_archive(searched_count, archive_hits.result, || FoundArchive {
-                    name: name.clone(),
-                    created_at: record.metadata.created_at,
-                });
+                let created_at = record.metadata.created_at;
+                let archive = FoundArchive { name, created_at };
+                found.add_archive(searched_count, archive_hits.result, &archive);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
             Err(e) => {

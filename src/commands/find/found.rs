@@ -5,6 +5,7 @@ use codex_manager_core::io::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+#[derive(Clone)]
 pub(super) struct FoundArchive {
     /// The shortest name that commands accept for the archive.
     pub name: String,
@@ -40,10 +41,11 @@ impl Found {
         &mut self,
         searched_count: usize,
         result: SearchResult,
-        archive: impl Fn() -> FoundArchive,
+        archive: &FoundArchive,
     ) {
         let ids = result.hits.iter().map(|hit| &hit.conversation.session);
-        self.archives.extend(ids.map(|id| (id.clone(), archive())));
+        self.archives
+            .extend(ids.map(|id| (id.clone(), archive.clone())));
         self.add_result(i64::try_from(searched_count).unwrap_or(i64::MAX), result);
     }
 

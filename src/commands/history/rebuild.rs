@@ -156,8 +156,7 @@ impl RebuildArgs {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
 
-        // The 0 is never printed: without a limit, no conversation is beyond it.
-        show_left_out(context, plan, max_threads.unwrap_or_default());
+        show_left_out(context, plan, max_threads);
         warn_of_skipped_files(&plan.skipped, context);
     }
 
@@ -184,7 +183,10 @@ impl RebuildArgs {
 }
 
 /// Prints the numbers of conversations, prompts and lines that are left out of the files, by reason.
-fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
+fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: Option<usize>) {
+    // The default 0 is never printed: without a limit, nothing is beyond it.
+    let max_threads = max_threads.unwrap_or_default();
+    let bytes = plan.max_bytes.unwrap_or_default();
     let print_count = |count: usize, text: &str| {
         if count > 0 {
             context.ui.prose(format_args!("{text}: {count}"));
@@ -213,7 +215,6 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
         "damaged lines skipped",
     );
 
-    let bytes = plan.max_bytes.unwrap_or_default();
     print_count(
         plan.prompts.trimmed,
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
