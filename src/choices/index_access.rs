@@ -189,7 +189,7 @@ impl Progress for LateBar<'_> {
     }
 }
 
-/// Warns of the problem because of which an index was used without an update.
+/// Warns that the index was used without an update if there was a `problem`.
 pub(crate) fn warn_of_stale_index(problem: Option<IndexError>, context: &Context) {
     if let Some(problem) = problem {
         let problem = CommandError::from(problem).to_one_line();

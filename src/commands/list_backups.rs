@@ -309,7 +309,7 @@ type ArchiveGroup<'r> = (Option<Identity>, Vec<&'r ArchiveRecord>);
 /// The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<ArchiveGroup<'r>> = Vec::new();
-    for record in records {
+    for &record in records {
         let identity = record.metadata.identity();
         let is_readable = has_readable_metadata(&record.metadata);
         // `is_same`, because archives of one account may lack different ids of the account.

@@ -16,7 +16,7 @@ const WALK_INTERVAL: Duration = Duration::from_secs(60);
 /// The maximum time that a call waits for an update. After that, the answer uses the index as it is.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Work on the index. The order is ascending: each work includes those before it.
+/// Work on the index. The variants are in ascending order: each includes the work of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum IndexWork {
     /// Reads the conversations that changed according to Codex.

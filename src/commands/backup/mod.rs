@@ -271,7 +271,10 @@ impl BackupArgs {
                 && metadata.records_home(home)
                 && !metadata.is_from_other_machine(machine.as_deref())
                 && (is_account_unknown
-                    || Identity::is_same_or_none(metadata.identity().as_ref(), live_identity.as_ref()))
+                    || Identity::is_same_or_none(
+                        metadata.identity().as_ref(),
+                        live_identity.as_ref(),
+                    ))
         })
     }
 
