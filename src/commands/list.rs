@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::account_screen::AccountScreenArgs;
-use crate::views::account_list::AccountList;
 use clap::Args;
 
 /// List the accounts and their quota, like `accounts`
@@ -24,9 +23,9 @@ impl ListArgs {
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let print_json = |list: &_, context: &Context| {
-            AccountList::print_profiles_json(list, "list", context);
-        };
-        self.screen.run(print_json, context)
+        self.screen.run(
+            |list, context| list.print_profiles_json("list", context),
+            context,
+        )
     }
 }
