@@ -214,8 +214,8 @@ fn find_programs(
     // Codex 0.169 starts the daemon with its interface. The daemon outlives the interface and keeps the login in
     // memory.
     let daemon_pid = daemon::find(home).map(|d| d.pid);
-    let no_other_folders = [];
-    let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &no_other_folders)
+    let no_outside_folders = [];
+    let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &no_outside_folders)
         .into_iter()
         .partition(|holder| holder.pid.is_some() && holder.pid == daemon_pid);
 

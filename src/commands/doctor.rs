@@ -214,8 +214,8 @@ impl FixRun<'_> {
     }
 }
 
-/// Returns true if `cooldown.json` is damaged: like the check, takes each warning about the file for damage. If it cannot
-/// be read at all, returns false: the checks report that.
+/// Returns true if `cooldown.json` is damaged: like the check, takes each warning about the file for damage. If it
+/// cannot be read at all, returns false: the checks report that.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())

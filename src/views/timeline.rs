@@ -11,7 +11,8 @@ use codex_manager_core::quota::{Account, Observation};
 
 const DAYS: usize = 8;
 
-/// The largest width of the name before the line of an account, in columns.
+/// The largest width of the name before the line of an account, in columns. On a narrow terminal, the name has at most
+/// a third of the width.
 const MAX_NAME_WIDTH: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly

@@ -119,8 +119,8 @@ pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     })
 }
 
-/// Returns the account of the login in auth.json if Codex reads that file, or may read it. `None` also if the file cannot
-/// be read.
+/// Returns the account of the login in auth.json if Codex reads that file, or may read it. `None` also if the file
+/// cannot be read.
 pub fn read_possible_identity(home: &Path) -> Option<Identity> {
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
     let login = auth.login()?;

@@ -252,6 +252,7 @@ impl FindArgs {
 
     /// Suggests a larger limit if the limit cuts off hits, or may do so because the total is unknown.
     fn note_further_hits(&self, result: &SearchResult, context: &Context) {
+        // The number of conversations beyond the limit may be unknown, so four times the limit is a guess.
         let (shown, new_limit) = (result.hits.len(), self.max_hits().saturating_mul(4));
         match result.total {
             Some(total) if total > shown => context.note(format_args!(
