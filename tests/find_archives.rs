@@ -146,16 +146,18 @@ fn a_conversation_whose_file_is_gone_but_indexed_is_found_once() {
     }
 }
 
+/// Writes a conversation that is the older, the larger its number is. Returns its rollout.
+fn write_numbered(env: &TestEnv, number: u32) -> PathBuf {
+    let minutes = i64::from(number);
+    let conversation = Conversation::new(number, minutes, "A question", "The borrow checker.");
+    write(env, &conversation)
+}
+
 #[test]
 fn a_conversation_whose_file_is_gone_but_indexed_is_counted_once() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
-    let write_numbered = |number: u32| {
-        let minutes = i64::from(number);
-        let conversation = Conversation::new(number, minutes, "A question", "The borrow checker.");
-        write(&env, &conversation)
-    };
-    let [_, _, oldest] = [1, 2, 3].map(write_numbered);
+    let [_, _, oldest] = [1, 2, 3].map(|number| write_numbered(&env, number));
     back_up(&mut env, "10:00");
     let _ = env.run(["find", "borrow"]).code(0);
     fs::remove_file(oldest).expect("remove");
@@ -168,6 +170,43 @@ fn a_conversation_whose_file_is_gone_but_indexed_is_counted_once() {
             assert_eq!(document["total"], 3, "{form:?} {limit}");
             assert_eq!(document["conversations"], 3, "{form:?} {limit}");
         }
+    }
+}
+
+#[test]
+fn a_conversation_that_only_the_index_still_has_is_found() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let [_, archived] = [1, 2].map(|number| write_numbered(&env, number));
+    back_up(&mut env, "10:00");
+    let never_archived = write_numbered(&env, 3);
+    let _ = env.run(["find", "borrow"]).code(0);
+    fs::remove_file(archived).expect("remove");
+    fs::remove_file(never_archived).expect("remove");
+
+    let archive = Some("2026-11-20-100000-alice@example.com".to_owned());
+    for form in [&["--no-refresh"][..], &[]] {
+        let find = |limit: &str| {
+            let args = ["find", "--archives", "--json", "borrow", "--limit", limit];
+            env.run([&args[..], form].concat()).code(0).json()
+        };
+        let all = find("20");
+        let expected = [(id(1), None), (id(2), archive.clone()), (id(3), None)];
+        assert_eq!(hits(&all), expected, "{form:?}");
+        for document in [all, find("1")] {
+            assert_eq!(document["total"], 3, "{form:?}");
+            assert_eq!(document["conversations"], 3, "{form:?}");
+        }
+        // The filters apply to it too.
+        let args = [
+            "find",
+            "--archives",
+            "--json",
+            "borrow",
+            "--project",
+            "/other",
+        ];
+        let _ = env.run([&args[..], form].concat()).code(5);
     }
 }
 

@@ -237,6 +237,14 @@ fn the_starship_hook_is_valid_toml_and_its_command_works() {
 }
 
 #[test]
+fn instructions_for_agents_ignore_the_options_of_a_prompt() {
+    let env = TestEnv::new();
+    let plain = env.run(["hook", "agents"]).code(0).stdout;
+    let run = env.run(["hook", "agents", "--every", "1s", "--format", "{nope}"]);
+    assert_eq!(run.code(0).stdout, plain);
+}
+
+#[test]
 fn a_hook_with_invalid_arguments_is_refused() {
     let env = TestEnv::new();
     for args in [

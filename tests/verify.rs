@@ -489,6 +489,22 @@ fn archives_in_a_read_only_manager_home_can_be_verified() {
 }
 
 #[test]
+fn a_sidecar_time_of_another_type_is_named_as_a_time() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = backup(&env, &[]);
+    for key in ["created_at", "reset_at"] {
+        let mut document = json_in(&sidecar(&archive));
+        document[key] = 5.into();
+        fs::write(sidecar(&archive), document.to_string()).unwrap();
+        let problem = listed(&env)[0]["problem"].to_string();
+        let expected = "expected a time in the form of RFC 3339";
+        assert!(problem.contains(expected), "{key}: {problem}");
+        let _ = env.run(["verify", "--repair", "latest"]).code(0);
+    }
+}
+
+#[test]
 fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
