@@ -228,6 +228,21 @@ fn trash_filters_select_conversations_and_a_filter_or_id_is_required() {
 }
 
 #[test]
+fn a_conversation_whose_only_message_is_too_long_to_read_is_kept_by_no_turns() {
+    let env = home();
+    let mut rollouts = rollouts(&env.codex_home()).into_iter();
+    let own = rollouts.find(|path| path.to_string_lossy().contains(&id(3)));
+    let rollout = own.expect("the rollout without turns");
+    let message = json!({"type": "user_message", "message": "x".repeat(17 << 20)});
+    let line =
+        json!({"timestamp": "2026-10-01T00:00:00.000Z", "type": "event_msg", "payload": message});
+    let text = fs::read_to_string(&rollout).unwrap();
+    fs::write(&rollout, format!("{text}{line}\n")).unwrap();
+    let run = env.run(["storage", "trash", "--no-turns", "--dry-run", "--json"]);
+    assert!(!run.stdout.contains(&id(3)), "{run}");
+}
+
+#[test]
 fn a_parent_whose_history_a_fork_needs_is_trashed_only_with_the_fork() {
     let env = home();
     let before = env.tree("home/.codex");

@@ -76,7 +76,8 @@ pub enum ProcessRole {
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// The path relative to the home or to an outside folder of the home.
+        /// The path relative to the home or to an outside folder of the home. For a locked database, its path in the
+        /// journal.
         open_file: PathBuf,
     },
     /// An unknown process that holds the lock on the conversation with this id.

@@ -85,13 +85,13 @@ impl ThreadChain {
             if followed_paths.contains(&path) {
                 break;
             }
+            let name = RolloutName::parse(&path);
+            let thread_id = name.as_ref().and_then(RolloutName::id).unwrap_or(&base_id);
             if followed_paths.len() >= MAX_ROLLOUTS {
-                missing = Some(base_id);
+                missing = Some(thread_id.to_owned());
                 break;
             }
 
-            let name = RolloutName::parse(&path);
-            let thread_id = name.as_ref().and_then(RolloutName::id).unwrap_or(&base_id);
             oldest_head = base_head;
             followed_paths.push(path.clone());
             let slice = RolloutSlice { path, end };

@@ -35,12 +35,12 @@ pub fn write<W: Write + Seek, E>(
 ///
 /// # Errors
 ///
-/// `content` cannot be read.
+/// `content` cannot be read, or the zip allows no more bytes.
 pub fn add_content<W: Write + Seek>(
     zip: &mut ZipWriter<&mut Target<W>>,
     content: &mut impl Read,
 ) -> io::Result<()> {
-    while zip.get_ref().is_some_and(|target| target.error.is_none())
+    while zip.get_ref().is_none_or(|target| target.error.is_none())
         && io::copy(&mut content.by_ref().take(PART_BYTES), zip)? > 0
     {}
     Ok(())

@@ -88,7 +88,7 @@ impl FileExchange {
         // SQLite would apply a log to whichever database lies beside it, so logs are removed before
         // their database is replaced.
         let steps = [self.removals, self.replacements].concat();
-        // A folder that cannot be removed only takes up space.
+        // A folder that cannot be removed only takes up space, or the next recovery removes it.
         self.transaction.commit(steps, policy)?.remove_old_state();
         Ok(())
     }

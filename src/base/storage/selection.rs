@@ -211,7 +211,8 @@ fn has_no_text(path: &Path) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    // The text of a line that is too long is not read.
+    Ok(reader.left_out.long_lines == 0)
 }
 
 /// A rollout that continues another one.

@@ -58,7 +58,7 @@ enum FormPlace {
     Within,
     /// At a keyword, also inside a word.
     Any,
-    /// Like `Any`; the secret is the block of lines behind the match.
+    /// Like `Any`; the secret is the block of lines that begins with the match, or ends with it.
     Block,
     /// Like `Any`; the secret ends with the line or at a quote.
     Line,

@@ -90,7 +90,8 @@ pub fn read_sums(
     };
 
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
-    // time nor sort. A plus sign before the column forbids the use of the index. Only sums by slot are in its order.
+    // time nor sort. A plus sign before the column forbids the use of the index. Only sums by slot are in the order of
+    // that index.
     let selects_all_times = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
     let sign = if selects_all_times { "+" } else { "" };
     let sql = format!(

@@ -16,7 +16,7 @@ pub struct ConversationFilter {
     /// The ids of the conversations on disk or in archives, in lower case. If set, the filter rejects conversations of
     /// the index whose rollouts were deleted.
     pub existing_ids: Option<HashSet<String>>,
-    /// True if the filter accepts those that it would reject because of `existing_ids`, and no others.
+    /// If true, the filter accepts only conversations whose rollouts were deleted, by `existing_ids`.
     pub only_deleted: bool,
 }
 
