@@ -3,7 +3,7 @@
 //! Codex up to 0.104 keeps no list in a database. In such a home, all conversations are those of the index,
 //! which is brought up to date first.
 
-use crate::choices::index_access::{IndexAccess, warn_of_stale_index};
+use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
@@ -92,10 +92,8 @@ fn open_index(context: &Context) -> Result<Option<IndexStore>> {
     }
 
     match access.open_updated(Thoroughness::All) {
-        Ok((store, report)) => {
-            warn_of_stale_index(report.problem, context);
-            Ok(Some(store))
-        }
+        // An index that could not be updated is listed as it is.
+        Ok((store, _report)) => Ok(Some(store)),
         Err(e) if is_interrupted() => Err(e),
         Err(e) => {
             let problem = e.to_one_line();

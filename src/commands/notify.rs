@@ -103,7 +103,7 @@ fn show_unseen(
     let mut failure = None;
 
     // The lock is held while the notices are shown, so that no other run shows them too. If a damaged record was moved
-    // aside, all notices are shown again.
+    // aside, current notices are shown again.
     let (shown, _moved_aside) = document::update(&path, &lock, |state: &mut NoticeState| {
         update_state(state, accounts, &current_notices, context);
         let mut notices = select_unseen(state, accounts, current_notices);

@@ -14,7 +14,7 @@ use codex_manager_core::io::{IoContext, Silent};
 use codex_manager_core::restore::RestoreError;
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::cell::LazyCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Seek as _;
 use std::path::Path;
@@ -201,9 +201,14 @@ fn add_continued_rollouts(
         by_id
     });
 
-    let is_selected = |(rollout, _): &(RolloutName, FileEntry)| names.contains(&rollout.name);
-    let selected = rollout_files(source.files()).filter(is_selected);
-    let mut unread: Vec<_> = selected.map(|(_, entry)| entry).collect();
+    // A rollout may have several files: plain, compressed, archived. One of them is enough.
+    let mut unread_by_name = BTreeMap::new();
+    for (rollout, entry) in rollout_files(source.files()) {
+        if names.contains(&rollout.name) {
+            unread_by_name.entry(rollout.name).or_insert(entry);
+        }
+    }
+    let mut unread: Vec<_> = unread_by_name.into_values().collect();
     // The list grows in the loop, because a continued rollout may itself continue another one.
     while let Some(entry) = unread.pop() {
         let continued_id = read_continued_id(source, &entry)?;

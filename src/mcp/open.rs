@@ -82,7 +82,7 @@ impl OpenArguments {
         let options = TranscriptOptions {
             outputs: self.turn.is_some(),
             reasoning: true,
-            // `turns` may have several turns, and the error needs the number of all, so each turn is read.
+            // Not `turn`: `turns` may have several turns, and the error for a missing one needs the number of the last one.
             ..TranscriptOptions::default()
         };
 

@@ -54,8 +54,8 @@ pub struct ThreadPart {
 pub struct ThreadChain {
     /// The threads, the oldest first. The last one is the thread itself.
     pub parts: Vec<ThreadPart>,
-    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read, or if the
-    /// chain has [`MAX_ROLLOUTS`] without it.
+    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read. The id of
+    /// its thread, if the chain has [`MAX_ROLLOUTS`] without it.
     pub missing: Option<String>,
 }
 

@@ -51,8 +51,8 @@ impl DiffArgs {
         let archive = ArchiveReader::open(&path)?;
         let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
-        let own_name_table = Arc::default();
-        let home_scan = scan::scan_home(&scope, &own_name_table)?;
+        let new_name_table = Arc::default();
+        let home_scan = scan::scan_home(&scope, &new_name_table)?;
         let conversations = conversations::compare_conversations(&archive, &home_scan, context)?;
 
         // If a config.toml cannot be read, all other content is still compared.

@@ -33,18 +33,18 @@ pub(super) struct SearchedHome<'a> {
 /// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
 /// conversations of an archive, and also returns the files that it could not read. Leaves out `known_ids`, the
 /// conversations that were searched on disk. Searches a conversation of several archives in the newest one. An
-/// unreadable archive or file causes a warning and makes the result partial. Returns `known_ids` with the conversations
-/// that were searched.
+/// unreadable archive or file causes a warning and makes the result partial. Adds the conversations that were searched
+/// to `known_ids`.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.
 pub(super) fn search_archives(
     found: &mut Found,
-    mut known_ids: HashSet<String>,
+    known_ids: &mut HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
-) -> Result<HashSet<String>> {
+) -> Result<()> {
     let records = context.archives()?;
     let home = context.codex_home();
     // A rollout whose name lacks the id, such as `rollout-saved.jsonl`, is found only by the row in Codex's database.
@@ -60,7 +60,7 @@ pub(super) fn search_archives(
 
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
-        match search_archive(&path, &known_ids, filter, context, &search) {
+        match search_archive(&path, known_ids, filter, context, &search) {
             Ok(None) => {}
             Ok(Some(archive_hits)) => {
                 for SkippedFile { path, reason } in &archive_hits.skipped {
@@ -86,7 +86,7 @@ pub(super) fn search_archives(
             }
         }
     }
-    Ok(known_ids)
+    Ok(())
 }
 
 /// The result of the search of one archive.

@@ -41,7 +41,7 @@ use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};
 use regex::Regex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The number of hits without `--limit`.
@@ -143,11 +143,15 @@ impl FindArgs {
             }
         };
 
-        if self.archives {
-            self.add_hits_in_archives(&mut found, filter, &matcher, &thread_filter, context)?;
+        // With `--archives`, these are the ids that were set above.
+        if let Some(ids) = &mut filter.existing_ids {
+            self.add_hits_in_archives(&mut found, ids, &matcher, &thread_filter, context)?;
         }
         if self.machines {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
+        }
+        if let (true, Matcher::Query(query)) = (self.archives, &matcher) {
+            self.add_deleted_hits(&mut found, query, filter, context)?;
         }
 
         self.show_hits(&found, &matcher, context)?;
@@ -512,19 +516,16 @@ impl FindArgs {
         hits.truncate(self.max_hits());
     }
 
-    /// Adds the conversations that are only in archives, and those that only the index still has. `filter` is the one
-    /// of the search on disk.
+    /// Adds the conversations that are only in archives, and their ids to `searched_ids`, which are those on disk.
     fn add_hits_in_archives(
         &self,
         found: &mut Found,
-        mut filter: ConversationFilter,
+        searched_ids: &mut HashSet<String>,
         matcher: &Matcher,
         thread_filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
         let count_on_disk = found.result.hits.len();
-        // With `--archives`, `run` has set the ids.
-        let ids_on_disk = filter.existing_ids.take().unwrap_or_default();
         let search = |home: &SearchedHome<'_>| match matcher {
             Matcher::Pattern(pattern) => {
                 let (found_in_archive, skipped) = self.scan_home(home, pattern, context)?;
@@ -544,18 +545,30 @@ impl FindArgs {
             }
         };
 
-        let searched_ids = search_archives(found, ids_on_disk, thread_filter, context, search)?;
-        if let Matcher::Query(query) = matcher {
-            filter.existing_ids = Some(searched_ids);
-            filter.only_deleted = true;
-            let access = IndexAccess::new(context);
-            let deleted = self.search_existing_index(&access, query, &filter)?;
-            found.add_result(deleted.conversations, deleted.result);
-        }
-
+        search_archives(found, searched_ids, thread_filter, context, search)?;
         if found.result.hits.len() > count_on_disk {
             self.sort_and_truncate(&mut found.result.hits);
         }
+        Ok(())
+    }
+
+    /// Adds the conversations that only the index still has. `filter` has the ids on disk and in archives.
+    fn add_deleted_hits(
+        &self,
+        found: &mut Found,
+        query: &Query,
+        mut filter: ConversationFilter,
+        context: &Context,
+    ) -> Result<()> {
+        let ids_on_machines = found.machines.keys().cloned();
+        filter
+            .existing_ids
+            .get_or_insert_default()
+            .extend(ids_on_machines);
+        filter.only_deleted = true;
+        let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
+        found.add_result(deleted.conversations, deleted.result);
+        self.sort_and_truncate(&mut found.result.hits);
         Ok(())
     }
 

@@ -97,7 +97,7 @@ impl StatusArgs {
         let may_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
         let mut report =
             refresh::read_live_status(context, &cooldown_file, pasted_text, may_query)?;
-        // Without a query, there is nothing to record.
+        // A dry run records nothing, and recent figures are recorded already.
         let has_record_failed = may_query && !refresh::record_report(context, &report);
 
         let account_entry = report

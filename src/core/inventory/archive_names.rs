@@ -78,7 +78,7 @@ pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Opti
     let mut candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
 
-    let denotes_file = name.to_string_lossy().ends_with(names::ARCHIVE_SUFFIX) || !is_name;
+    let denotes_file = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
     if file.is_some() || !denotes_file {
         return file;
     }

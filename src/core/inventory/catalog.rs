@@ -81,9 +81,10 @@ fn is_current(record: &ArchiveRecord, pair: &FilePair) -> bool {
 /// Returns the earlier result of `verify`; `None` if the archive changed since. The result stays valid if the sidecar
 /// was rewritten, unless the new sidecar describes another archive.
 fn reuse_verify_result(known: ArchiveRecord, read_record: &ArchiveRecord) -> Option<VerifyRecord> {
-    let digests = [&known.metadata, &read_record.metadata].map(Metadata::archive_digest);
-    match digests {
-        _ if known.archive != read_record.archive => None,
+    if known.archive != read_record.archive {
+        return None;
+    }
+    match [&known.metadata, &read_record.metadata].map(Metadata::archive_digest) {
         [Some(a), Some(b)] if a.contradicts(&b) => None,
         _ => known.verified,
     }

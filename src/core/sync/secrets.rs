@@ -303,13 +303,7 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
         return Some("a key");
     }
 
-    // Markdown that begins with a bracket, such as `{{name}}` or `[a link](…)`, goes on with other bytes than JSON,
-    // which may have comments.
-    let begins_with = |bracket: &[u8], next_bytes: &[u8]| {
-        let inside = text.strip_prefix(bracket).map(<[u8]>::trim_ascii_start);
-        inside.is_some_and(|inside| inside.first().is_some_and(|b| next_bytes.contains(b)))
-    };
-    let is_json = begins_with(b"{", b"\"/") || begins_with(b"[", b"{[\"/");
+    let is_json = text.starts_with(b"{") || text.starts_with(b"[");
     let names: [&[u8]; 3] = [
         b"\"refresh_token\"",
         b"\"access_token\"",
@@ -403,7 +397,6 @@ mod tests {
             r#"{"tokens":{"refresh_token" : "rt"}}"#,
             "\u{feff}\n[{\"access_token\":\"a",
             r#"{"OPENAI_API_KEY":"k"}"#,
-            "{ // a comment\n\"access_token\": \"a\"}",
             "-----BEGIN OPENSSH PRIVATE KEY-----\nx",
             "age-encryption.org/v1\n",
         ] {
@@ -414,8 +407,6 @@ mod tests {
             r#"{"OPENAI_API_KEY":null,"refresh_token":""}"#,
             r#"{"properties":{"access_token":{"type":"string"}}}"#,
             "# notes\n\"refresh_token\": \"x\"",
-            "{{name}}\nThe answer is {\"access_token\": \"x\"}.",
-            "[The answer](api.md) is {\"access_token\": \"x\"}.",
             "-----BEGIN CERTIFICATE-----\n",
         ] {
             assert_eq!(find(text), None, "{text}");

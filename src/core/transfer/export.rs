@@ -256,7 +256,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             plan.skip(name.to_string_lossy(), reason);
             Ok(())
         }
-        // After another error, the file cannot be read either, and the error of `read` names it.
+        // An ordinary file. After another error, it cannot be read either, and the error of `read` names it.
         _ => {
             let bytes = file_open::read(&path).at("read", &path)?;
             plan.add(name, bytes)

@@ -89,7 +89,7 @@ impl Password {
             Self::Command(shell_command) => command.env("RESTIC_PASSWORD_COMMAND", shell_command),
             Self::Environment => command,
             Self::Typed(secret) => {
-                // The same bytes as in the stored file, also if the terminal does not send UTF-8.
+                // A vault that restic itself made may have a password that is not UTF-8.
                 #[cfg(unix)]
                 let password: &std::ffi::OsStr = OsStrExt::from_bytes(secret.expose());
                 #[cfg(not(unix))]
@@ -106,7 +106,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn restic_gets_a_typed_password_with_the_bytes_of_the_stored_file() {
+    fn restic_gets_the_typed_bytes_of_a_password_that_is_not_utf8() {
         let typed = SecretBytes::new(b"caf\xe9".to_vec());
         let mut command = Command::new("restic");
         Password::Typed(typed).set_variables_of(&mut command);

@@ -160,8 +160,8 @@ impl CooldownFile {
 
         let has_archive = record.archive.is_some();
         self.record_archived_account(&identity, has_archive && metadata.captures_login());
-        // `normalize` made the archive from a legacy file: not when the account was in use, and with windows that are
-        // inferred from the end of the quota.
+        // The record is of a legacy file: not made when the account was in use, and with windows that are inferred from
+        // the end of the quota.
         if metadata.legacy_auth_filename.is_some() {
             return self.record_legacy_quota_end(&identity, metadata);
         }

@@ -96,7 +96,7 @@ pub fn read_status(
     let is_billed_by_use = is_billed_by_use(&auth_before, config.store);
     let answer = match obstacle {
         Some(problem) => Err(problem),
-        // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
+        // An account that is billed by use has no quota, and a text that the user pasted is used in place of its answer.
         None if is_billed_by_use || !inquiry.ask_codex || text.is_some() => Ok(None),
         None => probe_when_safe(home, inquiry, app_server::probe).map(Some),
     };
@@ -329,7 +329,7 @@ const MAX_RENEWAL_WAIT: Duration = Duration::from_secs(5);
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Sends these queries to Codex in a home. Each result is an error if Codex must not be started there, or if the login
-/// is an API key, for which Codex has no answers.
+/// is billed by use, for which Codex has no answers.
 pub fn ask_questions<const N: usize>(
     home: &Path,
     inquiry: &Inquiry,

@@ -171,7 +171,7 @@ pub(super) fn find_valid_observation(
 
 /// Replaces the weekly reset by `reset_at`, which the user gave. Keeps the used percentage of a fresh observation, or
 /// of a stored one with the same reset. Otherwise the percentage is 0, so that no exhaustion is invented.
-/// Does nothing for an API key, which has no windows.
+/// Does nothing for an account that is billed by use, which has no windows.
 pub fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     if report.is_billed_by_use() {
         return;

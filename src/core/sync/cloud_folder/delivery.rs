@@ -43,8 +43,8 @@ pub(crate) struct ClientCopy {
     pub(crate) digest: Sha256Digest,
     /// The reason to wait for the copy; `None` if it was delivered completely.
     pub(crate) problem: Option<&'static str>,
-    /// True if the lines of the copy may be used in spite of its `problem`, because each of them is complete. A client
-    /// can copy a version that no machine will ever attest.
+    /// True if the copy has no `problem`, or if its lines may be used in spite of it, because each of them is complete.
+    /// A client can copy a version that no machine will ever attest.
     pub(crate) is_whole: bool,
 }
 

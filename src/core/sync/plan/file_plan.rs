@@ -30,7 +30,7 @@ pub(crate) enum FileOutcome {
 
 impl FileOutcome {
     /// Returns the outcome for a file with the same version on both sides. `last` is the record of the last sync;
-    /// `text` is the text of both sides, if it was read.
+    /// `text` is the text of both sides, if it is known.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,
