@@ -9,10 +9,10 @@ use std::fmt::Display;
 use std::io::{self, BufRead as _, Read as _};
 use std::sync::{Mutex, PoisonError};
 
-/// The columns that stay free after a question, for the answer.
+/// The columns that stay free after a question: a blank and one letter. A longer answer wraps.
 const ANSWER_COLUMNS: usize = 2;
 
-/// The printer of the open question.
+/// The printer of the open question, which Ctrl-C prints with.
 static OPEN_QUESTION: Mutex<Option<Ui>> = Mutex::new(None);
 
 impl Ui {

@@ -43,7 +43,7 @@ const MARGIN: f64 = 10.0;
 
 const TREEMAP_HEIGHT: f64 = 420.0;
 
-/// Returns large figures with their names.
+/// Returns the HTML of figures in large type, each below its name.
 pub(crate) fn format_figures(figures: &[(&str, String)]) -> String {
     let mut html = String::from("<dl class=\"figures\">\n");
     for (name, value) in figures {

@@ -36,11 +36,12 @@ pub struct Daemon {
 pub enum DaemonError {
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
-    /// The daemon still runs after Codex's own stop command. The text is safe to print.
+    /// The daemon still runs after Codex's own stop command.
     #[error("the background daemon (PID {pid}) is still running{}", prefix_unless_empty("; codex answered: ", .answer))]
     StillRunning {
         pid: u32,
-        /// The status that Codex's stop command printed, else the last line of its standard error; may be empty.
+        /// The status that Codex's stop command printed, else the last line of its standard error; may be empty. Safe
+        /// to print.
         answer: String,
     },
 }

@@ -362,7 +362,7 @@ fn is_sidecar(path: &Path) -> bool {
     kind_of(name) == HomeEntryKind::DatabaseSidecar
 }
 
-/// Sets the mode and mtime of the original.
+/// Gives `file` the mode and mtime that `content` recorded of the original.
 fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
     modes::apply_mode(content.mode, |mode| file.set_permissions(mode))?;
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns))

@@ -127,8 +127,8 @@ pub(super) struct ConversationList<'a> {
 }
 
 impl<'a> ConversationList<'a> {
-    /// Reads and sorts the ids of at most `limit` conversations, without the children that [`Self::for_each`] shows at
-    /// their parents.
+    /// Reads and sorts the conversations of this machine and of `machines`, and keeps at most `limit`. The children that
+    /// [`Self::for_each`] shows at their parents do not count.
     ///
     /// # Errors
     /// Codex's list, the launch registry or the profiles cannot be read.

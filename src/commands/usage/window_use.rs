@@ -22,10 +22,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-/// A part of the window in JSON. Its keys are an interface.
+/// A row of the report: what a conversation, project, model, subagent or day used of the quota window. The names in
+/// JSON are an interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct PartView {
     pub kind: PartKind,
+    /// Id, project, model or day, by kind.
     pub key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

@@ -12,8 +12,9 @@ struct LanguageFamily {
     names: &'static str,
     /// The marks that begin and end a comment.
     comments: &'static [(&'static str, &'static str)],
+    /// The marks that begin and end a string.
     quotes: &'static str,
-    /// The keywords of all languages, separated by spaces. Empty for markup, in which words are text.
+    /// The keywords of all families, separated by spaces. Empty for markup, in which words are text.
     keywords: &'static str,
 }
 

@@ -139,8 +139,8 @@ fn list_candidates(
     })
 }
 
-/// Reads a file of the snapshot, and returns the reason why it is not restored; `None` if it may be restored. A login
-/// is recognized under any name.
+/// Checks that a file of the snapshot is undamaged, and returns the reason why it is not restored; `None` if it may be
+/// restored. A login is recognized under any name.
 ///
 /// # Errors
 /// The file is missing or damaged.

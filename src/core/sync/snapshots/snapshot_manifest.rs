@@ -56,7 +56,7 @@ pub struct SnapshotManifest {
     /// Number of the publication.
     pub(super) number: u64,
     pub(super) knowledge: Knowledge,
-    /// Files by the key of the state.
+    /// Files by their key in the state; see [`crate::sync::file_group::state_key`].
     pub(super) files: BTreeMap<String, FileVersions>,
     /// Deletions of this and of other machines, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
