@@ -196,7 +196,7 @@ fn a_login_that_is_live_or_in_a_profile_is_shown_as_ok() {
 }
 
 #[test]
-fn a_hold_lasts_until_it_is_cleared_despite_observations() {
+fn a_hold_outranks_an_earlier_observation_until_it_is_cleared() {
     let mut env = TestEnv::new();
     write_cooldown(
         &env,

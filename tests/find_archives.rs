@@ -59,7 +59,7 @@ fn hits(document: &Value) -> Vec<(String, Option<String>)> {
 
 #[cfg(unix)]
 #[test]
-fn archives_of_a_home_that_is_named_by_a_link_are_searched() {
+fn a_home_named_by_a_link_has_the_same_archives() {
     let env = home();
     let link = env.path("linked home");
     std::os::unix::fs::symlink(env.codex_home(), &link).expect("link");

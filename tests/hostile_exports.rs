@@ -63,7 +63,7 @@ fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
+fn i12_i13_a_hostile_export_is_refused_with_the_reason_and_changes_nothing() {
     let profile = |email: &str| {
         json!({"schema": 1, "identity": {"email": email, "account_id": "acct-x", "user_id": "u"}})
             .to_string()

@@ -238,7 +238,7 @@ fn linked_conversations_are_restored_through_the_link() {
 }
 
 #[test]
-fn the_resolved_path_that_codex_records_below_a_linked_folder_is_no_difference() {
+fn history_check_accepts_the_resolved_path_of_a_rollout_below_a_linked_folder() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let disk = lab.world.path("disk/conversations");

@@ -100,7 +100,7 @@ hint: list all profiles:
 }
 
 #[test]
-fn a_mistyped_archive_gets_the_nearest_archives() {
+fn the_nearest_archives_are_suggested_for_a_mistyped_one() {
     let (env, _) = three_archives();
     let run = env.run(["restore", "lates"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"

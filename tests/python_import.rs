@@ -168,7 +168,7 @@ fn the_newer_observation_wins_on_either_side() {
 }
 
 #[test]
-fn an_expired_login_is_not_recommended_unless_there_is_another() {
+fn an_imported_expired_mark_does_not_apply_to_a_saved_login() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);

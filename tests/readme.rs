@@ -133,7 +133,7 @@ fn codex_that_signs_in() -> String {
 }
 
 #[test]
-fn every_readme_command_runs_on_a_healthy_home() {
+fn every_readme_command_runs_on_the_sample_home() {
     let env = world();
     sample_home(&env);
     fs::create_dir(env.path("home/old-dumps")).unwrap();

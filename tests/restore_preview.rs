@@ -31,7 +31,7 @@ fn the_chosen_archive_is_named_with_account_and_age_before_the_start() {
 }
 
 #[test]
-fn archives_of_another_home_are_latest_only_if_this_home_has_none() {
+fn latest_is_an_archive_of_another_home_only_if_this_home_has_none() {
     let mut env = TestEnv::new();
     let home_archives = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let chosen = |args: &[&str]| {

@@ -653,7 +653,7 @@ fn a_failing_scheduler_command_is_shown_in_the_error() {
 }
 
 #[test]
-fn invalid_times_and_options_of_other_jobs_are_refused() {
+fn invalid_times_and_the_options_of_another_job_are_refused() {
     let env = world();
     for words in [
         &["--every", "soon"][..],

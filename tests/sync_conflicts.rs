@@ -130,7 +130,7 @@ fn a_conflict_stops_the_run_only_with_manual_abort() {
 }
 
 #[test]
-fn the_configuration_of_init_syncs_other_files_despite_a_conflict() {
+fn init_writes_the_manual_policy_and_without_a_policy_a_conflict_stops_the_run() {
     let pair = Pair::new();
     let cloud = pair.cloud().to_string_lossy().into_owned();
     let output = pair.0.path("new.toml").to_string_lossy().into_owned();

@@ -507,7 +507,7 @@ fn snapshot(pair: &Pair) -> PathBuf {
 }
 
 #[test]
-fn a_file_restored_to_the_cloud_reaches_all_machines_with_its_mode() {
+fn a_file_restored_to_the_cloud_keeps_its_mode_and_reaches_all_machines() {
     for compression in ["none", "zip"] {
         let pair = overwritten(compression);
         let _ = pair

@@ -800,7 +800,7 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
 }
 
 #[test]
-fn i5_an_export_without_logins_records_a_renewed_login_that_is_not_saved_yet() {
+fn i5_an_unsaved_renewed_login_in_an_exported_archive_is_not_restored_elsewhere() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);

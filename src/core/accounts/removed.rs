@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn similar_profile_names_in_the_trash_are_distinguished() {
+    fn the_profile_name_in_the_trash_ends_before_the_last_stamp() {
         assert_eq!(
             parse_trashed_name("work-20261120T120000000000Z"),
             Some("work")

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn valid_roots_are_normalized_and_a_dot_is_everything() {
+    fn roots_are_normalized_and_a_dot_selects_the_whole_home() {
         for entry in [".", "./", ""] {
             assert_eq!(normalize_root(entry), Ok(None), "{entry:?}");
         }
@@ -374,6 +374,10 @@ mod tests {
         ] {
             assert_eq!(normalize_root(entry), Ok(Some(root.to_owned())), "{entry}");
         }
+    }
+
+    #[test]
+    fn lock_files_in_skills_and_the_prompt_history_may_be_synced_and_system_skills_never() {
         assert_eq!(never_synced_reason("skills/mine/yarn.lock"), None);
         assert_eq!(never_synced_reason("history.jsonl"), None);
         assert!(never_synced_reason("skills/.system/x").is_some());

@@ -193,7 +193,7 @@ fn windows_of_unusual_length_belong_to_codex() {
 }
 
 #[test]
-fn text_of_the_usage_page_is_parsed() {
+fn the_usage_page_is_parsed_however_its_lines_are_broken() {
     let expected = ["codex 5h 11 2026-11-20T08:41:00+00:00", "codex weekly 18 -"];
     for text in [
         "5 hour usage limit: 89% remaining, resets 8:41 AM\nWeekly usage limit: 82% remaining",

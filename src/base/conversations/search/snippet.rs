@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_are_marked_in_one_line() {
+    fn a_snippet_is_one_line_with_all_matches_marked() {
         assert_eq!(
             marked("Fix the\n  Parser, please", &["parser"]),
             "Fix the [Parser], please"
