@@ -265,7 +265,7 @@ fn a_text_of_megabytes_is_shown_up_to_256_kib() {
 }
 
 #[test]
-fn a_conversation_is_opened_by_turn_and_a_fork_with_its_parent() {
+fn a_conversation_is_opened_whole_or_by_turn() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "Question 1", "Answer 1");
     for turn in 2..=5 {

@@ -86,7 +86,7 @@ fn resume_last_finds_the_conversation_of_a_home_without_a_database() {
 }
 
 #[test]
-fn use_announces_hidden_conversations_only_if_codex_hides_them() {
+fn use_announces_no_hidden_conversations_of_a_codex_that_hides_none() {
     for version in ["0.42.0", "0.98.0", "0.150.0"] {
         let Some(lab) = Lab::of_version(version) else {
             return;

@@ -306,7 +306,7 @@ fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
 }
 
 #[test]
-fn rename_refuses_a_name_in_use() {
+fn a_profile_is_renamed_unless_the_new_name_is_in_use_or_invalid() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());

@@ -174,7 +174,7 @@ fn exports_leave_out_99_percent_of_each_kind_of_secret() {
 }
 
 #[test]
-fn exports_keep_hashes_lock_files_ids_images_and_code() {
+fn exports_redact_at_most_one_text_per_megabyte_of_hashes_ids_images_and_code() {
     let mut samples = Samples(SEED);
     let mut texts = Vec::new();
     for file in [

@@ -177,7 +177,7 @@ fn escape_sequences_in_conversations_are_not_printed() {
 }
 
 #[test]
-fn a_compressed_rollout_with_invalid_data_is_an_error() {
+fn a_compressed_rollout_with_invalid_data_is_an_error_and_a_truncated_one_is_read_to_its_end() {
     let env = TestEnv::new();
     let conversation = Conversation::new(1, 60, "Hello", "Done.");
     let path = write(&env, &conversation);

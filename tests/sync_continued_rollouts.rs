@@ -509,7 +509,7 @@ fn one_sided(changed: &str) -> (Pair, String) {
 }
 
 #[test]
-fn a_continued_version_is_decided_although_only_one_side_changed() {
+fn a_continued_version_waits_for_a_decision_although_only_one_side_changed() {
     for (changed, kept) in [("cloud", "local"), ("local", "cloud")] {
         assert_offers_are_true(|| one_sided(changed).0, ID, &[kept, "both"]);
         for keep in [kept, "both"] {

@@ -733,7 +733,7 @@ fn a_cloud_folder_that_is_a_file_is_refused_before_anything_is_planned() {
 }
 
 #[test]
-fn files_named_like_the_managers_own_are_reported() {
+fn a_folder_named_like_the_managers_own_is_reported_and_not_synced() {
     let pair = Pair::new();
     pair.put("a", "skills/mine/.codex-manager/notes.md", "mine");
     pair.put("a", SKILL, "x");

@@ -127,7 +127,7 @@ fn a_restored_version_survives_earlier_decisions() {
 }
 
 #[test]
-fn i2_a_killed_keep_both_drops_no_version() {
+fn i2_a_killed_keep_both_keeps_the_version_of_the_other_machine() {
     if !can_inject() {
         return;
     }

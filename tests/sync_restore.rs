@@ -151,7 +151,7 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
 }
 
 #[test]
-fn a_zip_with_outside_paths_or_a_login_is_not_restored() {
+fn a_zip_with_outside_paths_is_refused_and_a_login_in_one_is_not_restored() {
     use std::io::Write;
     for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
         let pair = Pair::new();

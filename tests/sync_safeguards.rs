@@ -168,7 +168,7 @@ fn each_kind_of_file_with_a_secret_is_held_back_until_it_is_allowed() {
 }
 
 #[test]
-fn a_path_of_allow_secrets_may_be_named_again() {
+fn allow_secrets_accepts_paths_that_are_already_synced() {
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     let pair = Pair::new();
     pair.put("a", "AGENTS.md", &token);

@@ -320,7 +320,7 @@ fn the_kind_of_an_archive_is_shown_on_narrow_terminals() {
 }
 
 #[test]
-fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
+fn a_long_archive_name_is_shortened_and_its_row_stays_one_line() {
     let env = TestEnv::new();
     let email = "contractor-daniel.novak@very-long-client-company-name.example";
     write_auth(&env.codex_home(), &SignIn::new("acct-long", email));

@@ -113,7 +113,7 @@ fn a_fork_counts_only_its_own_requests() {
 }
 
 #[test]
-fn only_new_lines_of_a_grown_conversation_are_read() {
+fn no_request_counts_twice_after_growth_a_rebuild_or_compression() {
     let mut env = TestEnv::new();
     let (a, b) = ([100, 20, 10, 5], [200, 100, 20, 0]);
     let first = [context(at(0), "gpt-5"), count(at(1), a, a, None)];

@@ -107,7 +107,7 @@ fn each_breakdown_is_a_separate_table_that_adds_up_to_100_percent() {
 }
 
 #[test]
-fn a_narrow_terminal_shows_the_name_of_each_part_first() {
+fn on_a_narrow_terminal_the_name_of_a_part_stands_above_its_figures() {
     let env = world();
     let text = crate::tables::shown(&env, &["usage", "--window", "alice@x.com"], 40);
     let lines: Vec<_> = text.lines().collect();

@@ -489,7 +489,7 @@ fn archives_in_a_read_only_manager_home_can_be_verified() {
 }
 
 #[test]
-fn a_sidecar_time_of_another_type_is_named_as_a_time() {
+fn a_number_in_place_of_a_sidecar_time_is_reported_with_the_expected_form() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = backup(&env, &[]);

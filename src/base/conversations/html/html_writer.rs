@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_escaped() {
+    fn names_of_tools_are_escaped_in_html() {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
         let mut writer = HtmlWriter::new(true, Zone::UTC);

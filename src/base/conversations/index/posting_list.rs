@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_block_has_no_list_and_a_damaged_one_no_texts() {
+    fn a_truncated_block_has_no_list_and_a_damaged_list_no_texts() {
         let mut block = BlockWriter::default();
         block.append(b"word", &list(&[1, 200, 3_000_000]));
         for len in 0..block.bytes.len() {
