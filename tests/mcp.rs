@@ -133,6 +133,13 @@ fn the_scope_is_the_folder_of_the_server_and_other_filters_work_as_in_find() {
     )));
     let listed = client.call("list_conversations", json!({"scope": "all", "since": "1d"}));
     assert_eq!(listed.ids(), [id(1)]);
+    let since = "2026-11-20T11:55:00Z";
+    let listed = client.call(
+        "list_conversations",
+        json!({"scope": "all", "since": since}),
+    );
+    let advice = "No conversation found. List all: \"scope\": \"all\", and no \"since\".";
+    assert!(listed.text.contains(advice), "{listed:?}");
 }
 
 #[test]

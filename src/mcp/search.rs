@@ -180,6 +180,7 @@ impl ListArguments {
             limit: Some(shown_count.saturating_add(limit + 2)),
             ..to_thread_filter(scope, named_project, self.since.as_deref(), context)?
         };
+        let is_restricted = filter.is_restricted();
 
         let mut threads = list_threads(&filter, context)?;
         threads.extend(list_unlisted(&filter, context)?);
@@ -201,7 +202,11 @@ impl ListArguments {
         let note = if next_cursor < threads.len() {
             Some(format_cursor_note(next_cursor))
         } else if next_cursor == 0 {
-            Some("No conversation found. Try \"scope\": \"all\".".to_owned())
+            let mut advice = "No conversation found.".to_owned();
+            if is_restricted {
+                advice.push_str(" List all: \"scope\": \"all\", and no \"since\".");
+            }
+            Some(advice)
         } else {
             None
         };
