@@ -161,7 +161,10 @@ fn sessions_exits_with_0_in_a_home_without_a_database() {
     assert!(run.stderr.contains("no conversations yet"), "{run}");
     fs::create_dir_all(env.codex_home().join("sessions")).expect("a folder");
     let run = env.run(["sessions"]).code(0);
-    assert!(run.stderr.contains("no list of conversations"), "{run}");
+    assert!(
+        run.stderr.contains("has not listed its conversations"),
+        "{run}"
+    );
     assert_eq!(ids(&env, &[]), [""; 0]);
 }
 

@@ -580,7 +580,8 @@ fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
     fs::remove_file(&path).expect("remove");
     for command in ["show", "resume"] {
         let run = env.run([command, "First"]).code(1);
-        assert!(run.stderr.contains("the home has no rollout"), "{run}");
+        let message = "the rollout that Codex recorded for the conversation is missing: ";
+        assert!(run.stderr.contains(message), "{run}");
         let restore = format!("codex-manager restore --session {}\n", id(1));
         assert!(run.stderr.contains(&restore), "{run}");
     }

@@ -41,7 +41,7 @@ fn a_backup_leaves_checkouts_out_and_names_them() {
     sample_home(&env);
     add_checkout(&env);
     let run = env.run(["backup", "--no-status"]).code(0);
-    let line = "left out: worktrees/, 2 files, 12 B: checkouts that Codex made";
+    let line = "excluded: worktrees/ (2 files, 12 B): checkouts that Codex made";
     assert!(run.stdout.contains(line), "{run}");
     let run = env.run(["backup", "--no-status", "--json"]).code(0);
     let reason = "checkouts that Codex made (--include-worktrees archives them)";

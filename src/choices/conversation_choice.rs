@@ -83,7 +83,9 @@ impl<'r> ChosenConversation<'r> {
                 "the rollout is empty, damaged or of another conversation: {}",
                 path.display()
             ),
-            None => format!("the home has no rollout of the conversation: {recorded_path}"),
+            None => format!(
+                "the rollout that Codex recorded for the conversation is missing: {recorded_path}"
+            ),
         };
         let id = printable(&self.id);
         add_list_hints(CommandError::failed(message).hint(format!(

@@ -41,7 +41,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     if config.store.always_reads_auth_json() {
         checks.push(check_login(context, config.store));
     } else if home.join(AUTH_JSON).exists() {
-        let message = "Codex may have another login than auth.json: the live account is unknown";
+        let message =
+            "Codex may use another login than the one in auth.json, so the live account is unknown";
         checks.push(Check::warn("home.login", message));
     }
 

@@ -372,7 +372,7 @@ fn check_restores(context: &Context) -> Vec<Check> {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         let check = Check::fail("restore", message)
             .because("the home may be a mix of the states before and after")
-            .advised("end Codex, then run any codex-manager command");
+            .advised("end Codex, then run: codex-manager doctor");
         return vec![check];
     }
     if pending_folder.is_some() {

@@ -27,7 +27,7 @@ pub(crate) fn show_left_out(
 
     for (item, size) in excluded.iter().filter_map(|e| Some((e, e.size?))) {
         ui.report(format_args!(
-            "left out: {}/, {}, {}: {}",
+            "excluded: {}/ ({}, {}): {}",
             item.path.display(),
             pluralize(size.files, "file"),
             bytes(size.bytes),

@@ -202,7 +202,7 @@ impl<'a> Demo<'a> {
         let verdict = if is_equal {
             ui.paint(Style::Good, success)
         } else {
-            ui.paint(Style::Bad, "The conversations differ from the original.")
+            ui.paint(Style::Bad, "The home differs from the original.")
         };
         ui.print_hanging(0, format_args!("\n{verdict}"));
     }

@@ -119,7 +119,7 @@ impl FindArgs {
 
         if self.words.is_empty() {
             let screen = ConversationPicker {
-                usage: &["name words: codex-manager find WORDS"],
+                usage: &["search for words: codex-manager find WORDS"],
                 filter: thread_filter,
                 ..ConversationPicker::default()
             };

@@ -182,7 +182,7 @@ fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     } else if has_database {
         "there are no conversations".into()
     } else if has_sessions_folder {
-        "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
+        "Codex has not listed its conversations yet; to see those on disk: codex-manager history check".into()
     } else if is_signed_out() {
         format!("there are no conversations yet; {}", suggest_login(context))
     } else {

@@ -273,7 +273,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     let mut variables = OVERRIDING_VARIABLES.into_iter();
     if let Some(name) = variables.find(|name| env.get(name).is_some()) {
         notes.push(format!(
-            "{name} is set: a Codex started in this shell uses it instead of the login of the home"
+            "{name} is set: a Codex started in this shell without codex-manager uses it instead of the login of the home"
         ));
     }
 

@@ -194,7 +194,8 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         let is_known = |key: &str| key == name || is_inside(key);
         // codexSync's template contains a table of remarks.
         if table != "assumptions" && !KEYS.iter().any(|key| is_known(key.name)) {
-            warnings.push(format!("unknown key in the configuration: {name}"));
+            let path = file.path().display();
+            warnings.push(format!("unknown key {name}, which has no effect: {path}"));
         }
     }
     warnings
@@ -365,7 +366,7 @@ mod tests {
         for value in ["scheduler = false", "schema = 2", "schema = \"v1\""] {
             let config = read(&format!("{value}\n{cloud}")).unwrap();
             let name = value.split(' ').next().unwrap();
-            let warning = format!("unknown key in the configuration: {name}");
+            let warning = format!("unknown key {name}, which has no effect: /etc/sync/config.toml");
             assert_eq!(config.warnings, [warning], "{value}");
         }
     }
@@ -435,14 +436,9 @@ mod tests {
              [assumptions]\ny = 1",
         )
         .unwrap();
-        assert_eq!(
-            config.warnings,
-            [
-                "unknown key in the configuration: top",
-                "unknown key in the configuration: paths.shadow",
-                "unknown key in the configuration: new.x",
-            ]
-        );
+        let expected = ["top", "paths.shadow", "new.x"]
+            .map(|name| format!("unknown key {name}, which has no effect: /etc/sync/config.toml"));
+        assert_eq!(config.warnings, expected);
     }
 
     #[test]
