@@ -169,6 +169,7 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 const TMUX: &str = r##"# The account and its quota, from codex-manager's cache, on the right side.
 set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
+# Widens the right side if its length has two digits, as the default of 40 has.
 if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
 "##;
 

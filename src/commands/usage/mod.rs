@@ -380,8 +380,10 @@ impl UsageArgs {
         }
 
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
-            return Err(CommandError::usage("--window does not take a conversation")
-                .hint("show the days of the window: codex-manager usage --window --server"));
+            return Err(
+                CommandError::usage("--server takes no conversation with --window")
+                    .hint("show the days of the window: codex-manager usage --window --server"),
+            );
         }
 
         if self.by.is_of_time() && self.limit.is_some() {
