@@ -73,7 +73,7 @@ fn assert_leads_to_sign_in(env: &TestEnv, first: &str) {
 }
 
 #[test]
-fn without_codex_each_command_suggests_its_installation_and_a_sign_in() {
+fn without_codex_each_command_suggests_to_install_codex_and_sign_in() {
     let env = TestEnv::new();
     assert_leads_to_sign_in(&env, "install Codex");
 }

@@ -418,7 +418,7 @@ fn a_folder_at_the_path_of_a_file_is_saved_before_its_removal() {
 }
 
 #[test]
-fn the_option_to_restores_into_a_separate_home() {
+fn restore_with_to_restores_into_a_separate_home() {
     let (env, archive) = sample_with_archive();
     let before = home(&env);
     let to = env.path("new/home");

@@ -135,7 +135,7 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
 }
 
 #[test]
-fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
+fn verify_reports_a_missing_sidecar_and_repair_writes_it() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);

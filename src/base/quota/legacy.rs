@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn new_year_and_old_files_use_the_inferred_year() {
+    fn the_year_of_a_legacy_name_is_inferred_from_the_mtime() {
         let new_year = LegacyCase {
             name: "1jan_a@x.com_auth.json",
             mtime: "2026-12-25T12:00:00Z",

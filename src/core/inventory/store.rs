@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_backup_prefers_an_archive_with_conversations() {
+    fn find_last_with_conversations_falls_back_to_the_last_archive() {
         let lists = |file: &'static str| {
             move |r: &mut ArchiveRecord| r.metadata.captured_files = vec![file.into()]
         };

@@ -176,7 +176,7 @@ fn text_around_the_screen_is_ignored() {
 }
 
 #[test]
-fn windows_of_unusual_length_belong_to_codex() {
+fn usage_limits_without_a_length_belong_to_codex_or_to_the_limit_that_they_name() {
     let status = parse_now(
         "Usage limit: [░░] 0% left (resets 12:36 on 22 Nov)\nSecondary usage limit: 40% left\n\
          Spark Usage limit: 90% left\n",

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_reset_keeps_other_fresh_windows_and_no_stored_ones() {
+    fn a_manual_reset_keeps_other_fresh_windows_and_drops_stored_ones() {
         let both = || {
             observation(vec![
                 window(300, 12.0, "2026-11-20T14:00:00Z"),
