@@ -285,7 +285,11 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         processes.push(home_process_of_daemon(pid));
     }
 
-    mark_children_and_add_launchers(&table, &mut processes);
+    let codex = processes.iter().filter(|process| process.role.is_codex());
+    let codex_pids: Vec<u32> = codex.map(|process| process.pid).collect();
+    mark_codex_children(&table, &codex_pids, &mut processes);
+    add_launchers(&table, &codex_pids, &mut processes);
+    processes.sort_by_key(|process| process.pid);
 
     let held_locks = find_held_thread_locks(&home);
     let unexplained_locks = held_locks.iter().filter(|lock| !open_locks.contains(*lock));
@@ -327,14 +331,10 @@ fn find_role(
     })
 }
 
-/// Marks descendants of Codex as [`ProcessRole::CodexChild`], and adds the npm launchers of the Codex processes to
-/// `processes`.
-fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
-    let codex = processes.iter().filter(|process| process.role.is_codex());
-    let codex_pids: Vec<u32> = codex.map(|process| process.pid).collect();
+/// Marks descendants of Codex as [`ProcessRole::CodexChild`].
+fn mark_codex_children(table: &ProcessTable, codex_pids: &[u32], processes: &mut [HomeProcess]) {
     let is_codex_pid = |pid: &u32| codex_pids.contains(pid);
-
-    for process in processes.iter_mut() {
+    for process in processes {
         if let ProcessRole::OtherProgram { open_file } = &process.role
             && table.ancestors(process.pid).iter().any(is_codex_pid)
         {
@@ -342,9 +342,12 @@ fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<Hom
             process.role = ProcessRole::CodexChild { open_file };
         }
     }
+}
 
+/// Adds the npm launchers of the Codex processes to `processes`.
+fn add_launchers(table: &ProcessTable, codex_pids: &[u32], processes: &mut Vec<HomeProcess>) {
     for pid in codex_pids {
-        let parent = table.get(pid).and_then(Process::parent);
+        let parent = table.get(*pid).and_then(Process::parent);
         if let Some(parent) = parent.and_then(|pid| table.get(pid))
             && is_launcher(parent)
             && let Some(name) = parent.name()
@@ -354,8 +357,6 @@ fn mark_children_and_add_launchers(table: &ProcessTable, processes: &mut Vec<Hom
             processes.push(to_home_process(parent, &name, ProcessRole::Launcher));
         }
     }
-
-    processes.sort_by_key(|process| process.pid);
 }
 
 /// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
