@@ -32,11 +32,17 @@ struct ProcessMemory {
     working_folder: Option<PathBuf>,
 }
 
-pub(super) fn read_all() -> Vec<Process> {
+/// Reads `properties` of the processes, besides the id, parent, status and start time.
+fn read_system(processes: ProcessesToUpdate<'_>, properties: ProcessRefreshKind) -> System {
     let mut system = System::new();
-    let properties = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
     // With `true`, it also drops ended processes, which a new `System` does not have.
-    system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
+    system.refresh_processes_specifics(processes, true, properties);
+    system
+}
+
+pub(super) fn read_all() -> Vec<Process> {
+    let properties = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
+    let system = read_system(ProcessesToUpdate::All, properties);
 
     let own_user = system
         .process(Pid::from_u32(std::process::id()))
@@ -62,13 +68,12 @@ pub(super) fn read_all() -> Vec<Process> {
 }
 
 fn read_memories(pids: &[Pid]) -> Vec<(Pid, ProcessMemory)> {
-    let mut system = System::new();
     let properties = ProcessRefreshKind::nothing()
         .with_exe(UpdateKind::Always)
         .with_cmd(UpdateKind::Always)
         .with_environ(UpdateKind::Always)
         .with_cwd(UpdateKind::Always);
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(pids), true, properties);
+    let system = read_system(ProcessesToUpdate::Some(pids), properties);
 
     let to_memory = |process: &sysinfo::Process| ProcessMemory {
         program: process.exe().map(Path::to_path_buf),
@@ -89,12 +94,14 @@ fn has_ended(process: &sysinfo::Process) -> bool {
     )
 }
 
-/// Reads one process and returns the result of `read` for it; `None` if there is no such process.
+/// Reads the status and the start time of one process, and returns the result of `read` for it; `None` if there is no
+/// such process.
 pub(super) fn read_one<T>(pid: u32, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
-    let mut system = System::new();
     let pid = Pid::from_u32(pid);
-    let properties = ProcessRefreshKind::nothing();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, properties);
+    let system = read_system(
+        ProcessesToUpdate::Some(&[pid]),
+        ProcessRefreshKind::nothing(),
+    );
     system.process(pid).map(read)
 }
 
