@@ -320,13 +320,14 @@ fn list_entries_in(
     Ok(entries)
 }
 
-/// Finishes or undoes incomplete moves of a killed `storage trash`. Costs one `lstat` if there is no trash.
+/// Finishes or undoes incomplete moves of a killed `storage trash`. Without one, only lists the trash.
 ///
 /// # Errors
 /// The files cannot be written. The next call tries again.
 pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
     let folder = manager_home.join(FOLDER);
     let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
+    // A trash that is missing or cannot be listed counts as empty here; commands that show its entries report the error.
     let entries = tree::list(&folder).unwrap_or_default();
     let mut names = entries.iter().map(|(name, _)| name.as_encoded_bytes());
     if !names.any(is_pending) {
