@@ -103,36 +103,40 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Records that both sides have the same version. A file that the step did not write is recorded with the stat of
-    /// the plan, not with the present one, so that a change since the plan counts as a change in the next run.
+    /// Returns the file at `placement` after the step. A file that the step did not write gets the stat of the plan, not
+    /// the present one, so that a change since the plan counts as a change in the next run. `None` without either.
+    fn file_after_step(&self, side: Side, placement: &Placement) -> Option<SideFile> {
+        let is_at_placement =
+            |file: &&PlacedFile| file.to.side == side && file.to.path == placement.path;
+        let placed_file = self.placed_files.iter().find(is_at_placement);
+        let stat = placed_file.map(|file| file.stat).or(placement.stat)?;
+        Some(SideFile::new(&placement.path, stat))
+    }
+
+    /// Records that both sides have the same version.
     fn record_synced(
         &mut self,
         step: &SyncStep,
         local: &Placement,
         remote: &Placement,
     ) -> Result<(), StepFailure> {
-        let to_file = |side: Side, placement: &Placement| {
-            let is_at_placement =
-                |file: &&PlacedFile| file.to.side == side && file.to.path == placement.path;
-            let placed_file = self.placed_files.iter().find(is_at_placement);
-            let stat = placed_file.map(|file| file.stat).or(placement.stat)?;
-            Some(SideFile::new(&placement.path, stat))
-        };
-
-        let (Some(local), Some(remote)) =
-            (to_file(Side::Local, local), to_file(Side::Remote, remote))
-        else {
+        let local = self.file_after_step(Side::Local, local);
+        let remote = self.file_after_step(Side::Remote, remote);
+        let (Some(local), Some(remote)) = (local, remote) else {
+            // A merge leaves a file that has all lines under another spelling of its name. The next run compares again.
             return Ok(());
         };
 
-        // The recorded digest is valid only while one side still has the file of the last sync.
-        let is_valid =
-            |last: &&SyncedFile| last.local.stat == local.stat || last.remote.stat == remote.stat;
-        let valid_record = self.state.files.get(&step.key).filter(is_valid);
         let text = match self.placed_files.first() {
             // All files that a step writes have one text, or the text is unknown.
             Some(placed) => placed.text,
-            None => valid_record.and_then(|last| last.text),
+            None => {
+                // The recorded text is valid only while one side still has the file of the last sync.
+                let last = self.state.files.get(&step.key).filter(|last| {
+                    last.local.stat == local.stat || last.remote.stat == remote.stat
+                });
+                last.and_then(|last| last.text)
+            }
         };
 
         let record = SyncedFile {
@@ -141,6 +145,7 @@ impl ApplyRun<'_> {
             text,
         };
 
+        // A cloud client may restore the content that a copy replaced, so its digest is kept.
         let replaced_digest = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.replaced_digest,
             _ => None,

@@ -192,7 +192,7 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
 
-    // A side that the step writes has no stat yet.
+    // A side that the step writes has no stat yet, and a file under another spelling of the name is not at `path`.
     let placement = |side| {
         let is_written = merge.op.targets.iter().any(|target| target.to.side == side);
         let observed = file.version_on(side).map(|version| &version.observed);
