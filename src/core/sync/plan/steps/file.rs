@@ -192,14 +192,13 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
 
-    // A side that the step writes has no stat yet, and a file under another spelling of the name is not at `path`.
+    // A side that the step writes has no stat yet.
     let placement = |side| {
         let is_written = merge.op.targets.iter().any(|target| target.to.side == side);
-        let observed = file.version_on(side).map(|version| &version.observed);
-        let unwritten = observed.filter(|observed| !is_written && observed.path == file.key);
+        let unwritten = file.version_on(side).filter(|_| !is_written);
         Placement {
             path: file.key.to_owned(),
-            stat: unwritten.map(|observed| observed.stat),
+            stat: unwritten.map(|version| version.observed.stat),
         }
     };
 
