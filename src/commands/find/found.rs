@@ -26,7 +26,7 @@ pub(super) struct Found {
     /// The number of conversations that were read into the index.
     pub refreshed: usize,
     /// The number of conversations that were searched.
-    pub conversations: i64,
+    pub searched_count: i64,
     /// True if not all conversations could be searched.
     pub is_partial: bool,
     /// The archive of each hit that is only in an archive, by the id of the conversation.
@@ -51,7 +51,7 @@ impl Found {
 
     /// Adds the result of a search in `searched_count` conversations that were not searched before.
     pub(super) fn add_result(&mut self, searched_count: i64, result: SearchResult) {
-        self.conversations += searched_count;
+        self.searched_count += searched_count;
         // If one total is unknown, so is the sum.
         let totals = self.result.total.zip(result.total);
         self.result.total = totals.map(|(sum, more)| sum + more);
@@ -75,7 +75,7 @@ impl Found {
             .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
 
         self.refreshed += remote_found.refreshed;
-        self.conversations += remote_found.conversations;
+        self.searched_count += remote_found.searched_count;
         self.is_partial |= remote_found.is_partial;
 
         let ids = remote.hits.iter().map(|hit| &hit.conversation.session);

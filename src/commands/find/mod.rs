@@ -39,7 +39,7 @@ use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query::Query;
 use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
-use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};
+use codex_manager_core::io::{Silent, is_interrupted, pluralize};
 use regex::Regex;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -234,7 +234,7 @@ impl FindArgs {
                 .with("hits", hits.collect::<Vec<_>>())
                 .with("total", found.result.total)
                 .with("refreshed", found.refreshed)
-                .with("conversations", found.conversations)
+                .with("conversations", found.searched_count)
                 .with("relaxation", relaxation.map(Relaxation::name))
                 .with("spellings", &found.result.spellings);
             ui.document("find", &document);
@@ -405,7 +405,7 @@ impl FindArgs {
         warn_of_skipped_files(&report.skipped, context);
         Ok(Found {
             refreshed: report.conversations_read,
-            conversations: filter.count_indexed(&store)?,
+            searched_count: filter.count_indexed(&store)?,
             // An outdated index may lack the matching conversation, so without hits the result is partial.
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,
@@ -425,7 +425,7 @@ impl FindArgs {
         })?;
         Ok(Found {
             result: self.search_store(&store, query, filter)?,
-            conversations: filter.count_indexed(&store)?,
+            searched_count: filter.count_indexed(&store)?,
             ..Found::default()
         })
     }
@@ -482,9 +482,7 @@ impl FindArgs {
 
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let sizes = conversations.iter().map(|c| file_size(&c.path));
-        let not_known_yet = 0;
-        let bar = context.ui.bar("searching", not_known_yet);
-        bar.expect_bytes(sizes.sum());
+        let bar = context.ui.bar("searching", sizes.sum());
 
         let searched_count = conversations.len();
         // Only Ctrl-C ends the scan with an error: files that cannot be read are in the report.
@@ -497,7 +495,7 @@ impl FindArgs {
                 hits: report.hits,
                 ..SearchResult::default()
             },
-            conversations: i64::try_from(searched_count).unwrap_or(i64::MAX),
+            searched_count: i64::try_from(searched_count).unwrap_or(i64::MAX),
             is_partial: !report.skipped.is_empty(),
             ..Found::default()
         };
@@ -567,7 +565,7 @@ impl FindArgs {
             .extend(ids_on_machines);
         filter.only_deleted = true;
         let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
-        found.add_result(deleted.conversations, deleted.result);
+        found.add_result(deleted.searched_count, deleted.result);
         self.sort_and_truncate(&mut found.result.hits);
         Ok(())
     }
