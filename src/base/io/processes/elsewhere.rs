@@ -41,8 +41,8 @@ fn read_system(processes: ProcessesToUpdate<'_>, properties: ProcessRefreshKind)
 }
 
 pub(super) fn read_all() -> Vec<Process> {
-    let properties = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
-    let system = read_system(ProcessesToUpdate::All, properties);
+    let with_user = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
+    let system = read_system(ProcessesToUpdate::All, with_user);
 
     let own_user = system
         .process(Pid::from_u32(std::process::id()))
@@ -98,10 +98,8 @@ fn has_ended(process: &sysinfo::Process) -> bool {
 /// such process.
 pub(super) fn read_one<T>(pid: u32, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let pid = Pid::from_u32(pid);
-    let system = read_system(
-        ProcessesToUpdate::Some(&[pid]),
-        ProcessRefreshKind::nothing(),
-    );
+    let properties = ProcessRefreshKind::nothing();
+    let system = read_system(ProcessesToUpdate::Some(&[pid]), properties);
     system.process(pid).map(read)
 }
 
