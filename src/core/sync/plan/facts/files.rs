@@ -18,7 +18,6 @@ use crate::sync::scan::ListedFile;
 use crate::sync::sides::{ObservedFile, Side, SidePath};
 use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
-use std::path::Path;
 
 /// The line-based file that Codex truncates to `history.max_bytes`.
 const PROMPT_HISTORY: &str = "history.jsonl";
@@ -107,16 +106,18 @@ impl<'a> FactReader<'a> {
             return None;
         }
 
-        let mut sides = [Side::Local, Side::Remote].into_iter();
-        let below_root =
-            sides.find_map(|side| error.path.strip_prefix(self.config.root(side)).ok());
+        for side in [Side::Local, Side::Remote] {
+            if let Ok(relative) = error.path.strip_prefix(self.config.root(side)) {
+                // The paths of the sync have `/` on Windows too.
+                return Some(relative.to_string_lossy().replace('\\', "/"));
+            }
+        }
+
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
-        let linked_file = || group.local.iter().find(is_link_target);
-        let relative_path =
-            below_root.or_else(|| linked_file().map(|file| Path::new(&file.path)))?;
-        Some(relative_path.to_string_lossy().replace('\\', "/"))
+        let linked_file = group.local.iter().find(is_link_target)?;
+        Some(linked_file.path.clone())
     }
 
     fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
