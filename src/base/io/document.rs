@@ -108,8 +108,8 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     Ok(serde_json::from_str(text).map_or_else(|e| damaged_state(&e), DocumentState::Good))
 }
 
-/// Parses a document of at most `max_bytes` while it is read, because its text is larger than the
-/// parsed value. A text that does not begin with the schema number is read completely first.
+/// Parses a document of at most `max_bytes` while it is read, because its text is larger than the parsed value. A text
+/// that does not begin with the schema number is read completely first, and is limited to [`Document::MAX_BYTES`] too.
 pub fn parse_stream<T: Document>(
     path: &Path,
     content: &mut dyn Read,
@@ -119,18 +119,19 @@ pub fn parse_stream<T: Document>(
     let mut bytes = Vec::new();
 
     // Enough for the schema number, which this program writes first.
-    let read_result = content.by_ref().take(64).read_to_end(&mut bytes);
-    let state = match read_result.map(|_| parse_leading_schema(&bytes)) {
-        Ok(Some(schema)) if schema > T::SCHEMA => return Err(newer_error::<T>(path, schema)),
-        Ok(Some(_)) => {
+    if let Err(e) = content.by_ref().take(64).read_to_end(&mut bytes) {
+        return Ok(damaged_state(&e));
+    }
+    let state = match parse_leading_schema(&bytes) {
+        Some(schema) if schema > T::SCHEMA => return Err(newer_error::<T>(path, schema)),
+        Some(_) => {
             let text = BufReader::new(bytes.chain(&mut content));
             serde_json::from_reader(text).map_or_else(|e| damaged_state(&e), DocumentState::Good)
         }
-        Ok(None) => match content.read_to_end(&mut bytes) {
+        None => match content.read_to_end(&mut bytes) {
             Ok(_) => parse(path, &bytes)?,
             Err(e) => damaged_state(&e),
         },
-        Err(e) => damaged_state(&e),
     };
 
     match state {

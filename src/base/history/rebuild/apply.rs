@@ -44,34 +44,31 @@ const COMPARED_BYTES: usize = 64 << 10;
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow. Rewinds the planned text and reads it.
 fn has_planned_text(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
-    // If the lengths differ, the content differs too.
+    // `len_when_read` was the length of the current file, so another length means another content.
     if planned.new_len != planned.len_when_read || !path.exists() {
         return Ok(false);
     }
 
     let current_file = file_open::open(path).at("read", path)?;
-    let mut current_file = BufReader::with_capacity(COMPARED_BYTES, current_file);
+    let current_start = current_file.take(planned.new_len);
+    let mut current_start = BufReader::with_capacity(COMPARED_BYTES, current_start);
     planned.text.rewind().at("read a temp file for", path)?;
-    let mut remaining = planned.new_len;
     let mut planned_chunk = vec![0; COMPARED_BYTES];
-    while remaining > 0 {
-        let current_chunk = current_file.fill_buf().at("read", path)?;
-        let max_len = usize::try_from(remaining).unwrap_or(usize::MAX);
-        let len = current_chunk.len().min(max_len);
+    loop {
+        let current_chunk = current_start.fill_buf().at("read", path)?;
+        let len = current_chunk.len();
+        if len == 0 {
+            // A file that is shorter than the planned text ends before the limit.
+            return Ok(current_start.get_ref().limit() == 0);
+        }
 
         let read_result = planned.text.read_exact(&mut planned_chunk[..len]);
         read_result.at("read a temp file for", path)?;
-
-        // Without more bytes, the file is shorter than the planned text.
-        if len == 0 || current_chunk[..len] != planned_chunk[..len] {
+        if *current_chunk != planned_chunk[..len] {
             return Ok(false);
         }
-
-        current_file.consume(len);
-        remaining -= len as u64;
+        current_start.consume(len);
     }
-
-    Ok(true)
 }
 
 /// Returns the length of a file; 0 if it is missing.
