@@ -86,10 +86,10 @@ impl AreaChart {
 
         svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
         for (index, layer) in self.layers.iter().enumerate() {
-            let (color, name) = (index.min(MAX_COLORS - 1), escape_html(&layer.name));
+            let name = escape_html(&layer.name);
             let _ = writeln!(
                 svg,
-                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{color}\" width=\"10\" height=\"10\" \
+                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{index}\" width=\"10\" height=\"10\" \
                 rx=\"2\"/></svg>{name}</li>"
             );
         }
@@ -117,11 +117,9 @@ impl AreaChart {
             }
 
             let name = escape_html(&layer.name);
-            // All layers beyond the last colour have that colour.
-            let color = index.min(MAX_COLORS - 1);
             let _ = writeln!(
                 svg,
-                "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
+                "<path class=\"a{index}\" d=\"M{path}Z\"><title>{name}</title></path>"
             );
         }
     }
@@ -222,13 +220,15 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
     push_rectangles(svg, second_half, second_area);
 }
 
+/// Draws an item with its name and its size, as far as they fit into the rectangle. Lengths are in units of the drawing,
+/// which is [`WIDTH`] wide.
 fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [f64; 4]) {
     /// About the width of a character.
     const CHARACTER_WIDTH: f64 = 7.5;
     // With the space on both sides.
     let text_width = |text: &str| as_length(text.chars().count() as u64) * CHARACTER_WIDTH + 12.0;
     let (name, shown) = (escape_html(&item.name), escape_html(&item.shown));
-    let color = item.color.min(MAX_COLORS - 1);
+    let color = item.color;
 
     let _ = writeln!(
         svg,
@@ -237,7 +237,7 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     );
 
     let short_name = item.name.rsplit('/').next().unwrap_or_default();
-    // The letters are larger on small screens; the inner `svg` cuts what does not fit.
+    // The baselines are in em, because the letters are larger on small screens. The inner `svg` cuts what does not fit.
     let lines = [("1.5em", 30.0, short_name), ("2.8em", 60.0, &*item.shown)];
     for (baseline, min_height, text) in lines {
         if text_width(text) < width && height > min_height {
