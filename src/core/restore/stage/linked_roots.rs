@@ -1,7 +1,7 @@
 //! Finds the links and mounts at the top level of a home whose contents a restore replaces.
 
 use super::disk_probes;
-use super::staged_home::StageRoot;
+use super::staged_home::{NEW_STATE, StageRoot};
 use crate::archive::ArchiveManifest;
 use crate::codex::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
@@ -63,7 +63,7 @@ pub(crate) fn find_linked_roots(
         roots.push(StageRoot {
             prefix,
             live: target,
-            staged: staging.join("new"),
+            staged: staging.join(NEW_STATE),
             is_whole,
         });
     }
@@ -81,7 +81,7 @@ pub(crate) fn add_staging_folder(
         // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
         Err(JournalError::Io(e)) if e.is_access_denied() && root.is_whole && root.live.is_dir() => {
             root.is_whole = false;
-            root.staged = journal::staging_folder_within(&root.live).join("new");
+            root.staged = journal::staging_folder_within(&root.live).join(NEW_STATE);
             transaction.add_folder(atomic::parent_of(&root.staged))?;
         }
         added => added?,

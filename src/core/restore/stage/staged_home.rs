@@ -11,6 +11,9 @@ use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::RolloutIndex;
 use std::path::{Path, PathBuf};
 
+/// The name of the new state of a root in its staging folder.
+pub(crate) const NEW_STATE: &str = "new";
+
 /// A live folder or file with a staging folder of its own: the home, or the target of a top-level link or mount in it.
 #[derive(Debug, Clone)]
 pub(crate) struct StageRoot {

@@ -1,7 +1,7 @@
 //! The locked target of a restore, with its plan and its staging folders.
 
 use super::linked_roots::{add_staging_folder, find_linked_roots};
-use super::staged_home::{Stage, StageRoot};
+use super::staged_home::{NEW_STATE, Stage, StageRoot};
 use super::{disk_probes, equal_rollouts};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, ArchiveReader, NameSet};
@@ -96,7 +96,7 @@ fn create_stage(
     let mut roots = vec![StageRoot {
         prefix: PathBuf::new(),
         live: home,
-        staged: transaction.folder().join("new"),
+        staged: transaction.folder().join(NEW_STATE),
         is_whole,
     }];
 
