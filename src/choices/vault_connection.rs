@@ -87,14 +87,15 @@ impl ConnectionArgs {
         Some(context.env.absolute_program(program))
     }
 
-    fn configured_program(&self, context: &Context) -> Option<PathBuf> {
+    /// Returns the program of `--restic-bin`, else that of the configuration; `None` if neither names one.
+    fn program(&self, context: &Context) -> Option<PathBuf> {
         let configured = &context.settings.preferences.vault.program;
         self.named_program(context).or_else(|| configured.clone())
     }
 
     /// Fails if restic is not installed, without a prompt for the password.
     pub(crate) fn check_program(&self, context: &Context) -> Result<()> {
-        find_program(self.configured_program(context).as_deref(), &context.env)
+        find_program(self.program(context).as_deref(), &context.env)
             .map(drop)
             .map_err(Into::into)
     }
@@ -110,7 +111,7 @@ impl ConnectionArgs {
         password: Password,
     ) -> Result<Restic> {
         let timeout = self.timeout_or_default(DEFAULT_TIMEOUT);
-        let program = self.configured_program(context);
+        let program = self.program(context);
         let (env, vault) = (&context.env, vault_folder(context.manager_home()));
         let restic = Restic::open(program.as_deref(), url, password, env, vault, timeout)?;
         Ok(restic)

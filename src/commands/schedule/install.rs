@@ -135,12 +135,13 @@ impl InstallArgs {
         }
 
         // The path must be absolute, because the scheduler starts jobs in another folder.
-        let config = self.config.as_ref().map(|path| {
+        let find_config = |path: &PathBuf| {
             let path = context.env.absolute(path);
-            path.canonical().at("read", &path)
-        });
-        let config = config.transpose();
-        let config = config.map_err(|e| CommandError::usage(e.to_string()).because(e))?;
+            // Fails if the file does not exist.
+            let found = path.canonical().at("read", &path);
+            found.map_err(|e| CommandError::usage(e.to_string()).because(e))
+        };
+        let config = self.config.as_ref().map(find_config).transpose()?;
 
         Ok(JobOptions {
             job: self.job,

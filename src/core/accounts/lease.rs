@@ -220,14 +220,15 @@ impl Profiles {
     ) -> Result<Lease<'_>, LeaseError> {
         let account_locks = self.lock_accounts(&[account], now, patience)?;
         // The scratch home is named after this identity, like the lock.
-        let account = &self.recorded_identity(account)?;
+        let identity = self.recorded_identity(account)?;
         check_login_storage(&self.folder)?;
 
-        let home = self.scratch_home_path(account);
-        let auth_bytes = self.record_lease(account, &home, codex_home)?;
+        let home = self.scratch_home_path(&identity);
+        let auth_bytes = self.record_lease(&identity, &home, codex_home)?;
         let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
-        // Reuse the installation id, so that the servers do not see a new installation per probe.
+        // Reuse the installation id, so that the servers do not see a new installation per probe. Without one, Codex
+        // creates an id.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
@@ -235,7 +236,7 @@ impl Profiles {
 
         Ok(Lease {
             profiles: self,
-            identity: account.clone(),
+            identity,
             home,
             now,
             _lock: account_locks,

@@ -145,8 +145,8 @@ pub fn report_from_text(
     inquiry: &Inquiry,
 ) -> Result<StatusReport, StatusError> {
     let Inquiry { now, zone, .. } = *inquiry;
-    let text = status_text::parse(text, now, zone).map_err(StatusError::Text)?;
-    if let Some(email) = text.email.as_ref().map(Email::new)
+    let parsed = status_text::parse(text, now, zone).map_err(StatusError::Text)?;
+    if let Some(email) = parsed.email.as_ref().map(Email::new)
         && email != account.email
     {
         return Err(StatusError::NotOfAccount {
@@ -160,7 +160,7 @@ pub fn report_from_text(
         store: CredentialStore::read(home),
         ..StatusReport::default()
     };
-    merge_status_text(&mut report, text, zone.at(&now));
+    merge_status_text(&mut report, parsed, zone.at(&now));
     add_stored_figures(&mut report, inquiry.cooldown, &now);
     Ok(report)
 }
