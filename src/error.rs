@@ -112,27 +112,27 @@ impl CommandError {
         }
     }
 
-    /// Creates an error with exit code 1.
+    /// Creates an error of the kind [`ErrorKind::Failed`], with exit code 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Failed, message)
     }
 
-    /// Creates an error with exit code 2.
+    /// Creates an error of the kind [`ErrorKind::Conflict`], with exit code 2.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, message)
     }
 
-    /// Creates an error with exit code 3.
+    /// Creates an error of the kind [`ErrorKind::CodexRunning`], with exit code 3.
     pub(crate) fn codex_running(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::CodexRunning, message)
     }
 
-    /// Creates an error with exit code 4.
+    /// Creates an error of the kind [`ErrorKind::Usage`], with exit code 4.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Usage, message)
     }
 
-    /// Creates an error with exit code 5.
+    /// Creates an error of the kind [`ErrorKind::Refused`], with exit code 5.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::new(Refused, message)
     }

@@ -74,6 +74,8 @@ impl Projections {
     }
 }
 
+/// Returns the offsets by the ids of the rollouts, in lower case: `thread_id` is the id of a rollout. A negative offset
+/// counts as 0.
 fn read_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
     database_view::run_query(path, |connection| {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";

@@ -190,6 +190,7 @@ fn parse_reply(line: &[u8]) -> Option<(u64, Reply)> {
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
         let text = text_field(error, "message");
         let reply = RpcError {
+            // JSON-RPC requires a code. Without one, the error is classified by its text alone.
             code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
             message: text.unwrap_or_else(|| error.to_string()),
         };

@@ -77,7 +77,7 @@ pub fn run_each_ordered<J: Send, R: Send, E: Send>(
 ) -> Result<(), E> {
     run_ordered(max_in_flight, work, consume, |submitter| {
         let mut jobs = jobs.into_iter();
-        // The error of `consume` is returned.
+        // Fails only after an error of `consume`, which `run_ordered` returns.
         let _ = jobs.try_for_each(|job| submitter.submit(job));
         Ok(())
     })

@@ -193,7 +193,7 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
 }
 
 /// A base is a rollout that another rollout continues. Returns the entries of `home` that have bases of `rollouts`,
-/// directly or through other bases. Leaves out bases that the home has.
+/// directly or through other bases. Leaves out bases that the home has. A rollout that cannot be read has no base.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,
@@ -327,7 +327,7 @@ fn list_entries_in(
 pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
     let folder = manager_home.join(FOLDER);
     let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
-    // A trash that is missing or cannot be listed counts as empty here; commands that show its entries report the error.
+    // A trash that cannot be listed counts as empty here; commands that show its entries report the error.
     let entries = tree::list(&folder).unwrap_or_default();
     let mut names = entries.iter().map(|(name, _)| name.as_encoded_bytes());
     if !names.any(is_pending) {

@@ -68,6 +68,7 @@ impl OpenDecision {
         }
     }
 
+    /// Returns the two versions of the conversation; `None` for another file, and if the versions were not compared.
     pub(super) fn versions(&self) -> Option<&ConflictingVersions> {
         match &self.subject {
             DecisionSubject::Conflict(conflict)
@@ -77,6 +78,7 @@ impl OpenDecision {
         .as_ref()
     }
 
+    /// Returns the id of the conversation; `None` for another file, and if the id is unknown.
     pub(super) fn session_id(&self) -> Option<&str> {
         match &self.subject {
             DecisionSubject::ConflictCopy(copy, _) => copy.session_id(),

@@ -78,7 +78,10 @@ pub(crate) fn is_scratch(path: &str) -> bool {
     path.split('/').any(is_scratch_name)
 }
 
+/// Returns true for a name of [`SYSTEM_NAMES`], and for names that this program, cloud clients and other programs give to
+/// temp files. Letter case does not matter.
 fn is_scratch_name(name: &str) -> bool {
+    // Only a name with upper case is copied.
     let lower;
     let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
         lower = name.to_ascii_lowercase();
@@ -87,7 +90,7 @@ fn is_scratch_name(name: &str) -> bool {
         name
     };
 
-    // Skips the checks for most names by their first character.
+    // The first character decides which checks are needed.
     match name.as_bytes().first() {
         Some(b'.') => {
             let prefixes = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];

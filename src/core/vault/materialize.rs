@@ -167,7 +167,8 @@ impl Repacker<'_, '_, '_> {
         Ok(())
     }
 
-    /// Returns the manifest without its files and members. Fails if a file of the manifest was not added.
+    /// Returns the manifest without the values that the writer of the archive sets: files, members, void entries and
+    /// effort. Fails if a file of the manifest was not added.
     fn into_manifest(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing_files.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));

@@ -56,7 +56,7 @@ impl<'a> UnescapedText<'a> {
     /// a width, and terminal escapes such as colours. `controls` decides about control strings and control characters.
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
         // All control characters except tab and line feed, and the bytes from 0xc2 on, which begin the characters
-        // outside of ASCII.
+        // outside of ASCII. The later bytes of a character are smaller, so each match begins a character.
         let begins_escape =
             |b: &u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
         let mut text = String::new();

@@ -119,7 +119,7 @@ impl<'a> WordSearcher<'a> {
         Ok(set)
     }
 
-    /// Inserts the texts that a query finds into `set`, which saves a set for each word of [`WordQuery::Any`].
+    /// Inserts the texts that a query finds into `set`, so that all words of a [`WordQuery::Any`] share one set.
     fn insert_matches(
         &self,
         connection: &Connection,

@@ -80,6 +80,7 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
         return Ok(());
     }
 
+    // A larger index counts as missing, and its conversations stay without a name.
     let mut files = archive.contents().files.iter();
     let is_index = |f: &FileEntry| f.path.as_path() == index_name && f.size <= MAX_INDEX_BYTES;
     let Some(archived_file) = files.find(is_index) else {
@@ -111,6 +112,7 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
     atomic::write(&staged, &index)?;
 
     if is_new {
+        // An undo of the restore removes the added files.
         plan.added.insert(&archived_file.path);
     } else {
         // The staged index replaces the live one and keeps its mode.
@@ -122,7 +124,7 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
     Ok(())
 }
 
-/// Unpacks one file of the archive, even if the plan does not restore it.
+/// Unpacks one file of the archive into the new file `to`, which is private.
 fn unpack_entry(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let file = atomic::create_private(to)?;
     Ok(file_extract::extract_entry(archive, entry, &file)?)

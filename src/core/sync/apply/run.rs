@@ -103,8 +103,8 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Returns the file at `placement` after the step. A file that the step did not write gets the stat of the plan, not
-    /// the present one, so that a change since the plan counts as a change in the next run. `None` without either.
+    /// Returns the file at `placement` after the step. A file that the step did not write gets the stat of the plan,
+    /// not the present one, so that a change since the plan counts as a change in the next run. `None` without either.
     fn file_after_step(&self, side: Side, placement: &Placement) -> Option<SideFile> {
         let is_at_placement =
             |file: &&PlacedFile| file.to.side == side && file.to.path == placement.path;
@@ -127,16 +127,14 @@ impl ApplyRun<'_> {
             return Ok(());
         };
 
+        // The recorded text is valid only while one side still has the file of the last sync.
+        let is_valid =
+            |last: &&SyncedFile| last.local.stat == local.stat || last.remote.stat == remote.stat;
+        let valid_record = self.state.files.get(&step.key).filter(is_valid);
         let text = match self.placed_files.first() {
             // All files that a step writes have one text, or the text is unknown.
             Some(placed) => placed.text,
-            None => {
-                // The recorded text is valid only while one side still has the file of the last sync.
-                let last = self.state.files.get(&step.key).filter(|last| {
-                    last.local.stat == local.stat || last.remote.stat == remote.stat
-                });
-                last.and_then(|last| last.text)
-            }
+            None => valid_record.and_then(|last| last.text),
         };
 
         let record = SyncedFile {
