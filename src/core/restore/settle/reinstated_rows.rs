@@ -4,8 +4,8 @@
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
 use crate::codex::threads::staged::{self, UnmatchedRows};
-use crate::history::{ConversationId, ThreadNameIndex, session_index};
-use crate::io::{IoContext, atomic, file_open, modes};
+use crate::history::{ConversationId, IndexEntry, ThreadNameIndex, session_index};
+use crate::io::{IoContext, IoError, atomic, file_open, modes};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::needed_paths::find_newest_state_database;
 use crate::restore::plan::request::RestoreTarget;
@@ -73,9 +73,7 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
     let (plan, stage) = (&mut work.plan, &work.stage);
 
     let index_name = Path::new(session_index::FILE_NAME);
-    // Sorted, because a set has another order in each run.
-    let ids = list_conversations_to_reinstate(plan, stage).into_iter();
-    let ids: BTreeSet<_> = ids.collect();
+    let ids = list_conversations_to_reinstate(plan, stage);
     if ids.is_empty() || plan.writes.contains(index_name) {
         return Ok(());
     }
@@ -89,18 +87,9 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
 
     let unpacked = scratch.join("archived.jsonl");
     unpack_entry(archive, &archived_file, &unpacked)?;
-    let archived_index = ThreadNameIndex::open(&unpacked)?;
-
     let live_path = stage.home().live.join(index_name);
     let live_bytes = file_open::read_if_exists(&live_path)?;
-    let live_index = ThreadNameIndex::open(&live_path)?;
-
-    let mut new_entries = Vec::new();
-    for id in ids.iter().map(|id| ConversationId::of(id)) {
-        if !live_index.has_line(&id) {
-            new_entries.extend(archived_index.get(&id)?);
-        }
-    }
+    let new_entries = read_missing_names(ids, &unpacked, &live_path)?;
     if new_entries.is_empty() {
         return Ok(());
     }
@@ -122,6 +111,26 @@ pub(crate) fn stage_archived_names(work: &mut Workspace<'_>) -> Result<(), Resto
 
     plan.writes.insert(&archived_file.path);
     Ok(())
+}
+
+/// Returns the entries of `ids` in the session index at `archived`, except those of conversations that have a line in
+/// the index at `live`.
+fn read_missing_names(
+    ids: HashSet<String>,
+    archived: &Path,
+    live: &Path,
+) -> Result<Vec<IndexEntry>, IoError> {
+    let archived_index = ThreadNameIndex::open(archived)?;
+    let live_index = ThreadNameIndex::open(live)?;
+    let mut entries = Vec::new();
+    // Sorted, because a set has another order in each run.
+    let ids: BTreeSet<_> = ids.into_iter().collect();
+    for id in ids.iter().map(|id| ConversationId::of(id)) {
+        if !live_index.has_line(&id) {
+            entries.extend(archived_index.get(&id)?);
+        }
+    }
+    Ok(entries)
 }
 
 /// Unpacks one file of the archive into the new file `to`, which is private.
