@@ -7,6 +7,7 @@
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::sync::rollouts;
 use regex::bytes::Regex;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -81,28 +82,25 @@ pub(crate) fn is_scratch(path: &str) -> bool {
 /// Returns true for a name of [`SYSTEM_NAMES`], and for names that this program, cloud clients and other programs give to
 /// temp files. Letter case does not matter.
 fn is_scratch_name(name: &str) -> bool {
-    // Only a name with upper case is copied.
-    let lower;
     let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
-        lower = name.to_ascii_lowercase();
-        &*lower
+        Cow::Owned(name.to_ascii_lowercase())
     } else {
-        name
+        Cow::Borrowed(name)
     };
 
     // The first character decides which checks are needed.
     match name.as_bytes().first() {
         Some(b'.') => {
             let prefixes = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
-            SYSTEM_NAMES.contains(&name)
+            SYSTEM_NAMES.contains(&&*name)
                 || prefixes.iter().any(|prefix| name.starts_with(prefix))
-                || is_nextcloud_download(name)
-                || is_unison_temp(name)
+                || is_nextcloud_download(&name)
+                || is_unison_temp(&name)
         }
         Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
         _ => {
             let suffixes = [".partial", ".crdownload", ".filepart", ".part"];
-            SYSTEM_NAMES.contains(&name) || suffixes.iter().any(|suffix| name.ends_with(suffix))
+            SYSTEM_NAMES.contains(&&*name) || suffixes.iter().any(|suffix| name.ends_with(suffix))
         }
     }
 }
