@@ -95,9 +95,8 @@ impl ConnectionArgs {
 
     /// Fails if restic is not installed, without a prompt for the password.
     pub(crate) fn check_program(&self, context: &Context) -> Result<()> {
-        find_program(self.program(context).as_deref(), &context.env)
-            .map(drop)
-            .map_err(Into::into)
+        find_program(self.program(context).as_deref(), &context.env)?;
+        Ok(())
     }
 
     /// Prepares restic for `url` with `password`. Runs `restic version`, but does not open the repository.

@@ -207,8 +207,8 @@ pub fn find_bases<'a>(
     let mut bases = Vec::new();
     let mut visited_ids = HashSet::new();
     while let Some(path) = rollouts.pop() {
-        let base_id = read_head(&path).ok().flatten();
-        let base_id = base_id.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
+        let head = read_head(&path).ok().flatten();
+        let base_id = head.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
         let Some(base_id) = base_id else { continue };
         if !visited_ids.insert(base_id.clone()) {
             continue;

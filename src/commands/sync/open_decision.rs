@@ -43,10 +43,8 @@ impl OpenDecision {
 
     /// Returns the versions that can be kept.
     pub(super) fn choices(&self) -> Vec<KeepChoice> {
-        let possible = self
-            .offers
-            .iter()
-            .filter(|(_, obstacle)| obstacle.is_none());
+        let offers = self.offers.iter();
+        let possible = offers.filter(|(_, obstacle)| obstacle.is_none());
         possible.map(|(keep, _)| *keep).collect()
     }
 
@@ -166,9 +164,7 @@ pub(super) fn find_decision<'a>(
     if matching.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
-            let title = decision
-                .versions()
-                .and_then(|versions| versions.title.as_deref());
+            let title = decision.versions().and_then(|v| v.title.as_deref());
             title.is_some_and(fits)
         };
         matching = thread_choice::find_named(&decisions.iter(), name, id, has_title);
@@ -181,10 +177,8 @@ pub(super) fn find_decision<'a>(
                 .hint("list them with: codex-manager sync resolve"),
         ),
         several => {
-            let files: Vec<_> = several
-                .iter()
-                .map(|decision| decision.path_or_name())
-                .collect();
+            let files = several.iter().map(|decision| decision.path_or_name());
+            let files: Vec<_> = files.collect();
             Err(
                 CommandError::failed(format!("{name:?} matches {} conflicts", several.len())).hint(
                     format!("give the path or the name of one: {}", files.join(", ")),

@@ -49,9 +49,8 @@ fn has_planned_text(path: &Path, planned: &mut PlannedHistoryFile) -> Result<boo
         return Ok(false);
     }
 
-    let current_file = file_open::open(path).at("read", path)?;
-    let current_start = current_file.take(planned.new_len);
-    let mut current_start = BufReader::with_capacity(COMPARED_BYTES, current_start);
+    let file = file_open::open(path).at("read", path)?;
+    let mut current_start = BufReader::with_capacity(COMPARED_BYTES, file.take(planned.new_len));
     planned.text.rewind().at("read a temp file for", path)?;
     let mut planned_chunk = vec![0; COMPARED_BYTES];
     loop {
