@@ -123,7 +123,7 @@ impl ApplyRun<'_> {
         let local = self.file_after_step(Side::Local, local);
         let remote = self.file_after_step(Side::Remote, remote);
         let (Some(local), Some(remote)) = (local, remote) else {
-            // Not reached: the plan has the stat of each file that the step does not write.
+            // A merge leaves a file that has all lines under another spelling of its name. The next run compares again.
             return Ok(());
         };
 

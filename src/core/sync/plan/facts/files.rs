@@ -331,9 +331,11 @@ impl<'a> FactReader<'a> {
             if index.is_some_and(|index| merge.matches_version(first_line, index)) {
                 return None;
             }
+            let replaced_file = index.map(|index| &sides[index].observed);
+            let replaced_file = replaced_file.filter(|file| file.path == key);
             Some(MergeTarget {
                 to: SidePath::new(side, key),
-                replaced_stat: index.map(|index| sides[index].observed.stat),
+                replaced_stat: replaced_file.map(|file| file.stat),
                 first_line,
             })
         };

@@ -192,13 +192,14 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
 
-    // A side that the step writes has no stat yet.
+    // A side that the step writes has no stat yet, and a file under another spelling of the name is not at `path`.
     let placement = |side| {
         let is_written = merge.op.targets.iter().any(|target| target.to.side == side);
-        let unwritten = file.version_on(side).filter(|_| !is_written);
+        let observed = file.version_on(side).map(|version| &version.observed);
+        let unwritten = observed.filter(|observed| !is_written && observed.path == file.key);
         Placement {
             path: file.key.to_owned(),
-            stat: unwritten.map(|version| version.observed.stat),
+            stat: unwritten.map(|observed| observed.stat),
         }
     };
 
