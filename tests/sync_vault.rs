@@ -383,46 +383,6 @@ fn a_run_that_a_conflict_stops_prints_one_document() {
 }
 
 #[test]
-fn the_document_of_a_run_of_two_rounds_names_both_snapshots() {
-    let Some(machines) = Machines::new() else {
-        return;
-    };
-    let skill_of = |name: &str| format!("skills/{name}/SKILL.md");
-    for (name, other) in [("a", "b"), ("b", "a")] {
-        // Otherwise the machine that runs last would also have the skill of the other one, and one round would do.
-        let excluded = skill_of(other);
-        machines.configure(
-            name,
-            &format!("[filters]\nexclude_globs = [{excluded:?}]\n"),
-        );
-        machines.put("c", &skill_of(name), "old");
-    }
-    machines.put("c", SKILL, "old");
-    for name in ["c", "a", "b"] {
-        machines.apply(name);
-    }
-    for name in ["a", "b"] {
-        machines.put(name, SKILL, &format!("of {name}"));
-        machines.put(name, &skill_of(name), "new");
-    }
-    machines.apply("a");
-    machines.sync("b", &["run", "--apply"]).code(2);
-
-    let run = machines.sync("c", &["run", "--apply", "--json"]).code(2);
-    let document = run.json();
-    for name in ["a", "b"] {
-        assert_eq!(machines.text("c", &skill_of(name)), "new", "{document}");
-    }
-    let named = [&document["earlier_snapshots"][0], &document["snapshot"]];
-    let made = fs::read_dir(machines.0.path("backups-c")).unwrap();
-    let made = made.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut made: Vec<_> = made.filter(|name| !name.starts_with('.')).collect();
-    made.sort();
-    assert_eq!(named, [&*made[0], &*made[1]], "{document}");
-    assert_eq!(made.len(), 2, "{document}");
-}
-
-#[test]
 fn a_deletion_is_synced_and_other_machines_do_not_recreate_the_file() {
     let Some(machines) = Machines::new() else {
         return;

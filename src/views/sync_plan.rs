@@ -45,7 +45,6 @@ pub(crate) struct PlanJson<'a> {
     pub(crate) summary: Summary,
     pub(crate) dry_run: bool,
     pub(crate) snapshot: Option<&'a str>,
-    pub(crate) earlier_snapshots: Vec<&'a str>,
     pub(crate) closing: Option<&'a ShutdownPlan>,
 }
 
@@ -234,7 +233,6 @@ pub(crate) fn build_plan_json<'a>(
         forks: conflict_copies,
         dry_run: true,
         snapshot: None,
-        earlier_snapshots: Vec::new(),
         closing: None,
     }
 }

@@ -260,20 +260,14 @@ impl SyncedRound {
         if let Some(snapshot) = &self.report.snapshot {
             print_snapshot(&context.ui, &self.list_snapshot_steps(), snapshot, remote);
         }
-        for snapshot in self.list_earlier_snapshots() {
+        let is_left = |name: &&String| !self.report.pruned.contains(name);
+        for snapshot in self.earlier_snapshots.iter().filter(is_left) {
             // Without a command that restores it: a snapshot of files in the vault alone would replace newer files of
             // the home.
             context.note(format_args!(
                 "an earlier round of this run made the snapshot {snapshot}"
             ));
         }
-    }
-
-    /// Returns the snapshots of earlier rounds that no later round removed.
-    fn list_earlier_snapshots(&self) -> Vec<&str> {
-        let names = self.earlier_snapshots.iter();
-        let left = names.filter(|name| !self.report.pruned.contains(name));
-        left.map(String::as_str).collect()
     }
 
     /// Returns the completed steps of the round that made the last snapshot, and of later rounds.
@@ -289,7 +283,7 @@ impl SyncedRound {
     /// An error stopped the run, or a conflict needs a decision.
     fn report_outcome(self, sync: &SyncContext<'_>) -> Result<Outcome> {
         let (context, config) = (sync.context, sync.config);
-        show_report(context, config, &self);
+        show_report(context, config, &self.plan, &self.report);
         self.print_snapshots(context, config.remote);
         if let Some(error) = self.error {
             return Err(error);
@@ -333,14 +327,12 @@ fn end_codex_and_plan(
 }
 
 /// Prints the JSON document, the completed steps, and the files that were left alone.
-fn show_report(context: &Context, config: &SyncConfig, rounds: &SyncedRound) {
-    let SyncedRound { plan, report, .. } = rounds;
+fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let mut json = build_plan_json(context, plan, |index| {
         report.done.binary_search(&index).is_ok()
     });
     json.dry_run = false;
     json.snapshot = report.snapshot.as_deref();
-    json.earlier_snapshots = rounds.list_earlier_snapshots();
     json.skipped.extend(to_paths_json(&report.skipped));
     context.ui.document("sync run", &json);
 
