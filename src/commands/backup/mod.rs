@@ -327,10 +327,11 @@ fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> 
     match add_snapshot(context, plan) {
         Ok(id) => Some(id),
         Err(e) => {
-            let hints = e.hints.join("; ");
+            let mut problem = vec![e.to_one_line()];
+            problem.extend(e.hints);
             context.warn(format_args!(
-                "the archive was made, but there is no snapshot in the vault: {}; {hints}",
-                e.to_one_line()
+                "the archive was made, but there is no snapshot in the vault: {}",
+                problem.join("; ")
             ));
             None
         }
