@@ -580,7 +580,8 @@ fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
     fs::remove_file(&path).expect("remove");
     for command in ["show", "resume"] {
         let run = env.run([command, "First"]).code(1);
-        let message = "the rollout that Codex recorded for the conversation is missing: ";
+        let message =
+            "the home does not have the rollout that Codex recorded for the conversation: ";
         assert!(run.stderr.contains(message), "{run}");
         let restore = format!("codex-manager restore --session {}\n", id(1));
         assert!(run.stderr.contains(&restore), "{run}");

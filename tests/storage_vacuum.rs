@@ -222,7 +222,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
             assert_eq!(rows(&env.codex_home()), expected, "{context}");
             let left = env.tree("home").0.into_keys().filter(|path| {
                 let name = path.to_string_lossy();
-                // An error during the removal of the replaced files leaves these, and `doctor` names them.
+                // An error during the removal of the replaced files leaves these, which only take up space.
                 let may_stay = !was_killed && name.contains("codex-manager-journal.old-");
                 let is_temporary =
                     name.contains("codex-manager-journal") || name.contains("codex-manager-tmp");

@@ -84,7 +84,7 @@ impl<'r> ChosenConversation<'r> {
                 path.display()
             ),
             None => format!(
-                "the rollout that Codex recorded for the conversation is missing: {recorded_path}"
+                "the home does not have the rollout that Codex recorded for the conversation: {recorded_path}"
             ),
         };
         let id = printable(&self.id);

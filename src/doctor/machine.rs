@@ -179,7 +179,6 @@ fn check_space(subject: &str, needed: u64, free: u64) -> Check {
     let check = if free < needed {
         Check::fail(ID, message)
     } else if free / 3 < needed {
-        // Space for three archives is enough.
         Check::warn(ID, message)
     } else {
         return Check::ok(ID, "there is enough free space for the next archive");

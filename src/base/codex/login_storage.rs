@@ -15,11 +15,11 @@ const MIN_FREE_INODES: u64 = 64;
 /// The reason why Codex might be unable to store a renewed login in this folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginStorageError {
-    #[error("Codex could not store a renewed login, because there is not enough free disk space: {}", .0.display())]
+    #[error("not enough free disk space, so Codex cannot store a renewed login: {}", .0.display())]
     DiskFull(PathBuf),
-    #[error("Codex could not store a renewed login, because there are not enough free inodes: {}", .0.display())]
+    #[error("not enough free inodes, so Codex cannot store a renewed login: {}", .0.display())]
     OutOfInodes(PathBuf),
-    #[error("Codex could not store a renewed login, because the folder is not writable: {}", .0.display())]
+    #[error("the folder is not writable, so Codex cannot store a renewed login: {}", .0.display())]
     NotWritable(PathBuf),
 }
 

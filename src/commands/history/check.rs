@@ -143,7 +143,8 @@ fn list_finding_ids(report: &CheckReport) -> Vec<String> {
     ids.map(ToString::to_string).collect()
 }
 
-/// Returns the ids, in lower case, of the findings whose kind carries no title, the first `max_shown` of each kind.
+/// Returns the ids, in lower case, of the findings whose titles are read from Codex's list, the first `max_shown` of
+/// each kind.
 fn list_ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
     let ids = report.stale_path.iter().take(max_shown).map(|s| &s.id);
     let ids = ids

@@ -394,12 +394,14 @@ fn log_report(plan: &SyncPlan, report: &ApplyReport) {
     }
 }
 
-/// Logs and prints which old snapshots were removed, or why none could be.
+/// Logs and prints which old snapshots were removed, and why others could not be.
 fn report_pruned_snapshots(context: &Context, config: &SyncConfig, report: &ApplyReport) {
     if let Some(error) = &report.prune_error {
         let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
-        context.warn(format_args!("old snapshots were not removed: {error}"));
+        context.warn(format_args!(
+            "not all old snapshots could be removed: {error}"
+        ));
     }
 
     for name in &report.pruned {

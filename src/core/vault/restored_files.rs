@@ -71,6 +71,7 @@ fn folders_above(path: &str) -> impl Iterator<Item = &str> {
 /// separator on Windows.
 fn escape_pattern(path: &str) -> String {
     let mut pattern = String::new();
+    // The cover `""`, which stands for the whole home, gives a path with a slash at its end.
     for c in path.trim_end_matches('/').chars() {
         match c {
             '*' | '?' | '[' => pattern.extend(['[', c, ']']),

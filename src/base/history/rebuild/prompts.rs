@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_the_oldest_lines_are_removed_until_four_fifths_of_it_suffice() {
+    fn beyond_the_limit_the_oldest_lines_are_removed_until_the_rest_fits_four_fifths_of_it() {
         let whole = rendered(&ten(), None).0.new_len;
         let (file, text, trimmed) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.

@@ -116,7 +116,7 @@ pub fn read_title(path: &Path) -> Option<String> {
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
 pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
-    // No depth has the times alone.
+    // `Messages` is the least that a scan reads; the times alone cannot be chosen.
     if !is_plain(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last_time);
     }

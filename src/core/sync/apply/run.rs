@@ -123,7 +123,8 @@ impl ApplyRun<'_> {
         let local = self.file_after_step(Side::Local, local);
         let remote = self.file_after_step(Side::Remote, remote);
         let (Some(local), Some(remote)) = (local, remote) else {
-            // A merge leaves a file that has all lines under another spelling of its name. The next run compares again.
+            // A merge writes no side that has all lines, also under another spelling of its name, so there is no stat to
+            // record. The next run compares again.
             return Ok(());
         };
 

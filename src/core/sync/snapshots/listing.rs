@@ -77,7 +77,7 @@ impl<R: Remote> Join<'_, R> {
         (own_entry.stat() == stat).then_some(own_entry.digest)
     }
 
-    /// Returns all staged files with their versions. A file that changed since the last publication gets
+    /// Returns all staged files with their versions. A file that is not in the next snapshot as it is gets
     /// [`Self::next_version_id`].
     pub(super) fn list_staged_versions(
         &self,
@@ -90,9 +90,9 @@ impl<R: Remote> Join<'_, R> {
                 version: new_version.clone(),
             };
 
-            let own_file = self.outgoing.get(key);
-            if let Some(own_file) = own_file.filter(|own_file| own_file.has_same_files(&file)) {
-                file.version = own_file.version.clone();
+            let outgoing = self.outgoing.get(key);
+            if let Some(outgoing) = outgoing.filter(|outgoing| outgoing.has_same_files(&file)) {
+                file.version = outgoing.version.clone();
             }
             Ok((key.clone(), file))
         });

@@ -306,7 +306,7 @@ impl<'a> ConversationDraft<'a> {
             FileDecision::Copy(side, _) if self.is_diverged => {
                 (REWRITTEN.to_owned(), describe_winner(side, remote))
             }
-            // The sides did not diverge, but a second file of one side did. The main version of that side wins.
+            // The sides did not diverge, but a second file of one side did.
             _ => (
                 DIVERGED_COPY.to_owned(),
                 "the version in the file with the original name wins".to_owned(),
