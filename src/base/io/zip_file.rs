@@ -31,7 +31,7 @@ pub fn write<W: Write + Seek, E>(
     }
 }
 
-/// Copies `content` into the current member. Stops after the first error of the target, which [`write`] returns.
+/// Copies `content` into the current member. Stops after the first error of the target, which [`write()`] returns.
 ///
 /// # Errors
 ///
