@@ -384,6 +384,7 @@ fn the_age_of_backups_is_that_of_the_newest_full_archive() {
         "{found:?}"
     );
 
+    // An archive from a machine with a wrong clock does not count.
     env.set("CODEX_MANAGER_NOW", "2027-06-01T12:00:00Z");
     let _ = env.run(["backup", "--no-status"]).code(0);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");

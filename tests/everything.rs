@@ -17,7 +17,7 @@ use crate::support::faults::Dice;
 use crate::support::lab::{Lab, messages_in, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::pauses::{poll, vary};
-use crate::support::sign_in::SignIn;
+use crate::support::sign_in::{SignIn, jwt_claims, read_auth, unix_now};
 use crate::support::{processes, restic, variables};
 use codex_manager_core::codex::process::find_codex;
 use serde_json::Value;
@@ -319,6 +319,14 @@ impl Machines {
         current["profile"].as_str().expect("a profile").to_owned()
     }
 
+    /// Returns true if the next Codex of the account renews its login.
+    fn is_renewal_due(&self, account: &str) -> bool {
+        let profile = self.lab.world.manager_home().join("profiles").join(account);
+        let auth = read_auth(&profile);
+        let claims = jwt_claims(auth["tokens"]["access_token"].as_str().expect("a token"));
+        claims["exp"].as_i64().expect("a time") <= unix_now()
+    }
+
     /// Runs one burst, and checks what it leaves.
     fn burst(&mut self, number: u64, dice: &mut Dice) {
         self.note(format!("burst {number}"));
@@ -337,6 +345,8 @@ impl Machines {
         );
         let end = match dice.below(5) {
             0 => End::Signal("KILL", Duration::from_millis(dice.below(SPREAD_MS))),
+            // A launch forwards it, and Codex loses a new token that it has not yet written.
+            1 if self.is_renewal_due(other) => End::Own,
             1 => End::Signal("TERM", Duration::from_millis(dice.below(SPREAD_MS))),
             _ => End::Own,
         };

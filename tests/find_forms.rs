@@ -38,7 +38,7 @@ fn words_are_found_in_all_forms_and_the_typed_form_comes_first() {
 }
 
 #[test]
-fn parts_of_identifiers_and_numbers_are_found() {
+fn parts_of_identifiers_are_found_also_beside_digits_but_not_in_quotes() {
     let env = TestEnv::new();
     write_answer(&env, 1, 1, "PaymentGatewayClient and HTTPServer");
     write_answer(&env, 2, 2, "the UTF-8 decoder");

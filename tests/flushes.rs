@@ -155,7 +155,7 @@ type IgnoredFlushes<'a> = (&'a [&'a str], &'a [&'a str]);
 /// Runs each command with each of its flushes failing, then without a fault. Asserts that only the named ones are
 /// ignored.
 #[track_caller]
-fn assert_ignored(env: &TestEnv, commands: &[IgnoredFlushes<'_>]) {
+fn assert_ignores_only(env: &TestEnv, commands: &[IgnoredFlushes<'_>]) {
     let mut wrong = Vec::new();
     for (args, expected) in commands {
         let _ = fs::remove_dir_all(env.path("template"));
@@ -186,7 +186,7 @@ fn i14_a_failed_flush_is_not_reported_as_done() {
     let fill = "CREATE TABLE filled(text); INSERT INTO filled VALUES(zeroblob(1000000)); DROP TABLE filled";
     database.execute_batch(fill).unwrap();
     drop(database);
-    assert_ignored(
+    assert_ignores_only(
         &env,
         &[
             (&["profile", "save", "alice"], &[]),
@@ -213,7 +213,7 @@ fn i14_a_failed_flush_of_logins_and_archives_is_not_reported_as_done() {
     put(&env, "AGENTS.md", "changed");
     backup(&env, &[]);
     put(&env, "AGENTS.md", "changed again");
-    assert_ignored(
+    assert_ignores_only(
         &env,
         &[
             (&["storage", "shrink", "--session", id], &[]),
@@ -262,13 +262,13 @@ fn i14_a_failed_flush_of_a_sync_is_not_reported_as_done() {
         .map(|arg| if arg == "a.toml" { "b.toml" } else { arg })
         .collect();
     let resolve: &[&str] = &["sync", "-c", "a.toml", "resolve", ID, "--keep", "both"];
-    assert_ignored(&env, &[(run_of_a, &[]), (&run_of_b, &[])]);
+    assert_ignores_only(&env, &[(run_of_a, &[]), (&run_of_b, &[])]);
     put(&env, ROLLOUT, format!("{META}{{\"n\":\"a\"}}\n"));
     put(&env, SKILL, "two");
     let of_b = format!("{META}{{\"n\":\"b, longer\"}}\n");
     fs::write(env.path("home/codex-b").join(ROLLOUT), of_b).unwrap();
     let _ = env.run(&run_of_b).code(0);
-    assert_ignored(&env, &[(run_of_a, &[]), (resolve, &[]), (run_of_a, &[])]);
+    assert_ignores_only(&env, &[(run_of_a, &[]), (resolve, &[]), (run_of_a, &[])]);
 }
 
 #[test]
@@ -286,5 +286,5 @@ fn i14_a_failed_flush_of_a_vault_is_not_reported_as_done() {
     let _ = env.run(["vault", "backup"]).code(0);
     put(&env, "AGENTS.md", "changed");
     let restore: &[&str] = &["vault", "restore", "latest", "--yes"];
-    assert_ignored(&env, &[(restore, &["..codex.codex-manager-restore"])]);
+    assert_ignores_only(&env, &[(restore, &["..codex.codex-manager-restore"])]);
 }

@@ -229,7 +229,7 @@ fn i12_reserved_names_are_refused() {
 }
 
 #[test]
-fn i12_a_foreign_journal_in_the_home_is_ignored() {
+fn i12_a_foreign_journal_in_the_home_is_reported_and_not_followed() {
     let world = HostileTest::new();
     let env = &world.env;
     env.write("precious/file", "x");

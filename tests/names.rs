@@ -235,7 +235,7 @@ fn a_dry_run_of_backup_names_the_file_that_the_backup_writes() {
 }
 
 #[test]
-fn every_time_option_accepts_words_such_as_yesterday() {
+fn time_options_accept_words_such_as_yesterday() {
     let env = world();
     for words in [
         "sessions --since monday",

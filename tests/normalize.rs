@@ -398,7 +398,7 @@ fn folders_files_and_subfolders_can_be_given_repeatedly() {
 }
 
 #[test]
-fn the_codex_home_is_the_default() {
+fn normalize_reads_the_codex_home_by_default() {
     let env = TestEnv::new();
     env.write("home/.codex/21apr_a@x.com_auth.json", "{}");
     let document = env.run(["normalize", "--json"]).code(0).json();

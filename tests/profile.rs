@@ -685,7 +685,7 @@ fn undo_is_suggested_only_if_it_puts_the_wanted_profile_back() {
 }
 
 #[test]
-fn i5_an_undo_beside_a_second_profile_advises_to_keep_the_newer_login() {
+fn i5_an_undo_refused_by_a_newer_profile_advises_to_keep_its_login() {
     let env = alice_and_bob();
     let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     // Codex renews the live login.

@@ -152,7 +152,7 @@ fn codex_in_a_restored_second_home_never_writes_into_the_original() {
 }
 
 #[test]
-fn a_second_home_works_without_the_original_and_without_a_login() {
+fn a_home_restored_without_a_login_works_after_a_sign_in_and_without_the_original() {
     let Some(lab) = Lab::new() else { return };
     let (home, clone) = (lab.home(), lab.world.path("clone"));
     let id = lab.say("one");

@@ -367,7 +367,7 @@ fn a_fork_comes_back_with_its_base() {
 }
 
 #[test]
-fn the_trash_keeps_the_base_of_a_conversation_in_the_home() {
+fn emptying_the_trash_keeps_the_base_of_a_fork_in_the_home() {
     let env = home();
     let is_fork = |path: &PathBuf| path.to_string_lossy().contains(&id(4));
     let fork = rollouts(&env.codex_home()).into_iter().find(is_fork);

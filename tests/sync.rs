@@ -632,7 +632,7 @@ fn a_second_sync_at_the_same_time_is_refused() {
         let run = pair.run("a", args).code(1);
         assert!(
             run.stderr
-                .contains("another sync of this folder is running"),
+                .contains("another codex-manager sync command is running for this Codex home"),
             "{run}"
         );
     }

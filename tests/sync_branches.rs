@@ -196,7 +196,7 @@ fn branches_of_a_conversation_whose_id_has_no_time_are_a_conflict() {
 }
 
 #[test]
-fn branches_that_cross_in_the_cloud_folder_are_a_conflict() {
+fn a_branch_that_arrives_after_the_other_machine_synced_is_a_conflict() {
     let Some(branched) = Branched::new(false) else {
         return;
     };

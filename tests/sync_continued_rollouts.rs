@@ -123,7 +123,7 @@ fn i2_a_rewind_that_goes_on_while_another_machine_deletes_it_keeps_its_base() {
 }
 
 #[test]
-fn i2_a_conversation_with_rewinds_is_deleted_as_a_whole() {
+fn a_deletion_of_a_conversation_deletes_all_its_rewinds() {
     let Some((two, id)) = propagating() else {
         return;
     };

@@ -214,7 +214,7 @@ fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
 }
 
 #[test]
-fn a_partial_copy_of_a_local_file_is_never_used() {
+fn a_copy_cut_inside_a_line_is_never_used() {
     let pair = Pair::new();
     write_and_sync(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
     let half = pair.put("cloud", SKILL, "one\ntw");

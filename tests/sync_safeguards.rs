@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 #[test]
-fn files_that_look_like_logins_or_keys_are_not_synced() {
+fn files_with_logins_keys_databases_or_commands_are_not_synced() {
     for side in ["a", "cloud"] {
         let pair = Pair::new();
         for path in [

@@ -197,7 +197,7 @@ fn a_shortened_rollout_is_repairable_once_its_loss_is_accepted() {
 }
 
 #[test]
-fn an_archive_without_the_turns_before_the_cut_is_not_suggested() {
+fn an_archive_that_lacks_turns_before_the_rewind_is_not_suggested() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     lab.back_up();

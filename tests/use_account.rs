@@ -214,7 +214,7 @@ fn use_dash_switches_back_and_forth() {
 }
 
 #[test]
-fn the_live_account_is_left_unchanged() {
+fn use_of_the_live_account_changes_nothing() {
     let env = alice_and_bob();
     let before = env.tree("");
     let printed = switch(&env, &["work"]).code(0).json();

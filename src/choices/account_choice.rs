@@ -95,7 +95,7 @@ pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Re
 }
 
 /// Lets the user choose an account that has a profile. The list begins with the recommended account. The first
-/// account that may be recommended and that `is_default` accepts is preselected.
+/// account that may be recommended and that `is_default` accepts is preselected, else the first of the list.
 fn choose_account(
     question: &str,
     is_default: impl Fn(&Account) -> bool,
@@ -112,8 +112,8 @@ fn choose_account(
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
-    // Excluded accounts are not preselected: one Enter must not choose an API key, which is billed by use, unless it
-    // may be recommended.
+    // Only candidates are searched: one Enter must not choose an API key, which is billed by use, unless it may be
+    // recommended.
     let mut candidates = ranking.candidates.iter();
     let default_position = candidates.position(|ranked| is_default(ranked.account));
 

@@ -188,7 +188,8 @@ fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
     records.retain(|r| best_paths.contains(&r.path));
 }
 
-/// Returns an archive in JSON. The keys are an interface.
+/// Returns the JSON object of a record, which may be of a legacy file without an archive. Scripts read the keys.
+/// `number` is the number in the list.
 fn record_json<'r>(
     record: &'r ArchiveRecord,
     number: Option<usize>,

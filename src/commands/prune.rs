@@ -240,8 +240,8 @@ impl PruneArgs {
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
-    /// Deletes the trash permanently, after a question. Refuses if it has the last copy of lost messages or
-    /// of turns that a migration hid.
+    /// Deletes the trash permanently, after a question; with `--dry-run`, only prints its size. Refuses if it has the
+    /// last copy of lost messages or of turns that a migration hid.
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let ui = &context.ui;
@@ -352,7 +352,7 @@ fn make_checked_plan(
             unopened.extend(list_unopened(&plan.drop).take(damaged_count));
 
             let open = |name: String| {
-                let check = open_only(&backups.join(&name), stamp(&name));
+                let check = check_by_opening(&backups.join(&name), stamp(&name));
                 (name, check)
             };
             let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
@@ -429,7 +429,7 @@ fn into_soundness(report: VerifyReport) -> Soundness {
 }
 
 /// Checks only the footer, manifest and index of an archive.
-fn open_only(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
+fn check_by_opening(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
     let soundness = match ArchiveReader::open(path) {
         Ok(_) => Soundness::Sound,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),

@@ -33,7 +33,8 @@ const PROMPT_TIMEOUT_SECONDS: u64 = 1;
 const HELP: &str = "\
 Fields of --format:
   {email} {profile} {account_id} {label}    the account; label is the profile, else the email
-  {state} {login} {reason}                  ready, unknown or cooldown; ok, archived, none, unknown
+  {state} {login}                           ready, unknown or cooldown; ok, archived, none, unknown
+  {reason}                                  why this account is recommended
   {next_available_at} {next_in}             RFC 3339; \"in 3 d 4 h\", or \"now\"
   {weekly_left} {weekly_used} {5h_left}     whole percentages, empty if unknown
   {prompt}                                  the live account, and a better one if there is one:

@@ -57,6 +57,7 @@ fn read_accepted_ids(context: &Context) -> HashSet<String> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home()).unwrap_or_default();
     let mut ids: HashSet<_> = record.accepted_in(&home).ids().cloned().collect();
+    // `losses` has only the losses that the user did not accept.
     for loss in record.losses.iter().filter(|loss| loss.home == home) {
         ids.remove(&loss.session_id);
     }

@@ -321,7 +321,8 @@ fn check_conversations(context: &Context) -> Check {
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
     if let Some(folder) = unreadable_folder {
         let path_text = folder.display();
-        let message = format!("not a folder, a dangling link, or not readable: {path_text}");
+        let message =
+            format!("cannot be listed (no folder, a dangling link, or no permission): {path_text}");
         return Check::warn(ID, message)
             .because("its conversations are not listed and not backed up")
             .advised("mount its disk, or make it readable");
@@ -333,7 +334,7 @@ fn check_conversations(context: &Context) -> Check {
 
     let Some(database) = context.state_database() else {
         return Check::warn(ID, "there are conversations, but no database lists them")
-            .because("Codex reads all conversations at its next start")
+            .because("the next start of Codex takes longer, because it reads all conversations")
             .advised("start codex, which creates the database again");
     };
 

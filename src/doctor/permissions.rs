@@ -135,7 +135,7 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Returns true if another user owns the path, so that its mode cannot be set.
+/// Returns true if another user owns the path. Only root could set its mode.
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|meta| owner::other_owner(&meta).is_some())

@@ -57,8 +57,8 @@ impl Advised for codex_manager_core::accounts::switch::SwitchError {
                 "make a profile of that login: codex-manager profile save NAME --from {}",
                 shell::quote_if_needed(&auth_json.to_string_lossy())
             )),
-            Self::NoLogin { .. } => {
-                self.unchanged_error(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
+            Self::NoLogin { profile, .. } => {
+                self.unchanged_error(Refused, format!("save a login of its account: codex-manager profile save {profile} --from FILE"))
             }
             Self::LiveElsewhere { home, .. } => self.unchanged_error(Refused, remedies::suggest_switch_of_owner(home)),
             Self::Stale { profile } => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),

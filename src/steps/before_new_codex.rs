@@ -43,7 +43,9 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
         ..context.clone()
     };
     let backup_result = silent_context.run(&["backup".into(), "--no-status".into()]);
-    let hint = format!("start Codex without an archive: {SETTING_COMMAND} off");
+    let hint = format!(
+        "to start Codex without an archive, turn these archives off and run the same command again: {SETTING_COMMAND} off"
+    );
 
     let message = match backup_result.map_err(|e| e.hint(hint))? {
         Outcome::Done => "archived the Codex home before the new Codex starts",

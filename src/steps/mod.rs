@@ -3,11 +3,12 @@
 //!
 //! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
 //! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]
-//! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
+//! - a restore: [`restore_options`]; the check of one archive: [`archive_check`]; conversations of a snapshot:
+//!   [`snapshot_source`]
 //! - after a restore: [`replaced_messages`]; after a restore or a sync: [`earlier_turns`]
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_context`], [`sync_checks`], [`sync_shutdown`]; through the vault: [`vault_sync`]
-//! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
+//! - accounts: [`account_screen`], [`recommend_template`]; figures: [`refresh`], [`price_file`]
 //! - files: [`new_file`], [`run_log`], [`run_program`]
 
 pub(crate) mod account_screen;

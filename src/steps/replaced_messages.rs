@@ -19,7 +19,7 @@ use std::path::Path;
 pub(crate) fn count_replaced_messages(request: &RestoreRequest<'_>, plan: &RestorePlan) -> usize {
     // A dry run does not download a snapshot.
     let is_downloaded = request.archive.path().is_file();
-    if request.selection.conversations.is_empty() || !is_downloaded {
+    if request.selection.rollout_names.is_empty() || !is_downloaded {
         return 0;
     }
 
@@ -58,7 +58,7 @@ fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usiz
 /// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
 /// this fails, prints a warning.
 pub(crate) fn update_losses(selection: &Selection, replaced_messages: usize, context: &Context) {
-    let rollout_names = selection.conversations.iter();
+    let rollout_names = selection.rollout_names.iter();
     let ids = rollout_names.filter_map(|name| {
         let rollout = RolloutName::parse(Path::new(name))?;
         rollout.id().map(str::to_lowercase)

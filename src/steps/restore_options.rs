@@ -333,7 +333,7 @@ impl RestoreOptions {
                 CHOOSE_SESSION => pick_archived(source, context)?,
                 given => given.to_owned(),
             };
-            selection.conversations = source::require_rollout_names(source, &conversation)?;
+            selection.rollout_names = source::require_rollout_names(source, &conversation)?;
         }
 
         Ok(selection)

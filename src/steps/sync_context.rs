@@ -46,8 +46,10 @@ impl<'a> SyncContext<'a> {
         atomic::create_private_folder(&self.replica.folder)?;
         let lock = FileLock::acquire_within(&self.replica.lock_file(), LOCK_WAIT)?;
         lock.ok_or_else(|| {
-            CommandError::failed("another sync of this folder is running")
-                .hint("wait for it to end; nothing was changed")
+            CommandError::failed(
+                "another codex-manager sync command is running for this Codex home",
+            )
+            .hint("wait for it to end; nothing was changed")
         })
     }
 

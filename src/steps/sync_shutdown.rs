@@ -41,7 +41,10 @@ impl SyncContext<'_> {
                 return Err(CommandError::refused(PROCESSES_UNKNOWN)
                     .hint(format!("{PROCESSES_UNKNOWN_REMEDY}; nothing was changed")));
             }
-            self.context.ui.warn(PROCESSES_UNKNOWN);
+            let consequence = "the sync does not check whether Codex runs";
+            self.context
+                .ui
+                .warn(format_args!("{PROCESSES_UNKNOWN}; {consequence}"));
         }
         self.with_shutdown_request(|request| self.shutdown_args.shut_down(self.context, request))
             .transpose()?;

@@ -271,7 +271,8 @@ impl Ui {
         wrap::complete_command(command, indent, self.width, &self.home_options)
     }
 
-    /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
+    /// Like [`Ui::wrapped`], but puts each command that a colon introduces on a line of its own, with the missing
+    /// options for the homes.
     pub(crate) fn wrap_commands_apart(&self, indent: usize, text: impl Display) -> String {
         wrap::wrap_commands_apart(&text.to_string(), indent, self.width, &self.home_options)
     }

@@ -54,23 +54,24 @@ pub(crate) fn format_figures(figures: &[(&str, String)]) -> String {
 }
 
 impl AreaChart {
+    /// Returns the HTML of the chart: the drawing as SVG, and its legend.
     pub(crate) fn draw(&self) -> String {
-        let mut svg = format_svg_start(WIDTH, HEIGHT, "Use of the window");
+        let mut html = format_chart_start(WIDTH, HEIGHT, "Use of the window");
         for percent in [0.0, 50.0, 100.0] {
             let (x0, x1, y) = (to_x(0.0), to_x(1.0), to_y(percent));
             // A baseline below the line centres the text on it.
             let baseline = y + 4.0;
             let _ = writeln!(
-                svg,
+                html,
                 "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{baseline:.1}\">{percent} %</text>"
             );
         }
 
-        self.push_areas(&mut svg);
+        self.push_areas(&mut html);
         if let Some([(x0, y0), (x1, y1)]) = self.forecast {
             let (x0, y0, x1, y1) = (to_x(x0), to_y(y0), to_x(x1), to_y(y1));
             let _ = writeln!(
-                svg,
+                html,
                 "<path class=\"pace\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
             );
         }
@@ -78,22 +79,22 @@ impl AreaChart {
         for (at, text) in &self.marks {
             let text = escape_html(text);
             let _ = writeln!(
-                svg,
+                html,
                 "<text x=\"{:.1}\" y=\"{HEIGHT}\">{text}</text>",
                 to_x(*at)
             );
         }
 
-        svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
+        html.push_str("</svg></div>\n<ul class=\"legend\">\n");
         for (index, layer) in self.layers.iter().enumerate() {
             let name = escape_html(&layer.name);
             let _ = writeln!(
-                svg,
+                html,
                 "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{index}\" width=\"10\" height=\"10\" \
                 rx=\"2\"/></svg>{name}</li>"
             );
         }
-        svg + "</ul>\n"
+        html + "</ul>\n"
     }
 
     fn push_areas(&self, svg: &mut String) {
@@ -147,7 +148,7 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     let most_tokens = tokens.iter().flatten().max().copied().unwrap_or(0);
     let (cell_width, cell_height) = (CELL_WIDTH - GAP, CELL_HEIGHT - GAP);
     // The width of the names and 24 cells, and the height of 7 cells and the line of hours below them.
-    let mut svg = format_svg_start(714.0, 176.0, "Tokens by hour");
+    let mut svg = format_chart_start(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * CELL_HEIGHT;
         // A baseline at two thirds of the row centres the name in it.
@@ -185,7 +186,7 @@ pub(crate) struct TreemapItem {
 
 /// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
 pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
-    let start = format_svg_start(WIDTH, TREEMAP_HEIGHT, "Sizes");
+    let start = format_chart_start(WIDTH, TREEMAP_HEIGHT, "Sizes");
     let mut svg = start.replacen("class=\"chart\"", "class=\"chart map\"", 1);
     let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
     push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, TREEMAP_HEIGHT]);
@@ -220,8 +221,8 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
     push_rectangles(svg, second_half, second_area);
 }
 
-/// Draws an item with its name and its size, as far as they fit into the rectangle. Lengths are in units of the drawing,
-/// which is [`WIDTH`] wide.
+/// Draws an item with its name and its size, as far as they fit into the rectangle. Lengths are in units of the
+/// drawing, which is [`WIDTH`] wide.
 fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [f64; 4]) {
     /// About the width of a character.
     const CHARACTER_WIDTH: f64 = 7.5;
@@ -304,7 +305,7 @@ pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
     )
 }
 
-fn format_svg_start(width: f64, height: f64, label: &str) -> String {
+fn format_chart_start(width: f64, height: f64, label: &str) -> String {
     format!(
         "<div class=\"chart\"><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
     )

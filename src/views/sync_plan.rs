@@ -384,7 +384,8 @@ fn read_step_titles(
     steps.iter().map(title).collect()
 }
 
-/// Prints the files that are not synced: files that have not arrived, skipped files, and conflicts.
+/// Prints the warnings of the plan, then what is not synced: files that wait or have not arrived, skipped files,
+/// conflicts, and conflict copies without a decision.
 pub(crate) fn print_unsynced<'a>(
     context: &Context,
     plan: &'a SyncPlan,

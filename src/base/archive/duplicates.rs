@@ -1,4 +1,5 @@
-//! Finds duplicate rollouts: of several files with the same conversation, one is archived.
+//! Removes duplicate rollouts from the files to archive: of the files with the same conversation, the most complete one
+//! stays, and each one that diverges from it.
 
 use super::format::{FileEntry, FileList, NameSet};
 use super::path_note::PathNote;

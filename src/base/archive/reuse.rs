@@ -227,6 +227,7 @@ impl<'a> PreviousArchive<'a> {
         match self.options.verify {
             VerifyReused::All => true,
             VerifyReused::Sample => {
+                // The day shifts the sample, so the archives of successive days check different members.
                 let members = &self.manifest.members;
                 let index = members.partition_point(|other| other.offset < member.offset);
                 (index as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL)

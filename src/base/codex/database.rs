@@ -399,7 +399,8 @@ fn apply_log(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns true if a rollback journal names another file.
+/// Returns true if a rollback journal names another file: SQLite's super-journal of a transaction over several
+/// databases.
 fn names_other_file(journal: &Path) -> bool {
     let read_end = |mut file: File| -> io::Result<[u8; 8]> {
         let mut end = [0; 8];

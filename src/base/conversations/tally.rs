@@ -228,6 +228,10 @@ mod tests {
         assert_eq!(tally.count_request(&record("own", a), "Own"), a);
         // Codex writes the same request as a sum after the record.
         assert_eq!(tally.count_event(&event(Some(b), Some(a))).total_tokens, 0);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_empty_tally() {
         assert_eq!(Tally::from_bytes(b"x"), Tally::default());
     }
 

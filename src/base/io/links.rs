@@ -65,7 +65,7 @@ fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
 
 /// Copies a file with its mode and mtime. `to` must not exist. Not durable.
 pub fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    // A clone shares the blocks of the disk. On Linux, copy() below does the same where it can.
+    // A clone shares the blocks of the disk. On Linux, `std::io::copy` does the same where it can.
     #[cfg(target_vendor = "apple")]
     let source = file_open::open(from).at("read", from)?;
     #[cfg(target_vendor = "apple")]

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn partly_parsed_text_is_not_a_time() {
+    fn text_that_is_not_wholly_a_time_is_rejected() {
         for text in [
             "",
             "25:99",

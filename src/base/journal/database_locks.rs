@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The longest wait for a lock. Other commands read a database only for a moment.
+/// The longest wait for all locks together. Other commands of this program read a database only for a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest wait for other processes to close a replaced database. Longer than one attempt of Codex.

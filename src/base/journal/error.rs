@@ -51,7 +51,7 @@ pub enum JournalError {
     },
     /// Processes opened the folder during the exchange. The old state is live again.
     #[error(
-        "the Codex home was opened during the command, so the change was undone: {}",
+        "the change was undone, because the Codex home was opened during the command by {}",
         format_holders(holders)
     )]
     OpenedMeanwhile {

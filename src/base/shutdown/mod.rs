@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn only_windows_lets_the_configuration_alone_end_codex() {
+    fn only_on_windows_can_the_configuration_waive_consent() {
         let waived = ShutdownSettings {
             needs_consent: false,
             ..ShutdownSettings::default()

@@ -109,7 +109,7 @@ impl ShrinkPlan {
             read_rows_by_id(state_database).unwrap_or_default()
         };
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
-        rollouts.retain(|rollout| filter.matches(rollout, &names, now));
+        rollouts.retain(|rollout| filter.selects_by_usage(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
 
         let facts = facts::read_facts(&rollouts, state_database);
@@ -315,7 +315,14 @@ impl ShrinkAction {
 }
 
 impl ShrinkFilter {
-    fn matches(&self, rollout: &RolloutUsage, names: &ResolvedNames, now: DateTime<Utc>) -> bool {
+    /// Returns true if the filter selects the rollout, apart from `projects`, because the project is in the rollout
+    /// itself. `names` are the conversations that `sessions` names.
+    fn selects_by_usage(
+        &self,
+        rollout: &RolloutUsage,
+        names: &ResolvedNames,
+        now: DateTime<Utc>,
+    ) -> bool {
         let Some(id) = &rollout.id else { return false };
         if rollout.form == self.to {
             return false;
@@ -342,7 +349,7 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
 
     let selected = rollouts
         .iter()
-        .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
+        .filter(|rollout| filter.selects_by_usage(rollout, &ResolvedNames::default(), now));
     let selected: Vec<_> = selected.collect();
     let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
     let before_bytes: u64 = selected.iter().map(|rollout| rollout.bytes).sum();

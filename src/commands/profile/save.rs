@@ -112,13 +112,17 @@ impl SaveArgs {
         let (snapshot, login) = self.read_source_login(context)?;
         let found = &login.identity;
         if !found.is_same(expected) {
-            let message = format!("the live account changed from {expected} to {found}");
+            let place = match &self.from {
+                Some(from) => format!("account in {}", from.display()),
+                None => "live account".to_owned(),
+            };
+            let message = format!("the {place} changed from {expected} to {found}");
             return Err(CommandError::failed(message)
                 .hint("run the same command again; nothing was changed"));
         }
 
         let home = context.codex_home();
-        let (plan, _) = profiles.save_as(name, (&snapshot, &login), home, copy, now)?;
+        let (plan, _report) = profiles.save_as(name, (&snapshot, &login), home, copy, now)?;
         let cooldown_outcome = record_profiles(context);
         Ok((plan, login, cooldown_outcome))
     }

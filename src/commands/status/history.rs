@@ -150,7 +150,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
     let older_count = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
     if older_count > 0 {
         ui.note(format_args!(
-            "{label}: {older_count} older, shown only with --json"
+            "{label}: {older_count} older figures, shown only with --json"
         ));
     }
 }

@@ -68,8 +68,8 @@ impl UsageTable {
         cells
     }
 
-    /// Returns a cell with `text`, and for tab-separated values with the exact value. Other tables do not format the
-    /// exact value, because they may have 10,000 rows.
+    /// Returns a cell with `text`, and for tab-separated values with the exact value. Other tables do not print the
+    /// exact value, so it is not formatted for their rows, of which there may be 10,000.
     fn to_cell<V: Display>(&self, text: impl Into<String>, exact: impl FnOnce() -> V) -> Cell {
         let cell = Cell::plain(text);
         if self.is_tsv {

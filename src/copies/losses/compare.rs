@@ -250,8 +250,8 @@ fn extract_copy<'a>(
     Err(last_error.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
 }
 
-/// Removes from `copies` the copies of `rollout_name` whose text is the text of the file at `path` or its beginning.
-/// Returns the removed copies.
+/// Removes from `copies` the copies of `rollout_name` that have the text of the file at `path`, or the beginning of
+/// that text. Returns the removed copies.
 fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     rollout_name: &RolloutName,

@@ -93,8 +93,8 @@ impl Profiles {
         })
     }
 
-    /// Returns the profile with the owner that the next lock on its account will record. A login in an isolated home on
-    /// which no Codex runs returns to the profile. Changes no file, and not the login in `profile`.
+    /// Returns `profile` with the owner that the next lock on its account will record: the profile itself, if its login
+    /// is in an isolated home on which no Codex runs. No file and no login is moved.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
         let is_unused_isolated_home = |home: &Path| {
             is_beneath(home, &self.folder.join(ISOLATED)) && find_codex_using(home).is_empty()

@@ -85,10 +85,10 @@ impl ProfileFile {
     }
 
     /// Adds superseded fingerprints that another machine recorded for the same account.
-    pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
+    pub(crate) fn merge_superseded(&mut self, of_other_machine: &[String]) {
         let recorded_here = std::mem::take(&mut self.superseded);
-        // The own ones come last, so that the limit drops those of the other machine first.
-        for fingerprint in superseded.iter().chain(&recorded_here) {
+        // The own ones come last, so that [`MAX_SUPERSEDED_FINGERPRINTS`] drops those of the other machine first.
+        for fingerprint in of_other_machine.iter().chain(&recorded_here) {
             self.mark_superseded(fingerprint.clone());
         }
     }

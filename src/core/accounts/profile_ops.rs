@@ -452,7 +452,8 @@ impl Profiles {
         Ok(())
     }
 
-    /// Fails if the name of a profile is not free. Removes what a killed save left under the name.
+    /// Fails if the folder for a new profile has something else, which is no profile of this name. Removes what a
+    /// killed save left there.
     fn ensure_folder_free(&self, name: &str) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         match folder.symlink_metadata() {

@@ -34,7 +34,7 @@ pub struct UndoneRemoval {
     pub name: String,
     /// Its folder in the trash.
     pub trashed_folder: PathBuf,
-    /// True if a newer login of the account was observed, so that its refresh token is probably spent.
+    /// True if a newer login of the account was observed, so that the refresh token of this login is probably spent.
     pub is_stale: bool,
     /// The login, unless it is known to be spent or was moved to another machine.
     pub(crate) usable_login: Option<AuthSnapshot>,

@@ -75,7 +75,10 @@ impl RetentionPlan {
         for candidate in group.iter().copied() {
             match &candidate.soundness {
                 _ if candidate.is_in_python_folder() => {
-                    self.keep(candidate, "in a folder of the Python codex-manager");
+                    self.keep(
+                        candidate,
+                        "never moved: it is in a folder of the Python codex-manager",
+                    );
                 }
                 Soundness::Unreadable(detail) => {
                     self.keep(candidate, format!("cannot be read: {detail}"));

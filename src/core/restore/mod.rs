@@ -8,12 +8,13 @@
 //!    (`plan::live_files`) and decides which files are written, removed and kept. It writes nothing.
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
-//!    it into the manager home (`recover::pending`). `equal_rollouts` links the rollouts that the home already has.
-//!    `workspace` then checks the space of every disk. `extract` unpacks the other planned files into the `stage`
-//!    and checks their digests. For `--merge`, `merge` keeps the longer version of each conversation.
+//!    it into the manager home (`recover::journal_pointer`). `equal_rollouts` links the rollouts that the home
+//!    already has. `workspace` then checks the space of every disk. `extract` unpacks the other planned files
+//!    into the `stage` and checks their digests. For `--merge`, `merge` keeps the longer version of each
+//!    conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
 //! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
-//!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
+//!    paths and the projections in it (the rows that Codex derives from a rollout); `plan::rollout_index`
 //!    maps each conversation to its file. `reinstated_rows`
 //!    adds the rows and names of conversations that are restored without a database. `safety`
 //!    archives everything that will change. `unchanged` links what stays the same. `login` locks the

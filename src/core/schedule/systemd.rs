@@ -23,6 +23,7 @@ fn unit_folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
     Ok(config_folder.join("systemd/user"))
 }
 
+/// Returns the paths of the service and the timer.
 pub(super) fn unit_paths(
     job: JobKind,
     context: &JobContext<'_>,
@@ -39,6 +40,7 @@ pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool,
     Ok(link.symlink_metadata().is_ok())
 }
 
+/// Returns the texts of the units, in the order of [`unit_paths`].
 pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     let name = definition.options.job.name();
     let marker = definition.format_marker_line();

@@ -96,7 +96,8 @@ impl SnapshotFile {
     }
 }
 
-/// Returns the number of the next snapshot of this machine: above the numbers of its snapshots with a readable list.
+/// Returns the number of the next snapshot of this machine: above the numbers of its snapshots with a readable list. If
+/// a list is unreadable, a number may repeat; then the times in the names order the snapshots.
 pub(super) fn next_snapshot_number(config: &SyncConfig) -> Result<u64, IoError> {
     let own_snapshots = list_own_snapshots(config)?.into_iter();
     Ok(own_snapshots.map(|own| own.number).max().unwrap_or(0) + 1)

@@ -54,6 +54,7 @@ impl ConflictingVersions {
         Ok(Self::new(home, id, messages, places))
     }
 
+    /// `messages` compares the local version, as the first, with the other one. `places` has the same order.
     fn new(home: &Path, id: &str, messages: MessageComparison, places: [&'static str; 2]) -> Self {
         Self {
             title: ThreadTitles::read(home).find_name(id).or(messages.title),

@@ -72,7 +72,7 @@ pub fn rename_if_cloned(
 
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
-               backup; it counts as another machine's, and this machine continues under a new name";
+               backup; it counts as the manifest of another machine, and this machine writes its own under a new name";
     let relative = relative.to_string_lossy().replace('\\', "/");
     Ok(Some((relative, why.to_owned())))
 }

@@ -338,7 +338,8 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a separate conversation from the conflict copy and returns the new id.
+    /// Creates a separate conversation from the conflict copy, unless a killed run has created it, and returns its id.
+    /// The copy is a version of the conversation at the path `current`.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
         let text = contents::read_text_digest(copy).at("read", copy)?;

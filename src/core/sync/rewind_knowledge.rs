@@ -79,6 +79,7 @@ impl RewindKnowledge {
         threads
     }
 
+    /// Records that the user knew the rollout `known_id` up to the line `last_ordinal` when the rollout `id` began.
     pub(super) fn add(&mut self, id: &OrderedRolloutId, known_id: &str, last_ordinal: u64) {
         let known_rollouts = self.0.entry(id.clone()).or_default();
         known_rollouts.push(KnownRollout {

@@ -380,7 +380,8 @@ impl SideWalk<'_> {
     }
 
     /// Returns the reason to report for an excluded file; `None` if the file is not reported. Of the home, only files
-    /// of the user are reported: most other files stay local, and listing them would hide the files of the user.
+    /// of the user are reported: most other files stay local, and their list would be too long to find those files in
+    /// it. Of the cloud folder, all are reported.
     fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
         if self.side == Side::Local {
             return match kind_of(Path::new(synced_path)) {

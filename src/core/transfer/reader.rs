@@ -220,7 +220,7 @@ fn classify_files(
 
         // The limit for each file alone would still let thousands of files fill the memory.
         if memory_bytes > MAX_MEMORY_BYTES {
-            return damaged("files of more than 512 MiB without the archives");
+            return damaged("more than 512 MiB of files in all, archives not counted");
         }
         classified_files.push((part, file.clone()));
     }

@@ -1,4 +1,4 @@
-//! Matches the texts of entries with the filter.
+//! Finds the entries that have the words of the filter, or else its letters in order.
 
 use super::listing::PickerListing;
 use nucleo_matcher::Matcher;

@@ -126,7 +126,7 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
 });
 
 /// Returns the secrets in a text, in the order of their ends. Their places begin and end at character boundaries, and
-/// may overlap.
+/// may overlap, because a secret may begin before its keyword.
 pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
 
@@ -210,8 +210,8 @@ impl SecretForm {
     }
 }
 
-/// A part of a text that has the form of a secret. The `find_` methods return its place, or `None` if it is no
-/// secret.
+/// A part of a text that has the form of a secret. The `find_` methods return the place of the secret, which may be
+/// longer than `value`, or `None` if the text is no secret.
 struct FormMatch<'t> {
     check: FormCheck,
     is_in_message: bool,

@@ -128,6 +128,7 @@ pub(super) fn parse_turn_context(payload: &PayloadText<'_>) -> ParsedItems {
     Ok(one_item(ItemOrigin::Item, EventKind::TurnContext(context)))
 }
 
+/// Parses the tokens that one request to the model used.
 pub(super) fn parse_request(payload: &PayloadText<'_>) -> ParsedItems {
     let record = serde_json::from_str(payload.json)?;
     Ok(one_item(ItemOrigin::Item, EventKind::Request(record)))
@@ -246,8 +247,8 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     }
 }
 
-/// Parses a finished command or patch, with its output. Code mode of Codex 0.169 runs commands that are
-/// recorded nowhere else.
+/// Parses a finished command with its output, or a finished patch, of which only the paths of the changed files are
+/// kept. Commands that Codex 0.169 runs in code mode are recorded nowhere else.
 fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
     #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]

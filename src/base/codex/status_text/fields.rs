@@ -179,7 +179,7 @@ fn strip_borders(line: &str) -> (usize, &str) {
 /// Parses the label at the beginning of a line. Returns the label, its original text, and the value in the rest of the
 /// line. `None` for a line without a label that is used.
 fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
-    // Removes the mark of a list item. The rest of a broken word may also begin with such a mark.
+    // Removes the mark of a list item. A word that is broken over two lines may also leave a hyphen here.
     let content = content.trim_start_matches(['•', '*', '-', ' ']);
     let Some((text, value)) = content.split_once(':') else {
         // The usage page has no colons.

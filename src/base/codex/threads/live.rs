@@ -120,7 +120,8 @@ pub fn delete_rows(database: &Path, ids: &[&str]) -> Result<usize, DatabaseError
     })
 }
 
-/// Deletes the projections of rollouts that were replaced or deleted.
+/// Deletes the projections of rollouts that were replaced or deleted. `database` is the one of the turns, in which the
+/// id of a thread is the id of its rollout.
 pub fn delete_projections(database: &Path, rollout_ids: &[&str]) -> Result<(), DatabaseError> {
     change_in_transaction(database, |transaction| {
         staged::delete_rows_with_thread_id(transaction, rollout_ids)

@@ -339,7 +339,7 @@ impl<'a> Writer<'a> {
         self.write_span(id)
     }
 
-    /// Replaces the words of the title by those of `title_text`: the title, the folder and the branch.
+    /// Replaces the indexed words of the title, the folder and the branch by those of `title_text`.
     fn index_title(&mut self, id: i64, title_text: &str) -> rusqlite::Result<()> {
         delete_matching_texts(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();

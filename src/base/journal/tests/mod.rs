@@ -425,7 +425,7 @@ fn a_folder_that_was_removed_before_a_kill_is_not_kept() {
 }
 
 #[test]
-fn a_recovery_of_a_killed_undo_keeps_the_new_files_aside() {
+fn a_recovery_of_a_killed_undo_keeps_new_files_that_others_may_have_written() {
     for done in [0, 2, 4] {
         let fixture = Fixture::new();
         let (mut transaction, steps) = fixture.begin();

@@ -191,7 +191,7 @@ fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
         [
             "+2026-12-24T10:00:00Z: dated in the future",
             "+2026-11-20T10:00:00Z: last 1",
-            "+auth/a@x.com/backup-1.tar.gz: in a folder of the Python codex-manager",
+            "+auth/a@x.com/backup-1.tar.gz: never moved: it is in a folder of the Python codex-manager",
             "+2026-11-18T10:00:00Z: last 1",
             "+2026-11-19T10:00:00Z: last 1",
             "+2026-11-17T10:00:00Z: last 1",

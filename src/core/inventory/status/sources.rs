@@ -132,7 +132,7 @@ pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now
         report.identity = text.email.map(Identity::from_email);
     }
     if report.identity.is_none() {
-        let note = "the status text names no account, and the home has none";
+        let note = "neither the status text nor the home names an account, so no account gets these figures";
         report.notes.push(note.into());
     }
 

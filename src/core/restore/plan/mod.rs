@@ -1,4 +1,5 @@
-//! Phase 1: the request, the list of the live files, and the changes that follow from both. Writes nothing.
+//! Phase 1 of a restore: the request of the user, the list of the live files, and the changes that follow from them and
+//! from the list of the archive. Writes nothing.
 
 pub(crate) mod account;
 pub(crate) mod continued_lines;

@@ -13,19 +13,19 @@ pub struct Selection {
     /// The paths of `--only`, relative to the Codex home; each includes everything below it.
     pub only: Vec<PathBuf>,
     /// The file names of the rollouts of `--session`; see [`RolloutName::name`].
-    pub conversations: Vec<String>,
+    pub rollout_names: Vec<String>,
 }
 
 impl Selection {
     /// Returns true if anything is selected, so that the rest of the archive is not restored.
     pub fn is_partial(&self) -> bool {
-        !self.only.is_empty() || !self.conversations.is_empty()
+        !self.only.is_empty() || !self.rollout_names.is_empty()
     }
 
     /// Returns the id of the conversation of `--session`.
     pub(crate) fn thread_id(&self) -> Option<String> {
         // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
-        let rollout = RolloutName::parse(Path::new(self.conversations.first()?))?;
+        let rollout = RolloutName::parse(Path::new(self.rollout_names.first()?))?;
         rollout.id().map(str::to_owned)
     }
 
@@ -33,7 +33,7 @@ impl Selection {
     pub fn wants(&self, path: &Path) -> bool {
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))
-            || RolloutName::parse(path).is_some_and(|c| self.conversations.contains(&c.name))
+            || RolloutName::parse(path).is_some_and(|c| self.rollout_names.contains(&c.name))
     }
 }
 

@@ -41,7 +41,7 @@ fn keep_continued_rollouts(
     live: &LiveFiles,
     thread_id: &str,
 ) -> Result<(), RestoreError> {
-    let selected: HashSet<&String> = request.selection.conversations.iter().collect();
+    let selected: HashSet<&String> = request.selection.rollout_names.iter().collect();
     // Collected once: a chain of forks may continue thousands of rollouts.
     let mut live_files: HashMap<String, Vec<EntryName>> = HashMap::new();
     for name in live.names.iter() {
@@ -56,6 +56,7 @@ fn keep_continued_rollouts(
         let Some(rollout) = rollout.filter(|rollout| rollout.id() != Some(thread_id)) else {
             continue;
         };
+        // A file that `--only` names is restored as it is in the archive.
         let mut only = request.selection.only.iter();
         let is_named_by_only = only.any(|path| file.path.as_path().starts_with(path));
         if is_named_by_only || !plan.writes.contains(file.path.as_path()) {

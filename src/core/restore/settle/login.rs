@@ -246,10 +246,15 @@ fn choose_login(
     let (profile, trashed_login) = if let Some(profile) = profiles.find(&login.identity)? {
         (Some(profile), None)
     } else {
-        // The profile may be removed: its records stay, and its login is in the trash.
+        // The profile may be removed: its record stays, and its login is in the trash.
         let removed = profiles.find_removed(&login.identity);
-        let recalled = profiles.recall_removed_profile(login.identity.email.as_str(), &login);
-        (recalled, removed.and_then(|removed| removed.usable_login))
+        let trashed_login = removed.and_then(|removed| removed.usable_login);
+        // No one sees the name of this profile, so the email stands for it.
+        let email = login.identity.email.as_str();
+        (
+            profiles.recall_removed_profile(email, &login),
+            trashed_login,
+        )
     };
     let profile = profile.as_ref();
     let profile_auth = profile.and_then(Profile::snapshot);

@@ -103,6 +103,7 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
     if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.to_path_buf()));
     }
+    // A lower value is weaker evidence of a mounted folder.
     if CloudContents::read(cloud)? < plan.cloud_contents {
         return Err(PlanError::Unmounted(cloud.to_path_buf()));
     }

@@ -201,7 +201,7 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Describes the file by `versions`, which may not have arrived.
+    /// Returns the newest of `versions` that has certainly not arrived, and whether only former manifests list them.
     fn to_undelivered_file(
         &self,
         versions: &[&ListedVersion],
@@ -220,6 +220,7 @@ impl FileOnSides<'_> {
         let newest_missing = self.select_newest(&missing_versions, age);
         let wanted = newest_missing.filter(|(version, _)| {
             let path = &*version.path;
+            // A file that one side has is synced already.
             let is_wanted =
                 self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
             // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.

@@ -215,9 +215,11 @@ fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
     }
 }
 
-/// Returns a machine name of at most 64 ASCII letters, digits, `.`, `_` and `-`, which all systems allow in file names.
-/// Each run of other characters becomes one `-`; `-` and `.` at both ends are removed. If nothing is left, returns
-/// codexSync's default name.
+const MAX_MACHINE_NAME_CHARS: usize = 64;
+
+/// Returns a machine name of at most [`MAX_MACHINE_NAME_CHARS`] ASCII letters, digits, `.`, `_` and `-`, which all
+/// systems allow in file names. Each run of other characters becomes one `-`; `-` and `.` at both ends are removed
+/// before a long name is cut. If nothing is left, returns codexSync's default name.
 pub fn sanitize_machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {
@@ -234,7 +236,7 @@ pub fn sanitize_machine_name(text: &str) -> String {
     if name.is_empty() {
         UNNAMED.to_owned()
     } else {
-        name.chars().take(64).collect()
+        name.chars().take(MAX_MACHINE_NAME_CHARS).collect()
     }
 }
 

@@ -89,8 +89,9 @@ impl<R: Remote> Join<'_, R> {
         document::write(&self.replica.folder.join(IDLE_FILE), &record)
     }
 
-    /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state. Each
-    /// run, and each command that records a decision, changes one of these files.
+    /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state, but
+    /// not of the idle record and the lock file. A run that changes anything, and a command that records a decision,
+    /// changes one of these files.
     fn read_digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
         let folder = &self.replica.folder;
         let paths = tree::list_if_exists(folder)?.into_iter();

@@ -1,5 +1,5 @@
-//! The folder that a run syncs the home with, and that becomes the next snapshot. A conversation of the home is a hard
-//! link if the home has its content, so that it takes no space; other files are copies.
+//! The folder that a run syncs the home with, and that becomes the next snapshot. A conversation in it is a hard link
+//! to the file of the home if that has the same content, so that it takes no space; other files are copies.
 
 use super::error::RemoteError;
 use super::snapshot_manifest::is_allowed_path;

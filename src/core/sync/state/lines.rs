@@ -77,7 +77,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
 
     let replaced_by_key: BTreeMap<_, _> = state.replaced.iter().collect();
     for (key, former_digests) in replaced_by_key {
-        push_line(&mut bytes, &format_replaced_line(key, former_digests))?;
+        push_line(&mut bytes, &format_former_digests_line(key, former_digests))?;
     }
 
     for end_digest in &state.own.published_digests {
@@ -188,8 +188,9 @@ fn format_synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize 
     )
 }
 
-fn format_replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
-    serde_json::json!({ "history": key, "over": replaced })
+/// Formats the line with the digests of the former contents of a plain file.
+fn format_former_digests_line(key: &str, former_digests: &[Sha256Digest]) -> impl Serialize {
+    serde_json::json!({ "history": key, "over": former_digests })
 }
 
 fn format_resolved_line(resolution: &str) -> impl Serialize {
@@ -215,10 +216,11 @@ impl StateJournal {
         &mut self,
         key: &str,
         last: &SyncedFile,
-        replaced: &[Sha256Digest],
+        former_digests: &[Sha256Digest],
     ) -> Result<(), IoError> {
-        if !replaced.is_empty() {
-            self.lines.push(&format_replaced_line(key, replaced))?;
+        if !former_digests.is_empty() {
+            self.lines
+                .push(&format_former_digests_line(key, former_digests))?;
         }
         self.lines.push(&format_synced_line(key, last))
     }

@@ -223,7 +223,8 @@ impl<'a> FactReader<'a> {
         Ok(names)
     }
 
-    /// Returns the messages that only one of two diverged versions has; `None` if the file name has no id.
+    /// Compares two diverged versions for the decision of the user; `None` if the file name in `key` has no
+    /// conversation id.
     pub(super) fn read_conflicting_versions(
         &self,
         key: &str,
