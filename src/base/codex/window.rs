@@ -1,6 +1,6 @@
 //! Quota windows as Codex's server declares them.
 
-use crate::io::clock::{Timestamp, strict_time};
+use crate::io::clock::{Timestamp, fast_time};
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,7 @@ pub struct Window {
     pub minutes: Option<u32>,
     /// The used part in percent. Some servers report slightly more than 100.
     pub used_percent: f64,
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub resets_at: Option<Timestamp>,
 }
 

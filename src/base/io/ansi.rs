@@ -31,13 +31,13 @@ pub(crate) fn is_invisible(c: char) -> bool {
         | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns the text with U+FFFD for each character that steers a terminal or deceives the reader. Line ends and tabs
-/// stay.
+/// Returns the text with U+FFFD for each character that steers a terminal or deceives the reader. `\n`, tabs
+/// and joiners between letters beyond ASCII stay.
 pub fn printable(text: &str) -> Cow<'_, str> {
     replace_controls(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Like [`printable`], but also replaces line ends and tabs.
+/// Like [`printable`], but also replaces `\n` and tabs.
 pub fn to_printable_line(text: &str) -> Cow<'_, str> {
     replace_controls(text, |_| false)
 }

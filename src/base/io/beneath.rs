@@ -41,8 +41,8 @@ impl FollowedLinks {
     };
 }
 
-/// A path whose folder another process cannot replace by a link while this value exists. The path may lead through
-/// `/proc/self/fd`, so it is for system calls and not for messages.
+/// A path for an operation. If it is deeper than directly in a protected folder, another process cannot replace its
+/// folder by a link while this value exists: it leads through `/proc/self/fd`, which is not for messages.
 #[derive(Debug)]
 pub(crate) struct ResolvedPath<'a> {
     path: Cow<'a, Path>,

@@ -110,8 +110,8 @@ impl ChildGroup {
         }
     }
 
-    /// Returns the last 16 KiB of standard error so far. After the end of the child nothing is missing, unless a
-    /// process that the child started holds the stream open.
+    /// Returns the last 16 KiB of standard error so far. After [`ChildGroup::finish`] nothing is missing, unless
+    /// a process that the child started holds the stream open.
     pub fn stderr(&self) -> String {
         match self.status {
             Some(_) => self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),

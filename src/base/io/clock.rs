@@ -13,7 +13,7 @@ pub type Timestamp = DateTime<FixedOffset>;
 
 /// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because `str::parse`, which
 /// also accepts looser forms, takes several times as long.
-pub(crate) mod strict_time {
+pub(crate) mod fast_time {
     use super::{DateTime, Timestamp};
     use serde::de::{Deserialize, Deserializer, Error, Visitor};
     use std::fmt;

@@ -221,9 +221,9 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::R
 
 /// Reads, changes and writes the document at `path` under the lock `lock_path`.
 ///
-/// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
-/// document is not written. Returns the value of `change`, and the new path of a damaged document. Waits for the lock
-/// until Ctrl-C, which is an error of the kind [`io::ErrorKind::Interrupted`].
+/// A missing or damaged document is replaced by the default; a damaged one is moved aside first. A good document that
+/// `change` leaves equal is not written. Returns the value of `change`, and the new path of a damaged document. Waits
+/// for the lock until Ctrl-C, which is an error of the kind [`io::ErrorKind::Interrupted`].
 pub fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
     lock_path: &Path,

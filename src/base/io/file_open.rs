@@ -1,4 +1,4 @@
-//! Opens files for reading, for all other modules.
+//! Opens existing files for reading or appending, for all other modules.
 //!
 //! A known name may be a pipe or a device: opening a pipe waits for a writer without limit, and
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular

@@ -15,7 +15,7 @@ pub fn link_or_copy_tree(from: &Path, to: &Path) -> Result<(), IoError> {
         return link_or_copy_entry(from, &meta, to);
     }
     atomic::create_unsynced_folder(to)?;
-    for (name, _) in list(from).at("list", from)? {
+    for (name, _kind) in list(from).at("list", from)? {
         link_or_copy_tree(&from.join(&name), &to.join(&name))?;
     }
     Ok(())

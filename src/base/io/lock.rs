@@ -110,8 +110,8 @@ impl FileLock {
     }
 }
 
-/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be
-/// opened. Creates nothing.
+/// Returns true if a process holds the exclusive lock on `path`. False if the file is missing or cannot be opened.
+/// Creates nothing.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = file_open::open(path) else {
         return false;
@@ -119,7 +119,7 @@ pub fn is_held(path: &Path) -> bool {
     matches!(try_lock_shared(&file), Err(TryLockError::WouldBlock))
 }
 
-/// Returns true if the file is missing or unlocked. False if it cannot be opened. Creates nothing.
+/// Returns true if the file is missing or not locked exclusively. False if it cannot be opened. Creates nothing.
 pub fn is_free(path: &Path) -> bool {
     match file_open::open(path) {
         Ok(file) => try_lock_shared(&file).is_ok(),

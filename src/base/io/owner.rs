@@ -109,7 +109,7 @@ fn inherit_folder_owner_locked(path: &Path) {
 /// linked there.
 ///
 /// # Errors
-/// A folder of the path is a link that must not be followed.
+/// Those of [`super::beneath::resolve`].
 pub(crate) fn create_file_if_missing(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if is_root() && path.symlink_metadata().is_err() {

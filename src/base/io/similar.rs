@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// The number of names that a message suggests.
+/// The largest number of names that a message lists.
 pub const MAX_SUGGESTIONS: usize = 3;
 
 /// The largest difference in similarity between the best suggestion and another one.

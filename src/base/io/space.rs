@@ -66,6 +66,7 @@ pub(crate) fn free_inodes(path: &Path) -> Option<u64> {
 }
 
 /// Returns true if the permissions of a folder and its disk allow this process to create files in it. Writes nothing.
+/// Always true on Windows.
 pub fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -80,7 +81,7 @@ pub fn is_writable(folder: &Path) -> bool {
 }
 
 /// Returns the disk space that a file uses, in bytes, but at most its size. It is less than the size if the file has
-/// holes or the file system compresses it.
+/// holes or the file system compresses it, but not on Windows.
 pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {

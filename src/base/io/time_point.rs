@@ -179,6 +179,7 @@ impl TimeReader<'_> {
                 // The next 29 February is up to eight years away.
                 let years = (0..=8).map(|distance| this_year + year_step * distance);
                 let mut periods = years.filter_map(in_year);
+                // The date of today means today, but its weekday ahead means next week: `find_day`.
                 periods.find(|period| period.contains(self.now) || self.is_in_direction(period))
             }
         }

@@ -148,7 +148,7 @@ pub fn make_private(path: &Path) -> Result<(), IoError> {
         super::modes::ignore_refusal(result).at("set the mode of", path)?;
 
         if meta.is_dir() {
-            for (name, _) in list(path).at("list", path)? {
+            for (name, _kind) in list(path).at("list", path)? {
                 make_private(&path.join(name))?;
             }
         }

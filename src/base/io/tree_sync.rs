@@ -6,7 +6,7 @@ use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The largest number of new files that are synced one by one.
+/// The largest number of new files that Linux syncs one by one, and of syncs in flight.
 const MAX_SINGLE_SYNCS: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
@@ -70,7 +70,7 @@ pub fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool 
     }
 }
 
-/// Syncs the files and folders one by one, several in parallel.
+/// Syncs each file and folder by a call of its own, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::run_ordered(
         MAX_SINGLE_SYNCS,

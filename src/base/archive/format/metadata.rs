@@ -3,7 +3,7 @@
 use crate::codex::home::{self, ARCHIVED_SESSIONS, AUTH_JSON, HomeEntryKind, SESSIONS};
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
-use crate::io::clock::{Timestamp, strict_time};
+use crate::io::clock::{Timestamp, fast_time};
 use crate::io::document::Document;
 use crate::io::file_id::is_same_folder;
 use crate::io::hash::{ContentDigest, DigestBytes};
@@ -72,16 +72,16 @@ pub struct Metadata {
     /// Subscription plan, such as "plus".
     pub plan: Option<String>,
     /// Start of the weekly window.
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub session_start_at: Option<Timestamp>,
     /// Time at which the account is available again: `session_start_at` plus seven days.
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub next_available_at: Option<Timestamp>,
     /// Reset time of the weekly window.
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub reset_at: Option<Timestamp>,
     /// Time at which the weekly quota was first observed to be exhausted.
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub quota_end_detected_at: Option<Timestamp>,
     /// Assumed duration of the weekly quota, in seconds (legacy files only).
     pub inferred_session_duration_seconds: Option<i64>,
@@ -111,7 +111,7 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub captured_files_more: u64,
     /// 1970 if unknown; see [`Metadata::made_at`].
-    #[serde(deserialize_with = "strict_time::deserialize")]
+    #[serde(deserialize_with = "fast_time::deserialize")]
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]
@@ -128,7 +128,7 @@ pub struct Metadata {
     #[serde(default)]
     pub windows: Vec<Window>,
     /// Time at which the windows were observed. `None` means `created_at`.
-    #[serde(default, deserialize_with = "strict_time::deserialize_option")]
+    #[serde(default, deserialize_with = "fast_time::deserialize_option")]
     pub windows_observed_at: Option<Timestamp>,
     /// The part of the home that the archive captures.
     #[serde(default)]
@@ -212,8 +212,8 @@ impl Metadata {
         self
     }
 
-    /// Returns true if the archive has the auth.json of the home. A backup leaves auth.json out on a disk without file
-    /// modes, and Codex with a keyring deletes it.
+    /// Returns true unless this metadata shows that the archive lacks the auth.json of the home. A backup leaves
+    /// auth.json out on a disk without file modes, and Codex with a keyring deletes it.
     pub fn captures_login(&self) -> bool {
         let files = &self.captured_files;
         // Metadata without a list does not prove that the login is missing.
@@ -221,7 +221,7 @@ impl Metadata {
         self.mode != BackupMode::Sessions && lists_login
     }
 
-    /// Returns true for a backup of the whole home, unless `--exclude` left out all conversations.
+    /// Returns true for a backup of the whole home, unless globs left out all conversations.
     pub fn is_full(&self) -> bool {
         self.mode == BackupMode::Full && !self.excludes_all_conversations()
     }

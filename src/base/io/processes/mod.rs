@@ -1,8 +1,8 @@
 //! The processes of this machine: their program, user and open files, and asking them to end.
 //!
 //! Linux reads `/proc`; other systems use the crate `sysinfo`, which does not list open files.
-//! A process has no name here if this user may not inspect it, if it is a zombie, or if `sysinfo` cannot read it in
-//! time.
+//! `Process::name` is `None` if this user may not inspect the process, if it is a zombie, or if `sysinfo` cannot read
+//! it in time.
 
 mod ending;
 #[cfg(target_os = "linux")]
