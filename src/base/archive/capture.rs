@@ -34,9 +34,9 @@ pub struct CapturedHome {
     /// The archive as a temporary file, deleted when dropped.
     pub file: TempFile,
     pub packed: FinishedArchive,
-    /// The archived login, or `None` if the home was signed out.
+    /// The archived login, or `None` if the archive has none.
     pub login: Option<Login>,
-    /// Paths that a rule or `--exclude` left out, and duplicate rollouts.
+    /// Paths that a rule or a glob of the user left out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,

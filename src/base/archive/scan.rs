@@ -38,7 +38,7 @@ pub struct HomeScan {
     pub stored_bytes: u64,
     /// Top-level entries that are links to places outside the home.
     pub linked: Vec<EntryName>,
-    /// Paths that a rule or `--exclude` leaves out, and duplicate rollouts.
+    /// Paths that a rule or a glob of the user leaves out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
     /// Paths that cannot be archived.
     pub skipped: Vec<PathNote>,
@@ -266,7 +266,7 @@ impl HomeWalk<'_> {
         }
 
         if self.scope.excludes.matches(relative) {
-            self.note_exclude(relative, "--exclude");
+            self.note_exclude(relative, "--exclude or backup.exclude");
             return false;
         }
 
@@ -319,7 +319,7 @@ impl HomeWalk<'_> {
 
         match tree::list(path) {
             Ok(entries) => {
-                for (name, _) in entries {
+                for (name, _kind) in entries {
                     self.add_tree(&path.join(&name), &relative.join(&name));
                 }
             }
@@ -380,7 +380,7 @@ impl HomeWalk<'_> {
             Err(e) => return self.note_skip(archive_folder, e.source.to_string()),
         };
 
-        for (file_name, _) in entries {
+        for (file_name, _kind) in entries {
             let (path, relative) = (folder.join(&file_name), archive_folder.join(&file_name));
             let has_database_name = kind_of(Path::new(&file_name)) == HomeEntryKind::Database;
             if !has_database_name || !self.scope.selects(&relative) {

@@ -35,9 +35,9 @@ pub struct CapturedTree {
     pub root: PathBuf,
     /// The manifest, without digests.
     pub manifest: ArchiveManifest,
-    /// The captured login, or `None` if the home was signed out.
+    /// The captured login, or `None` if the tree has none.
     pub login: Option<Login>,
-    /// Paths that a rule or `--exclude` left out, and duplicate rollouts.
+    /// Paths that a rule or a glob of the user left out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
     /// Paths that could not be captured.
     pub skipped: Vec<PathNote>,

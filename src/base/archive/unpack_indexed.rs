@@ -63,7 +63,7 @@ pub(super) fn unpack_by_index(
     };
 
     let read_result = parallel::run_ordered_on(
-        // One thread more than processors, because a thread may wait for the disk.
+        // One thread more than usual, because a thread may wait for the disk.
         parallel::thread_count() + 1,
         MAX_MEMBERS_IN_FLIGHT,
         |job: (&Member, u64)| unpacker.unpack_and_check(job),

@@ -37,8 +37,8 @@ pub struct DrillReport {
 }
 
 /// Converts the snapshot into an archive, checks its digests and databases, restores it without its login into a
-/// temporary folder, and lets Codex list the conversations there. Ends with the first problem. Removes all files.
-/// `progress` counts the downloaded bytes.
+/// temporary folder, and lets Codex list the conversations there. Ends after the first check that finds a problem.
+/// Removes all files. `progress` counts the downloaded bytes.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, the archive cannot be restored, the disk is full, or the user

@@ -45,7 +45,7 @@ impl NamedPassword {
 }
 
 impl Password {
-    /// Returns the first existing source: flags, restic's variables, `config.toml`, the stored file.
+    /// Returns the first source that is set: flags, restic's variables, `config.toml`, the stored file.
     pub fn find(
         flags: &NamedPassword,
         configured: &NamedPassword,

@@ -68,7 +68,7 @@ pub fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
 /// time.
 ///
 /// # Errors
-/// The document cannot be read or written, or is of a newer version.
+/// The document cannot be read or written, is of a newer version, or the user interrupts the wait for the lock.
 pub fn update(
     manager_home: &Path,
     change: impl FnOnce(&mut VaultState),

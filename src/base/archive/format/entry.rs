@@ -19,7 +19,7 @@ pub struct FileEntry {
     /// Digest of the content. `None` in archives of the Python tool, and before the file is read.
     #[serde(flatten)]
     pub digest: Option<ContentDigest>,
-    /// Inode identity when the file was read. Equal stamps mean an unchanged file.
+    /// Inode identity when the file was read. Equal stamps mean an unchanged file, unless they are the default.
     #[serde(default)]
     pub stamp: InodeStamp,
 }

@@ -4,8 +4,8 @@
 use super::manifest::{ArchiveManifest, Member, MemberContents};
 use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_bytes};
 
-/// Maximum unpacked size of a member: a chunk, or a group of small files that ends with a file just below
-/// [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
+/// Maximum unpacked size of a member: twice that of a chunk, and more than a group of small files has, even if it ends
+/// with a file just below [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
 const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 
 /// Generous upper bound of what deflate adds to incompressible data.

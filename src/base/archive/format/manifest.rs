@@ -73,9 +73,9 @@ pub struct AccountAuth {
 pub struct ArchiveManifest {
     /// The metadata that the sidecar repeats.
     pub metadata: Metadata,
-    /// The archived login. `None` without `auth.json` in the home.
+    /// The archived login. `None` if the archive has no `auth.json`.
     pub account_auth: Option<AccountAuth>,
-    /// Exclude globs of the user (`--exclude`). A restore leaves paths that match them unchanged.
+    /// Exclude globs of the user (`--exclude`, `backup.exclude`). A restore leaves paths that match them unchanged.
     #[serde(default)]
     pub excluded_globs: Vec<String>,
     /// True if the archive holds only a part of what its mode captures, as the safety backup of a

@@ -23,7 +23,7 @@ pub(crate) fn check_folders_and_links(
     let end_index = index.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
     let mut entry_end = 0;
 
-    for_each_entry(bytes, &mut |entry, _| {
+    for_each_entry(bytes, &mut |entry, _content| {
         let is_listed = match &entry.kind {
             RawKind::Folder => folders.get(index).is_some_and(|f| f.path == entry.name),
             // Links are numbered after all folders.
@@ -47,7 +47,7 @@ pub(crate) fn check_folders_and_links(
     if index == end_index {
         check_end_of_member(bytes, entry_end)
     } else {
-        Err(ContentError::damaged("a folder or link is missing"))
+        Err(ContentError::damaged("a folder or link is missing or extra"))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
 
-/// Checks all names, links and digests of a manifest.
+/// Checks all names and links of a manifest, and that every file has a digest.
 ///
 /// # Errors
 /// Names the first unsafe entry, or the first file without a digest.
@@ -24,7 +24,7 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
     }
 }
 
-/// Checks all names and links of a manifest, but not the digests.
+/// Checks all names and links of a manifest.
 ///
 /// # Errors
 /// Names the first unsafe entry.

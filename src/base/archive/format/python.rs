@@ -1,8 +1,8 @@
 //! Archives of the Python codex-manager (1.x to 23.x), read in place.
 //!
-//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last entry. It has no
-//! digests. Instead, readers check gzip's CRC, the names and the kinds of entries, and the databases by SQLite's
-//! integrity check.
+//! An archive is a tar.gz of the home's top-level entries. Later versions add a copy of its sidecar as the last entry.
+//! It has no digests. Instead, readers check gzip's CRC, the names and the kinds of entries, and the databases by
+//! SQLite's integrity check.
 
 use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
@@ -180,5 +180,5 @@ pub fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
 /// Returns the paths of the entries of a folder. Returns none if the path is no folder, or cannot be listed.
 fn list_paths(folder: &Path) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
-    entries.map(|(name, _)| folder.join(name)).collect()
+    entries.map(|(name, _kind)| folder.join(name)).collect()
 }
