@@ -216,8 +216,8 @@ pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
     ["", SESSIONS].map(|name| file_id::read_device_and_inode(&home.join(name)))
 }
 
-/// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;
-/// an archive that compresses worse fails later, at the write, and leaves no file behind.
+/// Fails early if the archive or the snapshots of databases would fill a disk. Assumes that content compresses to an
+/// eighth; an archive that compresses worse fails later, at the write, and leaves no file behind.
 fn require_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let database_bytes: u64 = scan.databases.iter().map(|f| f.size).sum();
     let written_bytes = [
