@@ -27,7 +27,7 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// The number of rollouts that were not written, because the home had them with the same content.
     pub unchanged: u64,
-    /// The live files that were removed, by their names in the home.
+    /// The names of the live files that were removed; see [`RestorePlan::removed`].
     pub removed: NameSet,
     /// The safety backup; `None` if the request did not ask for one, or nothing needed it.
     pub safety: Option<PublishedArchive>,

@@ -163,7 +163,7 @@ fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, Resto
     }
 
     let live_login = stage.home().live.join(home::AUTH_JSON);
-    // The sort is stable, so that logs are still removed before their databases.
+    // The sort is stable, so the other steps keep their order.
     steps.sort_by_key(|step| step.live == live_login);
     Ok(steps)
 }

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Checks that each rollout that stays in the home can still continue its base: the new version of the base has the
-/// same text up to the cut. For a partial restore, also checks the rollouts in the trash. Does nothing for a merge,
-/// which keeps the longer version.
+/// same text up to the cut. For a partial restore, also checks the rollouts in the trash; a full one may remove forks.
+/// Does nothing for `--to`, and for a merge, which keeps the longer version.
 ///
 /// # Errors
-/// [`RestoreError::Continued`] if the new version of a base lacks that text, or an archived version cannot be read.
+/// [`RestoreError::Continued`] if a base is removed or its new version lacks that text. An archived version cannot be
+/// read.
 pub(crate) fn check_continued_lines(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,

@@ -23,8 +23,8 @@ pub struct RestorePlan {
     pub writes: NameSet,
     /// The files among `writes` that the home does not have.
     pub added: NameSet,
-    /// The live files that are removed, such as files that the home did not have when the archive was made, and the
-    /// `-wal`, `-shm` and `-journal` of replaced databases.
+    /// The live files that are removed, such as files that the home did not have when the archive was made. Also the
+    /// `-wal`, `-shm` and `-journal` of replaced databases, even if they do not exist.
     pub removed: NameSet,
     /// True if the archive's login is part of the selection.
     pub wants_login: bool,
@@ -38,7 +38,7 @@ pub struct RestorePlan {
 /// [`RestoreTarget::Elsewhere`] it is empty.
 ///
 /// # Errors
-/// The archive lacks a path of `--only`, or nothing that is selected would be restored.
+/// With `--only`: the archive lacks one of the paths, or nothing would be changed.
 pub(crate) fn plan_restore(
     request: &RestoreRequest<'_>,
     live: &LiveFiles,

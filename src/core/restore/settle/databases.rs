@@ -372,7 +372,7 @@ impl DatabaseAdapter<'_, '_> {
 
         // Codex may be writing to the live database. A snapshot by SQLite is consistent and includes the `-wal`.
         let copy = self.work.transaction.folder().join("live.sqlite");
-        // The rows of a damaged live database are lost. Codex creates them again from the rollouts.
+        // The rows of a damaged live database are lost. Codex creates those of threads again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             staged::copy_rows(staged, &copy, ids, rows)?;
         }

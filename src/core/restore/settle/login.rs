@@ -76,7 +76,7 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
 #[derive(Debug, Default)]
 pub struct LoginPreview {
     pub outcome: AuthOutcome,
-    /// True if the live login would be replaced, or there is none.
+    /// True if the restore would make another login live in the home than before.
     pub is_replaced: bool,
     /// Sentences for the user about the choice.
     pub notes: Vec<String>,

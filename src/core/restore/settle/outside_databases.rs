@@ -245,7 +245,8 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
     Ok(())
 }
 
-/// Returns true if any of these rows of a state database belongs to a conversation outside of `home`.
+/// Returns true if any of these rows of a state database belongs to a conversation outside of `home`. A row is an id
+/// and the path of a rollout.
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);

@@ -93,8 +93,8 @@ impl Stage {
         &self.roots[0]
     }
 
-    /// Returns the folder with the `config.toml` that Codex will read after the restore: the staged home if the archive
-    /// has a `config.toml`, else the live home.
+    /// Returns the folder with the `config.toml` that Codex will read after the restore: the staged home if it has a
+    /// `config.toml`, else the live home.
     pub(crate) fn settings_folder(&self) -> &Path {
         let home = self.home();
         if home.staged.join(CONFIG_TOML).exists() {
