@@ -20,7 +20,7 @@ pub enum AuthPolicy {
 pub(crate) enum LoginChoice {
     KeepLive,
     Archive,
-    /// The login in the profile, which is newer than the archived one.
+    /// The login in the profile, which is not older than the archived one.
     Profile,
 }
 
@@ -32,7 +32,7 @@ pub enum AuthOutcome {
     Restored,
     /// A newer login of the same account is live instead.
     KeptNewer,
-    /// The live login was left unchanged, as the user requested.
+    /// The live login was left unchanged: as the user requested, or because the archive has no login to restore.
     #[default]
     Skipped,
 }

@@ -1,6 +1,6 @@
 //! `profiles/<name>/`: one login of one account, kept verbatim.
 //!
-//! `auth.json` is the newest snapshot, `history/` holds the last five snapshots that differed, and
+//! `auth.json` is the snapshot in use, `history/` holds at most five other snapshots, and
 //! `profile.json` records the account, the owner of the login, and the freshness of the newest
 //! login ever seen.
 
@@ -326,7 +326,8 @@ pub enum ProfileError {
         name: String,
         /// The name of the removed profile.
         removed: String,
-        /// True if the login of the removed profile is not newer than that of the newer profile.
+        /// True if the login of the removed profile is not newer than that of the newer profile. False for API keys,
+        /// which have no age.
         is_removed_older: bool,
     },
     /// A new profile with an older login would hide a removed one.

@@ -32,9 +32,9 @@ pub struct SaveReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SaveOutcome {
-    /// The account had no profile and got one.
+    /// The account had no profile, or one without a readable auth.json of its own.
     Created,
-    /// The login in the profile was older and was replaced.
+    /// The profile had another auth.json, which went to its history: it is not newer, or is known to be spent.
     Updated,
     /// The profile already had the same bytes.
     Unchanged,
