@@ -36,7 +36,7 @@ pub struct SkippedLegacyFile {
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     pub reason: String,
-    /// True if the file has a legacy name but cannot be read, so a record is missing.
+    /// True if a record may be missing: the file has a legacy name but cannot be read, or a folder cannot be listed.
     #[serde(skip)]
     pub is_fault: bool,
 }

@@ -65,7 +65,7 @@ impl AccountProbe {
 /// reports the obstacle.
 ///
 /// # Errors
-/// A profile cannot be read, or is of a newer version.
+/// A profile cannot be read.
 pub fn load_targets(
     codex_home: &Path,
     manager_home: &Path,

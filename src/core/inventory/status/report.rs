@@ -48,7 +48,6 @@ impl StatusReport {
 /// The reason why there is no live figure. The texts are safe to print.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StatusProblem {
-    /// The home is signed out, so Codex was not started.
     #[error("not signed in")]
     SignedOut,
     /// auth.json does not have Codex's form, so Codex cannot read it either.
