@@ -60,8 +60,8 @@ pub struct LaunchPlan {
     pub command: Vec<String>,
 }
 
-/// The reason why Codex was not started. The login may have been switched, the daemon stopped, and links created in the
-/// isolated home; nothing else was changed.
+/// The reason why Codex was not started. The login may have been switched, the daemon stopped, and folders and links of
+/// the isolated home created.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// No Codex program was found.
