@@ -50,7 +50,7 @@ pub struct ExportPlan {
     /// The logins that move into the export.
     pub logins: Vec<MovedLogin>,
     pub archives: usize,
-    /// The profiles and files that are not exported.
+    /// The profiles and files that are not exported, and the profiles that are exported without their login.
     pub left: Vec<NotTransferred>,
     /// The contents of `manifest.files`, in the same order.
     contents: Vec<ExportContent>,

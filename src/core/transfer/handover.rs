@@ -245,7 +245,7 @@ pub enum MoveOutcome {
     Moved(PathBuf),
     /// The export has only its temporary name, so the profile owns the login.
     Returned,
-    /// The file exists under neither name. The user may have moved it.
+    /// The file exists under neither name, for example because the user has moved it, or the final name is not durable.
     Unknown(PathBuf),
 }
 

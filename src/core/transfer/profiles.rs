@@ -37,15 +37,15 @@ pub struct ImportOptions<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginOutcome {
-    /// The account has no local login, and gets the login of the export.
+    /// The account has no profile with a login, and gets the login of the export.
     New,
     /// The login of the export replaces the local login, which goes to the history.
     Newer,
     Same,
     /// The local login is the same, and had left with this export. This machine owns it again.
     Returned,
-    /// The login of the export is older than a local login, so its refresh token is used up. The login of the export
-    /// goes to the history.
+    /// This or the exporting machine knows a newer login, so the refresh token in the export is used up. The login of
+    /// the export goes to the history.
     Older,
     /// It is unclear which of the two logins still works. The local login stays, and the login of the export goes to
     /// the history.
