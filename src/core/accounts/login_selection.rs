@@ -32,7 +32,7 @@ pub enum AuthOutcome {
     Restored,
     /// A newer login of the same account is live instead.
     KeptNewer,
-    /// The live login was left unchanged: as the user requested, or because the archive has no login to restore.
+    /// The live login was left unchanged: as the user requested, or because no login could be restored.
     #[default]
     Skipped,
 }

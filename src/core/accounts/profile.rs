@@ -36,7 +36,7 @@ pub enum LoginOwner {
 /// The kind of a copy of a login that is saved under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginCopy {
-    /// Any copy. The recorded owner stays, and a move to another machine is not undone.
+    /// Any copy. It neither replaces a live owner nor undoes a move to another machine.
     Ordinary,
     /// The owner copy, as the user asserts, whatever is recorded.
     Owner,

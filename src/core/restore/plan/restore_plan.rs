@@ -24,7 +24,7 @@ pub struct RestorePlan {
     /// The files among `writes` that the home does not have.
     pub added: NameSet,
     /// The live files that are removed, such as files that the home did not have when the archive was made. Also the
-    /// `-wal`, `-shm` and `-journal` of replaced databases, even if they do not exist.
+    /// `-wal`, `-shm` and `-journal` of replaced or removed databases, even if they do not exist.
     pub removed: NameSet,
     /// True if the archive's login is part of the selection.
     pub wants_login: bool,
