@@ -81,7 +81,7 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             Self::Interrupted => CommandError::interrupted(),
             Self::InUse(_) => self.unchanged_error(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.unchanged_error(CodexRunning, "wait for it to end, then run the same command again"),
-            Self::OtherAccountSignedIn(_) => self.unchanged_error(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
+            Self::NoIsolatedLogin(_) => self.unchanged_error(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
             Self::Storage(e) => self.unchanged_error(Failed, suggest_login_storage(e)),
             Self::AlreadyLeased(_) => self.unchanged_error(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {

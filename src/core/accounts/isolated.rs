@@ -155,8 +155,8 @@ impl Profiles {
     /// Codex shows that the home is in use, even if this process has ended.
     ///
     /// # Errors
-    /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the
-    /// isolated home was signed in to another account there.
+    /// The profile does not own the login, or has an older login than the newest observed one; or a Codex runs in the
+    /// isolated home, but is not signed in to the account there.
     pub(crate) fn isolate_login(
         &self,
         account: &Identity,
@@ -176,7 +176,7 @@ impl Profiles {
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,
-            _ => return Err(LeaseError::OtherAccountSignedIn(home)),
+            _ => return Err(LeaseError::NoIsolatedLogin(home)),
         };
 
         Ok(IsolatedLogin {

@@ -91,9 +91,9 @@ pub enum LeaseError {
     /// A newer login of the account was observed, so the refresh token of this one is probably spent.
     #[error("the login of the profile {0} is older than the newest one seen")]
     Stale(String),
-    /// A Codex runs in this isolated home, signed in to a different account than the home is for.
-    #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
-    OtherAccountSignedIn(PathBuf),
+    /// A Codex runs in this isolated home, but its auth.json has no login of the account of the home.
+    #[error("Codex is not signed in to the account of the isolated home: {}", .0.display())]
+    NoIsolatedLogin(PathBuf),
     #[error("interrupted")]
     Interrupted,
 }
