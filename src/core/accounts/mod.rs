@@ -1,7 +1,7 @@
 //! Profiles, and which copy of a login is its owner.
 //!
 //! A refresh token can be spent once, so at any time exactly one copy of a login is the owner: the
-//! one in a Codex home, in a profile, or in the scratch home of a probe. All other copies are
+//! one in a Codex home, in a profile, in the scratch home of a probe, or in an export. All other copies are
 //! history. Before a live auth.json is replaced, its login is saved to the profile of its account.
 //!
 //! I want to …

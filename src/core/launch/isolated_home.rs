@@ -1,4 +1,5 @@
-//! Creates the content of an isolated home: links to the real Codex home for everything but the login.
+//! Creates the content of an isolated home: links to the conversations, the settings and the user's files of the real
+//! Codex home.
 //!
 //! Observed with Codex 0.169 in such a home: it writes rollouts, names, prompts and settings through the
 //! links, and keeps the links of `config.toml` and `session_index.jsonl`. Archive and unarchive move

@@ -1,5 +1,4 @@
-//! `cooldown.json`: the last observation of each account. Small, because `recommend` reads nothing
-//! else.
+//! `cooldown.json`: the last observation of each account. Small, because `recommend` reads it in every shell prompt.
 //!
 //! A missing or damaged document is rebuilt from the profiles and the inventory, else from the
 //! archives. The Python codex-manager uses the same name for another format. That is read in place,
