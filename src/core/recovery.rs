@@ -27,7 +27,7 @@ pub enum Interrupted {
     Trash,
     /// `storage vacuum`, while it exchanged databases.
     Vacuum,
-    /// `vault backup` or `vault import`, while restic read the files.
+    /// `vault backup` or `vault import`, while restic read the files, or a command that downloaded a snapshot.
     Snapshot,
 }
 
