@@ -21,7 +21,7 @@ use codex_manager_core::io::{shell, similar};
 use codex_manager_core::storage::trash;
 use std::path::{Path, PathBuf};
 
-/// The number of conversations that an error names.
+/// The largest number of conversations that an error names.
 const MAX_LISTED: usize = 10;
 
 /// A conversation that the user named.

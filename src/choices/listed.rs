@@ -46,8 +46,8 @@ pub(crate) fn list_threads_as<T, B: Default + FromIterator<T>>(
 /// the index is missing or damaged, or if `filter` names an account, a branch or subagents, which the index does not
 /// have.
 ///
-/// In a home without Codex's database, creates or updates the index first, and warns if that fails. In other homes, the
-/// index is used as it is.
+/// In a home without Codex's database, creates or updates the index first, and warns if there is none afterwards. An
+/// index that could not be updated is used as it is, and so is the index of any other home.
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.
@@ -80,8 +80,8 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     Ok(conversations.into_iter().map(to_listed_thread).collect())
 }
 
-/// Opens the index. In a home without Codex's database, creates or updates it first, and warns if that fails. `None` if
-/// the index cannot be opened.
+/// Opens the index; `None` if it cannot be opened. In a home without Codex's database, creates or updates it first, and
+/// warns before it returns `None`.
 ///
 /// # Errors
 /// The user interrupts.

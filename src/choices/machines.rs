@@ -77,6 +77,7 @@ fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     // Listed before the refresh, because the refresh removes the homes of machines that are gone.
     let machines_before = list_fetched_machines(context);
 
+    // The folder that stands in for the cloud folder in a sync through the vault.
     let vault = manager_home.join("sync").join("vault");
     let replica = Replica::of(manager_home, context.codex_home(), &vault);
     let own_replica_id = replica_id(&replica.folder);

@@ -33,7 +33,7 @@ impl RetentionArgs {
     /// Returns the rules of the command line and of `config.toml`. `command` is for the hint.
     ///
     /// # Errors
-    /// No rule is given, or a rule is invalid.
+    /// No rule is given.
     pub(crate) fn to_policy(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
         let configured = context.settings.preferences.keep;
         let rules = RetentionPolicy {

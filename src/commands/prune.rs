@@ -65,9 +65,9 @@ impl PruneArgs {
     /// Moves archives to the trash, moves them back, or empties the trash.
     ///
     /// # Errors
-    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
-    /// a file cannot be moved, or the user interrupts. Nothing is moved then. Or the size of the trash cannot be read,
-    /// after the move.
+    /// No rule is given, the trash has nothing to move back, a deletion is refused or not confirmed, a file cannot be
+    /// moved, or the user interrupts. Nothing is moved or deleted then. Or the size of the trash cannot be read after
+    /// the move, or not all of the trash can be deleted.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -283,7 +283,7 @@ struct PruneResult {
     plan: RetentionPlan,
     /// The archives that `--undo` moved back.
     put_back: Vec<RestoredArchive>,
-    /// The size of the archives that were moved to the trash, or deleted by `--empty-trash`.
+    /// The size of the archives that are moved to the trash, or deleted by `--empty-trash`; in a dry run, would be.
     bytes: u64,
 }
 
@@ -315,8 +315,8 @@ struct ArchiveCheck {
 }
 
 /// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied again after each round of
-/// checks. At the end every kept archive was opened. One of each account and kind that loses an archive was also read
-/// completely.
+/// checks. At the end every kept archive was opened. Of each account and kind that loses an archive, a kept archive was
+/// also read completely, in this run or by `verify` before.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged

@@ -1,5 +1,5 @@
-//! `recommend`: names the account to use now. Reads only `cooldown.json`, because it runs in shell
-//! prompts.
+//! `recommend`: names the account to use now. Takes the quotas from `cooldown.json` and never queries Codex, because it
+//! runs in shell prompts.
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -105,7 +105,8 @@ impl RecommendArgs {
     }
 
     /// # Errors
-    /// No account can be recommended, the template is invalid, or `cooldown.json` cannot be read.
+    /// No account can be recommended, the template is invalid, `cooldown.json` cannot be read, or with `--use` the
+    /// switch fails.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(template) = template else {
@@ -217,7 +218,7 @@ impl RecommendArgs {
 }
 
 /// Returns the reason why an account ranks below accounts with a saved login; `None` if its own login is saved or
-/// unknown.
+/// unknown, or if the account is excluded.
 fn login_rank_note(account: &Account) -> Option<&'static str> {
     match account.login {
         LoginState::Archived => Some("login only in an archive or in an old login file"),

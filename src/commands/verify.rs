@@ -91,7 +91,7 @@ impl VerifyArgs {
         results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
     ) -> Result<()> {
-        // The records only add the time of the backup to the output, so `verify` works without them.
+        // The records only add the time of the backup to the output, so an archive given by path needs none.
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;

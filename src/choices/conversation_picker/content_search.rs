@@ -23,7 +23,7 @@ const MIN_PREFIX_CHARS: usize = 3;
 /// The maximum number of content matches in the current scope.
 const MAX_MATCHES: usize = 50;
 
-/// The maximum number of content matches in all conversations.
+/// The maximum number of further content matches, in all conversations.
 const MAX_MATCHES_OF_ALL: usize = 100;
 
 /// Returns the task that searches the index. The first search creates the index or brings it up to date, without a

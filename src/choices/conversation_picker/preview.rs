@@ -64,6 +64,7 @@ fn describe_match(
     };
 
     let mut entries = Vec::new();
+    // The last part is the conversation itself, without the one that it continues. `turn` counts only its turns.
     let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
         entries.push(entry);
         true

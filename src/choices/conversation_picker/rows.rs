@@ -30,7 +30,7 @@ pub(crate) const ARCHIVED: &str = "archived";
 /// others.
 const FIRST_ROWS: usize = 200;
 
-/// The number of conversations in the plain list.
+/// The largest number of conversations in the plain list.
 const PLAIN_ROWS: usize = 10;
 
 /// The largest width of a title, in columns.
@@ -210,7 +210,8 @@ impl OfferedConversation {
     }
 }
 
-/// Returns the error for a home without conversations, with a hint about the first one.
+/// Returns the error for a home without listed conversations. The hint finds unlisted ones if the home may have some,
+/// else it is about signing in.
 pub(crate) fn empty_home_error(context: &Context) -> CommandError {
     let error = CommandError::failed("there are no conversations yet");
     let home = context.codex_home();

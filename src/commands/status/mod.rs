@@ -117,7 +117,8 @@ impl StatusArgs {
         Ok(Outcome::partial_if(has_record_failed || !is_complete))
     }
 
-    /// Prints the report and, except in a dry run, the resets that moved since the last observation.
+    /// Prints the report and the resets that moved since the last observation. In a dry run, prints only the report,
+    /// because moved resets are found among recorded observations.
     fn print(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
         print_report(context, report, profile);
         if self.dry_run {

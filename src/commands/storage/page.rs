@@ -54,7 +54,8 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
     for (title, html) in sections {
         page.extend(["<h2>", title, "</h2>\n", &html]);
     }
-    page + &format_page_end("")
+    let no_note = "";
+    page + &format_page_end(no_note)
 }
 
 fn list_figures(report: &StorageReport) -> [(&'static str, String); 4] {

@@ -86,7 +86,7 @@ pub(super) fn check_names_resolved(names: &ResolvedNames) -> Result<()> {
         return Err(CommandError::failed(message).hint(hint));
     }
     match names.ambiguous.first() {
-        Some(name) => Err(ambiguous_name_error(name)),
+        Some(name) => Err(ambiguous_name_error(name, "codex-manager sessions")),
         None => Ok(()),
     }
 }
@@ -97,9 +97,10 @@ pub(super) fn warn_of_unreadable(context: &Context, folders: &[IoError]) {
     }
 }
 
-pub(super) fn ambiguous_name_error(name: &str) -> CommandError {
-    CommandError::failed(format!("{name:?} matches several conversations"))
-        .hint("give more characters of the id, which this lists: codex-manager sessions")
+/// `list_command` lists the conversations with their ids.
+pub(super) fn ambiguous_name_error(name: &str, list_command: &str) -> CommandError {
+    let hint = format!("give more characters of the id, which this lists: {list_command}");
+    CommandError::failed(format!("{name:?} matches several conversations")).hint(hint)
 }
 
 fn print_report(context: &Context, report: &StorageReport) {

@@ -95,8 +95,8 @@ impl ShrinkArgs {
     /// Compresses the conversations.
     ///
     /// # Errors
-    /// An option is invalid, or the installed Codex does not read compressed conversations. Nothing
-    /// is changed then.
+    /// An option is invalid, or the installed Codex does not read compressed conversations; nothing is changed then. Or
+    /// the user interrupts: conversations that were compressed stay compressed.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = ShrinkFilter {
             older_than: self.older_than,
@@ -113,7 +113,7 @@ impl ExpandArgs {
     /// Makes the conversations plain.
     ///
     /// # Errors
-    /// An option is invalid. Nothing is changed then.
+    /// An option is invalid; nothing is changed then. Or the user interrupts: conversations that were expanded stay so.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = self.scope.base_filter(Form::Plain, context)?;
         require_codex_home(context)?;
@@ -168,7 +168,7 @@ impl ScopeArgs {
         if !is_complete {
             return Err(CommandError::interrupted());
         }
-        // A conversation that is skipped because it is in use counts as a failure only if the user named it.
+        // A skipped conversation, such as one in use, counts as a failure only if the user named it.
         let is_named = !filter.sessions.is_empty();
         let has_failed = |item: &ShrinkItem| match item.action {
             ShrinkAction::Fail => true,

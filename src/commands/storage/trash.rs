@@ -65,8 +65,8 @@ impl TrashArgs {
     ///
     /// # Errors
     /// No conversation is chosen, a name is unknown or ambiguous, a fork needs a chosen conversation, or the deletion
-    /// is not confirmed; nothing is changed then. Or the user interrupts: conversations that were moved stay in the
-    /// trash.
+    /// is not confirmed; nothing is changed then. Or the user interrupts, or expired conversations cannot be deleted:
+    /// conversations that were moved stay in the trash.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.empty_trash {
             return self.delete_trash(context);
@@ -252,7 +252,8 @@ pub(super) fn find_entry<'a>(
         .iter()
         .any(|entry| entry.conversation.id != newest_entry.conversation.id)
     {
-        return Err(ambiguous_name_error(name));
+        let list_command = "codex-manager storage undelete";
+        return Err(ambiguous_name_error(name, list_command));
     }
 
     if !is_of_home(&newest_entry) {
@@ -309,8 +310,8 @@ pub(super) fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Removes from `entries` the conversations that must not be deleted, and warns of each: those with turns that their
-/// home lacks, and those that a conversation in their home continues.
+/// Removes from `entries` the conversations that must not be deleted, and warns of each: those that are more complete
+/// than every other copy, and those that another conversation continues.
 fn exclude_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for (entry, incomplete_rollout) in
         trash::extract_more_complete(context.manager_home(), entries)?

@@ -415,7 +415,7 @@ fn report_pruned_snapshots(context: &Context, config: &SyncConfig, report: &Appl
     }
 }
 
-/// Prints what the user has to do next, or that no step was applied.
+/// Prints what the user has to do next. For an empty plan, prints its summary; otherwise, if no step was applied, that.
 fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {

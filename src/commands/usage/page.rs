@@ -90,7 +90,8 @@ impl UsagePageSource<'_> {
             "<p class=\"note\">{}</p>",
             escape_html(&self.price_note())
         );
-        page + &format_page_end("")
+        let no_note = "";
+        page + &format_page_end(no_note)
     }
 
     /// Appends the table of the report. Periods begin with the newest. Without `--since` and `--until`, shows only the

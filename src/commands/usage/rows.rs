@@ -249,7 +249,7 @@ impl TypedValueParser for SubjectParser {
 /// The selected usage, with facts about its conversations.
 #[derive(Default)]
 pub(super) struct SelectedUsage {
-    /// The sums by model, and by slot, by conversation or by both; see [`UsageDetail`].
+    /// The sums by model, or by model and slot, conversation or both; see [`UsageDetail`].
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers in `rows`; empty if the rows are not divided by conversation.
     pub conversations: HashMap<i64, UsageConversation>,

@@ -138,7 +138,7 @@ fn print_json(account: &Account, usage: Option<&WindowUse<'_>>, context: &Contex
     context.ui.document("usage", &json);
 }
 
-/// Prints the report on an account whose window was never observed.
+/// Prints the report on an account without an observation of the window in the last two weeks.
 fn print_unknown(account: &Account, context: &Context) {
     let usage = None;
     print_json(account, usage, context);

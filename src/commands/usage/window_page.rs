@@ -63,7 +63,8 @@ impl WindowUse<'_> {
                 let _ = write!(page, "<h2>{}</h2>\n{table}", kind.heading());
             }
         }
-        page + &format_page_end("")
+        let no_note = "";
+        page + &format_page_end(no_note)
     }
 
     /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part
@@ -151,7 +152,7 @@ impl WindowUse<'_> {
     }
 
     /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
-    /// `None` if nothing or everything is used.
+    /// `None` if nothing or everything is used, or if the last observation is at an end of the window.
     fn forecast_line(&self) -> Option<[(f64, f64); 2]> {
         let (span, last) = (&self.span, self.last_observation);
         let last_at = relative_position(span, last.at);

@@ -162,8 +162,8 @@ pub(super) struct WindowUse<'a> {
 }
 
 impl<'a> WindowUse<'a> {
-    /// Reads the use of the window that contains `at`. Without `at`, reads the newest known window; `None` if no window
-    /// is known.
+    /// Reads the use of the window that contains `at`. Without `at`, reads the newest window observed in the last two
+    /// weeks; `None` if there is none.
     ///
     /// # Errors
     /// Nothing is known of the window at `at`, or the index, Codex's list or `launches.jsonl` cannot be read.

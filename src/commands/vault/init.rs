@@ -162,7 +162,7 @@ fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
 }
 
 /// Refuses a vault in the Codex home, because every snapshot would contain the vault, and a vault in the manager home,
-/// because a backup removes unknown files there.
+/// because the manager removes unknown files from some of its folders.
 fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     let folder = Path::new(url);
     // A repository on a server has a URL instead of a path.

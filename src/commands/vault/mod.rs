@@ -51,7 +51,7 @@ enum VaultCommand {
 }
 
 impl VaultArgs {
-    /// Returns true if the command reads or writes the Codex home.
+    /// Returns true if the command captures or replaces the Codex home.
     pub(crate) fn works_on_home(&self) -> bool {
         matches!(
             self.command,

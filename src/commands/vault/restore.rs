@@ -43,7 +43,7 @@ pub(super) struct VaultRestoreArgs {
 impl VaultRestoreArgs {
     pub(super) fn run(mut self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         // Refuses an invalid --to before the repository is contacted.
-        let (_, target) = self.options.destination(context)?;
+        let (_folder, target) = self.options.destination(context)?;
 
         let restic = connection.open(context)?;
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
