@@ -14,8 +14,8 @@ use codex_manager_core::vault::{VaultError, state};
 /// The least length of the prefix of an id, in characters.
 const MIN_ID_CHARS: usize = 4;
 
-/// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which
-/// means its newest snapshot.
+/// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account. `latest` and an account
+/// denote the best of several snapshots; see [`snapshot::find_preferred`].
 ///
 /// # Errors
 /// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
@@ -43,12 +43,12 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::find_preferred(&snapshots, own_place, |m| match &account {
+    let preferred = snapshot::find_preferred(&snapshots, own_place, |m| match &account {
         None => true,
         Some(account) => m.identity().is_some_and(|owner| owner.is_same(account)),
     });
-    let newest = newest.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
-    Ok(newest.clone())
+    let preferred = preferred.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
+    Ok(preferred.clone())
 }
 
 /// Finds an account among the known ones and those of the snapshots.

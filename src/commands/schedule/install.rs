@@ -190,7 +190,7 @@ fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
             let path = resolve_config_path(context, options.config.as_deref());
             if let Err(e) = read_config_quietly(context, &path) {
                 ui.warn(format_args!("every run will fail with exit code 4: {e}"));
-                ui.note("create one if there is none: codex-manager sync init --cloud FOLDER");
+                ui.note("create a missing configuration: codex-manager sync init --cloud FOLDER");
             }
             if !options.apply {
                 ui.note(

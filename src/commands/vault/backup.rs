@@ -53,7 +53,7 @@ impl VaultBackupArgs {
 
         match self.drill_if_older {
             Some(age) if drill::is_due(context, age)? => {
-                Ok(drill::drill_newest(context, connection)?.or(outcome))
+                Ok(drill::drill_latest(context, connection)?.or(outcome))
             }
             _ => Ok(outcome),
         }

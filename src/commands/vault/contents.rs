@@ -22,7 +22,7 @@ const COLUMNS: [Column; 3] = [
     Column::new("PATH").shorten_middle(40),
 ];
 
-/// The largest size of a file that `cat --json` prints.
+/// The largest size of a file that `cat --json` prints. The whole text is in memory then.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// List the files of a snapshot

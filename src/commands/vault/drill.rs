@@ -53,8 +53,8 @@ pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
     Ok(state.drill_passed_at.is_none_or(|at| age(at) >= limit))
 }
 
-/// Runs a drill of the newest snapshot without printing a JSON document.
-pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
+/// Runs a drill of the snapshot `latest` without printing a JSON document.
+pub(super) fn drill_latest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
     drill_and_record(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 

@@ -95,7 +95,7 @@ impl VaultRestoreArgs {
             .restore(context, &archive, selection, "vault restore")
     }
 
-    /// If the user named no snapshot, asks before the newest one is restored into the Codex home.
+    /// If the user named no snapshot, asks before `latest` is restored into the Codex home.
     fn confirm_default_snapshot(
         &self,
         context: &Context,
