@@ -89,8 +89,8 @@ impl Command {
         matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }
 
-    /// Returns true if the command must not run on a Codex home that an interrupted restore has
-    /// replaced only in part.
+    /// Returns true if the command must not run on a Codex home that an interrupted command, such as a restore, has
+    /// changed only in part.
     pub(super) fn requires_complete_home(&self) -> bool {
         match self {
             Self::Backup(_)

@@ -84,8 +84,8 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
     Ok((cli, is_dry_run(&matches)))
 }
 
-/// Replaces `-word` after `find` by `!word`, because clap would parse its letters as flags. `-C3` stays. Returns `None`
-/// for other commands.
+/// Replaces `-word` after `find` by `!word`, because clap would parse its letters as flags. `-C3` and single letters
+/// such as `-q` stay. Returns `None` for other commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find_position = words.iter().position(|word| word == "find")?;
     let options_end = words.iter().position(|word| word == "--");

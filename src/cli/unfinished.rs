@@ -9,7 +9,7 @@ use codex_manager_core::journal::{JournalError, Recovery, RecoveryObstacle};
 use codex_manager_core::recovery::{self, Interrupted};
 use std::path::{Path, PathBuf};
 
-/// Finishes or undoes interrupted commands before this one reads any file.
+/// Finishes or undoes interrupted commands before this one reads any file of the homes except `config.toml`.
 ///
 /// If the recovery of a restore, a history repair or a vacuum has to wait or fails, commands that
 /// [require a complete home](Command::requires_complete_home) fail. Other commands run after a warning.
@@ -54,7 +54,7 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
     Ok(())
 }
 
-/// Returns true for commands that exchange files of the current Codex home, so that a kill can leave it half changed.
+/// Returns true for commands that may exchange files of the current Codex home, which a kill can leave half changed.
 fn exchanges_home_files(interrupted: Interrupted) -> bool {
     use Interrupted::{History, Restore, Vacuum};
     matches!(interrupted, Restore | History | Vacuum)

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::views::account::{full_time, label, list_with_live_account, warn_all};
 use crate::views::account_list::AccountList;
+use crate::views::dry_run::wording;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use codex_manager_core::codex::Identity;
@@ -138,8 +139,14 @@ fn apply_hold_change(
 
     warn_all(&context.ui, &warnings);
     context.note(match until {
-        Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
-        None if is_held => format!("{name} is no longer held back"),
+        Some(until) => {
+            let verb = wording(dry_run, "would be", "is");
+            format!("{name} {verb} held back until {}", full_time(&until, context))
+        }
+        None if is_held => {
+            let verb = wording(dry_run, "would no longer be", "is no longer");
+            format!("{name} {verb} held back")
+        }
         None => format!("{name} was not held back"),
     });
     Ok((file, entry.identity.clone()))

@@ -74,7 +74,7 @@ impl CurrentArgs {
         let usages = LaunchedUsages::read(context);
         let (accounts, _) = read_accounts_and_profiles(context)?;
 
-        // With another credential store, Codex ignores auth.json, so no account is known to be live.
+        // With another credential store, Codex may ignore auth.json, so no account is known to be live.
         let uses_auth_json = store.always_reads_auth_json();
         let live = accounts.iter().find(|a| a.current && uses_auth_json);
         let account_history = if uses_auth_json {
@@ -186,7 +186,7 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
 
 /// Returns the reason why the live account is unknown; `None` if it is known.
 fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
-    // With another credential store, Codex ignores auth.json, so its content proves nothing.
+    // With another credential store, Codex may ignore auth.json, so its content proves nothing.
     if !store.always_reads_auth_json() {
         return Some(format!(
             "{}; the account is unknown",

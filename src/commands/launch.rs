@@ -72,7 +72,7 @@ impl LaunchArgs {
         self.start.start(&account, &self.args, session_id, context)
     }
 
-    /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
+    /// Runs `launch --if-folder`. On Unix the account of the folder runs isolated and never becomes the live one,
     /// because another terminal may be using a folder with another account.
     fn run_for_folder(self, context: &Context) -> Result<Outcome> {
         let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;

@@ -82,7 +82,7 @@ impl ListBackupsArgs {
     /// Prints the archives that the options select.
     ///
     /// # Errors
-    /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
+    /// `backups/` or `cooldown.json` cannot be read, or no account or several match `--account`.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;

@@ -211,7 +211,7 @@ fn list_reset_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec
 }
 
 /// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there
-/// is neither. 0 days turn the notice off.
+/// is neither. `None` without a Codex home. 0 days turn the notice off.
 fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let days = context.settings.preferences.notify.backup_days;
     if days == 0 || !context.codex_home().is_dir() {

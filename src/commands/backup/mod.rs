@@ -357,8 +357,8 @@ fn record_losses_or_warn(
     })
 }
 
-/// Returns true if there are no figures of the account's quota. Accounts with an API key and signed-out homes have no
-/// quota.
+/// Returns true if figures of the account's quota are missing. They are not missing for an account with an API key or a
+/// signed-out home, which have no quota.
 fn lacks_quota_figures(report: &StatusReport) -> bool {
     let is_signed_out = report.identity.is_none() && report.store.always_reads_auth_json();
     report.observation.is_none() && !report.is_billed_by_use() && !is_signed_out

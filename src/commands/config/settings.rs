@@ -72,7 +72,7 @@ pub(super) struct ConfigUnsetArgs {
     dry_run: bool,
 }
 
-/// The source of a value, in order of precedence.
+/// The source of a value, in order of precedence. Only `TZ` comes after the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ValueOrigin {

@@ -36,7 +36,8 @@ const NEXT_COMMANDS: [&str; 3] = [
 ];
 
 impl DemoArgs {
-    /// Runs all steps and compares the conversations before and after. The outcome is a failed check if they differ.
+    /// Runs all steps and compares the conversations before and after. The outcome is a failed check if they differ, or
+    /// if `config.toml` is not restored.
     ///
     /// # Errors
     /// A command of the demo failed, or the temp folder cannot be written.

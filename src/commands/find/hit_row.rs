@@ -152,8 +152,8 @@ impl HitRow<'_> {
         lines.join("\n") + "\n"
     }
 
-    /// Returns the title with its matches, if it contains the whole snippet. This is common, because Codex takes the
-    /// first message as the title.
+    /// Returns the title with its matches, if the hit is in the title or in a message of the user, and the title
+    /// contains the whole snippet. This is common, because Codex takes the first message as the title.
     fn find_title_matches(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;

@@ -173,7 +173,8 @@ impl FindArgs {
     }
 
     /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
-    /// `None` if no filter option is used, nothing matches, or the index cannot tell.
+    /// `None` for a pattern, which the index cannot search, or if no filter option is used, nothing matches, or the
+    /// index cannot be read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let filter_options = self.filter.used_options(&self.kinds);
         let Matcher::Query(query) = matcher else {
@@ -500,7 +501,7 @@ impl FindArgs {
         Ok((found, report.skipped))
     }
 
-    /// Sorts hits of several homes, and removes those beyond the limit.
+    /// Sorts the hits in the order of `--sort`, and removes those beyond the limit.
     fn sort_and_truncate(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|a, b| {
             let newest_first = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);

@@ -102,7 +102,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
     }
 }
 
-/// Prints that the database is damaged or missing. Prints nothing if it is neither.
+/// Prints that the database is damaged, or that it is missing although the home has conversations.
 fn show_database_problem(context: &Context, report: &CheckReport) {
     let ui = &context.ui;
     match (&report.database, &report.problem) {

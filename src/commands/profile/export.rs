@@ -126,8 +126,8 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    /// Returns the encryption that the flags name. Without a flag, asks the user for a passphrase if the file has
-    /// logins or archives, and otherwise does not encrypt. A dry run does not ask.
+    /// Returns the encryption that the flags name. Without a flag, asks the user for a passphrase if the file is to
+    /// have logins or archives, and otherwise does not encrypt. A dry run does not ask, and returns no encryption.
     ///
     /// # Errors
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
@@ -140,8 +140,7 @@ impl ProfileExportArgs {
         if let Some(file) = &self.passphrase_file {
             return Ok(Encryption::Passphrase(read_passphrase(file, context)?));
         }
-        let has_secrets = self.with_logins || self.with_archives;
-        if !has_secrets || self.dry_run {
+        if !self.has_secrets() || self.dry_run {
             return Ok(Encryption::Plain);
         }
 
@@ -152,6 +151,10 @@ impl ProfileExportArgs {
                 .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")
         })?;
         Ok(Encryption::Passphrase(Passphrase::from_bytes(&typed)?))
+    }
+
+    fn has_secrets(&self) -> bool {
+        self.with_logins || self.with_archives
     }
 
     fn print_summary(
@@ -168,8 +171,8 @@ impl ProfileExportArgs {
 
         let encryption_text = match encryption_name {
             Some(key) => format!("encrypted with a {key}"),
-            // A dry run asks for no passphrase, but the real run encrypts a file with logins.
-            None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
+            // A dry run asks for no passphrase, but the real run does, and encrypts the file.
+            None if self.dry_run && self.has_secrets() => "encrypted".into(),
             None => "not encrypted".into(),
         };
         ui.prose(format_args!(

@@ -93,7 +93,7 @@ pub(super) fn import_logins(
 /// Saves one login as a profile; in a dry run only plans it.
 ///
 /// # Errors
-/// The file has no usable login, or the profile cannot be written.
+/// The file has no usable login, a profile in the trash has a newer one, or the profile cannot be written.
 fn import_login(
     switcher_login: &SwitcherLogin,
     dry_run: bool,

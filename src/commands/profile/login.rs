@@ -1,6 +1,6 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use crate::commands::profile::login_age::signed_in_at;
+use crate::commands::profile::login_age::recorded_renewal;
 use crate::commands::profile::records::record_profiles;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -120,7 +120,7 @@ impl LoginArgs {
     /// Prints the JSON document, in a dry run without a login. Its keys are an interface.
     fn print_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
         let login = adopted.map(|adopted| &adopted.login);
-        let at = login.and_then(|login| signed_in_at(&login.freshness));
+        let at = login.and_then(|login| recorded_renewal(&login.freshness));
 
         let json = object()
             .with("profile", adopted.map_or(&self.name, |a| &a.saved.profile))

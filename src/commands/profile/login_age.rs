@@ -5,9 +5,9 @@ use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::Freshness;
 
-/// Returns the recorded time of the sign-in or the last renewal. Unlike [`Freshness::renewed_at`], does not correct
+/// Returns the recorded time of the last renewal, or of the sign-in. Unlike [`Freshness::renewed_at`], does not correct
 /// times of a wrong clock.
-pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
+pub(super) fn recorded_renewal(freshness: &Freshness) -> Option<DateTime<Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 

@@ -1,4 +1,5 @@
-//! The steps around each change of a profile: the lock on the account before, and the update of `cooldown.json` after.
+//! The steps around each change of a profile: the lock on the account before, and the updates of `cooldown.json` and
+//! `config.toml` after.
 
 use crate::config::file::ConfigFile;
 use crate::config::{Setting, file_access};
@@ -54,8 +55,9 @@ pub(super) fn rename_in_settings(
     (names, Outcome::partial_if(!is_recorded))
 }
 
-/// Locks the account of a profile against other codex-manager processes before its login changes. First
-/// recovers a login that a killed probe left in its scratch home. Takes no lock in a dry run.
+/// Locks the account of a profile against other codex-manager processes before its login changes. Takes a login back
+/// that a killed probe or launch left in its scratch or isolated home. `None` in a dry run, or if the profile or its
+/// account is unknown.
 pub(super) fn lock_account(
     name: &str,
     dry_run: bool,

@@ -1,7 +1,7 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
 use crate::choices::account_choice::choose_profile_name;
-use crate::commands::profile::login_age::{format_age_line, signed_in_at};
+use crate::commands::profile::login_age::{format_age_line, recorded_renewal};
 use crate::commands::profile::records::lock_account;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -53,7 +53,7 @@ impl RestoreLoginArgs {
             printable(&restored.login),
             printable(&profile_name)
         ));
-        let renewed_at = signed_in_at(&restored.freshness);
+        let renewed_at = recorded_renewal(&restored.freshness);
         ui.prose(format_age_line(renewed_at, context));
 
         if restored.is_stale {

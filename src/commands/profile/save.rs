@@ -1,7 +1,7 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
 use crate::choices::archive_choice::find_archive;
-use crate::commands::profile::login_age::{format_age_line, signed_in_at};
+use crate::commands::profile::login_age::{format_age_line, recorded_renewal};
 use crate::commands::profile::records::{record_profiles, rename_in_settings};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -82,7 +82,7 @@ impl SaveArgs {
             outcome = outcome.or(settings_outcome);
         }
 
-        let at = signed_in_at(&login.freshness);
+        let at = recorded_renewal(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
             .with("renamed_from", &plan.renamed_from)

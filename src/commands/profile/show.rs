@@ -1,7 +1,7 @@
 //! `profile show`: shows a profile with its account and its history.
 
 use crate::choices::account_choice::choose_profile_name;
-use crate::commands::profile::login_age::signed_in_at;
+use crate::commands::profile::login_age::recorded_renewal;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
@@ -71,7 +71,7 @@ fn print_json(
 ) {
     let format_renewal = |login: Option<&Login>| {
         let freshness = login.map(|login| &login.freshness);
-        time_json(freshness.and_then(signed_in_at), context)
+        time_json(freshness.and_then(recorded_renewal), context)
     };
     let old_login_json = |entry: &HistoryLogin| {
         let login = entry.auth.login();
@@ -83,7 +83,7 @@ fn print_json(
 
     let old_logins = history.iter().map(old_login_json);
     let (owner_name, _) = describe_owner(profile, live_home);
-    let newest_seen = signed_in_at(&profile.newest());
+    let newest_seen = recorded_renewal(&profile.newest());
     let json = object()
         .with("name", &profile.name)
         .and(account_json(account, verdict, context))
