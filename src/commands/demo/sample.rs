@@ -189,7 +189,7 @@ fn write_thread_database(
                 (id, rollout.to_string_lossy(), title, at.timestamp()),
             )?;
         }
-        connection.close().map_err(|(_, e)| e)
+        connection.close().map_err(|(_connection, e)| e)
     };
 
     create_and_fill()

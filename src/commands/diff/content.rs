@@ -142,7 +142,7 @@ fn read_version(
     // Only digests of the same algorithm can be compared.
     let hasher = archived_digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
     let mut reader = file_open::open(path).at("read", path)?;
-    let (digest, _) = hasher.hash(&mut reader).at("read", path)?;
+    let (digest, _bytes) = hasher.hash(&mut reader).at("read", path)?;
     Ok((file.size, Some(digest)))
 }
 

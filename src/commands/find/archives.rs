@@ -32,9 +32,9 @@ pub(super) struct SearchedHome<'a> {
 
 /// Searches the archives of the Codex home, one at a time, and adds the hits to `found`. `search` gets the extracted
 /// conversations of an archive, and also returns the files that it could not read. Leaves out `known_ids`, the
-/// conversations that were searched on disk. Searches a conversation of several archives in the newest one. An
-/// unreadable archive or file causes a warning and makes the result partial. Adds the conversations that were searched
-/// to `known_ids`.
+/// conversations that were searched on disk. Searches a conversation of several archives in the newest one. Skips
+/// archives with a known damage. Any other archive or file that cannot be read causes a warning and makes the result
+/// partial. Adds the conversations that were searched to `known_ids`.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.

@@ -124,7 +124,7 @@ fn show_database_problem(context: &Context, report: &CheckReport) {
 struct FindingList<'a> {
     context: &'a Context,
     max_shown: usize,
-    /// The titles of conversations whose findings lack them, by id in lower case.
+    /// The titles of conversations for the findings that lack them, by id in lower case.
     titles: HashMap<String, String>,
     /// The ids of all findings, so that each printed short id is unique.
     ids: Vec<String>,

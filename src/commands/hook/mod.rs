@@ -181,7 +181,7 @@ when = true
 format = '[\[$output\]]($style) '
 "#;
 
-// Few lines, because a model reads them in every conversation.
+// At most ten lines, because a model reads them in every conversation.
 const AGENTS: &str = r#"## Past conversations
 
 Before you solve a problem anew or ask what was decided, search past conversations:

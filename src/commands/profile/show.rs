@@ -39,8 +39,9 @@ impl ProfileShowArgs {
         let profile = all_profiles.into_iter().find(|p| p.name == name);
         let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
-            // Another process has removed the profile after `find_by_name`.
-            return Err(profiles.unknown_profile_error(&[], &name).into());
+            // Another process has removed the profile after `find_by_name`, or the account of the profile is unknown.
+            let no_choices = [];
+            return Err(profiles.unknown_profile_error(&no_choices, &name).into());
         };
 
         let (account, verdict) = with_verdict(account, context);
