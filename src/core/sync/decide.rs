@@ -64,13 +64,14 @@ impl FileFacts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileDecision {
-    /// Changes nothing: both sides are unchanged since the last sync, or neither has the file.
+    /// Changes nothing: both sides are unchanged since the last sync, neither has the file, or the home has it under an
+    /// excluded name.
     Nothing,
     /// Records both files as synced, because their contents are equal.
     RecordEqual,
     /// Copies the version of this side to the other one.
     Copy(Side, CopyReason),
-    /// Writes the merged lines of both versions to both sides.
+    /// Writes the merged lines of both versions to the sides that lack some of them.
     Merge,
     /// Leaves differing files unchanged, as configured.
     Skip,

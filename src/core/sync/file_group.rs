@@ -16,7 +16,8 @@ pub(crate) struct FileGroup {
     pub(crate) client_copies: Vec<ListedFile>,
     /// Placeholders of the file, whose content is not downloaded. Their paths are those of the file.
     pub(crate) placeholders: Vec<ListedFile>,
-    /// True if the path on one side is, or leads through, a link that sync does not follow. Sync skips the group.
+    /// True if the path on one side is, or leads through, a link that sync does not follow, or if names that differ in
+    /// letter case alone cannot be joined. Sync skips the group.
     pub(crate) is_blocked: bool,
 }
 

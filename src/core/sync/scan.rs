@@ -49,7 +49,7 @@ pub(crate) struct ListedFile {
     /// Path relative to the root of the side, with `/`.
     pub path: String,
     pub stat: Stat,
-    /// True if the file is a [`ScopeMatch::Companion`].
+    /// True for a [`ScopeMatch::Companion`], and for a conversation of an earlier day than the only one that is synced.
     pub companion: bool,
 }
 

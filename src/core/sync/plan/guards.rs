@@ -137,8 +137,8 @@ fn deletion_limit(known_files: usize) -> usize {
 }
 
 /// Drops all steps that delete files if there are more than [`deletion_limit`], unless `--delete-many` is given: the
-/// user more likely lost a folder. Ignores deletions that were published before. `known_files` is the number of files
-/// of the last sync.
+/// user more likely lost a folder. Ignores deletions that were published before. `known_files` is
+/// [`MissingFiles::known_count`].
 pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
     known_files: usize,
@@ -300,6 +300,7 @@ fn complete_waiting_notices(
             None if groups.get(&state_key(path)).is_some_and(is_local) => Some("this machine"),
             None => None,
         };
+        // `ZERO_FILLED` ends with a command.
         if let Some(machine) = machine
             && why != ZERO_FILLED
         {

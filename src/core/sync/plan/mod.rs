@@ -131,7 +131,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let obstacles = reader.find_obstacles(&plan.steps);
     guards::drop_blocked_steps(&mut plan, &obstacles, config.remote.describe_place());
 
-    plan.sort_for_output();
+    plan.sort();
     Ok((plan, records.state))
 }
 

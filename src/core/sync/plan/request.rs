@@ -9,7 +9,7 @@ pub struct PlanRequest<'a> {
     pub config: &'a SyncConfig,
     /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,
-    /// `--refill`: restores files that the cloud folder lacks, even if it lacks most of them.
+    /// `--refill`: copies the files that the cloud folder lacks to it, even if the folder seems unmounted.
     pub refill: bool,
     /// `--accept-unlisted`: uses remote files that no machine attests.
     pub accept_unlisted: bool,

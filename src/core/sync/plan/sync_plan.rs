@@ -30,7 +30,8 @@ pub struct SyncPlan {
     pub leftover_temps: Vec<PathBuf>,
 }
 
-/// Files and facts that a plan reports. Pairs of strings are a relative path and the reason, for output.
+/// Files and facts that a plan reports. Pairs of strings are a path or the name of a setting, and the reason, for
+/// output.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct PlanNotices {
     /// Files of the cloud folder that the sync waits for, because they look incomplete or are not attested.
@@ -157,9 +158,9 @@ impl SyncPlan {
         (!is_empty).then(|| Sha256Digest::of(format!("{notes:?}{excluded:?}").as_bytes()))
     }
 
-    /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
+    /// Sorts the steps, deletions first, and all lists. Deletions go first because a deletion can free the
     /// path of a new file, for example where a folder became a file.
-    pub(super) fn sort_for_output(&mut self) {
+    pub(super) fn sort(&mut self) {
         // `false` sorts before `true`.
         self.steps
             .sort_by(|a, b| (!a.is_deletion(), &a.path).cmp(&(!b.is_deletion(), &b.path)));

@@ -72,7 +72,8 @@ pub enum Op {
     },
     /// Removes a conflict copy that was resolved, or whose lines its conversation contains, from one side.
     DropConflictCopy { side: Side, name: String },
-    /// Removes the file: its content is in another file, or a user deleted it on the other side.
+    /// Removes the file: its content is in another file, another version replaces it under another name, or a user
+    /// deleted it on the other side.
     Remove(ObservedFile),
 }
 
@@ -160,7 +161,7 @@ pub enum SyncAction {
     CopyToCloud,
     /// Copies the remote version to this machine.
     CopyToLocal,
-    /// Writes the lines of both versions to both sides.
+    /// Writes the lines of all versions to the sides that lack some of them.
     Merge,
     /// Renames the local file: the conversation was archived or unarchived on another machine.
     MoveLocal,

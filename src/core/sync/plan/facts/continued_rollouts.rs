@@ -54,7 +54,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the newest unread rollout: it is not downloaded, has not arrived, was left alone, or is copied by a
-    /// step. `None` if the steps delete no rollout.
+    /// step. `None` if the steps delete no rollout or all rollouts were read.
     pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<UnreadRollout> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);

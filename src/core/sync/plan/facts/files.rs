@@ -332,6 +332,7 @@ impl<'a> FactReader<'a> {
                 return None;
             }
             let replaced_file = index.map(|index| &sides[index].observed);
+            // A file under another spelling of the name is not at the path of the target.
             let replaced_file = replaced_file.filter(|file| file.path == key);
             Some(MergeTarget {
                 to: SidePath::new(side, key),

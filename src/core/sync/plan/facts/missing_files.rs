@@ -16,7 +16,7 @@ pub(crate) struct MissingFiles {
     /// Number of known files that the cloud folder lacks. Files that a machine deleted or that the configuration no
     /// longer includes are not missing.
     pub(crate) missing_count: usize,
-    /// Number of files of the last sync that the configuration still includes.
+    /// Number of files of the last sync, without those of `out_of_scope_count`.
     pub(crate) known_count: usize,
     pub(crate) has_own_manifest: bool,
     /// Keys of files that a side lacks, and whose records the sync removes from the state.

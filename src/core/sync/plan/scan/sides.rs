@@ -124,7 +124,7 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
 /// Returns the warning about a damaged state.
 ///
 /// # Errors
-/// No line of the state is readable, and the cloud folder contains no manifest. It may be unmounted, and without a
+/// The header of the state is damaged, and the cloud folder contains no manifest. It may be unmounted, and without a
 /// state no missing file would reveal that. With `--refill`, this is no error.
 fn check_state_damage(
     request: &PlanRequest<'_>,
@@ -210,7 +210,7 @@ fn check_cloud_is_usable(config: &SyncConfig) -> Result<(), PlanError> {
 /// the last sync. For callers that write to the cloud folder without a plan, such as `sync restore`.
 ///
 /// # Errors
-/// Those of [`check_cloud_is_usable`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
+/// See [`PlanError`].
 pub(crate) fn check_cloud_identity(
     config: &SyncConfig,
     replica: &Replica,

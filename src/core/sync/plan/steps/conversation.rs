@@ -253,7 +253,7 @@ impl<'a> ConversationDraft<'a> {
         }
     }
 
-    /// Returns the size of the copied file; `None` if the ops copy no file between the sides.
+    /// Returns the size of the copied file; `None` if the ops copy no file.
     fn copied_bytes(&self) -> Option<u64> {
         self.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => Some(copy.from.stat.size),

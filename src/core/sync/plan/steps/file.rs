@@ -128,7 +128,8 @@ fn plan_copy(
     if source_side == Side::Local {
         published_records.clone_from(&file.cancelled_deletions);
         // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
-        // because other machines consider the version with the earlier mtime to be older.
+        // because other machines consider the version with the earlier mtime to be older. A local version that
+        // replaces an older one again is no change, and keeps its mtime.
         if let Some(remote) = replaced_plain_version
             && why != CopyReason::OlderCloud
         {
