@@ -82,7 +82,7 @@ impl ContinuedRollouts {
         if base_ends.is_empty() {
             return Vec::new();
         }
-        let Ok((_, common_len)) = compare_texts(local, remote) else {
+        let Ok((_relation, common_len)) = compare_texts(local, remote) else {
             return Vec::new();
         };
 

@@ -84,6 +84,7 @@ fn read_end_digests_of_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
     let has_machine_id = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let writer = name.strip_prefix(&prefix);
+        // Another machine id may begin with this one.
         writer.is_some_and(|writer| !writer.contains('-'))
     };
     let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);

@@ -57,7 +57,7 @@ pub struct RemoteManifests {
     /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
     /// restored from a backup. The new manifests list the same versions.
     former_digests: Vec<Sha256Digest>,
-    /// Names of manifests that have not arrived completely.
+    /// Names of manifests that have not arrived completely or cannot be read.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
     pub not_downloaded: Vec<String>,

@@ -69,8 +69,8 @@ fn is_below(path: &str, folder: &str) -> bool {
 
 /// Returns the key of the conversation that `path` is a file of; `None` for other files.
 ///
-/// If the name ends in an id, the key is the name without `.zst`, whichever folder it is in. Otherwise it is
-/// the path, because files of one name in two folders may be different conversations.
+/// After a prefix, the key has the name without `.zst`, whichever folder it is in, if the name ends in an id.
+/// Otherwise it has the path, because files of one name in two folders may be different conversations.
 pub fn key(path: &str) -> Option<String> {
     if !is_below_sessions(path) {
         return None;

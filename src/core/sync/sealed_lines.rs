@@ -111,7 +111,7 @@ pub(super) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
 
-    // Reads only the end, because a manifest can have many megabytes, and this runs for each manifest.
+    // Reads only the end, because a manifest can have many megabytes.
     file.seek(SeekFrom::Start(size.saturating_sub(END_LINE_BYTES)))?;
     let mut tail = Vec::new();
     file.take(END_LINE_BYTES).read_to_end(&mut tail)?;

@@ -166,7 +166,8 @@ impl ApplyRun<'_> {
 
     pub(super) fn apply_remove(&mut self, file: &ObservedFile) -> Result<(), StepFailure> {
         let path = self.copier.require_unchanged(file)?;
-        // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
+        // The plan has decided that the content is not needed at this path, so the file may be removed even if a
+        // program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())

@@ -140,10 +140,10 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. If a record
-    /// matches `version`, it gets the recorded mtime and digest.
+    /// matches `version`, it gets the recorded mtime, and that of a manifest also the digest.
     ///
-    /// A file is complete if it is unchanged since the last sync. A file full of zeros is incomplete. All others are
-    /// complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
+    /// A file is complete if it is unchanged since the last sync. A file with zeros for text is incomplete. All others
+    /// are complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
     /// decided by [`Self::find_incompleteness`].
     fn apply_records_or_find_problem(
         &self,

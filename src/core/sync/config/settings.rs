@@ -139,7 +139,7 @@ pub enum Compare {
     Mtime,
     /// By size and mtime, and by content if both are equal.
     MtimeHashFallback,
-    /// By content; differing files are a conflict, whatever their mtimes.
+    /// By content; differing files are a conflict, whatever their mtimes, unless one continues the other.
     ThreeWay,
 }
 
@@ -193,7 +193,7 @@ pub enum DeletePolicy {
     /// The file is copied back from the other side.
     #[default]
     Never,
-    /// The file is deleted on the other side too, after a backup, unless there are many deletions.
+    /// The file is deleted on the other side too, unless there are many deletions.
     Propagate,
 }
 

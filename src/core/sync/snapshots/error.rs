@@ -4,7 +4,7 @@ use crate::io::{DocumentError, IoError};
 use crate::sync::plan::PlanError;
 use std::path::PathBuf;
 
-/// An error of a sync through snapshots. The run published no snapshot.
+/// An error of a sync through snapshots. The run published no snapshot, except with [`RemoteError::Changed`].
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     #[error(transparent)]
@@ -22,7 +22,7 @@ pub enum RemoteError {
     /// Hard links from the Codex home to the staged tree are impossible.
     #[error("the manager home and the Codex home are on different disks: {}", .0.display())]
     OtherDisk(PathBuf),
-    /// A file was replaced between the plan and the publication.
+    /// A file was rewritten during each publication of the run, so that the snapshots list former content.
     #[error("{0} changed while it was published")]
     Changed(String),
 }

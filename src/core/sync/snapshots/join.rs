@@ -82,7 +82,7 @@ impl<'r, R: Remote> Join<'r, R> {
     /// `writes_state` is false for a plan, which does not change the state.
     ///
     /// # Errors
-    /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
+    /// See [`RemoteError`]. No file of the home was changed.
     pub fn open(
         remote: &'r R,
         config: &SyncConfig,

@@ -77,7 +77,7 @@ impl<R: Remote> Join<'_, R> {
         (own_entry.stat() == stat).then_some(own_entry.digest)
     }
 
-    /// Returns all staged files with their versions. A file that is not in the next snapshot as it is gets
+    /// Returns all staged files with their versions. A file that differs from [`Self::outgoing`] gets
     /// [`Self::next_version_id`].
     pub(super) fn list_staged_versions(
         &self,

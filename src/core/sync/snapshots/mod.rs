@@ -6,7 +6,7 @@
 //! 1. [`Join::open`] lists the snapshots, and reads the manifests of those that are new;
 //! 2. [`Join::idle_plan`] ends a run that has nothing to do;
 //! 3. [`Join::stage`] builds a folder that takes the place of a cloud folder: the files that this machine published
-//!    last, as hard links to the home, with the unmerged changes of other machines ([`causality`]);
+//!    last, conversations as hard links to the home, with the unmerged changes of other machines ([`causality`]);
 //! 4. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
 //! 5. [`Join::settle`] determines the merged versions and those that wait for a decision;
 //! 6. [`Join::publish`] makes the folder this machine's newest snapshot.

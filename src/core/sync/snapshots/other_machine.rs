@@ -15,7 +15,7 @@ pub(super) struct OtherMachine {
 }
 
 impl OtherMachine {
-    /// Returns true if this machine knew the version of a file that `other` has, and has a different version.
+    /// Returns true if the machine `self` knew the version of a file that `other` has, and has a different version.
     pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
         let find_version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
         let (Some(own_version), Some(other_version)) = (find_version(self), find_version(other))
@@ -34,7 +34,7 @@ pub(super) struct IncomingFile {
     pub(super) files: BTreeMap<String, ManifestEntry>,
     /// `None` if the machine deleted the file.
     pub(super) version: Option<VersionId>,
-    /// True if neither machine knew the version of the other one, so that both may have changed the file.
+    /// True for `VersionOrder::Concurrent`: both machines may have changed the file, or this machine lacks it.
     pub(super) is_concurrent: bool,
     /// False if this machine must publish the files under a new version id, because two machines may have used the id
     /// `version` for different contents. Has no meaning for a deletion.

@@ -1,7 +1,7 @@
 //! The manifest of a snapshot: all synced files of one machine, with digests and version ids.
 //!
-//! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions and the resolutions,
-//! the publication, and last the digest of all lines before it ([`crate::sync::sealed_lines`]).
+//! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions, the resolutions, the
+//! unmerged versions, the publication, and last the digest of all lines before it ([`crate::sync::sealed_lines`]).
 //!
 //! The file that changed last is listed last, and the header never changes, because restic stores each changed chunk of
 //! the manifest, of about 1.5 MB, again. So one turn of a conversation changes one chunk. With the files in the order
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path};
 
-/// The files of one key on one machine: several for a conversation, one for any other file.
+/// The files of one key on one machine: one or several for a conversation, one for any other file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileVersions {
     /// Entries by path below the Codex home.

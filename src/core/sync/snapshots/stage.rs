@@ -24,7 +24,7 @@ impl<R: Remote> Join<'_, R> {
     /// are joined. Two machines that changed the same file are joined in two rounds, one after the other.
     ///
     /// # Errors
-    /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
+    /// A file cannot be fetched, or does not match its manifest. This call changes no file of the home.
     pub fn stage(&mut self) -> Result<bool, R::Error> {
         let is_first_round = !self.is_staged;
         if is_first_round {

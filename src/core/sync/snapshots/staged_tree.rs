@@ -190,7 +190,7 @@ impl StagedTree {
         }
     }
 
-    /// Empties the folder of the manifests, which a snapshot does not need.
+    /// Removes the folder of the manifests, which a snapshot does not need.
     pub(super) fn remove_manifests(&self) -> Result<(), IoError> {
         tree::remove(&manager_folder::manifests_folder(&self.home_path()))
     }

@@ -2,7 +2,8 @@
 //! this machine.
 //!
 //! `state.jsonl` has a header and a line for each file; a later line of a file replaces an earlier one. A run
-//! appends what it has done, so a kill loses only the line that it tore. The end of a run rewrites the file.
+//! appends what it has done, so a kill loses only the line that it tore. The end of a run rewrites the file, unless the
+//! run changed nothing.
 
 mod lines;
 mod replica;
