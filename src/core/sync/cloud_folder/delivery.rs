@@ -143,8 +143,8 @@ impl FolderReader<'_> {
     /// matches `version`, it gets the recorded mtime, and that of a manifest also the digest.
     ///
     /// A file is complete if it is unchanged since the last sync. A file with zeros for text is incomplete. All others
-    /// are complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
-    /// decided by [`Self::find_incompleteness`].
+    /// are complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given.
+    /// [`Self::find_incompleteness`] decides the rest.
     fn apply_records_or_find_problem(
         &self,
         key: &str,
