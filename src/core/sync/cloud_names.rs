@@ -20,7 +20,7 @@ pub(crate) const LOOKS_LIKE_COPY: &str =
 pub(crate) enum CloudName {
     /// A name that no client has changed.
     Plain,
-    /// A temporary or internal file of a client or an operating system.
+    /// A temporary or internal file of a client, an operating system or this program.
     Scratch,
     /// A placeholder for the file at this path, which is not downloaded.
     Placeholder(String),
@@ -74,13 +74,13 @@ const SYSTEM_NAMES: &[&str] = &[
     "thumbs.db",
 ];
 
-/// Returns true if the file, or a folder above it, belongs to a client or an operating system.
+/// Returns true if the file, or a folder above it, is [`CloudName::Scratch`].
 pub(crate) fn is_scratch(path: &str) -> bool {
     path.split('/').any(is_scratch_name)
 }
 
-/// Returns true for a name of [`SYSTEM_NAMES`], and for names that this program, cloud clients and other programs give to
-/// temp files. Letter case does not matter.
+/// Returns true for a name of [`SYSTEM_NAMES`], and for names that this program, cloud clients and other programs give
+/// to temp files. Letter case does not matter.
 fn is_scratch_name(name: &str) -> bool {
     let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())

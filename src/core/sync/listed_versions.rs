@@ -14,7 +14,7 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Maximum number of bytes of all manifests together. Enough for half a million files, as no file is attested twice.
+/// Maximum number of bytes of all manifests together. Enough for half a million entries.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 /// Maximum number of versions of one file that are read, because each is compared with the others.
 const MAX_VERSIONS: usize = 1_000;

@@ -126,7 +126,7 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Returns the versions to choose from, each with the reason if it cannot be kept. The list is empty if the
-    /// conflict copy is not on this machine or not complete.
+    /// conflict copy, from the cloud folder if this machine lacks it, cannot be read or is not complete.
     pub fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<Offer> {
         let source = self.path_on(self.copy.source_side());
         if !self.copy.matches_digest_of(&source).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! Lists the files of one side that are synced, with size and mtime. Opens no file.
+//! Lists the files of one side that are synced, with size and mtime. Opens none of them.
 
 use super::cloud_names::{self, CloudName};
 use super::notice::{Notice, NoticeList};

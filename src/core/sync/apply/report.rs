@@ -15,7 +15,7 @@ pub struct ApplyReport {
     pub snapshot: Option<String>,
     /// Names of the old snapshots that were removed.
     pub pruned: Vec<String>,
-    /// The error of removing old snapshots. The sync itself is complete.
+    /// The reason why old snapshots were not removed. The sync itself is complete.
     pub prune_error: Option<BackupError>,
 }
 

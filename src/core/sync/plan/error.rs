@@ -5,7 +5,8 @@ use crate::io::{DocumentError, IoError};
 use crate::sync::codexsync::CodexSyncStateError;
 use std::path::PathBuf;
 
-/// Errors that prevent a plan. Nothing was changed.
+/// Errors that prevent a plan. Nothing was changed, unless [`apply`](crate::sync::apply::apply) returns the error: it
+/// checks the cloud folder between its steps too.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A file or folder that all decisions depend on cannot be read.
