@@ -2,7 +2,7 @@
 //!
 //! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of Codex's database.
 //! Codex does not notice that a conversation was moved, or that a file was replaced after Codex indexed it. The rows of
-//! conversations that were not synced stay as they are, except that `[[paths.map]]` changes project folders of all rows.
+//! conversations that were not synced stay as they are, except that `[[paths.map]]` applies to all rows.
 
 use super::config::PathRule;
 use super::rollouts;
