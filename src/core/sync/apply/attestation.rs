@@ -2,8 +2,8 @@
 //!
 //! This machine attests the versions that it wrote, without those that [`select_published_entries`] leaves out. It also
 //! attests each file with equal content on both sides if no other machine does. So a cloud folder that was filled by
-//! other means, or by a machine that is gone, becomes usable for further machines once one machine with the same content
-//! has synced.
+//! other means, or by a machine that is gone, becomes usable for further machines once one machine with the same
+//! content has synced.
 
 use super::error::ApplyError;
 use super::request::ApplyRequest;
