@@ -235,7 +235,8 @@ fn strip_computer(stem: &str) -> Option<&str> {
     split.map(|(original, _)| original)
 }
 
-/// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
+/// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a number of at most two digits, unlike
+/// `sha256`.
 fn is_numbered_word(suffix: &str) -> bool {
     let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     let digits = suffix.len() - word.len();

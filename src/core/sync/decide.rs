@@ -104,7 +104,7 @@ pub(crate) enum CopyReason {
     Newer,
     /// `equal_mtime_action` prefers this side.
     EqualTimes,
-    /// `conflict.policy` prefers this side.
+    /// `conflict.policy` prefers this side, or the user chose it in `sync resolve`.
     Policy,
 }
 
@@ -130,7 +130,7 @@ impl CopyReason {
             Self::OlderCloud => format!("the {remote_name} has an older version"),
             Self::Newer => format!("newer {source_place}"),
             Self::EqualTimes => "equal mtimes; equal_mtime_action decides".to_owned(),
-            Self::Policy => "changed on both sides; conflict.policy decides".to_owned(),
+            Self::Policy => "in conflict; chosen by conflict.policy or sync resolve".to_owned(),
         }
     }
 }
