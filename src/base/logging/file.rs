@@ -28,7 +28,7 @@ pub struct LogLocation {
 pub struct LogName {
     /// The local day on which the lines were written.
     pub date: NaiveDate,
-    /// 0 for the file to which lines are appended; 1, 2 and so on for the full files of that day.
+    /// 0 for the file to which lines are appended; 1, 2 and so on for the renamed files of that day.
     pub number: u32,
     pub is_zip: bool,
 }

@@ -15,7 +15,7 @@ pub enum LogArchiving {
     Text,
 }
 
-/// The settings of a log. The defaults are those of `[logging]` in codexsync.
+/// The settings of a log. The defaults are those of `[logging]` in codexSync, because `sync` reads its configurations.
 #[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// The lowest severity that is logged.
