@@ -51,7 +51,8 @@ pub fn wait_grace_period(request: &ShutdownRequest<'_>) -> Result<HomeUsage, Shu
 /// Returns the ended processes.
 ///
 /// # Errors
-/// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
+/// Codex runs and must not be ended (exit code 3), the home is in use at the end or the daemon cannot be stopped (5), or
+/// the user pressed Ctrl-C (130).
 pub fn shut_down(
     request: &ShutdownRequest<'_>,
     usage: &HomeUsage,
@@ -85,8 +86,7 @@ pub fn shut_down(
 /// Ends the processes in `targets` and checks that no process uses the home any more. Returns the ended processes.
 ///
 /// # Errors
-/// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
-/// Ctrl-C.
+/// A process uses the home at the end, the daemon cannot be stopped, or the user pressed Ctrl-C.
 pub(super) fn end_processes(
     request: &ShutdownRequest<'_>,
     targets: &ShutdownTargets,

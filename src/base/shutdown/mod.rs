@@ -2,7 +2,8 @@
 //!
 //! [`plan_shutdown`] decides whether to do nothing, to ask the user, to end the processes, or to refuse.
 //! `end_processes` ends the processes and checks that they are gone. [`shut_down`] does both. The manager
-//! asks only programs of Codex to end. It kills no process, because a process that does not end may be writing.
+//! asks only programs of Codex to end. It kills no process, because a process that does not end may be writing. Only on
+//! Windows, where a process without a window cannot be asked to end, it is terminated.
 
 mod apply;
 
@@ -191,8 +192,8 @@ pub enum ShutdownError {
     /// Consent was needed, but there is neither a terminal nor a dialog to ask in.
     #[error("codex is running, and there is no terminal to ask whether to end it: {}", join_processes(.0))]
     NoPrompter(Vec<HomeProcess>),
-    /// Processes did not end within the time limit.
-    #[error("codex was asked to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
+    /// Processes did not end within the time limit, or began to use the home meanwhile.
+    #[error("codex was asked to end within {} s, but the home is still in use: {}", limit.as_secs(), left.join(", "))]
     NotGone {
         /// The remaining processes, one text each.
         left: Vec<String>,
