@@ -171,7 +171,6 @@ impl AccountEntry {
     /// login was renewed after this time, it may be valid again.
     pub fn refused_or_observed_at(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|last| last.observed_at);
-        // `expired_at` is the time of the refusal.
         self.expired_at.or(observed_at)
     }
 

@@ -16,7 +16,7 @@ pub enum AccountState {
     Ready,
     /// No observation of Codex's windows exists.
     Unknown,
-    /// The account is exhausted, capped, or held back by the user.
+    /// The account is exhausted, capped, refused by the server, or held back by the user.
     Cooldown,
 }
 
@@ -91,9 +91,9 @@ impl Blocker {
 /// The last observation decides. A window whose reset has passed counts as unused. If the server refuses requests
 /// although no window is at 100 %, all windows of Codex with a future reset count as exhausted.
 ///
-/// An exhausted window without a reset causes a cooldown of at most the length of the window. A spend cap without a
-/// reset causes a cooldown until the next observation. Both cooldowns have no known end. Of several reasons for a
-/// cooldown, including a hold by the user, the one that ends last counts.
+/// An exhausted window without a reset causes a cooldown of at most the length of the window. Without a reset, a window
+/// of unknown length, a spend cap or a refusal causes a cooldown until the next observation. These cooldowns have no
+/// known end. Of several reasons for a cooldown, including a hold by the user, the one that ends last counts.
 pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let is_future = |at: &Timestamp| *at > *now;

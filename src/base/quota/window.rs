@@ -40,7 +40,7 @@ impl QuotaSource {
 pub struct Observation {
     pub source: QuotaSource,
     pub observed_at: Timestamp,
-    /// The field `ordinaryUsageAllowed` of the server's answer, if the server sent it.
+    /// `ordinaryUsageAllowed` of the server's answer, if the server sent it; false if it named a window as reached.
     pub usage_allowed: Option<bool>,
     /// The limit on spending that is used up, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,9 @@ const BLOCK: TimeDelta = TimeDelta::hours(5);
 
 /// Returns the instant at which a day begins.
 pub fn start_of_day(day: NaiveDate, zone: Zone) -> Timestamp {
-    zone.resolve_local(day.and_time(NaiveTime::MIN)).0
+    // Of a midnight that occurs twice, because the clock is set back, the first one counts.
+    let (first, _second) = zone.resolve_local(day.and_time(NaiveTime::MIN));
+    first
 }
 
 /// Divides usage into blocks of five hours. A block begins at the full hour of the first use after the previous block.

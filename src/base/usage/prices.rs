@@ -48,7 +48,7 @@ struct PriceFile {
 /// The reason why a price file is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
-    /// The text is not TOML, or has other keys than [`PriceFile`].
+    /// The text is not TOML, or does not have the form of [`PriceFile`].
     #[error("{0}")]
     Form(String),
     /// A price of this model is negative, infinite or not a number.

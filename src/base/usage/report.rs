@@ -55,6 +55,7 @@ pub struct Report<K> {
     pub rows: Vec<ReportRow<K>>,
     /// The sum of all rows.
     pub totals: ReportRow<()>,
+    /// The models without a known price.
     pub unknown_models: BTreeSet<String>,
 }
 

@@ -141,7 +141,7 @@ fn median_rate(rises: &[Rise]) -> Option<f64> {
 }
 
 /// Returns the time at which the window will be used up at the average pace since its start. `None` if the window ends
-/// before that time, if nothing is used, or if `used` was not observed after the start.
+/// by that time, if nothing is used, or if `used` was not observed after the start.
 pub fn forecast_exhaustion(
     window: &Range<DateTime<Utc>>,
     used: UsedPercent,
