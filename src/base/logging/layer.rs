@@ -65,8 +65,8 @@ thread_local! {
     static GATHERING: RefCell<EventGathering> = const { RefCell::new(EventGathering::Off) };
 }
 
-/// Runs `work`, and writes its events of this thread to the log in few large writes, because each write takes a lock and
-/// opens the log. A killed process loses gathered events, so use it only to report what is already done.
+/// Runs `work`, and writes its events of this thread to the log in few large writes, because each write takes a lock
+/// and opens the log. A killed process loses gathered events, so use it only to report what is already done.
 pub fn gather_events(work: impl FnOnce()) {
     GATHERING.set(EventGathering::Empty);
     work();
@@ -137,8 +137,8 @@ impl Visit for EventFields {
     }
 }
 
-/// Passes the message of each later event of this program, and not of its libraries, to `print`, without the fields. Has
-/// no effect in a process that has a log already.
+/// Passes the message of each later event of this program, and not of its libraries, to `print`, without the fields.
+/// Has no effect in a process that has a log already.
 pub fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
     let subscriber = tracing_subscriber::registry().with(PrintLayer { print });
     // A process has one global subscriber, which cannot be removed. A second call has no effect.

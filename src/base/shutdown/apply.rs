@@ -51,8 +51,8 @@ pub fn wait_grace_period(request: &ShutdownRequest<'_>) -> Result<HomeUsage, Shu
 /// Returns the ended processes.
 ///
 /// # Errors
-/// Codex runs and must not be ended (exit code 3), the home is in use at the end or the daemon cannot be stopped (5), or
-/// the user pressed Ctrl-C (130).
+/// Codex runs and must not be ended (exit code 3), the home is in use at the end or the daemon cannot be stopped (5),
+/// or the user pressed Ctrl-C (130).
 pub fn shut_down(
     request: &ShutdownRequest<'_>,
     usage: &HomeUsage,
