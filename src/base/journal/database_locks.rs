@@ -62,7 +62,7 @@ impl DatabaseLocks {
     }
 
     /// Releases the locks once no other process has a replaced database open, at the latest after [`CLOSE_TIMEOUT`]. On
-    /// systems that do not list open files, always waits that long.
+    /// systems that do not list open files, always waits that long, unless no database is locked.
     pub(super) fn release(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         while !self.files.is_empty() && self.may_be_open_elsewhere() && Instant::now() < deadline {

@@ -22,7 +22,7 @@ const OTHER_SUFFIX: &str = ".codex-manager-journal";
 pub enum KeptAs {
     /// The files in the folder could not be removed. They only take up space.
     Leftover,
-    /// The folder contains files that were written during an interrupted transaction.
+    /// The folder contains files that other processes wrote during the transaction, or may have written.
     Evidence,
 }
 

@@ -21,8 +21,8 @@
 //! system's clock, before its caller reads anything. [`Transaction::commit`] looks for files that were written since
 //! then, and for processes that use the home, before the exchange and again after it. Such a file or process stops the
 //! exchange, or undoes it. Otherwise, the replaced state is removed. The second check looks for processes first: a
-//! process without an open file of the replaced state can no longer write to it. A recovery cannot undo: if files were
-//! written, it moves everything that is staged to a folder that stays ([`KeptAs::Evidence`]). If Codex has
+//! process without an open file of the replaced state can no longer write to it. A recovery keeps its direction: if
+//! files were written, it moves everything that is staged to a folder that stays ([`KeptAs::Evidence`]). If Codex has
 //! written a log beside a database since the kill, and the database is still to be exchanged, the log moves there too.
 //!
 //! **A database that another process has open is never exchanged** (`database_locks`).

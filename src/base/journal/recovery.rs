@@ -48,7 +48,8 @@ pub fn is_in_progress(folder: &Path) -> bool {
 /// kill, the staged files are kept.
 ///
 /// # Errors
-/// An I/O error, or an unreadable journal; then nothing is changed.
+/// The journal is unreadable, or another user could have written it: nothing was changed. An I/O error: the next
+/// recovery continues.
 pub fn recover(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<Recovery, JournalError> {
     if !is_real_folder(folder)? {
         return Ok(Recovery::None);

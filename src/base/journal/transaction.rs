@@ -424,8 +424,8 @@ impl Transaction {
         let _ = sharing::remove_dir(self.folder());
     }
 
-    /// Moves all staged files into permanent folders and returns these. Then removes the staging
-    /// folders.
+    /// Moves all staged files into permanent folders, then removes the staging folders. Returns the permanent folders,
+    /// and the paths of staging folders that could not be removed.
     ///
     /// # Errors
     /// A file or folder cannot be moved. The journal stays, and the next command tries again.
