@@ -502,7 +502,8 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
         assert!(backend.wait_for_refresh(Duration::from_secs(30), first));
         asked.join().expect("a report")
     });
-    assert_eq!(report.limits, Err(ProbeFailure::TimedOut(SHORT)));
+    let timed_out = ProbeFailure::TimedOut(options.renewal_timeout);
+    assert_eq!(report.limits, Err(timed_out));
     for holder in find_codex(&home) {
         let pid = holder.pid.expect("a pid");
         let left = processes::wait_for_end(&[pid], Duration::from_secs(30));

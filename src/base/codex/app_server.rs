@@ -321,7 +321,12 @@ impl ProbeSession<'_> {
             let reply_deadline = self.deadline.checked_sub(reserved);
             let reply_deadline = reply_deadline.unwrap_or(self.deadline);
             if Instant::now() >= reply_deadline {
-                return Err(ProbeFailure::TimedOut(self.options.timeout));
+                let limit = if self.is_renewing {
+                    self.options.renewal_timeout
+                } else {
+                    self.options.timeout
+                };
+                return Err(ProbeFailure::TimedOut(limit));
             }
 
             match self.server.receive(reply_deadline) {

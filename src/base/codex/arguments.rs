@@ -72,7 +72,7 @@ impl<'a> Arguments<'a> {
                 (InvocationMode::Interactive, 1)
             }
             Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
-                // `exec resume` and `exec review` have a subcommand of their own.
+                // `exec resume`, `exec fork` and `exec review` have a subcommand of their own.
                 let is_nested = matches!(subcommand_text(1), Some("resume" | "fork" | "review"));
                 (InvocationMode::Batch, if is_nested { 2 } else { 1 })
             }

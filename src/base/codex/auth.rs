@@ -88,7 +88,8 @@ pub struct Login {
 const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
 
 impl Login {
-    /// Returns true if Codex will renew the login at its next start, or is renewing it now.
+    /// Returns true if Codex will renew the login at its next start, or is renewing it now. True also if the expiry of
+    /// the access token is unknown.
     pub fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
         let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
         self.identity.kind.is_renewable() && self.freshness.expires_at.is_none_or(ends_soon)

@@ -82,7 +82,7 @@ impl CredentialStore {
         matches!(self, Self::File | Self::Auto)
     }
 
-    /// Returns the store with this name. Codex refuses other names, so no other store can be in use.
+    /// Returns the store with this name; the default for any other name, which Codex refuses.
     fn from_name(name: &str) -> Self {
         name.parse().unwrap_or_default()
     }

@@ -41,9 +41,9 @@ impl Access {
 /// The number of SQLite's instructions between two calls of the progress handler.
 const PROGRESS_INTERVAL: i32 = 10_000;
 
-/// The number of calls of the progress handler after which a read-only connection ends its query. So many calls take
-/// minutes, a hundred times longer than any query of the largest home. A clock would include the caller's work between
-/// two rows.
+/// The number of calls of the progress handler, for all queries of a read-only connection together, after which the
+/// connection ends its query. So many calls take minutes, a hundred times longer than any query of the largest home. A
+/// clock would include the caller's work between two rows.
 const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 
 /// Opens a regular file as a database. SQLite would wait forever at a pipe.

@@ -250,6 +250,7 @@ pub(super) fn stat_without_wal(path: &Path) -> Option<DatabaseStat> {
     let [wal_bytes, shm_bytes, journal_bytes] = home::database_sidecars(path)
         .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
     let has_rows = match wal_bytes {
+        // A process that has the database open creates the `-shm`, and may write rows.
         0 => shm_bytes > 0 || journal_bytes > 0,
         // A process was killed after it wrote the header of the WAL and before the first row. Without write access,
         // SQLite fails to read such a WAL ("locking protocol").

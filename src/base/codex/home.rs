@@ -1,8 +1,8 @@
 //! Classifies the files of a Codex home.
 //!
 //! This is the only list of the names of Codex 0.169. Rules for transient files apply to Codex's own
-//! paths only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything belongs to
-//! the user.
+//! paths only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything except
+//! `skills/.system` belongs to the user.
 
 use crate::io::atomic::with_suffix;
 use std::ffi::OsStr;

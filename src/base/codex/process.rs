@@ -145,7 +145,8 @@ pub struct HomeUsage {
     pub conversations: Vec<String>,
     /// The ids in `conversations` with a lock that is open in none of the `processes`.
     pub unexplained_ids: Vec<String>,
-    /// The process id of the Codex that started this program, directly or through other programs.
+    /// The process id of the Codex that started this program, directly or through other programs. `None` also if that
+    /// Codex uses another home.
     pub codex_ancestor: Option<u32>,
 }
 

@@ -16,7 +16,7 @@ pub struct RolloutCut {
     pub rollout_id: String,
     /// The byte offset in the plain text of the rollout.
     pub offset: u64,
-    /// The number of the first line after the cut.
+    /// The `ordinal` of the first line after the cut.
     pub ordinal: i64,
 }
 

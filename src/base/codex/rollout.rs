@@ -248,7 +248,7 @@ fn document_to_lines(text: &str) -> io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-/// The size in bytes to which any compressed rollout may unpack.
+/// The size in bytes to which any compressed rollout may unpack, and the largest JSON document that is read.
 const MIN_UNPACKED_LIMIT: u64 = 256 << 20;
 /// The factor by which a large compressed rollout may unpack. Real ones reach a tenth of it.
 const MAX_UNPACKED_RATIO: u64 = 1000;

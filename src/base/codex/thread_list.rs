@@ -16,9 +16,9 @@ const PAGE_SIZE: u32 = 100;
 /// The origins of conversations that a user started.
 const SOURCE_KINDS: [&str; 3] = ["cli", "vscode", "exec"];
 
-/// Returns the number of conversations that Codex lists in `home`, archived ones included. Codex is ended after
-/// `stall_timeout` without progress: no reply, and no change of its databases. Without a state database it first
-/// indexes all rollouts.
+/// Returns the number of conversations that a user started and Codex lists in `home`, archived ones included. Codex is
+/// ended after `stall_timeout` without progress: no reply, and no change of its databases. Without a state database it
+/// first indexes all rollouts.
 ///
 /// # Errors
 /// Codex gives no list, or the user interrupts.

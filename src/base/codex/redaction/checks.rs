@@ -65,6 +65,7 @@ impl FormCheck {
     /// Returns true if `value` is a secret, judged with the texts `before` and `after` it.
     pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
+            // The caller tries the forms with `Message` in messages only.
             Self::Any | Self::Message => true,
             Self::Kind => is_data_of_secret(after),
             Self::Real => !is_placeholder(value),

@@ -36,7 +36,7 @@ impl LineParts {
         .union(Self::ROLLBACKS)
         .union(Self::TURNS);
     pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.union(Self::IMAGES);
-    /// The parts that the search index records: texts, compactions, settings and tokens.
+    /// The parts that the search index records: texts, settings and tokens, also those of single requests.
     pub(crate) const INDEXED: Self = Self::TEXTS
         .union(Self::SETTINGS)
         .union(Self::TOKENS)

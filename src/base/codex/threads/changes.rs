@@ -89,7 +89,8 @@ impl RowEditor<'_> {
         Ok(())
     }
 
-    /// Adds a row, unless the conversation has one. Also records which conversation started a subagent.
+    /// Adds a row. If the conversation has a row, only completes its name, pin, project and section. Also records which
+    /// conversation started a subagent.
     pub(crate) fn insert(&self, row: &RowValues) -> Result<(), DatabaseError> {
         insert_row(self.connection, &self.schema, row).sqlite_context("change", self.path)
     }

@@ -1,4 +1,4 @@
-//! Changes single columns of conversations in Codex's live databases.
+//! Changes single columns and deletes rows of conversations in Codex's live databases.
 //!
 //! The caller makes sure that no process uses the home, except for [`rebase_rollout_paths`]. Each change
 //! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the

@@ -4,7 +4,7 @@
 //!
 //! - the texts that Codex derives from a rollout: [`RowTexts`]
 //! - rows as Codex has them: [`fold_rows`]; filtered and ordered for a list: [`list()`]
-//! - single columns of a home that Codex may have open: [`live`]
+//! - single columns and deleted rows of a live database: [`live`]
 //! - rows of a home that no process uses, all or none: [`edit_rows`]
 //! - staged databases, before they replace those of the home: [`staged`]
 //! - a row with all its columns, taken out and put back: [`saved_row`]

@@ -147,7 +147,7 @@ impl<'a> Values<'a> {
         self.row.get_ref(index).ok()
     }
 
-    /// Returns a text; empty if the value is missing or no text.
+    /// Returns a text, also one in a blob; empty if the value is missing or a number.
     pub(super) fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
