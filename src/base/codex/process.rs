@@ -85,6 +85,7 @@ pub enum ProcessRole {
 }
 
 impl ProcessRole {
+    /// Returns true for Codex itself and its daemon, not for launchers and helpers.
     pub(crate) fn is_codex(&self) -> bool {
         matches!(self, Self::Codex | Self::Daemon)
     }
@@ -367,7 +368,8 @@ pub fn is_codex(process: &Process) -> bool {
     has_name("codex") || (has_name("node") && is_launcher(process))
 }
 
-/// Returns true for npm's `codex` script in Node. Below Node 22.15 it keeps running beside Codex.
+/// Returns true if the first argument has the name of npm's `codex` script. Below Node 22.15 the script keeps running
+/// beside Codex.
 fn is_launcher(process: &Process) -> bool {
     process
         .arguments()

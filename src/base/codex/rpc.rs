@@ -59,7 +59,7 @@ pub enum Api {
     Experimental,
 }
 
-/// A running app-server. Killed on drop, unless it has ended.
+/// A running app-server. Killed on drop, unless it has ended or is detached.
 pub struct AppServer {
     pub(super) child: ChildGroup,
     next_id: u64,

@@ -49,9 +49,9 @@ pub(super) fn format_line(record: &LogRecord<'_>, format: LogFormat) -> String {
 }
 
 fn format_time(record: &LogRecord<'_>) -> String {
-    record
-        .at
-        .to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
+    let uses_z = false;
+    let at = record.at;
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, uses_z)
 }
 
 fn format_text(record: &LogRecord<'_>) -> String {
