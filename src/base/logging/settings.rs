@@ -37,7 +37,7 @@ pub struct LogSettings {
 pub struct LogContext {
     /// The manager home, which contains the default folder of logs.
     pub manager_home: PathBuf,
-    /// The name of this machine in the configuration.
+    /// The name of this machine, for file names and lines.
     pub machine: String,
     pub clock: Clock,
     /// The time zone of the times, and of the days that begin new files.

@@ -51,8 +51,7 @@ pub enum PricesError {
     /// The text is not TOML, or does not have the form of [`PriceFile`].
     #[error("{0}")]
     Form(String),
-    /// A price of this model is negative, infinite or not a number.
-    #[error("a price of the model {0} is negative or not a number")]
+    #[error("a price of the model {0} is negative, infinite or not a number")]
     Number(String),
 }
 
@@ -87,10 +86,11 @@ impl Prices {
         Ok(self)
     }
 
-    /// Returns the price of the entry whose name is the longest prefix of the model's name. `None` if no entry fits.
+    /// Returns the price of the user's entry with the longest name that fits the model, else of such a built-in entry.
+    /// `None` if no entry fits.
     ///
     /// A built-in price also applies to versions of its model (`gpt-5-2025-08-07`), but not to another model
-    /// (`gpt-5.9`). A price of the user applies to every model whose name begins with the entry name.
+    /// (`gpt-5.9`). A price of the user applies to every model with a name that begins with the name of the entry.
     pub fn find_price(&self, model: &str) -> Option<Price> {
         let user_price = find_longest(&self.user, |name| model.starts_with(name));
         let is_version = |suffix: &str| suffix.is_empty() || suffix.starts_with('-');
