@@ -142,7 +142,7 @@ impl CommandError {
         Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
-    /// Creates the error for a picker that the user left without a choice, with exit code 130.
+    /// Creates the error for a picker or a question that the user left without an answer, with exit code 130.
     pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
     }

@@ -14,7 +14,7 @@ use toml_edit::Value;
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// A parsed `config.toml`, whose values may be invalid. Empty by default.
+/// A parsed `config.toml`. Its values may be invalid. Empty by default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigFile(SettingsFile);
 

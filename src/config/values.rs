@@ -33,7 +33,7 @@ pub(crate) enum BeforeNewCodex {
     Off,
 }
 
-/// Defaults of commands; a flag overrides each of them.
+/// Defaults of commands. If a command has a flag for one of them, the flag takes precedence.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Preferences {
     pub(crate) color: ColorChoice,
@@ -45,7 +45,7 @@ pub(crate) struct Preferences {
     pub(crate) include_worktrees: bool,
     /// The share of the previous archive's data that a backup checks before reusing it.
     pub(crate) verify_reused: VerifyReused,
-    /// The assumed duration of the weekly quota of a legacy file, in hours.
+    /// The assumed hours between the first use and the end of the weekly quota of a legacy file.
     pub(crate) session_duration_hours: f64,
     pub(crate) strategy: Strategy,
     /// True if `recommend` may name API keys, which are billed by use.

@@ -100,7 +100,8 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
     }
 }
 
-/// Returns the hint for a removed profile whose account has the profile `name` now.
+/// Returns the hint for a removed profile, if its account has the profile `name` now. `is_removed_older` is true if the
+/// login of the removed profile is not newer.
 fn hint_for_second_profile(name: &str, removed: &str, is_removed_older: bool) -> String {
     let [quoted_name, quoted_removed] = [name, removed].map(shell::quote_if_needed);
     let is_same_name = name == removed;
