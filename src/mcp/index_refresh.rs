@@ -90,9 +90,9 @@ impl IndexRefresh {
         self.changed.notify_all();
     }
 
-    /// Asks for `work` unless it was done within its interval, and reads from the index. Waits for the work for at most
-    /// [`MAX_WAIT`]; after that, reads the index as it is. A missing or damaged index is created and read in the same
-    /// way.
+    /// Asks for `work` unless it was done within its interval, and reads from the index. Waits for this work and for
+    /// running work, for at most [`MAX_WAIT`]; after that, reads the index as it is. A missing or damaged index is
+    /// created and read in the same way.
     ///
     /// # Errors
     /// The index does not exist yet, it cannot be read, or another process writes it all the time.

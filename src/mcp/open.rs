@@ -94,7 +94,7 @@ impl OpenArguments {
                 TranscriptPiece::Mark(mark) => {
                     page.add_section(&mark.format_sentence(ToOwned::to_owned), "");
                 }
-                TranscriptPiece::Entry(_, entry) => {
+                TranscriptPiece::Entry(_id, entry) => {
                     last_turn = last_turn.max(entry.turn);
                     if turns.contains(&entry.turn) {
                         page.add_entry(&entry, context);

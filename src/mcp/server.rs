@@ -23,7 +23,7 @@ const READ_BYTES: usize = 16 << 10;
 /// The number of calls that are answered at the same time.
 const WORKERS: usize = 4;
 
-/// The number of waiting calls at which the server stops to read messages.
+/// While this many calls wait, the server reads no further messages.
 const MAX_WAITING_CALLS: usize = 64;
 
 struct ServerSession<'a> {
