@@ -1,4 +1,4 @@
-//! Finds a conversation and the rollouts that it continues in an archive or a snapshot, for `restore --session`.
+//! Reads the conversations of an archive or a snapshot, and finds one of them with the rollouts that it continues.
 
 use crate::error::{CommandError, Result};
 use crate::views::account::printable;

@@ -38,7 +38,8 @@ pub(crate) struct ComparedThread<'a> {
 }
 
 impl ComparedThread<'_> {
-    /// Returns the number of bytes at the beginning of a copy's plain text whose messages are compared.
+    /// Returns the end of the compared part of a copy's plain text, in bytes; `u64::MAX` for the whole text of unknown
+    /// length.
     fn compared_len(&self, copy: &RolloutCopy) -> u64 {
         let len = copy.known_text_len().unwrap_or(u64::MAX);
         let cut = self.bases.get(&copy.rollout_id());
@@ -86,7 +87,7 @@ impl Loss {
             messages.retain(|lost| !accepted.contains(&id, lost.message.dated_digest()));
         }
 
-        // Of places with equally many lost messages, the newest one counts.
+        // Of places with equally many lost messages, the first one counts.
         let (place, messages) = lost_by_place
             .iter()
             .max_by_key(|(place, messages)| (messages.len(), Reverse(**place)))?;

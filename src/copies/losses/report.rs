@@ -22,7 +22,7 @@ pub(crate) struct LossJson {
     pub lost_messages: usize,
     /// The time of the oldest missing message.
     pub first_lost: Option<String>,
-    /// The name of the archive, the id of the snapshot, or the path of the file with the most complete copy.
+    /// The name of the archive, the short id of the snapshot, or the path of the file with the most complete copy.
     pub place: String,
     /// The command that restores the messages; `None` if they are only in a file that no command restores.
     pub command: Option<String>,
@@ -78,8 +78,8 @@ pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
     }
 }
 
-/// Records losses for `doctor` and `vault forget`. Removes each earlier loss that this check would have found again if
-/// it still existed. Prints a warning if the record cannot be written.
+/// Records losses for `doctor`, `notify` and `vault forget`. Removes each earlier loss that this check would have found
+/// again if it still existed. Prints a warning if the record cannot be written.
 pub(crate) fn record_losses(
     found: &FoundLosses,
     rows: &[LossJson],
@@ -151,7 +151,7 @@ fn list_needed_snapshots(loss: &Loss, places: &[SearchedPlace]) -> Vec<Vec<Strin
 /// The conversations that were compared, and the copies with which they were compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckExtent {
-    /// The conversations of a new archive, with the previous archive.
+    /// The conversations of a new archive, with the previous archive, and with the newest copies of other rollouts.
     LastArchive,
     /// All conversations, with all copies except those in snapshots.
     WithoutVault,

@@ -1,4 +1,4 @@
-//! Copies of rollouts in archives and snapshots, for the comparison with the live rollouts.
+//! Copies of rollouts in archives, snapshots and single files, for the comparison with the live rollouts.
 
 use crate::copies::source::ConversationSource;
 use codex_manager_core::archive::FileEntry;

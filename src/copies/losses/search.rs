@@ -19,9 +19,11 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(crate) struct LossSearch {
     pub(crate) live: LiveThreads,
-    /// The places of the copies, the newest first.
+    /// The places of the copies: archives, then archives in the trash, snapshots and single files; the newest of a kind
+    /// first.
     pub(crate) places: Vec<SearchedPlace>,
-    /// The copies by the id of their conversation, in lower case. A copy that equals a live rollout is not listed.
+    /// The copies by the id of their conversation, in lower case, without those with the size and mtime of the live
+    /// rollout.
     copies: BTreeMap<String, Vec<RolloutCopy>>,
 }
 
@@ -131,7 +133,7 @@ impl LossSearch {
         self.find_losses_of(accepted, |_any_id| true)
     }
 
-    /// Like [`LossSearch::find_losses`], for the conversations whose ids `is_wanted` selects.
+    /// Like [`LossSearch::find_losses`], for the conversations that `is_wanted` selects by their id.
     ///
     /// # Errors
     /// The user interrupts.
