@@ -33,7 +33,7 @@ pub(crate) struct Check {
     pub(crate) status: Status,
     /// The finding as a sentence fragment, with the file or account that it is about.
     pub(crate) message: String,
-    /// The consequence for the user; `None` if nothing is wrong.
+    /// The consequence for the user, if there is one.
     pub(crate) why: Option<&'static str>,
     pub(crate) fix: Option<Remedy>,
 }

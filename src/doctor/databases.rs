@@ -66,7 +66,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
     faults.into_iter().map(to_check).collect()
 }
 
-/// Returns the paths of all databases in the home and in the configured database folder, sorted.
+/// Returns the paths of all databases in the home, in its folder `sqlite` and in the configured folder, sorted.
 fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
     let home = context.codex_home();
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];

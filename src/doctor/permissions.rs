@@ -183,8 +183,8 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Fails if a folder of the manager home, or the manager home itself, is a symbolic link of another user. Links of this
-/// user and of root are accepted, because they may lead to another disk.
+/// Fails if the manager home, or its folder of indexes, temporary files, archives or profiles, is a symbolic link of
+/// another user. Links of this user and of root are accepted, because they may lead to another disk.
 ///
 /// # Errors
 /// Another user owns such a link.
