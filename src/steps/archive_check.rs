@@ -52,9 +52,9 @@ pub(crate) fn to_verify_finding(
     })
 }
 
-/// Writes a missing or damaged sidecar again, if the archive can be opened and is not one of the Python program. Keeps
-/// a damaged sidecar under a name with `.damaged`. Returns true if it writes the sidecar; a dry run returns the same
-/// value, but writes nothing.
+/// Writes a missing or damaged sidecar again, if the archive can be opened and is not one of the Python program, which
+/// needs no sidecar. Keeps a damaged sidecar under a name with `.damaged`. Returns true if it writes the sidecar; a dry
+/// run returns the same value, but writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar_path) = names::sidecar_path(path) else {
         return Ok(false);

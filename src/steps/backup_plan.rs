@@ -27,6 +27,7 @@ pub(crate) struct BackupPlan {
     pub(crate) scope: CaptureScope,
     pub(crate) report: StatusReport,
     pub(crate) metadata: Metadata,
+    /// The name of the archive without its suffix.
     pub(crate) stem: String,
     /// The globs of `--exclude`. The command warns if one of them matches nothing. The globs of config.toml are not
     /// included, because they need not match in every home.
@@ -37,7 +38,7 @@ impl BackupPlan {
     /// Plans a capture of the Codex home. Writes nothing. Asks Codex for the quota only if `may_query` is true.
     ///
     /// # Errors
-    /// There is no Codex home, or an option is not valid.
+    /// There is no Codex home, an option is not valid, the recorded figures cannot be read, or the user interrupts.
     pub(crate) fn create(
         context: &Context,
         capture: &CaptureArgs,

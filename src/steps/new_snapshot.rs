@@ -35,8 +35,8 @@ impl NewSnapshot {
     /// Captures the files that `plan` selects and makes a snapshot of them.
     ///
     /// # Errors
-    /// The home cannot be captured, the login changed during the capture, or restic fails. Earlier snapshots are
-    /// unaffected.
+    /// No vault is set up, another process restores the home, the home cannot be captured, the login changed during the
+    /// capture, or restic fails. Earlier snapshots are unaffected.
     pub(crate) fn make(
         context: &Context,
         connection: &ConnectionArgs,

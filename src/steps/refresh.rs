@@ -36,10 +36,12 @@ pub(crate) fn build_inquiry<'a>(
     }
 }
 
-/// Returns the quota of the live account: from pasted `/status` text if given, else from Codex if `ask_codex` is true.
+/// Returns the quota of the live account: from pasted `/status` text if given, else from Codex if `ask_codex` is true,
+/// else as last recorded.
 ///
 /// # Errors
-/// The text or `auth.json` cannot be used, or the user interrupted the query.
+/// The text cannot be used or is of another account, or the user interrupted the query. Any other failure is a problem
+/// in the report.
 pub(crate) fn read_live_status(
     context: &Context,
     cooldown: &CooldownFile,
@@ -96,7 +98,7 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
 /// and returns false.
 ///
 /// # Errors
-/// `auth.json` cannot be used, or a document was written by a newer version.
+/// `cooldown.json` cannot be read or was written by a newer version, or the user interrupted the query.
 pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     // The warnings of `load` are left out: the command that shows the figures prints them.
     let known_figures = cooldown::load(context.manager_home(), &context.now(), context.zone())?;

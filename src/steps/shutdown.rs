@@ -1,4 +1,4 @@
-//! Ends Codex before a command: the shared flags, the list of processes, and the confirmation.
+//! Ends Codex before a sync: the flags, the list of processes, and the confirmation.
 
 use crate::context::Context;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use codex_manager_core::shutdown::{
 };
 use std::fmt::Write;
 
-/// The flags for ending Codex, shared by `sync`, `restore` and others.
+/// The flags of `sync` for ending Codex.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ShutdownArgs {
     /// Ask before ending Codex, regardless of the configuration and --yes

@@ -81,7 +81,7 @@ impl SnapshotSource {
 
     /// Downloads the contents into a new archive in `folder`, then renames the archive to `path`, which must not exist.
     pub(crate) fn download(&self, folder: &Path, path: &Path, context: &Context) -> Result<()> {
-        let (file, _) = materialize(
+        let (file, _description) = materialize(
             &self.restic,
             &self.snapshot,
             &self.contents,

@@ -82,7 +82,7 @@ fn check_vault(sync: &SyncContext<'_>) -> Check {
 /// placeholders, which the cloud client has not downloaded.
 fn push_undelivered_checks(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
-    let Ok((plan, _)) = plan::plan(&PlanRequest::new(sync.config, sync.replica)) else {
+    let Ok((plan, _state)) = plan::plan(&PlanRequest::new(sync.config, sync.replica)) else {
         return;
     };
     for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {

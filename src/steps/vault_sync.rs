@@ -162,7 +162,7 @@ impl<'c> VaultSync<'c> {
         self.restic.location()
     }
 
-    /// Publishes the synced files as a snapshot. If this machine has at least twice as many snapshots as the
+    /// Publishes the synced files as a snapshot. If this machine had at least twice as many snapshots before as the
     /// configuration keeps, removes the old ones, unless another process locks the repository.
     pub(crate) fn publish(&self, join: &mut Join<'_, Self>, config: &SyncConfig) -> Result<()> {
         let ui = &self.context.ui;
