@@ -44,7 +44,7 @@ use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Verbosity {
-    /// Errors and warnings only.
+    /// Only data, warnings and errors.
     Quiet,
     #[default]
     Normal,

@@ -81,7 +81,7 @@ pub(crate) fn backup_time(metadata: &Metadata, context: &Context) -> String {
     made_at.map_or("unknown".into(), |at| absolute_time(&at, context))
 }
 
-/// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
+/// Formats a time as "in 3 d 4 h", "5 min ago" or "just now".
 pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::format_relative(&at.to_utc(), &context.now())
 }

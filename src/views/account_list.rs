@@ -16,7 +16,7 @@ use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use serde::Serialize;
 
-/// All known accounts, ordered by readiness, for `accounts`, `list`, `cooldown` and `status --all`.
+/// All known accounts, ordered by readiness, for `accounts`, `list`, `profile list`, `cooldown` and `status --all`.
 pub(crate) struct AccountList {
     rows: Vec<(Account, Verdict)>,
     profiles: Vec<Profile>,

@@ -1,4 +1,4 @@
-//! The usage of launched conversations, which `list` and `current` show below the figures of the server.
+//! The usage of launched conversations, which lists of accounts and `current` show below the figures of the server.
 
 use crate::context::Context;
 use crate::ui::object;
@@ -32,8 +32,8 @@ pub(crate) struct LaunchedUsages {
 }
 
 impl LaunchedUsages {
-    /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
-    /// Rollouts of completed launches are not opened. Read errors are warnings.
+    /// Completes launches after their codex-manager was killed, and reads the newest figures of running ones. Rollouts
+    /// of launches that were complete before are not opened. Read errors are warnings.
     pub(crate) fn read(context: &Context) -> Self {
         let launches = match settle_launches(context) {
             Ok(launches) => launches,
@@ -87,7 +87,7 @@ pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serial
         .with("windows", windows.collect::<Vec<_>>())
 }
 
-/// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
+/// Formats usage as "launched conversation 01a1fd3e-3c70, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
 pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<String> {
     if usage.windows.is_empty() {

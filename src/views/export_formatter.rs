@@ -65,7 +65,7 @@ impl ExportFormatter {
         }
     }
 
-    /// Returns the end of the document. `redacted` is the number of redacted tokens.
+    /// Returns the end of the document. `redacted` is the number of redacted secrets.
     pub(crate) fn format_end(&mut self, redacted: usize) -> String {
         match self {
             Self::Markdown(_) => String::new(),

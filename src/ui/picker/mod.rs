@@ -82,7 +82,7 @@ impl Picker<'_> {
     /// choose: no entry, and no key with [`KeyEffect::Leave`].
     ///
     /// # Errors
-    /// The user cancelled, or a signal ended the command.
+    /// The user cancelled, a signal ended the command, or the terminal cannot be used.
     pub(crate) fn run(self, ui: &Ui) -> Result<Option<Picked>> {
         let mut keys = self.options.keys.iter();
         let is_usable = !self.items.is_empty() || keys.any(|key| key.effect == KeyEffect::Leave);
