@@ -251,7 +251,10 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     if let Some(owner_home) = auth.as_ref().ok().and_then(find_owner)
         && store.may_read_auth_json()
     {
-        return describe_login_problem(&StatusProblem::OwnedElsewhere(owner_home), context);
+        let home = owner_home.display();
+        return Check::fail(ID, format!("the login is a copy of the one in {home}, or older"))
+            .because("a renewal in one home ends the login in the other")
+            .advised(remedies::suggest_switch_of_owner(&owner_home));
     }
 
     let login = auth.as_ref().ok().and_then(AuthFile::login);
@@ -276,9 +279,6 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
             check.fixed_by(remedies::format_rename_aside_command(path))
         }
         StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
-        StatusProblem::OwnedElsewhere(owner_home) => {
-            check.advised(remedies::suggest_switch_of_owner(owner_home))
-        }
         _ => match remedies::suggest_login_command(context.codex_home(), context.manager_home()) {
             Some(command) => check.fixed_by(command),
             None => check.advised("sign in: codex login"),

@@ -26,8 +26,8 @@ pub(crate) struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    /// Returns true if the user has to consent before Codex is ended. The flags decide; without a flag, the
-    /// configuration.
+    /// Returns true if the user has to consent before Codex is ended. The flags decide; without a flag, `--yes`, and on
+    /// Windows also the configuration.
     fn must_ask(&self, context: &Context, settings: &ShutdownSettings) -> bool {
         if self.manual_terminate_confirmation {
             return true;

@@ -19,8 +19,8 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(crate) struct LossSearch {
     pub(crate) live: LiveThreads,
-    /// The places of the copies: archives, then archives in the trash, snapshots and single files; the newest of a kind
-    /// first.
+    /// The places of the copies: archives, archives in the trash, snapshots, of each kind the newest first; then single
+    /// files.
     pub(crate) places: Vec<SearchedPlace>,
     /// The copies by the id of their conversation, in lower case, without those with the size and mtime of the live
     /// rollout.
