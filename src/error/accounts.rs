@@ -61,11 +61,11 @@ impl Advised for codex_manager_core::accounts::switch::SwitchError {
                 self.unchanged_error(Refused, format!("save a login of its account: codex-manager profile save {profile} --from FILE"))
             }
             Self::LiveElsewhere { home, .. } => self.unchanged_error(Refused, remedies::suggest_switch_of_owner(home)),
-            Self::Stale { profile } => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
+            Self::Stale { profile } => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}; or use this login anyway: codex-manager use --force-stale {profile}")),
             Self::Locked(_) => self.unchanged_error(Failed, "list the Codex processes: codex-manager current"),
             Self::Renewing { .. } => self.unchanged_error(CodexRunning, "end these processes or wait"),
             Self::Daemon(_) => self.unchanged_error(CodexRunning, "stop it with --stop-daemon"),
-            Self::DaemonAtWork { .. } => self.unchanged_error(CodexRunning, "wait for it to finish, or stop it with --force, which aborts its turn"),
+            Self::DaemonAtWork { .. } => self.unchanged_error(CodexRunning, "wait for it to finish, or abort its turn: codex-manager use ACCOUNT --stop-daemon --force"),
             Self::NoProgram(_) => self.unchanged_error(Failed, "pass the path of codex: --codex-bin FILE"),
             Self::NotStopped(_) => self.hinted_error(CodexRunning, "it may still be ending: run the same command again; no login was changed"),
             Self::Lease(e) => e.to_command_error(),

@@ -42,6 +42,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
         ui: context.ui.silenced(),
         ..context.clone()
     };
+    // A query of the quota would start the new Codex.
     let backup_result = silent_context.run(&["backup".into(), "--no-status".into()]);
     let hint = format!(
         "to start Codex without an archive, turn these archives off and run the same command again: {SETTING_COMMAND} off"

@@ -9,6 +9,7 @@ use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{AccountState, Verdict};
 use codex_manager_core::quota::{Account, Observation};
 
+/// One more than the weekly window has, so that each reset has its mark.
 const DAYS: usize = 8;
 
 /// The largest width of the name before the line of an account, in columns. On a narrow terminal, the name has at most
