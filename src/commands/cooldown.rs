@@ -141,7 +141,10 @@ fn apply_hold_change(
     context.note(match until {
         Some(until) => {
             let verb = wording(dry_run, "would be", "is");
-            format!("{name} {verb} held back until {}", full_time(&until, context))
+            format!(
+                "{name} {verb} held back until {}",
+                full_time(&until, context)
+            )
         }
         None if is_held => {
             let verb = wording(dry_run, "would no longer be", "is no longer");

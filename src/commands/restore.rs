@@ -225,8 +225,9 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
     let (home, machine) = (context.codex_home(), context.machine());
     let exists = |r: &ArchiveRecord| r.archive.is_some();
     let latest_first = store::list_latest_first(records, home, machine.as_deref(), exists);
-    if let Some(newest) = latest_first.first()
-        && newest.path != latest.path
+    let latest_time = latest.metadata.created_at;
+    let is_newer = |record: &&&ArchiveRecord| record.metadata.created_at > latest_time;
+    if let Some(newest) = latest_first.first().filter(is_newer)
         && let Some(problem) = problem::describe_problem(newest)
     {
         context.warn(format_args!(
@@ -237,10 +238,7 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
         ));
     }
 
-    let latest_time = latest.metadata.created_at;
-    let mut newer = latest_first
-        .iter()
-        .filter(|r| r.metadata.created_at > latest_time);
+    let mut newer = latest_first.iter().filter(is_newer);
     if let Some(empty) = newer.find(|r| r.metadata.has_no_conversations() && r.is_usable()) {
         let cause = if empty.metadata.excludes_all_conversations() {
             "was made with --exclude or backup.exclude and "

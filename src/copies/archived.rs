@@ -3,6 +3,7 @@
 use crate::copies::source::rollout_files;
 use codex_manager_core::archive::{FileEntry, FileList};
 use codex_manager_core::codex::RolloutName;
+use codex_manager_core::codex::rollout::OrderedRolloutId;
 use codex_manager_core::history::files;
 use codex_manager_core::io::IoError;
 use std::collections::{BTreeMap, HashSet};
@@ -12,10 +13,10 @@ use std::path::Path;
 /// rollout has a plain and a compressed form, returns the plain one. A conversation that was rewound has several
 /// rollouts.
 pub(crate) fn group_rollouts_by_conversation(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
-    let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
+    let mut rollouts: BTreeMap<(String, OrderedRolloutId), FileEntry> = BTreeMap::new();
     for (name, file) in rollout_files(files) {
-        if let (Some(id), Some(rollout)) = (name.id(), name.rollout_id()) {
-            let conversation_and_rollout = (id.to_lowercase(), rollout.to_lowercase());
+        if let (Some(id), Some(rollout)) = (name.id(), name.ordered_id()) {
+            let conversation_and_rollout = (id.to_lowercase(), rollout);
             if !name.compressed || !rollouts.contains_key(&conversation_and_rollout) {
                 rollouts.insert(conversation_and_rollout, file);
             }

@@ -252,9 +252,12 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
         && store.may_read_auth_json()
     {
         let home = owner_home.display();
-        return Check::fail(ID, format!("the login is a copy of the one in {home}, or older"))
-            .because("a renewal in one home ends the login in the other")
-            .advised(remedies::suggest_switch_of_owner(&owner_home));
+        return Check::fail(
+            ID,
+            format!("the login is a copy of the one in {home}, or older"),
+        )
+        .because("a renewal in one home ends the login in the other")
+        .advised(remedies::suggest_switch_of_owner(&owner_home));
     }
 
     let login = auth.as_ref().ok().and_then(AuthFile::login);

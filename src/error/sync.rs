@@ -89,7 +89,10 @@ impl Advised for ApplyError {
                 .hint("run the same command again: it continues where it stopped"),
             Self::Io(e) => e.to_command_error(),
             Self::Backup(e) => e.to_command_error(),
-            Self::Cloud(e) => e.to_command_error(),
+            // The cloud folder may have been unmounted while steps were applied.
+            Self::Cloud(e) => e
+                .to_command_error()
+                .after_change("files that were copied before stay as they are"),
             Self::Stopped { snapshot, cause } => cause.to_command_error().hint(format!(
                 "files overwritten so far are in {snapshot}; restore them with: codex-manager sync \
                  restore --from {snapshot} --apply"

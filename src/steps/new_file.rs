@@ -28,6 +28,6 @@ pub(crate) fn write_page(html: &str, path: &Path, context: &Context) -> Result<(
 pub(crate) fn publish_new(temp: TempFile, path: &Path) -> Result<()> {
     temp.publish(path)?.map_err(|_| {
         CommandError::failed(format!("the file exists already: {}", path.display()))
-            .hint("choose another name; nothing was changed")
+            .hint("choose another name; this file was not changed")
     })
 }

@@ -273,6 +273,16 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
     SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
+/// Returns true if the file name is that of a sidecar file of a database.
+pub fn is_database_sidecar(path: &Path) -> bool {
+    let name = path.as_os_str().to_string_lossy();
+    let mut suffixes = SIDECAR_SUFFIXES.iter();
+    suffixes.any(|suffix| {
+        name.strip_suffix(suffix)
+            .is_some_and(|name| name.ends_with(".sqlite"))
+    })
+}
+
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in
 /// `state_5.sqlite`.
 pub(crate) fn is_versioned_database(path: &Path) -> bool {

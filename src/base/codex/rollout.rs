@@ -104,7 +104,7 @@ impl RolloutName {
     }
 
     /// Returns the id of the rollout with its place in the order of the rollouts of the thread.
-    pub(crate) fn ordered_id(&self) -> Option<OrderedRolloutId> {
+    pub fn ordered_id(&self) -> Option<OrderedRolloutId> {
         Some(OrderedRolloutId {
             is_rewind: self.is_rewind(),
             id: self.rollout_id()?.to_lowercase(),

@@ -8,7 +8,7 @@ use crate::copies::losses::describe_last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::snapshot_source::{add_snapshots, is_of_this_home};
 use crate::ui::object;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
@@ -67,8 +67,10 @@ impl ForgetArgs {
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A prune of its own: if it is killed, it leaves only unused data, which the next prune removes.
-            restic.run(&["prune"])?;
-            ui.prose(format_args!("{count_text} removed"));
+            let removed = format!("{count_text} removed");
+            let pruned = restic.run(&["prune"]);
+            pruned.map_err(|e| CommandError::from(e).after_change(removed.as_str()))?;
+            ui.prose(removed);
         }
 
         let json = object()

@@ -40,7 +40,7 @@ pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path)
 }
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
-/// program file has changed. A failure to store the answer is ignored.
+/// program file has changed; without an answer of it, returns false. A failure to store the answer is ignored.
 pub(crate) fn probe_no_daemon_flag(
     program: &Program,
     env: &Environment,
@@ -49,7 +49,9 @@ pub(crate) fn probe_no_daemon_flag(
     if let Some(answer) = read_cached_no_daemon_flag(program, manager_home) {
         return answer;
     }
-    let has_no_daemon = help_lists_no_daemon(program, env);
+    let Some(has_no_daemon) = help_lists_no_daemon(program, env) else {
+        return false;
+    };
     if let Some(entry) = build_cache_entry(program.path(), has_no_daemon) {
         let _ = atomic::create_private_folder(manager_home)
             .and_then(|()| document::write(&manager_home.join(FILE_NAME), &entry));
@@ -68,12 +70,11 @@ fn build_cache_entry(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> 
     })
 }
 
-fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
+/// Runs `codex --help`. Returns `None` if it does not end with success within the time limit, as on a busy machine.
+fn help_lists_no_daemon(program: &Program, env: &Environment) -> Option<bool> {
     let mut command = env.command(program.path());
     command.arg("--help");
-    let Ok(mut child) = ChildGroup::spawn(&mut command) else {
-        return false;
-    };
+    let mut child = ChildGroup::spawn(&mut command).ok()?;
     child.close_input();
 
     let deadline = Instant::now() + HELP_TIMEOUT;
@@ -83,6 +84,6 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
         is_listed |= line.split_whitespace().any(|word| word == NO_DAEMON);
     }
 
-    child.finish(deadline);
-    is_listed
+    let has_succeeded = child.finish(deadline)?.success();
+    has_succeeded.then_some(is_listed)
 }

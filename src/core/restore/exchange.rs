@@ -143,7 +143,8 @@ fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
-/// Returns a step for each file, for each new folder, and for each removed file. The login is last.
+/// Returns a step for each file, for each new folder, and for each removed file. The sidecar files of databases are first,
+/// the login is last.
 fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let mut steps = Vec::new();
 
@@ -163,8 +164,13 @@ fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, Resto
     }
 
     let live_login = stage.home().live.join(home::AUTH_JSON);
-    // The sort is stable, so the other steps keep their order.
-    steps.sort_by_key(|step| step.live == live_login);
+    // SQLite would apply an old `-wal` to the new database. The sort is stable, so the other steps keep their order.
+    steps.sort_by_key(|step| {
+        (
+            step.live == live_login,
+            !home::is_database_sidecar(&step.live),
+        )
+    });
     Ok(steps)
 }
 

@@ -246,7 +246,7 @@ impl<'a> DecidedCopy<'a> {
         // machine waits for them.
         let dropped_path = match (&self.current_path, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
-            _ => self.path_on(Side::Local),
+            _ => self.path_on(self.copy.source_side()),
         };
         let beginning_names = self.find_listed_beginnings(&dropped_path, &manifests)?;
 

@@ -110,6 +110,7 @@ impl VaultError {
         match self {
             Self::DamagedSnapshot { .. } | Self::Sync(RemoteError::Damaged { .. }) => true,
             Self::Restic { fault, .. } => *fault == Fault::Damaged,
+            Self::Archive(ArchiveError::Newer { .. }) => false,
             Self::Archive(e) => !e.is_environmental(),
             _ => false,
         }

@@ -47,7 +47,9 @@ pub(crate) fn check_folders_and_links(
     if index == end_index {
         check_end_of_member(bytes, entry_end)
     } else {
-        Err(ContentError::damaged("a folder or link is missing or extra"))
+        Err(ContentError::damaged(
+            "a folder or link is missing or extra",
+        ))
     }
 }
 
