@@ -3,7 +3,7 @@
 //! A conversion writes the new form beside the old one, compares the text of both, gives the new
 //! file its name, and then removes the old one. A kill in between leaves both forms with the same
 //! text. Codex and this program treat these as one conversation, and the next conversion removes
-//! the older one.
+//! the file that is not in its target form.
 
 use crate::codex::{Relation, WriterLock, ZST, rollout};
 use crate::io::{
@@ -78,10 +78,10 @@ impl Form {
     }
 }
 
-/// Writes the rollout `source` in `target_form` beside it, with the same modification time and permissions. Takes the
-/// lock of the conversation `conversation_id` in `home`. `workers` is the number of threads that compress. If
-/// `target_form` exists already with the same text, or is the plain form with more text, only removes `source`,
-/// durably.
+/// Writes the rollout `source` in `target_form` to a temp file beside it, with the same modification time and
+/// permissions. [`NewForm::replace_old_form`] publishes it. Takes the lock of the conversation `conversation_id` in
+/// `home`. `workers` is the number of threads that compress. If `target_form` exists already with the same text, or is
+/// the plain form with more text, only removes `source`, durably.
 ///
 /// # Errors
 /// The rollout has its old form or both forms.
@@ -328,7 +328,7 @@ pub(super) fn measure_sample(source: &Path, target: Form, max_bytes: u64) -> io:
             let mut text = rollout::decompress(&mut file)?.take(max_bytes);
             let plain = io::copy(&mut text, &mut io::sink())?;
 
-            // Releases the file, whose position is the end of the compressed bytes that were read.
+            // Releases the file. Its position is the end of the compressed bytes that were read.
             drop(text);
             let compressed = file.stream_position()?;
             Ok(FormSizes { plain, compressed })

@@ -1,7 +1,7 @@
-//! Measures the disk usage of a Codex home and its growth.
+//! Measures the disk usage of a Codex home and its growth, and reduces it.
 //!
-//! One walk reads names and sizes. Project and account of a conversation come from the database;
-//! only rollouts without a row are opened, for their first line.
+//! A measurement walks once through names and sizes. Project and account of a conversation come from the database, or
+//! else from the first line of its rollout. A sample of rollouts is compressed, to estimate what compression frees.
 //!
 //! I want to …
 //!

@@ -129,7 +129,7 @@ impl TrashSelection {
                 && subagents.as_ref().is_none_or(|ids| ids.contains(id))
                 && filter.older_than.is_none_or(is_old)
                 && allows_project(&filter.projects, &facts.project)
-                && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
+                && (!filter.no_turns || row.is_some_and(|row| is_unused(row, &rollout.path)));
             if !is_selected {
                 continue;
             }
@@ -142,15 +142,15 @@ impl TrashSelection {
         }
 
         let mut conversations: Vec<_> = chosen.into_values().collect();
-        let rollout_bases = if conversations.is_empty() {
+        let continuing_rollouts = if conversations.is_empty() {
             Vec::new()
         } else {
-            read_rollout_bases(&rollouts)
+            find_continuing_rollouts(&rollouts)
         };
         let dependent_forks = if filter.sessions.is_empty() {
-            withdraw_parents_of_forks(&rollout_bases, &mut conversations)
+            withdraw_parents_of_forks(&continuing_rollouts, &mut conversations)
         } else {
-            find_dependent_forks(&rollout_bases, &conversations)
+            find_dependent_forks(&continuing_rollouts, &conversations)
         };
 
         Ok(Self {
@@ -181,7 +181,7 @@ pub(super) fn read_rows_by_id(
 
 /// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave
 /// it no name. False for a damaged or unreadable rollout.
-fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
+fn is_unused(row: &ThreadRow, path: &Path) -> bool {
     let to_end_of_rollout = None;
     let is_unnamed_and_empty = row.first_user_message.is_empty() && row.given_name().is_none();
     // The row of a subagent has no message although its rollout has turns, so the rollout is read as well.
@@ -216,30 +216,30 @@ fn has_no_text(path: &Path) -> io::Result<bool> {
 }
 
 /// A rollout that continues another one.
-struct RolloutBase<'a> {
+struct ContinuingRollout<'a> {
     conversation_id: &'a ConversationId,
     base_rollout_id: ConversationId,
 }
 
-fn read_rollout_bases(rollouts: &[RolloutUsage]) -> Vec<RolloutBase<'_>> {
-    let bases = rollouts.iter().filter_map(|rollout| {
+fn find_continuing_rollouts(rollouts: &[RolloutUsage]) -> Vec<ContinuingRollout<'_>> {
+    let continuing = rollouts.iter().filter_map(|rollout| {
         let head = rollout::read_head(&rollout.path).ok().flatten()?;
-        Some(RolloutBase {
+        Some(ContinuingRollout {
             conversation_id: rollout.id.as_ref()?,
             base_rollout_id: ConversationId::of(&head.base_id()?),
         })
     });
-    bases.collect()
+    continuing.collect()
 }
 
 /// Removes from `chosen` the conversations that a fork needs, and returns these forks.
 fn withdraw_parents_of_forks(
-    rollout_bases: &[RolloutBase],
+    continuing_rollouts: &[ContinuingRollout],
     chosen: &mut Vec<SelectedConversation>,
 ) -> Vec<DependentFork> {
     let mut dependent_forks = Vec::new();
     loop {
-        let new_forks = find_dependent_forks(rollout_bases, chosen);
+        let new_forks = find_dependent_forks(continuing_rollouts, chosen);
         if new_forks.is_empty() {
             return dependent_forks;
         }
@@ -251,7 +251,7 @@ fn withdraw_parents_of_forks(
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.
 fn find_dependent_forks(
-    rollout_bases: &[RolloutBase],
+    continuing_rollouts: &[ContinuingRollout],
     chosen: &[SelectedConversation],
 ) -> Vec<DependentFork> {
     // A fork names the rollout that it continues. A conversation that was rewound has several rollouts.
@@ -266,11 +266,11 @@ fn find_dependent_forks(
         }
     }
 
-    let forks = rollout_bases.iter().filter_map(|base| {
-        let parent_id = chosen_rollouts.get(&base.base_rollout_id)?;
-        let is_chosen = chosen_ids.contains(base.conversation_id);
+    let forks = continuing_rollouts.iter().filter_map(|rollout| {
+        let parent_id = chosen_rollouts.get(&rollout.base_rollout_id)?;
+        let is_chosen = chosen_ids.contains(rollout.conversation_id);
         (!is_chosen).then(|| DependentFork {
-            id: base.conversation_id.to_string(),
+            id: rollout.conversation_id.to_string(),
             parent_id: (*parent_id).to_owned(),
         })
     });

@@ -20,10 +20,10 @@ use std::time::Instant;
 /// side by side: each needs a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
-/// The number of bytes that the estimate of a plan reads.
+/// The largest number of bytes of text that the estimate of a plan reads.
 const SAMPLE_BYTES: u64 = 64 << 20;
 
-/// The number of bytes that the estimate of a report reads.
+/// The largest number of bytes of text that the estimate of a report reads.
 const REPORT_SAMPLE_BYTES: u64 = 8 << 20;
 
 /// The default time since the last change, in days.
@@ -92,8 +92,8 @@ pub struct ShrinkPlan {
 }
 
 impl ShrinkPlan {
-    /// Plans the conversion of the rollouts of `home` that `filter` matches. Skips rollouts that are open in another
-    /// process. Titles in the filter match nothing if `state_database` cannot be read.
+    /// Plans the conversion of the rollouts of `home` that `filter` matches, and [`ShrinkAction::Skip`] for those that
+    /// another process has open. Titles in the filter match nothing if `state_database` cannot be read.
     pub fn read(
         home: &Path,
         state_database: Option<&Path>,
@@ -178,7 +178,8 @@ impl ShrinkPlan {
     }
 
     /// Converts the rollouts. Begins no conversion after `deadline` or Ctrl-C. Items that are not converted become
-    /// [`ShrinkAction::Skip`] or [`ShrinkAction::Fail`], with a reason except after Ctrl-C. Returns false after Ctrl-C.
+    /// [`ShrinkAction::Skip`] or [`ShrinkAction::Fail`], with a reason unless Ctrl-C kept them from beginning. Returns
+    /// false after Ctrl-C.
     pub fn apply(
         &mut self,
         home: &Path,
@@ -399,7 +400,7 @@ pub struct ProjectSum {
     pub after_bytes: u64,
 }
 
-/// Returns the sums of the converted rollouts by project, the largest gain first.
+/// Returns the sums of the converted rollouts by project, the largest change of size first.
 pub fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
     let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
     let mut counted_conversations = HashSet::new();

@@ -56,7 +56,7 @@ impl ConversationTrash {
     /// database.
     ///
     /// # Errors
-    /// The conversation was not moved, or [`recover`] undoes the incomplete move.
+    /// The conversation was not moved. But if a rollout was removed already, the move is finished, now or by [`recover`].
     pub fn discard(
         &self,
         home: &Path,
@@ -257,7 +257,8 @@ pub fn extract_needed(
     Ok(entries.extract_if(.., is_needed).collect())
 }
 
-/// A trashed version, and the rollout that lacks text of it, or the reason why the two cannot be compared.
+/// A trashed version, and the rollout that lacks text of it or is missing, or the reason why the two cannot be
+/// compared.
 pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
 
 /// Removes from `entries`, and returns, the entries with a rollout of which every other copy lacks text. The other

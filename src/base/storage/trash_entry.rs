@@ -277,8 +277,8 @@ impl TrashEntry {
         }
     }
 
-    /// Returns the path of a rollout that lacks text of its version in this entry. `other_rollouts` has the rollouts of
-    /// the home and of other entries. `None` if they have no copy of the conversation, or no text is missing.
+    /// Returns the path of a rollout that lacks text of its version in this entry, or is missing. `other_rollouts` has
+    /// the rollouts of the home and of other entries. `None` if they have no copy of any rollout, or no text is missing.
     ///
     /// # Errors
     /// A rollout cannot be compared.

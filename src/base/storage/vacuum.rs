@@ -89,10 +89,10 @@ impl VacuumPlan {
         plan
     }
 
-    /// Rewrites the databases, all or none. Durable on return.
+    /// Rewrites the databases, all or none; damaged ones become [`unreadable`](Self::unreadable). Durable on return.
     ///
     /// # Errors
-    /// A process uses the home, the clock cannot be trusted, or a database cannot be copied: nothing was changed. The
+    /// A process uses the home, the clock cannot be trusted, or a file cannot be written: nothing was changed. The
     /// exchange was interrupted: the next command finishes or undoes it.
     pub fn apply(
         &mut self,
