@@ -40,7 +40,7 @@ pub struct Findings {
 ///
 /// # Errors
 /// A folder, the index or the database cannot be read, or the user interrupts. A damaged database
-/// is reported as a difference instead.
+/// is reported as [`CheckReport::problem`] instead.
 pub fn compare(
     home: &Path,
     database: Option<&Path>,
@@ -51,8 +51,8 @@ pub fn compare(
     compare_files(home, database, live_account, files, Some(projections))
 }
 
-/// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for
-/// [unreadable](super::unreadable) conversations.
+/// Like [`compare`], for the rollouts in `files` only. All other rows count as orphans. Does not look for
+/// [unreadable](super::unreadable) conversations, nor for hidden ones.
 ///
 /// # Errors
 /// See [`compare`].

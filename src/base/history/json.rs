@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-/// The longest line that is parsed, in bytes. Longer lines are nearly all bytes of a rollout.
+/// The length, in bytes, up to which every line is parsed. Longer lines are nearly all bytes of a rollout.
 const MAX_PARSED_BYTES: usize = 512;
 
 /// Returns true if `line`, which begins as Codex's lines do, is one complete JSON object in UTF-8.

@@ -4,8 +4,8 @@ use memchr::memchr;
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and a prompt with several
-/// pasted images is a line of many megabytes. One limit for all readers, because they count the same turns.
+/// The length, in bytes, up to which every line is returned whole. Rollouts have lines of 20–100 kB, and a prompt with
+/// several pasted images is a line of many megabytes. One limit for all readers, because they count the same turns.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// The number of bytes per read, unless the caller gives another one.

@@ -50,11 +50,12 @@ use crate::journal::{JournalError, format_holders};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The number of rollouts that are read at a time. Low, because the prompts of each are held in memory.
-const MAX_OPEN_FILES: usize = 16;
+/// The number of batches of rollouts that are read at a time. Low, because the prompts of each rollout are held in
+/// memory.
+const MAX_BATCHES_IN_FLIGHT: usize = 16;
 
-/// The number of rollouts whose first lines a thread reads at a time. Passing work to a thread takes about as long as
-/// reading the first lines of one rollout.
+/// The number of rollouts in a batch of which only the first lines are read. Passing work to a thread takes about as
+/// long as reading the first lines of one rollout.
 const HEADS_AT_A_TIME: usize = 32;
 
 /// A failed check, repair, rebuild or undo.
@@ -102,7 +103,7 @@ pub enum HistoryError {
         source: Box<HistoryError>,
     },
     /// Codex could not be started, or did not create a database or projections.
-    #[error("Codex did not recreate its database: {0}")]
+    #[error("Codex did not create the missing database or turns: {0}")]
     NotRebuilt(String),
     #[error("interrupted")]
     Interrupted,
@@ -189,7 +190,7 @@ fn for_each_file_in_batches<K: Send, T: Send>(
         }
     };
 
-    parallel::run_each_ordered(MAX_OPEN_FILES, batches, read_batch, |results: Vec<_>| {
+    parallel::run_each_ordered(MAX_BATCHES_IN_FLIGHT, batches, read_batch, |results: Vec<_>| {
         results.into_iter().try_for_each(&mut handle_one)
     })?;
     check_interrupt().map_err(|_| HistoryError::Interrupted)?;

@@ -48,7 +48,7 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 /// more is removed from the plan and its rollout added to `skipped`.
 ///
 /// # Errors
-/// A process uses the home, Codex fails to recreate the database, or SQLite fails. The state database
+/// A process uses the home, Codex fails to create the database or turns, or SQLite fails. The state database
 /// is then unchanged, and no snapshot remains. But if the commit failed, the rows may be changed, and in
 /// [`HistoryError::Unprojected`] they are. The snapshot then remains.
 pub fn apply(
@@ -289,10 +289,10 @@ fn build_rows<'a>(
 
 /// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
 /// changes. No process may use the home. Does nothing without a database, because Codex creates one
-/// from the rollouts. Takes no snapshot, because no row is lost.
+/// from the rollouts. Leaves out rollouts that cannot be read. Takes no snapshot, because no row is lost.
 ///
 /// # Errors
-/// A rollout cannot be read, or the database cannot be read or written.
+/// The name index or the database cannot be read, the database cannot be written, or the user interrupts.
 pub fn register_rollouts(
     home: &Path,
     env: &Environment,

@@ -43,9 +43,9 @@ pub struct RepairChange {
     /// The conversation; empty if the whole database is recreated.
     pub id: ConversationId,
     pub action: RepairAction,
-    /// The value before: a path, or the problem of the database. Null if there was none.
+    /// The value before: a path, a mode, a number of turns, or the problem of the database. Null if there was none.
     pub from: Option<String>,
-    /// The value after: a path, a name, a first message, or the number of conversations.
+    /// The value after: a path, a name, a preview, a mode, or the number of turns or of conversations.
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,

@@ -21,7 +21,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The longest time that Codex may take to index all rollouts. It answers requests only afterwards.
+/// The longest time that Codex may take to index all rollouts. Newer versions answer requests only afterwards.
 const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The first version of Codex with a database of conversations (0.104 has none, 0.110 has one). Earlier ones
 /// answer `thread/list` from the rollouts, and 0.42 has no app-server: it would start its terminal interface.

@@ -30,10 +30,11 @@ pub(crate) struct ScratchProjections {
     pub(super) complete_rollouts: Vec<RolloutCut>,
 }
 
-/// Lets `program` project `rollouts` up to their cuts, except rollouts that Codex has projected already.
+/// Lets `program` project `rollouts` up to their cuts, except rollouts that Codex has projected already. Leaves out
+/// rollouts that end before their cut, or that Codex refuses.
 ///
 /// # Errors
-/// A rollout ends before its cut or cannot be copied, Codex cannot be started or opens no rollout, or the user
+/// A rollout cannot be read, a copy cannot be written, Codex cannot be started or projects no rollout, or the user
 /// interrupts.
 pub(crate) fn create_scratch_projections(
     context: &RepairContext<'_>,

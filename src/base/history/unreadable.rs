@@ -56,7 +56,7 @@ pub enum UnreadableCause {
     Mode,
     /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
     Unprojected(Vec<ContinuedRollout>),
-    /// A rollout is shorter than its projection, or no line of the rollout ends where its projection ends.
+    /// A rollout of `bytes` is shorter than its projection, or no line of the rollout ends where its projection ends.
     Shortened { rollout_id: String, bytes: u64 },
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,

@@ -56,7 +56,8 @@ impl ConversationTrash {
     /// database.
     ///
     /// # Errors
-    /// The conversation was not moved. But if a rollout was removed already, the move is finished, now or by [`recover`].
+    /// The conversation was not moved. But if a rollout was removed already, the move is finished, at once or by
+    /// [`recover`].
     pub fn discard(
         &self,
         home: &Path,

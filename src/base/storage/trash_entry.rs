@@ -278,7 +278,7 @@ impl TrashEntry {
     }
 
     /// Returns the path of a rollout that lacks text of its version in this entry, or is missing. `other_rollouts` has
-    /// the rollouts of the home and of other entries. `None` if they have no copy of any rollout, or no text is missing.
+    /// the rollouts of the home and of other entries. `None` if these are no copies, or if no text is missing.
     ///
     /// # Errors
     /// A rollout cannot be compared.

@@ -21,7 +21,8 @@ pub(super) struct IndexLines {
 }
 
 impl IndexLines {
-    /// Collects a line for each restored conversation, and for each other conversation to which the user gave a name.
+    /// Collects a line for each restored conversation, and for each other conversation with a name in its row or in
+    /// `index`.
     pub(super) fn gather(
         set: &ConversationSet,
         index: &ThreadNameIndex,

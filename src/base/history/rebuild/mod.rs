@@ -34,7 +34,8 @@ use std::path::Path;
 /// usable.
 ///
 /// # Errors
-/// A folder cannot be listed, or the user interrupts. A rollout that cannot be read is skipped and listed in the plan.
+/// A folder, the index or the history cannot be read, the prompts are too large, a temp file cannot be written, or the
+/// user interrupts. A rollout that cannot be read is skipped and listed in the plan.
 pub fn plan(
     home: &Path,
     table: Option<Vec<TableRow>>,

@@ -153,11 +153,11 @@ pub struct PromptCounts {
     /// Oldest prompts removed by `max_bytes`.
     #[serde(rename = "history_trimmed")]
     pub trimmed: usize,
-    /// Lines of the current history that are in no rollout.
+    /// Lines of the current history that the new one lacks, apart from `beyond_limit`.
     #[serde(rename = "history_dropped")]
     pub dropped: usize,
-    /// The number of dropped lines whose conversation is on disk. Its rollouts lack these prompts, or the rebuild
-    /// leaves the conversation out.
+    /// The number of dropped lines of conversations on disk. Their rollouts lack these prompts, or the rebuild leaves
+    /// the conversations out.
     #[serde(rename = "history_unrecorded")]
     pub unrecorded: usize,
     /// Lines of the current history whose conversation the limit leaves out.
