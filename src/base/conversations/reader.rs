@@ -25,7 +25,7 @@ pub struct EventReader {
     /// The offset at which the slice of the current rollout ends.
     slice_end: Option<u64>,
     next_slices: VecDeque<RolloutSlice>,
-    /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
+    /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only usage events are returned.
     rolled_back_ranges: Vec<Range<u64>>,
     pub left_out: LeftOut,
     queue: LineEvents,
@@ -49,7 +49,7 @@ impl EventReader {
     /// Opens several rollouts, in which each one continues the previous one. Turns are counted through all of them.
     ///
     /// # Errors
-    /// The first rollout cannot be read, or there is none ([`io::ErrorKind::NotFound`]).
+    /// The first rollout cannot be read, there is none ([`io::ErrorKind::NotFound`]), or the user interrupts.
     pub fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;

@@ -54,7 +54,8 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Returns the author of the entry, as the output of `find` names it. Images and compactions have their own names.
+    /// Returns the author of the entry, as the output of `find` names it. Reasoning, images and compactions have their
+    /// own names.
     pub fn role(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -186,8 +187,8 @@ pub enum PartMark {
     Base(String),
     /// The turns of the fork itself follow.
     Own,
-    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that
-    /// rollout.
+    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of that rollout, which is the id
+    /// of its conversation unless a rewind began the rollout.
     Missing(String),
     /// Earlier turns are not shown, because too many rollouts continue each other. The text is the id of the
     /// conversation with these turns.

@@ -267,7 +267,12 @@ fn format_image(url: &str, with_images: bool) -> String {
         }
         None => {
             let shown_url = if url.starts_with("http") { url } else { "" };
-            let note = format!("image, not in the conversation {shown_url}");
+            let reason = if url.starts_with("data:") {
+                "of a kind that is not shown"
+            } else {
+                "not in the conversation"
+            };
+            let note = format!("image, {reason} {shown_url}");
             let note = escape_html(note.trim_end());
             writeln!(html, "<p class=\"note\">{note}</p>")
         }

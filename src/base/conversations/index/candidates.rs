@@ -74,7 +74,7 @@ fn read_named_ids_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     (ids, i64::try_from(next_offset).unwrap_or(offset))
 }
 
-fn list_named_threads(
+fn list_titled_threads(
     source: IndexSource<'_>,
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
@@ -260,7 +260,7 @@ pub(super) fn find_changed_candidates(
         since_ms: newest_before.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
-    let mut threads = list_named_threads(source, &filter)?;
+    let mut threads = list_titled_threads(source, &filter)?;
 
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
     let (named_ids, names_offset) =
@@ -270,7 +270,7 @@ pub(super) fn find_changed_candidates(
             ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        add_new_threads(&mut threads, list_named_threads(source, &filter_by_ids)?);
+        add_new_threads(&mut threads, list_titled_threads(source, &filter_by_ids)?);
     }
 
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
@@ -307,7 +307,7 @@ fn add_changes_without_time(
     source: IndexSource<'_>,
     threads: &mut Vec<ListedThread>,
 ) -> Result<Vec<String>, IndexError> {
-    let mut all_threads = list_named_threads(source, &ThreadFilter::default())?;
+    let mut all_threads = list_titled_threads(source, &ThreadFilter::default())?;
     let listed_ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
     let listed_ids: HashSet<_> = listed_ids.collect();
 

@@ -55,8 +55,8 @@ pub enum Thoroughness {
     All,
     /// All rollouts, without a query for changes, because an update with [`Self::Changes`] came right before.
     Files,
-    /// The same as [`Self::Changes`], but a comparison of all conversations reads at most [`NEWEST_BYTES`] of the
-    /// newest rollouts.
+    /// The same as [`Self::Changes`], but the first comparison of all conversations, and one after
+    /// [`COMPARISON_INTERVAL`], reads at most [`NEWEST_BYTES`] of the newest rollouts.
     Newest,
 }
 
@@ -65,7 +65,7 @@ pub struct IndexStatus {
     pub conversations: i64,
     /// The number of indexed titles, messages, tool calls and outputs.
     pub texts: i64,
-    /// The number of bytes of the rollouts in the index.
+    /// The number of bytes that were read of the newest rollouts of the conversations.
     pub rollout_bytes: i64,
     /// The time of the last walk over all rollouts, in milliseconds since 1970.
     pub last_walk_ms: Option<i64>,

@@ -53,7 +53,8 @@ pub struct SearchResult {
     pub total: Option<usize>,
     /// The part of the query that was ignored, because otherwise nothing would be found.
     pub relaxation: Option<Relaxation>,
-    /// The words that the index does not have, with the spellings that were searched instead.
+    /// The words that the index does not have, with similar words that it has. If the query has several plain words,
+    /// these were searched instead.
     pub spellings: BTreeMap<String, String>,
 }
 
@@ -384,7 +385,7 @@ impl Relaxation {
     }
 }
 
-/// Returns a sentence for each word that no conversation has, with the spelling that was searched instead.
+/// Returns a sentence for each word that no conversation has, with the similar word.
 pub fn describe_spellings(spellings: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
     let pairs = spellings.iter();
     pairs.map(|(word, spelling)| format!("nothing has {word}; did you mean {spelling}?"))

@@ -7,8 +7,8 @@ use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearche
 use std::collections::BTreeMap;
 
 /// Searches for conversations that have all terms. If there are none, searches for the single words of unquoted
-/// phrases. If there are still none, corrects the spelling of words that the index lacks, and finds the conversations
-/// with the most words. Never ignores quoted terms, excluded terms or code.
+/// phrases. If there are still none, corrects the spelling of words that the index lacks, and if the query has several
+/// plain words, finds the conversations with the most of them. Never ignores quoted terms, excluded terms or code.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.
