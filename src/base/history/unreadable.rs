@@ -1,8 +1,8 @@
 //! Conversations that Codex lists, but cannot open or shows without some of their turns.
 //!
 //! Codex shows a paginated conversation from its projections of the rollouts, and does not say when they lack
-//! turns (Codex 0.169). The check reads only first lines, sizes and the projections, and counts turns only in the
-//! rollouts of conversations with a problem.
+//! turns (Codex 0.169). The check reads little of a rollout: its first line, its size, the byte before a cut, and of a
+//! subagent the last lines. It counts turns only in the rollouts of conversations with a problem.
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
