@@ -123,7 +123,7 @@ fn visit_folder(
 
 fn list_rollouts(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     let mut files = Vec::new();
-    let errors = visit_rollouts(home, &mut |_, path, is_archived| {
+    let errors = visit_rollouts(home, &mut |_entry, path, is_archived| {
         files.push(RolloutFile {
             relative: path.into(),
             is_archived,

@@ -176,7 +176,7 @@ pub fn find_unprojected_rollouts(
 
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
-    let (files, _) = files::find_readable(context.home);
+    let (files, _unlistable) = files::find_readable(context.home);
 
     // `None` if an id has no time. Every rollout may then continue that thread.
     let oldest_ms = thread_ids.iter().map(|id| uuid_time_ms(id)).min().flatten();

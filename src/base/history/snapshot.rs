@@ -299,7 +299,7 @@ fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for content in snapshot.contents() {
         let path = snapshot.folder.join(&content.name);
         let mut copy = file_open::open(&path).at("read", &path)?;
-        let (digest, _) = hash::sha256_of_reader(&mut copy).at("read", &path)?;
+        let (digest, _size) = hash::sha256_of_reader(&mut copy).at("read", &path)?;
 
         if digest != content.sha256 {
             return Err(HistoryError::DamagedSnapshot {
@@ -417,7 +417,7 @@ fn copy_into_snapshot(
     temp.file().rewind().at("read", &target)?;
 
     // The copy is hashed, not the original, because another program may have changed the original after the copy.
-    let (sha256, _) = hash::sha256_of_reader(temp.file()).at("read", &target)?;
+    let (sha256, _size) = hash::sha256_of_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
 
     let modified = meta.modified().ok();

@@ -131,7 +131,7 @@ pub(crate) struct RewoundThreads(HashMap<ConversationId, Vec<PathBuf>>);
 impl RewoundThreads {
     /// Lists the rollouts of a home, without unreadable folders.
     pub(crate) fn read(home: &Path) -> Self {
-        let (files, _) = files::find_readable(home);
+        let (files, _unlistable) = files::find_readable(home);
         let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
         let mut first_rollouts = HashMap::new();
         for file in files {
@@ -232,13 +232,13 @@ pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(Stri
 
 /// Returns the rollout of a thread that Codex continues, if no row names it.
 pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
-    let (mut files, _) = files::find_with_documents(home);
+    let (mut files, _unlistable) = files::find_with_documents(home);
     files.retain(|file| {
         let name = RolloutName::parse_any(&file.relative);
         let thread_id = name.as_ref().and_then(RolloutName::id);
         thread_id.is_some_and(|thread_id| thread_id.eq_ignore_ascii_case(id))
     });
-    let (_, newest) = select_newest_of_each_thread(files).pop()?;
+    let (_thread_id, newest) = select_newest_of_each_thread(files).pop()?;
     Some(newest.path(home))
 }
 
@@ -248,7 +248,7 @@ pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let has_id =
         |path: &Path| parse_rollout_id(path).is_some_and(|id| id.eq_ignore_ascii_case(rollout_id));
     let Some(created) = parse_creation_time(rollout_id) else {
-        let (files, _) = files::find_readable(home);
+        let (files, _unlistable) = files::find_readable(home);
         let file = files.into_iter().find(|file| has_id(&file.relative))?;
         return Some(file.path(home));
     };

@@ -319,7 +319,7 @@ pub(super) fn delete_projections_of_later_changes(
     database: &Path,
 ) -> Result<(), DatabaseError> {
     let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > snapshot_ns);
-    let (files, _) = files::find_readable(home);
+    let (files, _unlistable) = files::find_readable(home);
     let paths = files.iter().map(|file| file.path(home));
     delete_unfitting_projections(database, paths.filter(is_later))
 }

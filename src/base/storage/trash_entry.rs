@@ -116,7 +116,7 @@ impl TrashEntry {
 
     pub fn rollouts(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.conversation.files.iter();
-        files.map(|(_, name)| self.folder.join(name))
+        files.map(|(_home_path, name)| self.folder.join(name))
     }
 
     pub fn is_of_home(&self, home: &Path) -> bool {
@@ -125,7 +125,7 @@ impl TrashEntry {
 
     pub(super) fn has_rollout(&self, id: &ConversationId) -> bool {
         let files = self.conversation.files.iter();
-        let mut ids = files.filter_map(|(path, _)| parse_rollout_id(&path.0));
+        let mut ids = files.filter_map(|(path, _entry_name)| parse_rollout_id(&path.0));
         ids.any(|own_id| ConversationId::of(&own_id) == *id)
     }
 
@@ -169,7 +169,7 @@ impl TrashEntry {
             set_mode(&self.folder.join(name), 0o600)?;
         }
 
-        for (path, _) in &conversation.files {
+        for (path, _entry_name) in &conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
@@ -202,7 +202,7 @@ impl TrashEntry {
     /// Returns true if the home has a file at the path of each rollout.
     pub(super) fn is_complete_in_home(&self) -> bool {
         let mut files = self.conversation.files.iter();
-        files.all(|(path, _)| path.0.symlink_metadata().is_ok())
+        files.all(|(path, _entry_name)| path.0.symlink_metadata().is_ok())
     }
 
     /// Undoes an interrupted move if all rollouts are in the home, else finishes it. Returns true if it was finished.
@@ -242,7 +242,7 @@ impl TrashEntry {
         let files = &self.conversation.files;
         let own_names: Vec<_> = files
             .iter()
-            .filter_map(|(path, _)| rollout_name(&path.0))
+            .filter_map(|(path, _entry_name)| rollout_name(&path.0))
             .collect();
 
         let mut found_paths = Vec::new();
@@ -314,7 +314,7 @@ impl TrashEntry {
 /// Returns the rollouts of `home`, in plain and compressed form, archived and not.
 pub(super) fn list_rollouts_by_name(home: &Path) -> RolloutsByName {
     let mut rollouts = RolloutsByName::new();
-    files::visit_rollouts(home, &mut |entry, path, _| {
+    files::visit_rollouts(home, &mut |entry, path, _is_archived| {
         if let Some(name) = rollout_name(&path) {
             rollouts.entry(name).or_default().push(entry.path());
         }

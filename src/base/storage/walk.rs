@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 /// Returns all rollouts of `home`, and the errors of folders that cannot be listed.
 pub(super) fn find_rollouts(home: &Path) -> (Vec<RolloutUsage>, Vec<IoError>) {
     let mut rollouts = Vec::new();
-    let errors = files::visit_rollouts(home, &mut |entry, _, archived| {
+    let errors = files::visit_rollouts(home, &mut |entry, _relative, archived| {
         if !progress::is_interrupted()
             && let Ok(meta) = entry.metadata()
         {

@@ -137,7 +137,7 @@ pub(super) fn find_all_candidates(
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
     // The end is read before the names, so that the next update reads the names that Codex appends meanwhile.
-    let (_, names_offset) = read_named_ids_since(source.home, 0);
+    let (_all_ids, names_offset) = read_named_ids_since(source.home, 0);
     let (mut on_disk, unlistable_folders) = list_candidates(source.home, source.database)?;
 
     // The newest conversations come first, so that an interrupted first update has indexed these.

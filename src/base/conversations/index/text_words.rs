@@ -125,7 +125,7 @@ impl TextWords {
     pub(super) fn into_lists(self) -> WordLists {
         // A counting sort: `ends` has the number of texts of each word, then the starts of the lists, then their ends.
         let mut ends = vec![0; self.vocabulary.len() + 1];
-        for (word, _) in &self.pairs {
+        for (word, _text) in &self.pairs {
             ends[*word as usize + 1] += 1;
         }
         for word in 1..ends.len() {

@@ -122,7 +122,7 @@ fn classify_char(c: char) -> CharClass {
         '\0'..='\u{7f}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' => {
             CharClass::Separator
         }
-        // Thai, Lao, Burmese, Khmer, kana, Chinese characters and Hangul.
+        // Thai, Lao, Burmese, Khmer, kana without the dot between words, Chinese characters and Hangul.
         '\u{e00}'..='\u{eff}'
         | '\u{1000}'..='\u{109f}'
         | '\u{1780}'..='\u{17ff}'

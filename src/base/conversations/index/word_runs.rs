@@ -183,7 +183,7 @@ impl<'a> RunCursor<'a> {
     /// Takes the current word out of the cursor, and returns it as an entry of a heap with the smallest word first.
     /// `None` at the end.
     fn take_word(&mut self, run_index: usize) -> Option<Reverse<NextWord>> {
-        let (word, _) = self.words.last_mut()?;
+        let (word, _list) = self.words.last_mut()?;
         let word = std::mem::take(word);
         Some(Reverse(NextWord { word, run_index }))
     }

@@ -57,7 +57,7 @@ impl<'a> ConversationTexts<'a> {
         self.reader = None;
 
         for id in ids {
-            let (_, texts) = self.read_texts(id)?;
+            let (_place, texts) = self.read_texts(id)?;
             let satisfies = |text: &String| {
                 let mut checked = CheckedText::new(text);
                 let mut checks = terms.iter().filter_map(|term| term.check.as_ref());

@@ -214,7 +214,7 @@ impl Search<'_> {
 
         let ids = texts.find_ids(&joined_query)?.into_iter();
         for id in ids.take(MAX_REFINED_TEXTS) {
-            let (_, texts_of_line) = texts.read_texts(id)?;
+            let (_place, texts_of_line) = texts.read_texts(id)?;
             let has_all_terms = |text: &String| snippet::has_all_in_sentence(text, &terms);
             if texts_of_line.iter().any(has_all_terms) {
                 candidate.closeness = Closeness::Sentence;

@@ -184,7 +184,7 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
 }
 
 fn push_message(messages: &mut Vec<UserMessage>, newest_time: Option<DateTime<Utc>>, text: &str) {
-    // Nothing that the arrow keys could recall.
+    // A message of only images has nothing that the arrow keys could recall.
     if is_placeholder(text) {
         return;
     }
