@@ -251,8 +251,8 @@ fn push_output_block(html: &mut String, output: &str) {
 /// The kinds of images that a page shows. SVG is not one of them, because it may contain scripts and links.
 const SHOWN_KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
-/// Returns the HTML of an image. If `with_images` is false, or the URL does not contain the data of the image, returns
-/// a note instead, because a page never loads anything.
+/// Returns the HTML of an image, or a note if `with_images` is false, the image is of none of the [`SHOWN_KINDS`], or
+/// the URL does not contain its data, because a page never loads anything.
 fn format_image(url: &str, with_images: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
