@@ -55,8 +55,8 @@ pub enum Thoroughness {
     All,
     /// All rollouts, without a query for changes, because an update with [`Self::Changes`] came right before.
     Files,
-    /// The same as [`Self::Changes`]. But if a comparison of all conversations is due, or there is no database to query,
-    /// reads at most [`NEWEST_BYTES`] of the newest rollouts.
+    /// The same as [`Self::Changes`]. But if a comparison of all conversations is due, or Codex has no database, reads
+    /// at most [`NEWEST_BYTES`] of the newest rollouts.
     Newest,
 }
 
