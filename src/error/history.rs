@@ -69,10 +69,9 @@ impl Advised for codex_manager_core::history::HistoryError {
                 Refused,
                 "rebuild the names alone: codex-manager history rebuild --only session-index",
             ),
-            Self::NotRebuilt(_) => self.unchanged_error(
-                Failed,
-                "start codex once to create its database, then run the same command again",
-            ),
+            Self::NotRebuilt(_) => {
+                self.unchanged_error(Failed, "start codex once, then run the same command again")
+            }
         }
     }
 }

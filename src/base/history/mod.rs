@@ -190,9 +190,12 @@ fn for_each_file_in_batches<K: Send, T: Send>(
         }
     };
 
-    parallel::run_each_ordered(MAX_BATCHES_IN_FLIGHT, batches, read_batch, |results: Vec<_>| {
-        results.into_iter().try_for_each(&mut handle_one)
-    })?;
+    parallel::run_each_ordered(
+        MAX_BATCHES_IN_FLIGHT,
+        batches,
+        read_batch,
+        |results: Vec<_>| results.into_iter().try_for_each(&mut handle_one),
+    )?;
     check_interrupt().map_err(|_| HistoryError::Interrupted)?;
     Ok(())
 }
