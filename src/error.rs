@@ -330,4 +330,13 @@ mod tests {
         let refused = refused.after_change("run it again");
         assert_eq!(refused.hints, ["free some space", "run it again"]);
     }
+
+    #[test]
+    fn an_unmounted_cloud_folder_while_steps_are_applied_is_not_nothing_changed() {
+        use codex_manager_core::sync::apply::ApplyError;
+        use codex_manager_core::sync::plan::PlanError;
+        let unmounted = ApplyError::Cloud(PlanError::Unmounted("cloud".into()));
+        let hints = CommandError::from(unmounted).hints.join("\n");
+        assert!(hints.contains("mount it") && !hints.contains("nothing was changed"));
+    }
 }

@@ -98,6 +98,25 @@ fn the_no_daemon_flag_follows_the_subcommand_and_is_not_passed_to_exec() {
     }
 }
 
+#[test]
+fn a_codex_that_cannot_print_its_help_is_asked_again() {
+    let env = world();
+    codex(&env, RECORD);
+    let works = fs::read_to_string(env.path("bin/codex")).expect("read");
+    write_program(
+        &env.path("bin/codex"),
+        &works.replace(
+            "= --help ]; then",
+            "= --help ]; then [ -e \"$HOME/works\" ] || exit 1;",
+        ),
+    );
+    let _ = env.run(["launch", "work", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "args"), "<hi>");
+    fs::write(env.path("home/works"), "").expect("write");
+    let _ = env.run(["launch", "work", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "args"), "<--no-daemon><hi>");
+}
+
 /// `codex exec --remote` is new in Codex 0.171.
 #[test]
 fn launch_warns_that_a_server_has_an_account_of_its_own() {

@@ -137,3 +137,39 @@ fn a_partial_restore_accepts_any_file_name() {
     let _ = env.run(["restore", &archive, "--only", "skills/s"]).code(0);
     assert_same_tree(&before, &home_tree(&env));
 }
+
+/// SQLite would apply the old `-wal` to the restored database.
+#[test]
+fn i2_a_killed_restore_of_a_database_leaves_no_old_wal_beside_the_new_one() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let database = env.codex_home().join("state_5.sqlite");
+    let archive = text(&backup(&env, &[]));
+    let live = b"SQLite format 3\0of the live home";
+    let args = [
+        "restore",
+        &archive,
+        "--only",
+        "state_5.sqlite",
+        "--no-safety-backup",
+    ];
+    let mut was_killed_between = false;
+    for number in 1..30 {
+        fs::write(&database, live).expect("write");
+        put(&env, "state_5.sqlite-wal", "old");
+        let ended = run_ends_before_call(&env, &args, "renameat2", number);
+        let is_live = fs::read(&database).is_ok_and(|bytes| bytes == live);
+        let has_wal = env.codex_home().join("state_5.sqlite-wal").exists();
+        assert!(is_live || !has_wal, "before call {number}");
+        was_killed_between |= is_live && !has_wal;
+        if ended {
+            assert!(was_killed_between && !is_live);
+            return;
+        }
+        let _ = env.run(["recommend"]);
+    }
+    panic!("the restore does not end");
+}

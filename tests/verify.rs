@@ -281,6 +281,18 @@ fn restore_latest_warns_of_a_newer_damaged_archive() {
 }
 
 #[test]
+fn restore_latest_calls_no_older_archive_newer() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T10:00:00Z");
+    let _ = backup(&env, &["--mode", "sessions"]);
+    damage(&made[0]);
+    let _ = env.run(["verify", "--all"]).code(5);
+    let planned = env.run(["restore", "latest", "--dry-run"]).code(0);
+    assert!(!planned.stderr.contains("is newer"), "{planned}");
+}
+
+#[test]
 fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
