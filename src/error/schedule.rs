@@ -11,9 +11,10 @@ impl Advised for codex_manager_core::schedule::ScheduleError {
                 Refused,
                 "inspect it, and move it away if you do not need it",
             ),
-            Self::Unwritable { .. } => {
-                self.unchanged_error(Refused, "choose a path without special characters")
-            }
+            Self::Unwritable { .. } => self.unchanged_error(
+                Refused,
+                "change this path or variable so that it has no such characters",
+            ),
             Self::NoHome => self.hinted_error(Usage, "set HOME"),
         }
     }

@@ -74,14 +74,14 @@ pub(crate) fn serve(context: &Context) {
 }
 
 impl ServerSession<'_> {
-    /// Reads messages until stdin or stdout is closed.
-    fn read_messages<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+    /// Reads and answers messages until stdin or stdout is closed.
+    fn answer_messages<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut lines = LineReader::with_chunk_size(io::stdin().lock(), READ_BYTES);
         while let Ok(Some(line)) = lines.next_line() {
             let message = match line {
                 JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
                 JsonlLine::Whole(line) if line.len() <= MAX_MESSAGE_BYTES => message::parse(line),
-                _ => {
+                JsonlLine::Whole(_) | JsonlLine::TooLong { .. } => {
                     let text = format!("the message is longer than {MAX_MESSAGE_BYTES} bytes");
                     message::to_invalid_message(Value::Null, text)
                 }

@@ -1,4 +1,4 @@
-//! The parts of other conversations with which a fork begins. Codex 0.169 stores only its own turns in a fork.
+//! The parts of other conversations with which a fork begins. In a fork, Codex 0.169 stores only the turns of the fork.
 
 use crate::views::account::printable;
 use codex_manager_core::conversations::left_out::LeftOut;

@@ -215,7 +215,8 @@ impl Unpacker<'_> {
         self.manifest.files.range(indices)
     }
 
-    /// Unpacks and checks a member. For a chunk, `offset` is its byte offset in the file.
+    /// Unpacks a member, checks what can be checked of it alone, and writes wanted content to the sink. For a chunk,
+    /// `offset` is its byte offset in the file.
     fn unpack_and_check(
         &self,
         (member, offset): (&Member, u64),

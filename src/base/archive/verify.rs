@@ -192,8 +192,8 @@ fn plan_database_copies(
         .collect()
 }
 
-/// Returns the path to which a database is unpacked, or its `-wal`, which the Python tool copied; `None` for other
-/// files.
+/// Returns the path to which the entry `name` is unpacked if it is a database, or the `-wal` of one, which only
+/// archives of the Python tool have. `None` for other entries.
 fn find_copy_path(databases: &BTreeMap<EntryName, PathBuf>, name: &EntryName) -> Option<PathBuf> {
     if let Some(copy) = databases.get(name) {
         return Some(copy.clone());

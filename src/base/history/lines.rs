@@ -147,11 +147,12 @@ impl<R: Read> LineReader<R> {
                 let new_len = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
                 self.buffer.resize(new_len, 0);
             }
-            self.fill_buffer()?;
+            self.read_more()?;
         }
     }
 
-    fn fill_buffer(&mut self) -> io::Result<()> {
+    /// Reads once into the free part of the buffer, which must not be empty.
+    fn read_more(&mut self) -> io::Result<()> {
         loop {
             match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(n) => {
@@ -174,7 +175,7 @@ impl<R: Read> LineReader<R> {
             // Each read replaces the previous one behind the prefix.
             self.start = PREFIX_BYTES;
             self.end = PREFIX_BYTES;
-            self.fill_buffer()?;
+            self.read_more()?;
 
             if let Some(at) = memchr(b'\n', &self.buffer[PREFIX_BYTES..self.end]) {
                 self.start = PREFIX_BYTES + at + 1;

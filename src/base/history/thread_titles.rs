@@ -71,7 +71,8 @@ pub fn read_titles(home: &Path, env: &Environment, ids: Vec<String>) -> HashMap<
     titles.collect()
 }
 
-/// Returns the first line of the name that the user gave, else of the title; empty if there is none.
+/// Returns the first line of the name that the user gave, else of the title or of what Codex shows instead; see
+/// [`ThreadRow::title_or_message`]. Empty if there is none of them.
 pub fn title_of(row: &ThreadRow) -> String {
     let title = row.given_name().unwrap_or(row.title_or_message());
     first_line(title).unwrap_or_default()

@@ -35,6 +35,7 @@ impl ChildJob {
 
     /// Closes the job without ending its processes.
     pub(crate) fn release(self) {
+        // Without a limit, the processes outlive the job. If that is refused, they end with it.
         let _ = self.0.set_extended_limit_info(&ExtendedLimitInfo::new());
     }
 }

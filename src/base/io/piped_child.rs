@@ -199,6 +199,8 @@ impl PipedChild {
         has_changed
     }
 
+    /// Returns true if the child has made no progress within the limit, and its standard error shows that its start
+    /// fails.
     fn is_failing_to_start(&self) -> bool {
         self.start_limit.is_some_and(|limit| {
             let is_over = self.last_progress.elapsed() >= limit.timeout;

@@ -129,8 +129,8 @@ pub fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     fs::remove_dir(beneath::resolve(path.as_ref())?)
 }
 
-/// Emulates Windows on Linux, in test builds: refuses to replace a file that is open in any process, including this
-/// one.
+/// Emulates Windows on Linux, in debug builds if `SWITCH` is set: refuses to replace a file that is open in any
+/// process, including this one.
 #[cfg(all(debug_assertions, target_os = "linux"))]
 mod emulation {
     use super::{FileInUse, Path, fs, io};

@@ -237,6 +237,7 @@ impl Step {
     /// `direction`: other programs may have replaced files since.
     pub(super) fn record_current_ids(&mut self, direction: Direction) -> Result<(), IoError> {
         let (live, staged) = (FileId::read(&self.live)?, FileId::read(&self.staged)?);
+        // Before an exchange back, the old state is at the staged path.
         (self.live_id, self.staged_id) = match direction {
             Direction::Forward => (live, staged),
             Direction::Back => (staged, live),

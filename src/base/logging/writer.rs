@@ -11,7 +11,7 @@ use std::time::Duration;
 /// dropped, so that the log does not delay the job.
 pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum length in bytes of the lines that are written by one call.
+/// Maximum length in bytes of the lines that one call of [`LogWriter::write`] appends.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// Writes lines to the log of the day.

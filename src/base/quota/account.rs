@@ -85,7 +85,7 @@ pub struct SessionUsage {
 pub struct AccountEntry {
     #[serde(flatten)]
     pub identity: Identity,
-    /// The last known plan.
+    /// The subscription that was last seen, such as `plus`.
     pub plan: Option<String>,
     /// The name of the profile that holds the login.
     pub profile: Option<String>,

@@ -216,7 +216,7 @@ pub enum ShutdownError {
 fn describe_refusal(reason: RefusalReason) -> &'static str {
     match reason {
         RefusalReason::Background => {
-            "a background process of Codex is running, and it is never ended"
+            "a background process of Codex is running, which codex-manager never ends"
         }
         RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
         RefusalReason::AnotherUser => "codex runs for another user",

@@ -91,8 +91,8 @@ impl ResolvedNames {
 }
 
 impl TrashSelection {
-    /// Applies `filter` to the conversations of `home`. If `filter` names no conversation, does not choose
-    /// conversations that a fork needs.
+    /// Applies `filter` to the conversations of `home`. If `filter` names no conversation, leaves out
+    /// each conversation that a fork outside the selection needs.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -191,7 +191,7 @@ impl BackupArgs {
         match capture_with(reusable.as_ref()) {
             Err(ArchiveError::Damaged { archive, detail }) if is_reused(&archive) => {
                 context.warn(format_args!(
-                    "the previous archive is damaged ({detail}); every file is read instead: {}",
+                    "the previous archive {} is damaged ({detail}), so every file is read instead",
                     archive.display()
                 ));
                 let not_reusable = None;

@@ -209,7 +209,7 @@ impl FindingList<'_> {
             self.format_conversation(&unnamed.id, Some(&unnamed.name))
         });
 
-        let heading = "not listed, because the row lacks the first message";
+        let heading = "not listed, because the database lacks the first message";
         self.print_group(Style::Warn, heading, &report.preview_missing, |row| {
             self.format_conversation(&row.id, rollout::first_line(&row.preview).as_deref())
         });

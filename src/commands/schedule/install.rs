@@ -189,8 +189,10 @@ fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
         JobKind::Sync => {
             let path = resolve_config_path(context, options.config.as_deref());
             if let Err(e) = read_config_quietly(context, &path) {
-                ui.warn(format_args!("every run will fail with exit code 4: {e}"));
-                ui.note("create a missing configuration: codex-manager sync init --cloud FOLDER");
+                ui.warn(format_args!("every run will fail: {e}"));
+                ui.note(
+                    "create a configuration: codex-manager sync init --cloud FOLDER; check one: codex-manager sync validate",
+                );
             }
             if !options.apply {
                 ui.note(

@@ -162,7 +162,7 @@ impl ScopeArgs {
         };
 
         self.print_summary(context, filter.to, &plan.items);
-        let sums = sum_sizes(&plan.items);
+        let sums = sum_converted_sizes(&plan.items);
         show_json(command, &plan.items, sums, self.dry_run, context);
 
         if !is_complete {
@@ -195,7 +195,7 @@ impl ScopeArgs {
             return;
         }
 
-        let sums = sum_sizes(items);
+        let sums = sum_converted_sizes(items);
         let (would_be, about) = wording(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {would_be}{participle}: {} → {about}{}",
@@ -225,7 +225,7 @@ impl ScopeArgs {
 }
 
 /// Returns the sizes of the converted rollouts before and after.
-fn sum_sizes(items: &[ShrinkItem]) -> SizeSums {
+fn sum_converted_sizes(items: &[ShrinkItem]) -> SizeSums {
     let converted_items = items.iter().filter(|item| item.action.converts());
     SizeSums {
         before_bytes: converted_items.clone().map(|item| item.before_bytes).sum(),

@@ -29,8 +29,10 @@ pub(super) enum DecisionSubject {
 
 impl OpenDecision {
     pub(super) fn of_branch(branch: Branch) -> Self {
-        let obstacle = (!branch.is_whole)
-            .then(|| "its earlier turns were replaced by the version that was kept".to_owned());
+        let obstacle = (!branch.is_whole).then(|| {
+            "the earlier turns that it continues were replaced when another version was kept"
+                .to_owned()
+        });
         let offers = vec![
             (KeepChoice::Local, None),
             (KeepChoice::ConflictCopy, obstacle),
@@ -197,7 +199,7 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
         return Err(CommandError::failed(message).hint("nothing was changed"));
     }
 
-    let message = format!("this version of {name} cannot be kept: {}", keep.name());
+    let message = format!("{name} cannot be decided with --keep {}", keep.name());
     let mut offers = decision.offers.iter();
     let error = match offers.find(|(offered, _)| *offered == keep) {
         Some((_, None)) => return Ok(()),

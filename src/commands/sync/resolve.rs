@@ -463,7 +463,7 @@ impl SyncContext<'_> {
         }
     }
 
-    /// Applies the choice between two branches, and updates Codex's index.
+    /// Applies the choice between `branch` and the branch that Codex shows, and updates Codex's index.
     fn choose_branch(&self, branch: &Branch, keep: KeepChoice) -> Result<DecisionOutcome> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;

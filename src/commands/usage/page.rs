@@ -36,8 +36,8 @@ pub(super) struct UsagePageSource<'a> {
     pub conversation_count: usize,
 }
 
-/// Sums usage by day of the week, from Monday, and by hour in the local time zone.
-pub(super) fn sum_hours(usage: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
+/// Sums tokens by day of the week, from Monday, and by hour in the local time zone.
+pub(super) fn sum_tokens_by_hour(usage: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
     let mut hours = [[0_u64; 24]; 7];
     for row in &usage.rows {
         let local_start = context.zone().at(&row.slot_start());

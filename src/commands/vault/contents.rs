@@ -153,7 +153,8 @@ impl CatArgs {
         Ok(Outcome::Done)
     }
 
-    /// Refuses a file with tokens, which must not reach stdout: a log or a screen share would keep them.
+    /// Refuses a file at the path of a login or a key. Secrets must not reach stdout: a log or a screen share would
+    /// keep them.
     fn refuse_secret(&self) -> Result<()> {
         // Paths in a snapshot have slashes, on Windows too.
         let names = self.path.components().filter_map(|part| match part {

@@ -248,7 +248,12 @@ fn extract_copy<'a>(
             Err(e) => last_error = Some(e),
         }
     }
-    Err(last_error.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
+    Err(last_error.unwrap_or_else(|| {
+        CommandError::failed(format!(
+            "no archive or snapshot has {}",
+            entry.path.as_path().display()
+        ))
+    }))
 }
 
 /// Removes from `copies` the copies of `rollout_name` that have the text of the file at `path`, or the beginning of

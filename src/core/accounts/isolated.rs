@@ -140,7 +140,7 @@ impl Profiles {
         codex_home: &Path,
     ) -> Result<String, LeaseError> {
         let profile = self.find(account)?;
-        let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
+        let profile = profile.ok_or_else(|| LeaseError::NoProfile(account.clone()))?;
         match self.read_owner_login(&profile, codex_home) {
             // Another launch may have moved the login to the isolated home. The new launch joins it there.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
@@ -196,8 +196,9 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<AuthSnapshot, LeaseError> {
         check_login_storage(&self.folder)?;
-        let no_login = || LeaseError::NoLogin(account.to_string());
-        let profile = self.find(account)?.ok_or_else(no_login)?;
+        let profile = self.find(account)?;
+        let profile = profile.ok_or_else(|| LeaseError::NoProfile(account.clone()))?;
+        let no_login = || LeaseError::NoLogin(profile.name.clone());
         // Only checks that the profile owns the newest login: `save_back` needs the snapshot, not the returned bytes.
         self.read_owner_login(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();

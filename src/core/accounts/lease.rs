@@ -52,7 +52,8 @@ pub enum LeaseError {
         account: Identity,
         holders: Vec<Holder>,
     },
-    /// The profile with this name has no login, or the account with this label has no profile.
+    #[error("no profile has a login of {0}")]
+    NoProfile(Identity),
     #[error("the profile {0} has no login")]
     NoLogin(String),
     /// `profile.json` is unreadable, so the owner of the login is unknown.
@@ -255,7 +256,7 @@ impl Profiles {
     ) -> Result<SecretBytes, LeaseError> {
         let _lock = FileLock::acquire(&self.lock)?;
         let Some(profile) = self.find(account)? else {
-            return Err(LeaseError::NoLogin(account.to_string()));
+            return Err(LeaseError::NoProfile(account.clone()));
         };
         let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
             return Err(LeaseError::NoLogin(profile.name));

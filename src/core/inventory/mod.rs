@@ -7,11 +7,11 @@
 //! - move archives to the trash or back → `trash`
 //! - ask Codex for the quota of an account → `status` (one account), `probe_all` (several)
 //! - change what is stored of an account → `cooldown`, `observations` (its history), `accounts` (its login)
-//! - find the account or the archive of a text → `resolve`, `archive_names`
+//! - find the account or the archive that a text of the user denotes → `resolve`, `archive_names`
 //! - remember what a check found or the user saw → `losses`, `notices`
 //! - suggest a command in a finding → `remedies`, `codex_change`
 //! - find what killed commands left → `cleanup`
-//! - read files of older programs → `legacy` (old login files), `python` (its `cooldown.json`)
+//! - read files of older programs → `legacy` (old login files), `python` (`cooldown.json` of the Python tool)
 
 pub mod accounts;
 pub mod archive_names;

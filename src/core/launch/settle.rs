@@ -62,7 +62,7 @@ fn was_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: 
 }
 
 /// Returns true if another launch may have started the conversation: it is unsettled, has the same account and home,
-/// and ran when the conversation was created.
+/// and began before the conversation was created. An id without a time excludes no launch.
 fn may_be_started_by_other(launches: &Launches, record: &LaunchRecord, session_id: &str) -> bool {
     let created = thread_rollouts::parse_creation_time(session_id);
     launches.iter_unsettled().any(|launch| {

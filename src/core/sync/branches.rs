@@ -96,7 +96,7 @@ pub fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     })
 }
 
-/// Reads the branches whose record has a name that `is_wanted` selects.
+/// Reads the branches that `records` name, if `is_wanted` accepts the name. A record may have more behind its name.
 fn read_branches(
     home: &Path,
     records: &BTreeSet<String>,
@@ -269,6 +269,7 @@ fn build_end_record(key: &str, known_file: &Path) -> Option<String> {
 /// Returns the path of a file relative to the home, with `/`; `None` if the file is outside or the path is not Unicode.
 fn path_in_home(home: &Path, file: &Path) -> Option<String> {
     let path = file.strip_prefix(home).ok()?.to_str()?;
+    // The name of a rollout has no backslash, so only separators of Windows are replaced.
     Some(path.replace('\\', "/"))
 }
 

@@ -256,7 +256,7 @@ pub(crate) fn describe_conflict(facts: FileFacts) -> String {
         }
         (FileKind::Rollout, _) => "was continued differently on both sides",
         (_, true) => "changed on both sides since the last sync",
-        (_, false) => "differs on both sides and was never synced",
+        (_, false) => "differs between the two sides and was never synced",
     }
     .into()
 }

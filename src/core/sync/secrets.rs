@@ -280,7 +280,7 @@ pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option
     Ok(classify_whole_secret(&read_parsable(from, size)?).map(FileSecret::Whole))
 }
 
-/// Reads a content of less than [`MAX_PARSED_BYTES`]; returns no bytes of a larger one.
+/// Reads a content if its `size` is below [`MAX_PARSED_BYTES`]; else returns no bytes.
 fn read_parsable(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if size < MAX_PARSED_BYTES {

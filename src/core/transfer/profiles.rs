@@ -52,8 +52,8 @@ pub enum LoginOutcome {
     Unclear,
     /// The export has no login of this profile.
     None,
-    /// The profile was removed, and the trash has the newest login of the account. Nothing is imported, because a
-    /// profile without that login would keep `profile undo` from putting it back.
+    /// The profile was removed, and the trash has the newest login of the account. Nothing is imported,
+    /// because `profile undo` could not put the removed profile back beside an imported one.
     InTrash,
 }
 

@@ -38,13 +38,18 @@ pub(crate) fn write_manifest(
     document::encode_to(&mut counter, manifest).at("write", path)?;
     let text_bytes = counter.0;
 
-    let len =
+    let packed_bytes =
         write_manifest_members(manifest, text_bytes, compression, append).at("write", path)?;
-    if text_bytes > max_manifest_bytes(len) {
+    // A reader would refuse the manifest.
+    if text_bytes > max_manifest_bytes(packed_bytes) {
         return Err(ArchiveError::damaged(path, "manifest: too large"));
     }
 
-    Ok(append(&Footer { offset, len }.encode()).at("write", path)?)
+    let footer = Footer {
+        offset,
+        len: packed_bytes,
+    };
+    Ok(append(&footer.encode()).at("write", path)?)
 }
 
 /// Writes the members of a manifest of `text_bytes` bytes. Returns the compressed size of these members in bytes.
@@ -210,7 +215,8 @@ fn read_from_members(
     }
 }
 
-/// Parses the text of a manifest whose members have at most `packed_bytes` compressed bytes.
+/// Parses the text of a manifest. Its members have at most `packed_bytes` compressed bytes together, which limits the
+/// length of the text.
 pub fn parse_manifest(
     path: &Path,
     content: &mut dyn Read,

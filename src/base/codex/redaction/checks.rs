@@ -201,10 +201,11 @@ fn has_only_token_chars(value: &[u8]) -> bool {
     value.iter().all(is_token_char)
 }
 
-/// Returns true if `value` is `user:password` or a password. The password may have colons.
+/// Returns true if `value` is `user:password` or a password.
 fn has_url_password(value: &[u8]) -> bool {
-    let after_user = value.splitn(2, |b| *b == b':').last().unwrap_or(value);
-    is_url_password(after_user) || is_url_password(password_part(value))
+    // The user and the password may have colons, so the password begins after the first or after the last one.
+    let after_first_colon = value.splitn(2, |b| *b == b':').last().unwrap_or(value);
+    is_url_password(after_first_colon) || is_url_password(password_part(value))
 }
 
 /// Returns true unless the value is code, a placeholder or an example. The value need not look random, because only a

@@ -1,4 +1,4 @@
-//! Reads the rows of the table.
+//! Reads the rows of the table `threads`.
 
 use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;

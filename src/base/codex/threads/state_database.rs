@@ -26,17 +26,18 @@ fn find_newest_state_database(folder: &Path) -> Option<PathBuf> {
     numbered.max().map(|(_, path)| path)
 }
 
-/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
+/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted by version.
 pub fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
     list_databases(&find_state_folder(home, env), prefix)
 }
 
-/// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted.
+/// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted by version.
 pub(crate) fn list_databases(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut databases: Vec<_> = tree::list_entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, prefix) && database::may_be_sqlite(path))
         .collect();
-    databases.sort();
+    // Of two names with one prefix, the longer one has the higher version: `_10` follows `_9`.
+    databases.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
     databases
 }

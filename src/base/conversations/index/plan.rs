@@ -86,6 +86,7 @@ impl RolloutStamp {
         })
     }
 
+    /// Returns `None` for an entry that is no file, and for an mtime that is unknown or before 1970.
     fn from_metadata(id: FileId, meta: &Metadata) -> Option<Self> {
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {

@@ -26,7 +26,7 @@ pub enum UsageDetail {
     SlotsOfConversations,
 }
 
-/// The sum of some requests of one model.
+/// The sum of the requests of one model in a group of [`UsageDetail`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// The number of the conversation; 0 in a sum of all conversations.

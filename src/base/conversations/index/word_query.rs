@@ -98,6 +98,7 @@ impl<'a> WordSearcher<'a> {
         })
     }
 
+    /// Returns the texts that a query finds. Of [`WordQuery::All`], the texts that all parts find; none without parts.
     fn evaluate(
         &self,
         connection: &Connection,

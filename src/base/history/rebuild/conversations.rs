@@ -25,7 +25,7 @@ pub struct TableRow {
     pub(super) first_message: Option<String>,
 }
 
-/// Reads the table of the database at `path`. Returns `None` if it has no such table.
+/// Reads the table `threads` of the database at `path`. Returns `None` if it has no such table.
 ///
 /// # Errors
 /// The database is damaged or locked by another process.

@@ -163,6 +163,7 @@ struct NumberedLine {
     ordinal: u64,
 }
 
+/// Returns the last number of a line in `lines`; see [`read_last_ordinal`].
 fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
     let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {

@@ -114,7 +114,7 @@ impl Process {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// Returns the command line, beginning with the program name.
+    /// Returns the command line, beginning with the program name. One empty argument if the system does not show it.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
         line.strip_suffix(b"\0")

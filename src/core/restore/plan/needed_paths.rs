@@ -39,13 +39,13 @@ pub fn find_newest_state_database(files: &FileList) -> Option<FileEntry> {
     // Codex 0.169 raises the version with the schema and leaves the older files behind.
     let databases = files
         .iter()
-        .filter_map(|file| Some((parse_state_version(file.path.as_path())?, file)));
+        .filter_map(|file| Some((parse_state_version_in_home(file.path.as_path())?, file)));
     let newest = databases.max_by_key(|(version, _)| *version);
     newest.map(|(_, file)| file)
 }
 
-/// Returns the version of a state database; `None` for other files.
-fn parse_state_version(path: &Path) -> Option<u64> {
+/// Returns the version of a state database in a folder where Codex has databases; `None` for other files.
+fn parse_state_version_in_home(path: &Path) -> Option<u64> {
     if !is_database_path(path) {
         return None;
     }

@@ -99,9 +99,10 @@ impl LoginGuard<'_> {
         Ok(())
     }
 
+    /// Saves the login in the file `auth_json` to the profile of its account.
     fn save_to_profile(
         &self,
-        path: &Path,
+        auth_json: &Path,
         snapshot: &AuthSnapshot,
         login: &Login,
     ) -> Result<(), IoError> {
@@ -112,7 +113,7 @@ impl LoginGuard<'_> {
                 ProfileError::Io(e) => e,
                 other => IoError {
                     action: "save the login of",
-                    path: path.to_path_buf(),
+                    path: auth_json.to_path_buf(),
                     source: std::io::Error::other(other),
                 },
             })

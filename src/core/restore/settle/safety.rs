@@ -169,8 +169,7 @@ impl SafetyBackup<'_> {
             compression: Compression::Fast,
         };
 
-        // The restored archive often has most of the live files, so the backup reuses its content. A partial restore
-        // has not read the whole archive, and the unread part may be damaged.
+        // The restored archive often has most of the live files, so the backup reuses its content.
         let equal_rollouts = self.stage.equal_rollouts.clone();
         let previous = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
 
@@ -178,6 +177,7 @@ impl SafetyBackup<'_> {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
+            // A partial restore has not read the whole archive, and the unread part may be damaged.
             previous: previous.as_ref().filter(|_| !self.plan.partial),
         };
 

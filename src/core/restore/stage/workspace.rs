@@ -114,7 +114,8 @@ fn create_stage(
     })
 }
 
-/// Compares the size of the archived files `unpacked` with the free space on the disk of each staging folder.
+/// Compares the size of the archived files `unpacked` with the free space on the disk of each staging folder. Roots on
+/// one disk are compared one by one.
 ///
 /// # Errors
 /// A disk has too little space.
@@ -123,7 +124,7 @@ fn check_space(archive: &ArchiveReader, unpacked: &NameSet, stage: &Stage) -> Re
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
         if unpacked.contains(path) {
-            // The first root is the home, whose empty prefix every path starts with.
+            // The first root is the home, whose empty prefix every path starts with. Of the others, at most one fits.
             let has_path = |root: &StageRoot| path.starts_with(&root.prefix);
             let index = stage.roots.iter().rposition(has_path).unwrap_or(0);
             let bytes = &mut needed_bytes[index];

@@ -217,7 +217,7 @@ pub struct SyncStep {
 }
 
 impl SyncStep {
-    /// Creates a step without changes.
+    /// Creates a step without operations, of 0 bytes. The caller sets the other fields.
     pub fn new(key: &str, path: &str, action: SyncAction, reason: &str) -> Self {
         Self {
             key: key.to_owned(),

@@ -342,7 +342,8 @@ impl<'r, R: Remote> Join<'r, R> {
         self.place_own_version_again(&key, state)
     }
 
-    /// Places this machine's published version of a file again.
+    /// Puts the published version of the file `key` of this machine into the staged folder: from the home if it has the
+    /// content, else from the snapshots.
     fn place_own_version_again(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
         let files = self.outgoing.get(key).map(|file| file.files.clone());
         let mut missing_files = BTreeMap::new();
@@ -351,8 +352,8 @@ impl<'r, R: Remote> Join<'r, R> {
                 missing_files.insert(path, entry);
             }
         }
-        // The next run forgets the record of a file that no snapshot has.
-        self.fetch_own_versions(missing_files)?;
+        // The next run forgets the records of files that no snapshot has.
+        let _lost_files = self.fetch_own_versions(missing_files)?;
         Ok(())
     }
 

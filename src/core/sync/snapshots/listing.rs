@@ -38,8 +38,8 @@ impl<R: Remote> Join<'_, R> {
         entries.collect()
     }
 
-    /// Returns the entry of the text that this run synced, if the conversation has grown since. The new text may end
-    /// within a line, and the next run syncs it.
+    /// Returns the entry of the text `last` that this run synced, if the staged conversation has grown since. The added
+    /// text may end within a line, and the next run syncs it.
     fn find_synced_beginning(
         &self,
         last: &SyncedFile,

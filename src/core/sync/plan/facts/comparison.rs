@@ -113,12 +113,12 @@ impl<'a> FactReader<'a> {
         facts.newer = self.newer_side(local, remote);
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
+        // Two machines can merge different lines into files of equal size and time, so these are always compared.
         if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
             let compared = self.read_relation(file.key, local, remote, facts.is_being_resolved)?;
             (facts.relation, facts.is_rewritten) = (Some(compared.relation), compared.is_rewritten);
         }
 
-        // Two machines can merge different lines into files of equal size and time.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }

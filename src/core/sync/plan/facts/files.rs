@@ -145,7 +145,13 @@ impl<'a> FactReader<'a> {
         }
 
         if kind == FileKind::Plain && (group.local.len() > 1 || group.remote.len() > 1) {
-            let why = "has two names on one side that are one name on another system; rename one of the files";
+            let mut names = group
+                .local
+                .iter()
+                .chain(&group.remote)
+                .map(|file| &*file.path);
+            let other = names.find(|name| **name != *path).unwrap_or_default();
+            let why = format!("it and {other} are one name on another system; rename one of them");
             return Ok(FileReading::planned(NoticeList::Skipped.notice(path, why)));
         }
         self.read_delivered(key, path, kind, group)
