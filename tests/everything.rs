@@ -345,7 +345,7 @@ impl Machines {
         );
         let end = match dice.below(5) {
             0 => End::Signal("KILL", Duration::from_millis(dice.below(SPREAD_MS))),
-            // A launch forwards it, and Codex loses a new token that it has not yet written.
+            // A launch forwards SIGTERM, and Codex loses a new token that it has not yet written.
             1 if self.is_renewal_due(other) => End::Own,
             1 => End::Signal("TERM", Duration::from_millis(dice.below(SPREAD_MS))),
             _ => End::Own,

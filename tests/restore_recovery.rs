@@ -2,6 +2,7 @@
 
 use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::sample::{backup, put, sample_home, text};
 use std::ffi::OsStr;
@@ -138,38 +139,42 @@ fn a_partial_restore_accepts_any_file_name() {
     assert_same_tree(&before, &home_tree(&env));
 }
 
-/// SQLite would apply the old `-wal` to the restored database.
+/// SQLite would apply the old `-wal` to the restored database. A mounted home is exchanged entry by entry.
 #[test]
-fn i2_a_killed_restore_of_a_database_leaves_no_old_wal_beside_the_new_one() {
-    if !can_inject() {
-        return;
-    }
-    let env = TestEnv::on_disk();
-    sample_home(&env);
-    let database = env.codex_home().join("state_5.sqlite");
-    let archive = text(&backup(&env, &[]));
-    let live = b"SQLite format 3\0of the live home";
-    let args = [
-        "restore",
-        &archive,
-        "--only",
-        "state_5.sqlite",
-        "--no-safety-backup",
-    ];
-    let mut was_killed_between = false;
-    for number in 1..30 {
-        fs::write(&database, live).expect("write");
-        put(&env, "state_5.sqlite-wal", "old");
-        let ended = run_ends_before_call(&env, &args, "renameat2", number);
-        let is_live = fs::read(&database).is_ok_and(|bytes| bytes == live);
-        let has_wal = env.codex_home().join("state_5.sqlite-wal").exists();
-        assert!(is_live || !has_wal, "before call {number}");
-        was_killed_between |= is_live && !has_wal;
-        if ended {
-            assert!(was_killed_between && !is_live);
+fn i2_a_killed_restore_leaves_no_old_wal_beside_the_new_database() {
+    for is_mounted in [false, true] {
+        if !can_inject() {
             return;
         }
-        let _ = env.run(["recommend"]);
+        let env = TestEnv::on_disk();
+        let home = env.codex_home();
+        fs::create_dir(env.path("volume")).expect("folder");
+        let mount = is_mounted.then(|| Mount::bind(&env.path("volume"), &home));
+        if matches!(mount, Some(None)) {
+            return;
+        }
+        sample_home(&env);
+        let (database, wal) = (home.join("state_5.sqlite"), home.join("state_5.sqlite-wal"));
+        let archive = text(&backup(&env, &[]));
+        let live = b"SQLite format 3\0of the live home";
+        let mut args = vec!["restore", &archive, "--no-safety-backup"];
+        if !is_mounted {
+            args.extend(["--only", "state_5.sqlite"]);
+        }
+        let mut was_killed_between = false;
+        let mut has_ended = false;
+        for number in 1..60 {
+            fs::write(&database, live).expect("write");
+            fs::write(&wal, "old").expect("write");
+            has_ended = run_ends_before_call(&env, &args, "renameat2", number);
+            let is_live = fs::read(&database).is_ok_and(|bytes| bytes == live);
+            assert!(is_live || !wal.exists(), "{is_mounted}, call {number}");
+            was_killed_between |= is_live && !wal.exists();
+            if has_ended {
+                break;
+            }
+            let _ = env.run(["recommend"]);
+        }
+        assert!(has_ended && was_killed_between, "{is_mounted}");
     }
-    panic!("the restore does not end");
 }

@@ -220,19 +220,26 @@ fn to_picker_item(
     PickerItem::new(record.path.clone(), columns)
 }
 
-/// Warns if an archive that is newer than `latest` was skipped, because it is damaged or has no conversations.
+/// Warns if an archive that is newer or more complete than `latest` was skipped, because it is damaged or has no
+/// conversations.
 fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
     let (home, machine) = (context.codex_home(), context.machine());
     let exists = |r: &ArchiveRecord| r.archive.is_some();
     let latest_first = store::list_latest_first(records, home, machine.as_deref(), exists);
     let latest_time = latest.metadata.created_at;
     let is_newer = |record: &&&ArchiveRecord| record.metadata.created_at > latest_time;
-    if let Some(newest) = latest_first.first().filter(is_newer)
-        && let Some(problem) = problem::describe_problem(newest)
+    if let Some(better) = latest_first.first()
+        && better.path != latest.path
+        && let Some(problem) = problem::describe_problem(better)
     {
+        let relation = if is_newer(&better) {
+            "is newer"
+        } else {
+            "has more of the home"
+        };
         context.warn(format_args!(
-            "{} is newer, but {}; the latest undamaged archive is {}",
-            printable(&newest.path),
+            "{} {relation}, but {}; the latest undamaged archive is {}",
+            printable(&better.path),
             printable(&problem),
             printable(&latest.path)
         ));

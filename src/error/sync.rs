@@ -92,7 +92,7 @@ impl Advised for ApplyError {
             // The cloud folder may have been unmounted while steps were applied.
             Self::Cloud(e) => e
                 .to_command_error()
-                .after_change("files that were copied before stay as they are"),
+                .after_change("files that this run had already copied, if any, stay as they are"),
             Self::Stopped { snapshot, cause } => cause.to_command_error().hint(format!(
                 "files overwritten so far are in {snapshot}; restore them with: codex-manager sync \
                  restore --from {snapshot} --apply"

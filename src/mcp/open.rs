@@ -82,7 +82,8 @@ impl OpenArguments {
         let options = TranscriptOptions {
             outputs: self.turn.is_some(),
             reasoning: true,
-            // Not `turn`: `turns` may have several turns, and the error for a missing one needs the number of the last one.
+            // Not `turn`: `turns` may have several turns, and the error for a missing one needs the number of the last
+            // one.
             ..TranscriptOptions::default()
         };
 

@@ -275,12 +275,8 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
 
 /// Returns true if the file name is that of a sidecar file of a database.
 pub fn is_database_sidecar(path: &Path) -> bool {
-    let name = path.as_os_str().to_string_lossy();
-    let mut suffixes = SIDECAR_SUFFIXES.iter();
-    suffixes.any(|suffix| {
-        name.strip_suffix(suffix)
-            .is_some_and(|name| name.ends_with(".sqlite"))
-    })
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    classify_database(&name) == HomeEntryKind::DatabaseSidecar
 }
 
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in

@@ -300,9 +300,9 @@ impl CheckReport {
         Ok(())
     }
 
-    /// Returns true if the database is sound, and disk, database and index agree. Hidden conversations do not count as a difference.
+    /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
     pub fn is_consistent(&self) -> bool {
-        self.problem.is_none() && !self.needs_repair() && self.count_unrepairable() == 0
+        !self.needs_repair() && self.count_unrepairable() == 0
     }
 
     /// Returns true if there is a difference that a repair could correct.

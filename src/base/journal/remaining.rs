@@ -42,7 +42,7 @@ impl Transaction {
         let logs = self.find_unrecorded_logs(remaining);
         // `prepare_steps` records this before the first log is moved, because this process may be killed as well.
         self.journal.keeps_staged_files |= !logs.is_empty();
-        // The steps have new numbers now.
+        // A step can become two moves, so the steps may get new numbers.
         let numbers = self.prepare_steps(remaining, direction, policy)?;
         for (log, target) in logs {
             atomic::rename_to_free_unsynced(&log, &target)?;

@@ -97,7 +97,7 @@ pub(super) fn warn_of_unreadable(context: &Context, folders: &[IoError]) {
     }
 }
 
-/// `list_command` lists the conversations with their ids.
+/// Returns the error for a name of several conversations. `list_command` lists them with their ids.
 pub(super) fn ambiguous_name_error(name: &str, list_command: &str) -> CommandError {
     let hint = format!("give more characters of the id, which this lists: {list_command}");
     CommandError::failed(format!("{name:?} matches several conversations")).hint(hint)

@@ -40,7 +40,7 @@ pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path)
 }
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
-/// program file has changed; without an answer of it, returns false. A failure to store the answer is ignored.
+/// program file has changed; returns false if that gives no answer. A failure to store the answer is ignored.
 pub(crate) fn probe_no_daemon_flag(
     program: &Program,
     env: &Environment,
@@ -70,7 +70,8 @@ fn build_cache_entry(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> 
     })
 }
 
-/// Runs `codex --help`. Returns `None` if it does not end with success within the time limit, as on a busy machine.
+/// Runs `codex --help`. Returns `None` if it neither lists the flag nor ends with success within the time limit, as on
+/// a busy machine.
 fn help_lists_no_daemon(program: &Program, env: &Environment) -> Option<bool> {
     let mut command = env.command(program.path());
     command.arg("--help");
@@ -84,6 +85,8 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> Option<bool> {
         is_listed |= line.split_whitespace().any(|word| word == NO_DAEMON);
     }
 
-    let has_succeeded = child.finish(deadline)?.success();
-    has_succeeded.then_some(is_listed)
+    let status = child.finish(deadline);
+    // The flag in the help is an answer, however the program ends.
+    let is_answer = is_listed || status.is_some_and(|status| status.success());
+    is_answer.then_some(is_listed)
 }

@@ -108,7 +108,7 @@ fn plan_outside_databases(
 }
 
 /// Returns the steps that exchange these top-level entries of `root` one by one. Moves a live entry that is not staged
-/// into `old_folder`. The login is last.
+/// into `old_folder`. The sidecar files of databases are first, the login is last.
 fn plan_entry_steps(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,
@@ -120,7 +120,11 @@ fn plan_entry_steps(
     // Until the login is exchanged, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
     let other_names = top_names.iter().filter(|name| **name != login);
-    let ordered = other_names.chain(top_names.get(&login));
+    // SQLite would apply an old `-wal` to the new database.
+    let (sidecars, other_names): (Vec<_>, Vec<_>) =
+        other_names.partition(|name| home::is_database_sidecar(Path::new(name)));
+    let ordered = sidecars.into_iter().chain(other_names);
+    let ordered = ordered.chain(top_names.get(&login));
 
     for name in ordered {
         let (live, staged) = (root.live.join(name), root.staged.join(name));
@@ -143,8 +147,8 @@ fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
-/// Returns a step for each file, for each new folder, and for each removed file. The sidecar files of databases are first,
-/// the login is last.
+/// Returns a step for each file, for each new folder, and for each removed file. The sidecar files of databases are
+/// first, the login is last.
 fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let mut steps = Vec::new();
 

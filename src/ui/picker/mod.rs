@@ -108,7 +108,8 @@ impl Picker<'_> {
         // The height stays the same when more entries arrive.
         let entry_count = state.entry_count();
         let mut screen = InlineScreen::open()?;
-        // `wait_for_input` fails if the terminal is gone. From the call of `has_event` on, a change of the size is an event.
+        // `wait_for_input` fails if the terminal is gone. From the call of `has_event` on, a change of the size is an
+        // event.
         screen::wait_for_input(Duration::ZERO)?;
         screen::has_event()?;
         let mut shown_area = Rect::default();

@@ -251,8 +251,8 @@ fn push_output_block(html: &mut String, output: &str) {
 /// The kinds of images that a page shows. SVG is not one of them, because it may contain scripts and links.
 const SHOWN_KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
-/// Returns the HTML of an image, or a note if `with_images` is false, the image is of none of the [`SHOWN_KINDS`], or
-/// the URL does not contain its data, because a page never loads anything.
+/// Returns the HTML of an image, or a note if `with_images` is false, the image is of none of the [`SHOWN_KINDS`] or
+/// not in base64, or the URL does not contain its data, because a page never loads anything.
 fn format_image(url: &str, with_images: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
@@ -268,7 +268,7 @@ fn format_image(url: &str, with_images: bool) -> String {
         None => {
             let shown_url = if url.starts_with("http") { url } else { "" };
             let reason = if url.starts_with("data:") {
-                "of a kind that is not shown"
+                "in a form that is not shown"
             } else {
                 "not in the conversation"
             };

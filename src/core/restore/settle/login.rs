@@ -249,7 +249,7 @@ fn choose_login(
         // The profile may be removed: its record stays, and its login is in the trash.
         let removed = profiles.find_removed(&login.identity);
         let trashed_login = removed.and_then(|removed| removed.usable_login);
-        // No one sees the name of this profile, so the email stands for it.
+        // A removed profile has no name, so messages and commands name the account by its email.
         let email = login.identity.email.as_str();
         (
             profiles.recall_removed_profile(email, &login),

@@ -29,8 +29,8 @@ pub enum PlanError {
     /// The Codex home does not exist, although the state of the last sync lists files in it.
     #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
     NoCodexHome(PathBuf),
-    /// The cloud folder lacks more than a quarter of the known files, or any of them together with this machine's
-    /// manifest.
+    /// The cloud folder lacks more than a quarter of the known files and more than 20, or any of them together with
+    /// this machine's manifest.
     #[error("{missing} of {} {} missing in the cloud folder; it seems unmounted or not fully downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     MostFilesMissing {
         /// Number of known files that the cloud folder lacks.
