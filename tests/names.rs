@@ -62,7 +62,7 @@ fn snapshots_name_an_account_by_its_profile() {
 }
 
 #[test]
-fn an_unknown_account_gets_the_three_nearest_of_many() {
+fn an_unknown_account_suggests_the_three_nearest_and_an_ambiguous_one_lists_three() {
     let env = TestEnv::new();
     let known: Vec<_> = (10..40)
         .map(|i| json!({"email": format!("acct{i}@example.com")}))
@@ -85,7 +85,7 @@ hint: the accounts are: acct10@example.com, acct11@example.com, acct12@example.c
 }
 
 #[test]
-fn an_unknown_profile_gets_the_nearest() {
+fn an_unknown_profile_suggests_the_nearest() {
     let (env, _) = three_archives();
     let _ = env.run(["profile", "save", "work"]).code(0);
     let run = env.run(["profile", "show", "wrok"]).code(1);
@@ -132,6 +132,10 @@ error: "2026-11" is the beginning of 3 archive names
 
 hint: they are: 2026-11-20-100000-alice@example.com (backed up Fri 20 Nov 10:00), 2026-11-19-100000-alice@example.com (backed up Thu 19 Nov 10:00), 2026-11-18-100000-alice@example.com (backed up Wed 18 Nov 10:00)
 "#);
+}
+
+#[test]
+fn without_archives_restore_suggests_a_backup_or_without_a_login_to_sign_in() {
     // Without an archive only a backup could be suggested, and without a login it would fail.
     let empty = TestEnv::new();
     let run = empty.run(["restore", "lates"]).code(1);
@@ -182,7 +186,7 @@ fn an_archive_is_chosen_by_list_number_name_prefix_or_offset_from_latest() {
 }
 
 #[test]
-fn a_mistyped_conflict_or_snapshot_is_reported_before_other_errors() {
+fn a_mistyped_conflict_or_snapshot_is_reported_and_without_snapshots_a_sync_is_suggested() {
     let env = world();
     let run = env.run(["sync", "resolve", "typo"]).code(1);
     assert!(

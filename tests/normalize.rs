@@ -500,7 +500,7 @@ fn sidecars_contain_the_record_and_overwrite_no_file() {
 }
 
 #[test]
-fn the_duration_is_a_setting_and_may_be_fractional() {
+fn the_session_duration_may_be_fractional_but_not_negative_or_longer_than_a_week() {
     let env = example();
     let document = normalized(&env, &["--session-duration-hours", "1.5"]);
     let record = record(&document, EXAMPLE);
@@ -619,7 +619,7 @@ fn i4_written_files_are_private_and_hold_no_token() {
 }
 
 #[test]
-fn i13_a_damaged_inventory_is_kept_and_created_again() {
+fn i13_a_damaged_inventory_is_kept_under_another_name_and_reported() {
     let env = example();
     env.write("home/.codex-manager/inventory.json", "{\"schema\":1,");
     let run = env.run(["normalize", "dumps"]).code(0);

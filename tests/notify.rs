@@ -99,7 +99,7 @@ fn each_notice_is_shown_once_in_100_runs() {
 }
 
 #[test]
-fn without_a_manager_home_there_is_no_news_of_accounts() {
+fn without_a_manager_home_notify_shows_only_that_the_codex_home_has_no_backup() {
     let env = TestEnv::new();
     notifier(&env, "notify-send");
     assert_eq!(notify(&env), [""; 0]);

@@ -160,7 +160,7 @@ fn an_empty_home_is_restored_as_empty() {
 }
 
 #[test]
-fn both_versions_of_a_diverged_conversation_are_kept() {
+fn a_conversation_in_both_sessions_and_archived_sessions_is_restored_in_both() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let name = rollout(FIRST);
@@ -362,7 +362,7 @@ fn an_archive_with_a_manifest_of_17_mib_can_be_read() {
 }
 
 #[test]
-fn a_path_too_long_for_an_archive_is_named_and_kept() {
+fn a_path_too_long_for_an_archive_is_named_and_stops_no_backup_or_restore() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let name = "d".repeat(250);
@@ -704,7 +704,7 @@ fn restore_to_a_folder_inside_or_above_a_home_is_refused() {
 }
 
 #[test]
-fn a_backup_of_a_missing_home_is_refused() {
+fn an_empty_exclude_or_a_label_longer_than_200_characters_is_refused() {
     let env = TestEnv::new();
     sample_home(&env);
     for exclude in ["", "/", "//"] {
@@ -722,7 +722,7 @@ fn a_backup_of_a_missing_home_is_refused() {
 }
 
 #[test]
-fn a_skipped_link_is_named_once() {
+fn an_excluded_link_is_named_once() {
     let env = TestEnv::new();
     sample_home(&env);
     env.write("elsewhere/big.bin", "x");
@@ -737,7 +737,7 @@ fn a_skipped_link_is_named_once() {
 }
 
 #[test]
-fn an_exclude_that_matches_nothing_is_reported() {
+fn an_exclude_or_only_that_matches_nothing_is_reported() {
     let env = TestEnv::new();
     sample_home(&env);
     let unused = "--exclude skill matches nothing";

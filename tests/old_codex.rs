@@ -40,7 +40,7 @@ fn repair_reports_quickly_that_an_old_codex_has_no_list_of_conversations() {
 }
 
 #[test]
-fn conversations_without_a_database_are_listed_with_titles_and_resumed() {
+fn conversations_without_a_database_are_listed_with_titles_and_found_by_resume() {
     for version in VERSIONS {
         let Some(lab) = Lab::of_version(version) else {
             return;
