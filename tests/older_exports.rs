@@ -124,7 +124,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
 }
 
 #[test]
-fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
+fn i5_a_replaced_login_is_not_imported_even_if_the_logins_have_no_times() {
     // Both logins have no time, so their order is unknown.
     let undated = |generation| {
         let login = alice(0).generation(generation);
@@ -214,7 +214,7 @@ fn i5_an_import_of_a_login_of_unclear_age_keeps_the_local_login() {
 }
 
 #[test]
-fn i5_the_records_of_a_login_survive_the_removal_of_its_profile() {
+fn i5_an_older_login_is_not_imported_after_the_removal_of_its_profile() {
     let (_first, file) = exported(&alice(0));
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let other = machine();
@@ -312,7 +312,7 @@ fn i5_a_damaged_profile_stays_damaged_when_it_is_put_back() {
 }
 
 #[test]
-fn the_export_of_the_newest_login_replaces_an_older_saved_one() {
+fn an_import_of_the_newest_login_replaces_an_older_saved_one() {
     let env = machine();
     save(&env, &alice(3));
     let file = export(&env, "newest.age");
@@ -324,7 +324,7 @@ fn the_export_of_the_newest_login_replaces_an_older_saved_one() {
 }
 
 #[test]
-fn i5_a_login_older_than_the_newest_one_does_not_move() {
+fn i5_a_login_older_than_the_newest_one_is_not_exported() {
     let env = machine();
     save(&env, &alice(0));
     save(&env, &alice(1));

@@ -29,7 +29,7 @@ fn names_other_machine(run: &Run) -> bool {
 }
 
 #[test]
-fn an_archive_from_another_machine_takes_the_place_of_no_own_one() {
+fn an_archive_from_another_machine_is_not_latest_before_own_ones_and_counts_for_no_rule() {
     let mut env = TestEnv::new();
     sample_home(&env);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
@@ -61,7 +61,7 @@ fn an_archive_from_another_machine_takes_the_place_of_no_own_one() {
 }
 
 #[test]
-fn a_backup_of_an_empty_home_on_a_new_machine_is_not_the_latest() {
+fn an_archive_from_another_machine_is_latest_if_own_ones_have_no_conversations() {
     let mut env = TestEnv::new();
     sample_home(&env);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
@@ -76,8 +76,10 @@ fn a_backup_of_an_empty_home_on_a_new_machine_is_not_the_latest() {
         .run(["restore", "latest", "--dry-run", "--json"])
         .code(0);
     assert_eq!(run.json()["archive"], other.as_str(), "{run}");
+}
 
-    // Its own conversations come first, also if they are not in a full archive.
+#[test]
+fn an_own_archive_of_conversations_is_latest_before_a_full_one_from_another_machine() {
     let mut env = TestEnv::new();
     sample_home(&env);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
@@ -107,7 +109,13 @@ fn the_login_of_an_imported_archive_from_another_machine_is_not_restored() {
     assert_eq!(run.json()["auth"], "skipped");
     assert!(!env.path("new/auth.json").exists());
     assert!(names_other_machine(&run), "{run}");
+}
 
+#[test]
+fn an_exported_snapshot_records_the_machine_that_made_it() {
+    let Some(mut env) = vault_env() else { return };
+    let other = bring_archive(&mut env);
+    let _ = env.run(["vault", "import", &*other]).code(0);
     let exported_machine = |folder: &str| {
         let args = ["vault", "export", "latest", "--to", folder, "--json"];
         let exported = env.run(args).code(0).json();

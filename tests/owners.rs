@@ -147,7 +147,7 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
 }
 
 #[test]
-fn an_older_live_login_under_renewal_is_left_unchanged() {
+fn use_does_not_replace_an_older_live_login_while_codex_renews_it() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };

@@ -169,7 +169,7 @@ fn accounts(env: &TestEnv) -> Vec<Value> {
 }
 
 #[test]
-fn a_status_pasted_from_a_narrow_terminal_is_read_unless_it_is_cut() {
+fn a_status_pasted_from_a_narrow_terminal_is_read_unless_a_reset_time_is_incomplete() {
     let env = without_codex();
     let args = ["backup", "--json", "--status-file", "-"];
     let printed = env.run_with_input(args, NARROW).code(0).json();
@@ -215,7 +215,7 @@ fn figures_without_a_readable_account_are_refused() {
 }
 
 #[test]
-fn the_user_may_name_the_account_of_the_text() {
+fn the_account_option_names_the_account_of_a_text_but_does_not_override_its_address() {
     let env = without_codex();
     write_cooldown(
         &env,

@@ -72,7 +72,7 @@ fn arrows_move_and_enter_chooses() {
     terminal.wait_until(WIDE, LIMIT, is_second);
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
-    // Nothing of the picker is left, and the archive was restored.
+    // Nothing of the picker is left, and the plan is of the chosen archive.
     let left = terminal.picture(WIDE.0, WIDE.1);
     assert!(left.contains("2026-11-19-100000"), "{left}");
     assert!(!left.contains("enter choose"), "{left}");

@@ -67,7 +67,7 @@ fn profile_undo_restores_a_removed_profile() {
 }
 
 #[test]
-fn old_login_files_are_imported() {
+fn normalize_records_the_account_of_a_legacy_login_file() {
     let machine = Machine::with_conversations();
     fs::create_dir(machine.path("dumps")).unwrap();
     let dump = machine.path("dumps/21apr_carol@example.com_auth.json");

@@ -27,7 +27,7 @@ fn compressed_conversations_become_plain_again() {
 }
 
 #[test]
-fn trashed_conversations_are_restored_with_their_rows() {
+fn trashed_conversations_are_restored_with_their_rows_until_the_trash_is_emptied() {
     let machine = Machine::with_conversations();
     let (before, rows) = (machine.conversations(), machine.rows());
     machine.succeed(&["storage", "trash", &id(2)]);
