@@ -158,7 +158,13 @@ fn i6_a_name_of_another_account_is_refused() {
         assert!(refused.stderr.contains("alice@example.com"), "{refused}");
     }
     assert_same_tree(&before, &env.tree(""));
-    // A login of another account that the user copied there is not treated as the profile's login.
+}
+
+#[test]
+fn i6_a_login_of_another_account_copied_into_a_profile_is_named_and_kept_aside() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
     fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
     let output = env.run(["list"]).code(0);
     assert!(
@@ -227,7 +233,7 @@ fn save_reads_a_login_from_an_archive() {
 }
 
 #[test]
-fn a_file_without_a_login_is_refused_and_changes_nothing() {
+fn save_refuses_a_file_without_a_login_and_an_invalid_name_and_changes_nothing() {
     let env = world();
     let large = vec![b' '; 50 << 20];
     let files: [(&str, &[u8], i32, &str); 6] = [
@@ -262,7 +268,7 @@ fn a_file_without_a_login_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_keyring_home_is_refused_with_the_setting_to_change() {
+fn save_is_refused_if_the_home_does_not_keep_its_login_in_a_file_and_names_the_setting() {
     for store in ["keyring", "auto", "ephemeral"] {
         let env = world();
         let line = format!("cli_auth_credentials_store = \"{store}\"\n");
@@ -446,7 +452,7 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
 }
 
 #[test]
-fn purge_asks_before_it_deletes_logins_of_another_account() {
+fn purge_needs_yes_and_names_each_account_that_would_lose_logins() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
@@ -596,7 +602,7 @@ fn save_from_a_file_without_a_login_suggests_list_backups() {
 }
 
 #[test]
-fn undo_restores_the_profile_that_was_removed_last() {
+fn undo_restores_a_removed_profile_unless_its_account_has_a_profile_again() {
     let env = TestEnv::new();
     for (name, who) in [("work", SignIn::alice()), ("home", SignIn::bob())] {
         write_auth(&env.codex_home(), &who);
@@ -630,7 +636,7 @@ fn undo_restores_the_profile_that_was_removed_last() {
 }
 
 #[test]
-fn a_removed_profile_is_mentioned_where_it_is_looked_for() {
+fn commands_that_name_a_removed_profile_suggest_its_undo() {
     let env = alice_and_bob();
     for name in ["home", "work"] {
         let _ = env.run(["profile", "remove", name, "--yes"]).code(0);
@@ -685,7 +691,7 @@ fn undo_is_suggested_only_if_it_puts_the_wanted_profile_back() {
 }
 
 #[test]
-fn i5_an_undo_refused_by_a_newer_profile_advises_to_keep_its_login() {
+fn i5_an_undo_refused_by_another_profile_of_the_account_advises_to_keep_the_newer_login() {
     let env = alice_and_bob();
     let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     // Codex renews the live login.

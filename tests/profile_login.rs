@@ -435,7 +435,7 @@ fn an_interrupted_login_ends_codex_and_changes_nothing() {
 }
 
 #[test]
-fn i2_a_login_under_the_email_of_another_account_is_saved_and_blocks_no_later_command() {
+fn a_login_under_the_email_of_another_account_is_saved_and_blocks_no_later_command() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);

@@ -252,7 +252,7 @@ fn an_archive_that_undo_renames_keeps_its_verify_result() {
 }
 
 #[test]
-fn the_trash_is_no_problem_that_doctor_fixes() {
+fn doctor_reports_the_trash_as_ok_and_suggests_no_fix() {
     let mut env = TestEnv::new();
     archives(&mut env, &DAYS);
     let _ = env.run(["prune", "--keep-last", "1"]).code(0);
@@ -600,7 +600,7 @@ fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
 }
 
 #[test]
-fn a_backup_or_prune_that_cannot_be_recorded_exits_with_6() {
+fn a_backup_or_restore_that_cannot_be_recorded_exits_with_6_and_a_prune_moves_nothing() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let newer = "{\"schema\":99,\"archives\":[]}";

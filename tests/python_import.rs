@@ -168,7 +168,7 @@ fn the_newer_observation_wins_on_either_side() {
 }
 
 #[test]
-fn an_imported_expired_mark_does_not_apply_to_a_saved_login() {
+fn an_account_imported_as_expired_is_not_expired_if_its_login_is_saved() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -290,19 +290,22 @@ fn folders_without_a_python_manager_are_refused_and_nothing_is_created() {
 }
 
 #[test]
-fn an_unreadable_file_is_reported_and_the_others_are_copied() {
+fn a_sidecar_without_its_archive_is_imported_as_a_record() {
     let env = TestEnv::new();
     let home = python_home(&env, "home/.codexmgr").join("backups");
     let other = FLAT.replace("155500", "165500");
     fs::copy(home.join(FLAT), home.join(&other)).unwrap();
     fs::remove_file(home.join(FLAT)).unwrap();
     symlink("nowhere", home.join(FLAT)).unwrap();
-    // A sidecar without its archive is imported as a record.
     let json = import(&env, &["--json"]).code(0).json();
     assert_eq!(outcomes(&json).len(), 2, "{json:#}");
+}
 
+#[test]
+fn an_unreadable_file_is_reported_and_the_others_are_copied() {
     let env = TestEnv::new();
     let home = python_home(&env, "home/.codexmgr").join("backups");
+    let other = FLAT.replace("155500", "165500");
     fs::copy(home.join(FLAT), home.join(&other)).unwrap();
     fs::set_permissions(home.join(FLAT), Permissions::from_mode(0o000)).unwrap();
     let run = env.run_unprivileged(&["config", "import-python"]).code(6);

@@ -35,7 +35,7 @@ fn email(env: &TestEnv, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_least_recently_used_ready_account_is_recommended() {
+fn the_least_recently_used_ready_account_is_recommended_unless_a_strategy_says_otherwise() {
     let env = three();
     assert_eq!(email(&env, &[]), "never@x.com");
     assert_eq!(email(&env, &["--strategy", "most-left"]), "used@x.com");
