@@ -144,7 +144,7 @@ fn make_packages(env: &TestEnv, options: &[&str]) -> Output {
 }
 
 #[test]
-fn every_package_contains_every_target() {
+fn packages_contain_every_target_and_a_release_without_one_is_refused() {
     if !has_npm() {
         return;
     }
@@ -333,7 +333,7 @@ fn write_release(env: &TestEnv) {
 }
 
 #[test]
-fn npm_installs_a_program_that_runs() {
+fn npm_installs_a_program_with_its_exit_codes_and_reports_a_missing_platform_package() {
     if !has_npm() {
         return;
     }
@@ -379,7 +379,7 @@ fn serve_release(env: &TestEnv) {
 }
 
 #[test]
-fn the_pasted_install_line_installs_a_program_that_runs() {
+fn the_install_line_of_the_readme_installs_a_program_that_runs_and_refuses_a_damaged_archive() {
     if !has_npm() {
         return;
     }
@@ -556,7 +556,7 @@ fn the_ten_slowest_tests_of_a_log_are_printed() {
 }
 
 #[test]
-fn every_ci_run_includes_the_systems_that_the_readme_names() {
+fn every_ci_run_includes_the_checks_for_macos_and_windows() {
     let (run, cross) = (text(".ci/run"), text(".ci/cross"));
     for call in [".ci/cross macos", ".ci/cross windows"] {
         assert!(run.lines().any(|line| line == call), "{call}");

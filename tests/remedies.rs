@@ -528,7 +528,7 @@ fn the_suggested_command_makes_an_unreadable_home_readable() {
 }
 
 #[test]
-fn errors_about_permissions_and_owners_suggest_working_remedies() {
+fn doctor_finds_an_unwritable_backup_folder_and_suggests_chown_for_a_login_of_another_user() {
     let found = |env: &TestEnv, id: &str| {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
@@ -621,7 +621,7 @@ fn commands_in(hint: &str) -> Vec<String> {
 }
 
 #[test]
-fn other_commands_continue_without_an_unreadable_login() {
+fn list_cooldown_recommend_status_and_current_end_normally_with_a_damaged_login() {
     for (what, damage) in DAMAGED_LOGINS {
         let mut env = profiles();
         damage(&mut env);
@@ -651,7 +651,7 @@ fn status_suggests_no_login_that_use_refuses() {
 }
 
 #[test]
-fn a_damaged_login_is_restored_from_the_profile_of_this_home() {
+fn for_a_damaged_login_the_account_that_was_live_is_suggested_not_one_with_a_newer_login() {
     for text in ["", "\0\0"] {
         let env = on_path(alice_and_bob());
         // Bob's login is newer than Alice's, which is live.
@@ -678,7 +678,7 @@ fn a_damaged_login_is_restored_from_the_profile_of_this_home() {
 }
 
 #[test]
-fn a_named_home_that_does_not_exist_gets_no_login() {
+fn errors_about_a_missing_home_say_which_setting_to_check_and_suggest_no_login() {
     let mut env = on_path(alice_and_bob());
     env.set("CODEX_HOME", env.path("home/.codexx"));
     for args in [
