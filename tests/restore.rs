@@ -99,7 +99,7 @@ fn only_files_of_captured_kinds_are_removed_if_the_archive_lacks_them() {
 }
 
 #[test]
-fn restoring_the_safety_backup_undoes_a_restore() {
+fn restoring_the_safety_backup_undoes_a_restore_and_a_merge_of_diverged_versions_is_refused() {
     let (env, archive) = sample_with_archive();
     fs::write(env.codex_home().join(rollout(FIRST)), "another\n").expect("write");
     set_time(&env.codex_home().join(rollout(FIRST)), 1_795_100_000, 7);
@@ -284,7 +284,7 @@ fn a_restore_and_its_dry_run_count_the_same_files_and_bytes() {
 }
 
 #[test]
-fn restore_only_and_session_change_no_other_file() {
+fn restore_only_and_session_change_no_other_file_and_refuse_wrong_selections() {
     let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");
     put(&env, "AGENTS.md", "other");
@@ -418,7 +418,7 @@ fn a_folder_at_the_path_of_a_file_is_saved_before_its_removal() {
 }
 
 #[test]
-fn restore_with_to_restores_into_a_separate_home() {
+fn restore_with_to_restores_into_a_separate_home_and_refuses_a_folder_that_is_not_empty() {
     let (env, archive) = sample_with_archive();
     let before = home(&env);
     let to = env.path("new/home");
@@ -441,7 +441,7 @@ fn restore_with_to_restores_into_a_separate_home() {
     assert_eq!(document["auth"], "skipped");
     assert!(!env.path("other/auth.json").exists());
 
-    // A copy of the login is no login to use: the printed command removes it.
+    // The printed command is the same with and without a login.
     let use_hint = |args: &[&str]| {
         let run = env.run([&["restore", &archive][..], args].concat()).code(0);
         let lines = run
@@ -480,7 +480,7 @@ fn i5_an_older_login_never_replaces_a_newer_one() {
         fs::read_to_string(&kept).expect("read"),
         auth_json(&alice(3))
     );
-    // From now on, the archived login is the newest known one.
+    // The newer one of the profile is restored if no login is live.
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     let _ = restore_json(&env, &[&archive]);
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
@@ -585,7 +585,7 @@ fn restoring_an_archive_of_mode_auth_changes_no_conversation() {
 }
 
 #[test]
-fn a_backup_with_excludes_of_a_home_without_conversations_is_full() {
+fn doctor_accepts_a_backup_with_excludes_of_a_home_without_conversations() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     let _ = backup(&env, &["--exclude", "plugins"]);

@@ -199,7 +199,7 @@ fn equal_rollouts_do_not_make_a_restore_sync_the_whole_disk() {
 
 /// The old and the new home share an equal rollout, so a turn added after a kill is in both.
 #[test]
-fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
+fn i2_a_turn_added_after_a_killed_restore_survives_its_recovery() {
     if !can_inject() {
         return;
     }
@@ -271,7 +271,7 @@ fn a_home_in_a_lower_overlay_layer_on_another_disk_is_restored() {
 
 /// The archive has the files of the folder once for each link, so a linked file would be written by the other one.
 #[test]
-fn rollouts_below_two_links_to_one_folder_are_not_linked() {
+fn a_killed_restore_leaves_rollouts_below_two_links_to_one_folder_unchanged() {
     if !can_inject() {
         return;
     }
@@ -297,7 +297,7 @@ fn rollouts_below_two_links_to_one_folder_are_not_linked() {
 
 /// More files change than are exchanged one by one, so the rest of the home is linked.
 #[test]
-fn a_partial_restore_removes_an_equal_rollout_of_a_restored_conversation() {
+fn a_restore_of_sessions_removes_another_version_of_a_conversation_in_archived_sessions() {
     let env = TestEnv::new();
     sample_home(&env);
     let place = |n: usize| rollout(&format!("01a1f790-0000-7000-8000-{n:012x}"));

@@ -220,7 +220,7 @@ fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
 }
 
 #[test]
-fn a_login_from_the_archive_of_another_machine_names_the_consequence() {
+fn restoring_the_login_of_another_machine_warns_that_it_may_still_be_in_use_there() {
     let Some(lab) = Lab::signed_in(&SignIn::alice()) else {
         return;
     };
@@ -404,7 +404,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
 }
 
 #[test]
-fn a_process_that_holds_the_login_lock_blocks_a_restore() {
+fn a_restore_is_refused_while_a_process_has_the_login_lock_of_the_home_open() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.say("one");
     let _ = lab.back_up();
@@ -450,7 +450,7 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
 }
 
 #[test]
-fn a_restore_replaces_a_symlinked_login_and_keeps_its_target() {
+fn a_restore_keeps_a_newer_symlinked_login_and_auth_archive_replaces_only_the_link() {
     let Some(lab) = Lab::new() else { return };
     let (home, store) = (lab.home(), lab.world.path("home/store.json"));
     let live = home.join("auth.json");

@@ -143,7 +143,7 @@ fn a_compressed_conversation_is_restored_and_can_be_resumed() {
 }
 
 #[test]
-fn a_conversation_in_two_files_is_archived_once_and_completely() {
+fn a_conversation_in_a_plain_and_a_compressed_file_is_backed_up_once_and_completely() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -184,7 +184,7 @@ fn a_truncated_line_is_kept_and_the_conversation_can_be_resumed() {
 }
 
 #[test]
-fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
+fn a_conversation_backed_up_during_a_turn_can_be_resumed_after_a_restore() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -206,7 +206,7 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
 }
 
 #[test]
-fn an_earlier_version_over_a_removed_rollout_hides_no_turn() {
+fn an_earlier_version_restored_in_place_of_a_removed_rollout_hides_no_new_turn() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -352,7 +352,7 @@ fn fork(lab: &Lab, id: &str, prompt: &str) -> String {
 }
 
 #[test]
-fn no_restore_removes_lines_that_a_fork_continues() {
+fn a_partial_restore_that_would_remove_lines_that_a_fork_continues_is_refused() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -403,7 +403,7 @@ fn no_restore_removes_lines_that_a_fork_continues() {
 }
 
 #[test]
-fn no_restore_removes_lines_that_a_rewind_continues() {
+fn restore_only_refuses_to_remove_lines_that_a_rewind_continues_and_session_removes_the_rewind() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
