@@ -274,7 +274,7 @@ fn reported_by_verify(env: &TestEnv, archive: &Path) {
 }
 
 #[test]
-fn reuse_checks_an_eighth_of_the_members_and_verify_the_rest() {
+fn reuse_finds_damage_in_a_sample_of_the_members_and_verify_finds_the_rest() {
     let env = TestEnv::new();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
@@ -349,7 +349,7 @@ fn a_recompressed_archive_is_not_reused() {
 }
 
 #[test]
-fn concurrent_backups_reuse_an_archive_that_is_removed_meanwhile() {
+fn concurrent_backups_succeed_while_the_archive_that_they_reuse_is_removed() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(9 * MIB, 10));

@@ -113,7 +113,7 @@ fn usage_counts_the_requests_of_rewound_turns() {
 }
 
 #[test]
-fn a_rewound_conversation_is_listed_and_checked_as_one() {
+fn a_rewound_conversation_is_listed_once_and_a_row_that_names_an_older_rollout_is_repaired() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let listed = lab.manager(["sessions", "--json"]).code(0).json();
@@ -479,7 +479,7 @@ fn a_restore_keeps_the_projections_of_equal_rollouts() {
 }
 
 #[test]
-fn an_archive_made_before_a_rewind_restores_the_conversation_without_it() {
+fn an_archive_made_before_a_rewind_restores_the_conversation_without_it_unless_a_fork_needs_it() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -527,7 +527,7 @@ pub(crate) fn give_old_id(home: &Path, id: &str) {
 }
 
 #[test]
-fn the_rewinds_of_a_conversation_whose_id_has_no_time_are_its_newest_rollouts() {
+fn the_rewinds_of_a_conversation_with_an_id_without_a_time_are_its_newest_rollouts() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");

@@ -418,7 +418,7 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn an_installed_job_is_shown_and_removed() {
+fn a_job_is_installed_enabled_shown_and_removed_and_a_second_installation_writes_nothing() {
     let env = world();
     let before = env.tree("home");
     let run = env
@@ -526,12 +526,25 @@ fn sync_is_a_dry_run_unless_installed_with_apply() {
     assert_eq!(shown["jobs"][0]["apply"], true);
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
     assert_eq!(shown["jobs"][0]["enabled"], false);
-    // Another PATH in the current shell does not matter.
+}
+
+#[test]
+fn an_installed_job_is_out_of_date_with_another_home_but_not_with_another_path() {
+    let env = world();
+    env.write("my sync/config.toml", "");
+    let install = [
+        "schedule",
+        "install",
+        "sync",
+        "-c",
+        "my sync/config.toml",
+        "--apply",
+    ];
+    let _ = env.run(install).code(0);
     let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
     let printed = elsewhere.env("PATH", "/bin").output().unwrap();
     let shown: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
-    // With another home the job is out of date.
     let other = env.path("other").into_os_string().into_string().unwrap();
     let shown = env.run(["schedule", "show", "sync", "--codex-home", &other, "--json"]);
     assert_eq!(shown.code(0).json()["jobs"][0]["up_to_date"], false);
