@@ -300,7 +300,7 @@ fn the_screen_stays_in_terminals_of_any_size() {
 }
 
 #[test]
-fn no_key_is_lost_beside_changes_of_the_size() {
+fn no_key_is_lost_while_the_size_of_the_terminal_changes() {
     let env = home();
     let mut terminal = ask(&env, &["find"]);
     for round in 0..100 {
@@ -489,7 +489,7 @@ fn contents_of_other_folders_are_found_while_typing_at_each_width() {
 }
 
 #[test]
-fn the_search_screen_opens_the_turn_of_the_match() {
+fn ctrl_o_opens_the_found_conversation_and_enter_shows_one_in_the_picker_of_show() {
     let mut env = home();
     env.set("PAGER", "cat");
     write_long_answer(&env);

@@ -55,7 +55,7 @@ fn home() -> TestEnv {
 }
 
 #[test]
-fn sessions_are_listed_with_all_keys_and_no_rollout_is_opened() {
+fn sessions_are_listed_from_their_rows_even_if_a_rollout_has_no_json() {
     let env = home();
     let path = env
         .codex_home()
@@ -75,7 +75,7 @@ fn sessions_are_listed_with_all_keys_and_no_rollout_is_opened() {
 }
 
 #[test]
-fn filters_select_conversations() {
+fn filters_select_conversations_and_wrong_times_and_projects_are_refused() {
     let env = home();
     assert_eq!(ids(&env, &["--archived"]), [id(3), id(1), id(2)]);
     assert_eq!(
@@ -143,7 +143,7 @@ fn subagents_are_counted_at_their_parent_or_shown_below_it() {
 }
 
 #[test]
-fn badges_mark_archived_and_compressed_conversations() {
+fn archived_and_compressed_conversations_are_labelled_in_the_list() {
     let env = home();
     let path = env
         .codex_home()
@@ -237,7 +237,7 @@ fn a_conversation_that_codex_has_open_is_running() {
 }
 
 #[test]
-fn sessions_launched_lists_the_conversations_of_launches() {
+fn sessions_launched_is_the_list_of_launches_and_refuses_here() {
     let env = home();
     let launches = env.run(["launches", "--json"]).code(0).json();
     let listed = env.run(["sessions", "--launched", "--json"]).code(0).json();

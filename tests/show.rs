@@ -378,7 +378,7 @@ fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
 }
 
 #[test]
-fn a_fork_begins_with_the_marked_turns_of_its_parent() {
+fn a_fork_is_shown_with_the_labelled_turns_of_its_parent_or_a_note_that_they_are_missing() {
     let env = TestEnv::new();
     let parent = Conversation::new(1, 60, "The first question", "The first answer.");
     let end = parent.text().len();

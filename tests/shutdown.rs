@@ -180,7 +180,7 @@ fn codex_is_ended_with_consent_only() {
 }
 
 #[test]
-fn do_not_ask_ends_codex_without_a_question() {
+fn codex_is_ended_without_a_question_if_the_user_is_not_to_be_asked() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), false, None);
