@@ -21,7 +21,7 @@ fn only_account(run: &Run) -> Value {
 }
 
 #[test]
-fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
+fn status_cooldown_list_current_and_recommend_show_a_spend_limit_until_it_is_raised() {
     let Some(lab) = Lab::new() else { return };
     let reset = unix_now() + 9 * 86_400;
     lab.backend.account("acct-alice").set(|alice| {
@@ -173,7 +173,7 @@ fn a_spend_cap_of_another_limit_is_ignored() {
 }
 
 #[test]
-fn cooldown_records_with_and_without_spend_caps_round_trip() {
+fn recorded_spend_caps_are_shown_and_kept_when_cooldown_json_is_written() {
     let env = TestEnv::new();
     let account = |email: &str, cap: Option<Value>| {
         let mut account = entry(email, 12.0, "2026-11-21T12:00:00Z");

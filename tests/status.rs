@@ -276,7 +276,7 @@ fn failures_of_the_server_are_distinguished() {
 }
 
 #[test]
-fn a_revoked_login_differs_from_being_signed_out() {
+fn a_login_with_an_expired_refresh_token_is_reported_and_recorded_as_expired() {
     let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
         return;
     };
@@ -618,7 +618,7 @@ fn each_window_is_shown_as_a_bar_with_reset_and_source() {
 }
 
 #[test]
-fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
+fn a_recorded_window_counts_as_unused_after_its_reset() {
     let (mut env, fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
@@ -669,7 +669,7 @@ fn figures_without_a_reset_stay_known() {
 }
 
 #[test]
-fn without_codex_recorded_figures_are_shown() {
+fn without_codex_status_warns_and_shows_the_account_with_an_unknown_quota() {
     let run = without_codex().run(["status"]).code(6);
     insta::assert_snapshot!(run, @"
     exit 6

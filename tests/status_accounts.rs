@@ -360,7 +360,7 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn an_account_whose_login_is_elsewhere_is_not_probed() {
+fn an_account_is_not_probed_while_its_login_is_elsewhere_or_older_than_a_known_one() {
     let env = world();
     let other = env.path("other");
     let other = other.to_str().expect("text");
@@ -380,7 +380,7 @@ fn an_account_whose_login_is_elsewhere_is_not_probed() {
 }
 
 #[test]
-fn without_codex_the_last_observation_is_shown_and_an_api_key_needs_no_query() {
+fn status_all_without_codex_names_the_problem_of_each_account_but_not_of_an_api_key() {
     let env = world();
     let run = env.run(["status", "--all", "--json"]).code(6).json();
     for account in run["accounts"].as_array().expect("accounts") {
@@ -398,7 +398,7 @@ fn without_codex_the_last_observation_is_shown_and_an_api_key_needs_no_query() {
 }
 
 #[test]
-fn a_profile_is_not_removed_while_a_probe_has_its_login() {
+fn the_removal_of_a_profile_keeps_the_login_that_a_killed_probe_renewed() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
@@ -423,7 +423,7 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
 }
 
 #[test]
-fn a_login_that_moved_to_another_machine_causes_no_warning() {
+fn a_login_that_moved_to_another_machine_causes_no_warning_in_status_all_and_list() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };

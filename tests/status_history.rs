@@ -98,8 +98,8 @@ fn fill(path: &Path) {
 fn histories_are_files_per_account_of_limited_size_and_cooldown_json_stays_small() {
     let mut env = world();
     let _ = record_figures(&mut env, "01T00:00", 90, "15:55 on 24 Nov");
-    let folder = env.manager_home().join("observations");
-    let files: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
+    let files = fs::read_dir(env.manager_home().join("observations"));
+    let files: Vec<_> = files.expect("list").flatten().collect();
     assert_eq!(files.len(), 1);
     fill(&files[0].path());
     for (now, left) in [("09T00:00", 80), ("09T00:30", 70), ("09T01:00", 60)] {
@@ -117,8 +117,15 @@ fn histories_are_files_per_account_of_limited_size_and_cooldown_json_stays_small
     let _ = env
         .run(["status", "--history", "--account", "nobody"])
         .code(1);
-    // The next record keeps a copy of a damaged history.
-    write_auth(&env.codex_home(), &self::alice(0));
+}
+
+#[test]
+fn the_next_record_keeps_a_copy_of_a_damaged_history_and_a_newer_history_is_refused() {
+    let mut env = world();
+    let _ = record_figures(&mut env, "01T00:00", 90, "15:55 on 24 Nov");
+    let folder = env.manager_home().join("observations");
+    let files: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
+    let alice = ["status", "--history", "--account", "alice", "--json"];
     fs::write(files[0].path(), "{").expect("write");
     assert_eq!(env.run(alice).code(0).json()["looks"], 0);
     let _ = record_figures(&mut env, "20T12:00", 38, "15:55 on 27 Nov");

@@ -56,7 +56,7 @@ fn item(run: &Run) -> (String, String) {
 }
 
 #[test]
-fn a_damaged_compressed_file_stays_as_it_is() {
+fn a_damaged_compressed_file_never_replaces_the_plain_one_and_expand_leaves_it_unchanged() {
     let damages: [(&str, Change); 4] = [
         ("cut", |bytes| bytes.truncate(bytes.len() - 5)),
         ("garbage at its end", |bytes| bytes.extend([0x55; 100])),

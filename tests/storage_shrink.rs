@@ -352,7 +352,7 @@ fn doctor_reports_compressed_conversations_that_codex_does_not_read() {
 }
 
 #[test]
-fn an_equal_or_partial_duplicate_form_of_a_rollout_is_removed() {
+fn an_equal_or_partial_second_file_of_a_rollout_is_removed_and_a_different_one_kept() {
     let (env, _codex) = with_codex("0.169.0");
     let compress = |path: &Path, bytes: &[u8]| {
         fs::write(zst(path), zstd::encode_all(bytes, 1).unwrap()).unwrap();
@@ -386,7 +386,7 @@ fn an_equal_or_partial_duplicate_form_of_a_rollout_is_removed() {
 }
 
 #[test]
-fn damaged_and_incompressible_files_are_not_compressed() {
+fn incompressible_files_are_not_compressed_and_damaged_ones_are_not_expanded() {
     let (env, _codex) = with_codex("0.169.0");
     let noise = put(
         &env,
