@@ -271,7 +271,7 @@ fn answered(pair: &Pair, answer: &str, expected: i32) {
 }
 
 #[test]
-fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
+fn the_answer_on_a_terminal_decides_whether_codex_is_ended_or_the_sync_stops() {
     let pair = Pair::new();
     let wait_at_most = |secs: u64| {
         let detection = "[process_detection]\ngrace_period_seconds = 0\n\
@@ -302,7 +302,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
 }
 
 #[test]
-fn the_question_can_be_a_dialog_window() {
+fn a_dialog_window_asks_for_consent_to_end_codex_and_without_consent_the_sync_stops() {
     const FLAG: &str = "--auto-terminate-without-confirmation";
     let mut pair = Pair::new();
     pair.0.set("DISPLAY", ":9");

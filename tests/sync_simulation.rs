@@ -47,7 +47,7 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
 }
 
 #[test]
-fn in_random_schedules_with_decisions_and_clones_no_machine_keeps_waiting() {
+fn no_line_is_lost_and_all_machines_agree_when_users_keep_both_and_the_cloud_is_emptied() {
     run_schedules(
         Decisions::KeepBoth,
         DEFAULT_SCHEDULES / 2,

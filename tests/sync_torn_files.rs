@@ -131,7 +131,7 @@ fn a_partial_conflict_copy_is_completed_or_kept() {
 }
 
 #[test]
-fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
+fn files_of_a_machine_with_an_incomplete_manifest_are_synced_once_another_machine_attests_them() {
     let pair = Pair::new();
     pair.configure("c", "");
     pair.put("a", SKILL, "one");

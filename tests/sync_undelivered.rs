@@ -284,7 +284,7 @@ fn a_version_lost_in_the_cloud_folder_is_not_awaited_after_its_machine_replaced_
 }
 
 #[test]
-fn a_version_that_was_lost_with_its_machine_is_awaited_only_if_a_clone_has_it() {
+fn a_version_that_a_restored_machine_has_lost_is_awaited_only_if_a_clone_has_it() {
     for lost in [ROLLOUT, SKILL, "history.jsonl"] {
         let pair = Pair::synced(&[
             (ROLLOUT, META),

@@ -244,7 +244,7 @@ fn continue_on_both(machines: &Machines) -> [String; 2] {
 }
 
 #[test]
-fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
+fn in_a_conflict_each_machine_keeps_its_version_until_one_resolves_it_and_other_files_are_synced() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -363,7 +363,7 @@ fn sync_forget_refuses_the_name_of_several_machines() {
 }
 
 #[test]
-fn a_run_that_a_conflict_stops_prints_one_document() {
+fn a_run_that_a_conflict_stops_prints_one_json_document() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -413,7 +413,7 @@ fn a_deletion_is_synced_and_other_machines_do_not_recreate_the_file() {
 }
 
 #[test]
-fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
+fn a_machine_that_synced_through_a_folder_continues_through_the_vault_but_not_through_both() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -514,7 +514,7 @@ fn sync_forget_removes_old_snapshots_and_those_of_a_lost_machine_but_no_backup()
 }
 
 #[test]
-fn an_unreadable_snapshot_stops_the_run_before_anything_changes() {
+fn a_repository_that_cannot_be_read_stops_the_run_before_anything_changes() {
     let Some(machines) = Machines::new() else {
         return;
     };

@@ -134,7 +134,7 @@ fn a_compressed_conversation_is_not_downloaded_by_each_run() {
 }
 
 #[test]
-fn the_next_run_removes_the_links_to_deleted_conversations() {
+fn the_next_run_removes_the_links_to_deleted_conversations_and_one_through_a_folder_all_links() {
     let Some(machines) = Machines::new() else {
         return;
     };

@@ -15,7 +15,7 @@ fn state_folder(machines: &Machines) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_state_is_kept_and_the_next_run_completes() {
+fn a_damaged_state_of_sync_is_kept_as_a_copy_and_the_next_run_compares_by_content() {
     let Some(machines) = Machines::new() else {
         return;
     };

@@ -116,7 +116,7 @@ fn a_run_leaves_old_snapshots_in_a_locked_repository() {
 }
 
 #[test]
-fn a_repository_that_is_locked_after_files_arrived_gets_the_changes_by_the_next_run() {
+fn changes_that_cannot_be_published_after_files_arrived_are_published_by_the_next_run() {
     let Some(machines) = machines_with_news() else {
         return;
     };
@@ -151,7 +151,7 @@ fn machine_on_small_disk(kib: u64) -> Option<(Machines, Mount)> {
 }
 
 #[test]
-fn i3_a_full_disk_while_files_arrive_changes_nothing() {
+fn i3_a_full_disk_while_files_arrive_publishes_nothing_and_leaves_only_complete_files() {
     let Some((machines, _disk)) = machine_on_small_disk(4096) else {
         return;
     };
