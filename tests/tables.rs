@@ -104,7 +104,7 @@ fn reports_keep_one_line_for_each_row_at_40_columns() {
 }
 
 #[test]
-fn the_title_and_the_project_of_a_conversation_come_before_its_size() {
+fn an_archived_conversation_is_shown_with_its_title_and_project_at_80_columns() {
     let env = TestEnv::new();
     let title = "Explain why the borrow checker refuses the table of merges";
     let made = Conversation {
@@ -122,7 +122,7 @@ fn the_title_and_the_project_of_a_conversation_come_before_its_size() {
 
 /// At 80 columns there may be no room for the column of the short window.
 #[test]
-fn a_cooldown_caused_by_the_short_window_names_that_window() {
+fn a_cooldown_caused_by_the_short_window_names_that_window_on_a_terminal_but_not_in_tsv() {
     let env = TestEnv::new();
     let mut account = entry("me@x.com", 20.0, "2026-11-24T15:55:00Z");
     let short = json!({"limit_id": "codex", "minutes": 300, "used_percent": 100, "resets_at": "2026-11-20T14:00:00Z"});
@@ -136,11 +136,6 @@ fn a_cooldown_caused_by_the_short_window_names_that_window() {
     let states = |table: &str| table.matches("cooldown").count();
     assert!(table.contains("cooldown 5h"), "{table}");
     assert_eq!(states(&table), 2, "{table}");
-    let launches = env.run(["launches", "--format", "tsv"]).code(0).stdout;
-    assert_eq!(
-        launches,
-        "STATE\tPROFILE\tSTARTED\tFOLDER\tCONVERSATION\tTITLE\n"
-    );
     let values = env.run(["cooldown", "--format", "tsv"]).code(0).stdout;
     assert!(
         !values.contains("cooldown 5h") && states(&values) == 2,
@@ -215,7 +210,7 @@ fn reasons_of_a_recommendation_are_not_a_narrow_column() {
 }
 
 #[test]
-fn thirty_accounts_are_thirty_aligned_rows_with_the_plan() {
+fn list_cooldown_and_status_show_thirty_accounts_as_the_same_thirty_rows_with_the_plan() {
     let env = thirty_accounts();
     let list = shown(&env, &["list"], 80);
     assert_eq!(list.trim_end().lines().count(), 31, "{list}");
@@ -344,7 +339,7 @@ fn a_long_archive_name_is_shortened_and_its_row_stays_one_line() {
 }
 
 #[test]
-fn the_kind_of_an_archive_is_shown_at_80_columns() {
+fn the_kind_of_each_of_a_hundred_archives_with_long_names_is_shown_at_80_columns() {
     let env = TestEnv::new();
     let email = "contractor-daniel.novak@very-long-client-company-name.example";
     write_auth(&env.codex_home(), &SignIn::new("acct-long", email));
@@ -392,7 +387,7 @@ fn a_label_takes_no_room_from_the_names_and_sizes_of_archives() {
 }
 
 #[test]
-fn profile_names_are_shown_in_full_before_optional_columns() {
+fn long_profile_names_are_shown_in_full_at_100_columns() {
     let env = accounts_of_one_client();
     let text = shown(&env, &["list"], 100);
     for i in 0..10 {
@@ -411,7 +406,7 @@ fn the_email_of_a_recommendation_is_shown_in_full_at_80_columns() {
 }
 
 #[test]
-fn figures_and_timelines_fit_narrow_terminals() {
+fn timelines_status_checks_and_help_fit_narrow_terminals() {
     let env = thirty_accounts();
     for columns in [40, 60, 80] {
         for args in [
@@ -449,7 +444,7 @@ fn tsv(env: &TestEnv, args: &[&str]) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 #[test]
-fn list_commands_print_tab_separated_values() {
+fn list_commands_print_tab_separated_values_and_refuse_them_together_with_json() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -475,6 +470,17 @@ fn list_commands_print_tab_separated_values() {
             .run(args.iter().chain(&["--format", "tsv", "--json"]))
             .code(4);
     }
+}
+
+#[test]
+fn an_empty_list_prints_its_heads_as_tab_separated_values() {
+    let env = TestEnv::new();
+    write_cooldown(&env, &[entry("b@x.com", 100.0, "2026-11-24T15:55:00Z")]);
+    let launches = env.run(["launches", "--format", "tsv"]).code(0).stdout;
+    assert_eq!(
+        launches,
+        "STATE\tPROFILE\tSTARTED\tFOLDER\tCONVERSATION\tTITLE\n"
+    );
 }
 
 #[test]

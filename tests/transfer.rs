@@ -174,12 +174,14 @@ fn profiles_that_an_import_would_refuse_are_left_out_with_their_logins() {
     let other = other_machine(&env);
     let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
     assert_eq!(kept(&other, "work"), Some(auth_json(&alice(0))));
+}
+
+#[test]
+fn a_private_key_as_recipient_is_refused_and_not_printed() {
+    let env = env_with_profiles();
     let private = "AGE-SECRET-KEY-1QQQQ";
-    let refused = export(
-        &env,
-        &["again.age", "--with-logins", "--recipient", private],
-    )
-    .code(4);
+    let args = ["out.age", "--with-logins", "--recipient", private];
+    let refused = export(&env, &args).code(4);
     assert!(!format!("{refused}").contains(private), "{refused}");
 }
 
@@ -211,7 +213,7 @@ fn a_live_login_is_not_exported_and_is_reported() {
 }
 
 #[test]
-fn a_profile_imported_without_its_login_causes_no_warning() {
+fn a_profile_imported_without_its_login_causes_no_warning_but_a_missing_own_login_does() {
     let env = env_with_profiles();
     let _ = export(&env, &["out.export"]).code(0);
     let other = other_machine(&env);
@@ -713,7 +715,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
+fn a_killed_export_with_a_missing_file_returns_its_login_only_by_profile_save_from() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
@@ -800,7 +802,7 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
 }
 
 #[test]
-fn i5_an_unsaved_renewed_login_in_an_exported_archive_is_not_restored_elsewhere() {
+fn an_unsaved_renewed_login_in_an_exported_archive_is_not_restored_on_another_machine() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -868,7 +870,7 @@ fn no_import_or_save_creates_a_profile_that_hides_a_newer_removed_one() {
 }
 
 #[test]
-fn a_removed_profile_whose_login_moved_stays_moved() {
+fn a_moved_login_stays_moved_after_its_profile_is_removed_and_saved_again() {
     let env = env_with_profiles();
     let login = fs::read(folder(&env, "work").join("auth.json")).expect("read");
     env.write("dump.json", login);
@@ -938,7 +940,7 @@ fn an_import_without_logins_keeps_local_logins_usable() {
 }
 
 #[test]
-fn i5_an_import_without_logins_keeps_how_new_the_newest_login_is() {
+fn i5_a_profile_imported_without_its_login_refuses_an_older_one_and_takes_the_login_itself() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let other = other_machine(&env);

@@ -209,7 +209,7 @@ fn an_archive_that_lacks_turns_before_the_rewind_is_not_suggested() {
 }
 
 #[test]
-fn a_longer_copy_that_was_compressed_is_named() {
+fn turns_lost_from_a_rollout_are_restored_from_a_compressed_copy_in_an_archive() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     let path = rollout(&home, &id);
@@ -258,7 +258,7 @@ fn a_missing_rollout_is_restored_from_the_archive_that_is_named() {
 }
 
 #[test]
-fn a_migrated_subagent_is_readable_from_an_archive_made_before() {
+fn turns_of_a_migrated_subagent_are_restored_from_an_earlier_archive_which_prune_keeps() {
     const CHILD: &str = "01a00000-0000-7000-8000-000000000001";
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
