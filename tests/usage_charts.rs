@@ -88,7 +88,7 @@ fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
 }
 
 #[test]
-fn a_page_fits_phones_and_desktops_in_light_and_dark() {
+fn html_pages_fit_phones_and_desktops_in_light_and_dark() {
     let Some(browser) = Browser::installed() else {
         return;
     };
@@ -150,7 +150,7 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
 }
 
 #[test]
-fn a_terminal_shows_the_last_thirty_days_with_their_shares() {
+fn a_terminal_and_an_html_page_show_the_last_thirty_days_and_json_shows_all_days() {
     let env = TestEnv::new();
     for day in 0..40 {
         let used = [1000, 0, 0, 0];
@@ -192,7 +192,7 @@ fn a_terminal_shows_the_last_thirty_days_with_their_shares() {
 }
 
 #[test]
-fn a_page_loads_nothing_has_no_secret_and_overwrites_nothing() {
+fn an_html_page_loads_nothing_has_no_secret_and_overwrites_nothing() {
     let Some(browser) = Browser::installed() else {
         return;
     };

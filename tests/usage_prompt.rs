@@ -99,7 +99,7 @@ fn a_prompt_does_not_wait_for_a_process_that_writes_the_index() {
 }
 
 #[test]
-fn the_weekly_pace_is_computed_from_the_last_figures() {
+fn the_weekly_pace_is_computed_from_recent_figures_and_explained_only_for_the_live_account() {
     let env = TestEnv::new();
     let pace = |env: &TestEnv, used: f64| {
         write_cooldown(env, &[entry("a@x.com", used, "2026-11-24T15:55:00Z")]);

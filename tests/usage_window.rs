@@ -119,7 +119,7 @@ fn on_a_narrow_terminal_the_name_of_a_part_stands_above_its_figures() {
 }
 
 #[test]
-fn a_window_is_drawn_on_a_page() {
+fn an_html_page_shows_a_chart_of_a_window_and_its_breakdowns() {
     let env = world();
     let path = env.path("window.html");
     let args = [

@@ -381,7 +381,7 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
 }
 
 #[test]
-fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
+fn a_link_in_place_of_auth_json_is_replaced_and_its_target_unchanged() {
     for hard in [false, true] {
         let env = alice_and_bob();
         let path = env.codex_home().join("auth.json");
@@ -449,7 +449,7 @@ fn i6_similar_accounts_are_distinguished() {
 }
 
 #[test]
-fn an_api_key_is_switched_to_and_from() {
+fn an_api_key_is_switched_to_and_from_and_said_to_have_no_quota() {
     let env = alice_and_bob();
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
@@ -522,7 +522,7 @@ fn an_older_login_in_a_second_home_leaves_the_owner_in_the_first() {
 }
 
 #[test]
-fn a_switch_killed_after_the_rename_has_recorded_the_live_account() {
+fn a_switch_killed_right_after_the_login_goes_live_has_recorded_where_it_is_live() {
     if !can_inject() {
         return;
     }
@@ -556,7 +556,7 @@ fn a_switch_killed_after_the_rename_has_recorded_the_live_account() {
 }
 
 #[test]
-fn a_damaged_profile_json_makes_no_login_usable() {
+fn a_login_with_a_damaged_profile_json_is_refused_until_it_is_saved_again() {
     let env = alice_and_bob();
     for damaged in ["", "{\"schema\": 1, \"owner\": \"mo"] {
         let path = env.manager_home().join("profiles/home/profile.json");

@@ -74,7 +74,7 @@ fn create_trusted_folder(lab: &Lab) {
 }
 
 #[test]
-fn an_interface_without_a_first_prompt_does_not_keep_the_daemon() {
+fn an_interface_without_a_first_prompt_does_not_prevent_the_stop_of_the_daemon() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -107,7 +107,7 @@ fn assert_turns_of(lab: &Lab, account: &str) {
 }
 
 #[test]
-fn the_daemon_of_the_tui_keeps_its_account_until_it_is_stopped() {
+fn use_stops_a_daemon_at_work_only_if_forced_and_the_next_interface_has_the_new_account() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -198,7 +198,7 @@ fn has_open(pid: u32, path: &Path) -> bool {
 }
 
 #[test]
-fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
+fn the_daemon_is_not_stopped_by_a_refused_switch_or_before_the_switch_holds_codexs_locks() {
     if !cfg!(target_os = "linux") {
         return;
     }
