@@ -409,7 +409,7 @@ fn forget_applies_the_rules_and_keeps_snapshots_of_other_programs() {
 }
 
 #[test]
-fn secrets_and_settings_are_never_linked() {
+fn a_vault_backup_makes_no_hard_links_to_secrets_and_settings() {
     let Some(env) = vault_env() else { return };
     let names = [
         ".credentials.json",
@@ -511,7 +511,7 @@ fn a_machine_without_snapshots_is_named() {
 }
 
 #[test]
-fn logins_are_not_printed() {
+fn vault_cat_refuses_logins_and_keys_and_suggests_to_restore_them() {
     let Some(env) = vault_env() else { return };
     let secrets = [
         ".credentials.json",

@@ -196,7 +196,7 @@ fn i3_a_vault_backup_with_a_full_manager_disk_makes_no_snapshot() {
 }
 
 #[test]
-fn i3_a_restore_with_a_full_disk_changes_nothing() {
+fn i3_a_restore_drill_export_or_import_with_a_full_disk_changes_nothing() {
     let Some(mut env) = vault_env() else { return };
     put_noise(&env, 4 << 20);
     let _ = env.run(["vault", "backup"]).code(0);

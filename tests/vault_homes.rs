@@ -122,7 +122,7 @@ fn modes_are_restored() {
 }
 
 #[test]
-fn files_that_are_truncated_or_replaced_while_restic_reads_are_captured_whole() {
+fn while_restic_reads_a_truncated_file_is_captured_as_it_is_then_and_a_replaced_one_as_before() {
     let Some(env) = vault_env() else { return };
     let (truncated, replaced) = ("skills/mine/cut.md", "skills/mine/new.md");
     for name in [truncated, replaced] {
@@ -241,7 +241,7 @@ fn two_homes_in_one_vault_are_distinguished() {
 }
 
 #[test]
-fn a_password_that_is_not_stored_leads_to_storing_it() {
+fn hints_about_a_password_that_is_not_stored_name_the_command_that_stores_it() {
     let Some(mut env) = vault_env() else { return };
     let again = env.run(["vault", "init", "vault"]).code(0);
     assert!(again.stderr.contains("is not stored"), "{again}");

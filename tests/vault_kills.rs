@@ -210,7 +210,7 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
 }
 
 #[test]
-fn copies_of_logins_in_the_tree_are_removed_by_the_next_command() {
+fn any_next_command_removes_the_copies_of_logins_that_a_vault_backup_left() {
     let env = TestEnv::new();
     let tree = env.manager_home().join("vault/tree");
     let login = tree.join("account-sessions/1/auth.json");

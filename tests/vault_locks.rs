@@ -108,7 +108,7 @@ fn the_lock_is_removed_if_the_manager_was_killed_before_its_restic() {
 }
 
 #[test]
-fn the_lock_of_another_machine_with_this_host_name_is_kept() {
+fn the_lock_of_a_restic_that_the_manager_did_not_start_is_kept() {
     let Some(env) = env_of_two_snapshots() else {
         return;
     };
@@ -131,7 +131,7 @@ fn the_lock_of_another_machine_with_this_host_name_is_kept() {
 }
 
 #[test]
-fn the_lock_of_another_machine_is_removed_after_30_minutes() {
+fn the_lock_of_a_restic_that_the_manager_did_not_start_is_removed_after_30_minutes() {
     let Some(env) = env_of_two_snapshots() else {
         return;
     };

@@ -212,7 +212,7 @@ fn a_plain_restic_backup_of_a_home_is_restored_without_its_databases() {
 }
 
 #[test]
-fn a_newer_login_and_newer_lines_survive_a_restore() {
+fn a_newer_login_survives_a_restore_and_newer_lines_survive_only_with_merge() {
     let Some(env) = vault_env() else { return };
     backup(&env);
     write_auth(&env.codex_home(), &alice(3));

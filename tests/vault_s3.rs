@@ -54,7 +54,7 @@ fn backup_and_restore_work_with_s3() {
 }
 
 #[test]
-fn each_refusal_of_an_s3_server_has_its_own_error() {
+fn missing_buckets_wrong_credentials_and_an_unreachable_s3_server_have_different_errors() {
     let Some((mut env, mut server)) = s3_env() else {
         return;
     };

@@ -93,7 +93,7 @@ fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
 }
 
 #[test]
-fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
+fn a_read_error_of_the_disk_during_prune_does_not_make_an_archive_count_as_damaged() {
     if !can_inject() {
         return;
     }
@@ -201,7 +201,7 @@ fn an_archive_of_unknown_date_is_not_of_1970() {
 }
 
 #[test]
-fn latest_is_the_newest_archive_of_a_home_in_every_command() {
+fn latest_is_a_full_archive_rather_than_a_newer_safety_backup_which_each_list_names_as_such() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     put(&env, "notes.txt", "changed");
@@ -383,7 +383,7 @@ fn a_recorded_result_does_not_cover_a_later_sidecar() {
 }
 
 #[test]
-fn an_unreadable_sidecar_is_read_again_later() {
+fn an_unreadable_archive_without_a_sidecar_is_not_pruned_and_is_read_again_later() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     fs::remove_file(sidecar(&made[1])).unwrap();
