@@ -104,7 +104,7 @@ fn codex_lists_and_reads_the_same_after_shrink_and_expand() {
 }
 
 #[test]
-fn codex_continues_compressed_conversations() {
+fn codex_resumes_forks_renames_and_unarchives_compressed_conversations() {
     let Some(all) = conversations() else { return };
     let (lab, home) = (&all.lab, all.lab.home());
     let before = listed(lab);
@@ -159,7 +159,7 @@ fn codex_deletes_compressed_conversations() {
 }
 
 #[test]
-fn codex_does_not_resume_a_conversation_during_its_conversion() {
+fn codex_does_not_resume_a_conversation_while_its_writer_lock_is_held() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("first");

@@ -125,7 +125,7 @@ fn ids(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_trashed_conversation_is_restored_completely() {
+fn undelete_brings_back_the_files_rows_names_and_times_of_a_conversation() {
     let env = home();
     let home = env.codex_home();
     let state = || {
@@ -228,7 +228,7 @@ fn trash_filters_select_conversations_and_a_filter_or_id_is_required() {
 }
 
 #[test]
-fn a_conversation_whose_only_message_is_too_long_to_read_is_kept_by_no_turns() {
+fn the_no_turns_filter_leaves_out_a_conversation_with_one_message_too_long_to_read() {
     let env = home();
     let mut rollouts = rollouts(&env.codex_home()).into_iter();
     let own = rollouts.find(|path| path.to_string_lossy().contains(&id(3)));
@@ -312,7 +312,7 @@ fn trash_and_undelete_can_be_repeated_after_a_partial_failure() {
 }
 
 #[test]
-fn a_recreated_conversation_is_not_overwritten() {
+fn undelete_does_not_overwrite_a_recreated_conversation() {
     let env = home();
     let path = rollouts(&env.codex_home())
         .into_iter()
@@ -337,7 +337,7 @@ fn a_recreated_conversation_is_not_overwritten() {
 }
 
 #[test]
-fn the_trash_is_emptied_on_request() {
+fn the_trash_is_emptied_only_with_yes() {
     let env = home();
     let listed = |env: &TestEnv| ids(&env.run(["storage", "undelete", "--json"]).code(0).json());
     for n in [5, 2] {
@@ -512,7 +512,7 @@ fn i2_a_turn_between_a_killed_move_and_its_recovery_is_kept() {
 }
 
 #[test]
-fn codex_lists_and_resumes_undeleted_conversations() {
+fn codex_lists_and_resumes_undeleted_conversations_and_a_loaded_one_is_not_trashed() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let ids = ["first", "second", "third"].map(|prompt| lab.say(prompt));
@@ -605,7 +605,7 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
 }
 
 #[test]
-fn undelete_refuses_conversations_of_another_home() {
+fn undelete_refuses_conversations_of_another_home_but_accepts_a_link_to_their_home() {
     let env = home();
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
     let other = env.path("home/other");
@@ -680,8 +680,13 @@ fn undelete_accepts_ids_and_names_and_refuses_ambiguous_ones() {
     let run = env.run(["storage", "undelete", "01a1"]).code(1);
     assert!(run.stderr.contains("matches several"), "{run}");
     let _ = env.run(["storage", "undelete", "title 2"]).code(0);
-    // The path of one of the two conversations is taken.
-    let _ = env.run(["storage", "trash", &id(5)]).code(0);
+    assert_eq!(rollouts(&env.codex_home()).len(), 4);
+}
+
+#[test]
+fn undelete_skips_a_conversation_with_a_taken_path_and_brings_back_the_others() {
+    let env = home();
+    let _ = env.run(["storage", "trash", &id(3), &id(5)]).code(0);
     let path = format!(
         "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{}.jsonl",
         id(3)
@@ -739,7 +744,7 @@ fn a_conversation_of_two_homes_can_be_trashed_in_one_second() {
 }
 
 #[test]
-fn conversations_with_a_name_or_a_command_of_the_user_are_kept_by_no_turns() {
+fn the_no_turns_filter_leaves_out_conversations_with_a_name_or_a_command_of_the_user() {
     let Some(lab) = Lab::new() else { return };
     let mut server = lab.codex.app_server(&lab.home(), &lab.backend);
     let mut ask = |method: &str, params: Value| {
@@ -773,7 +778,7 @@ fn conversations_with_a_name_or_a_command_of_the_user_are_kept_by_no_turns() {
 }
 
 #[test]
-fn a_trashed_version_with_turns_that_the_home_lacks_stays() {
+fn emptying_the_trash_keeps_a_version_with_turns_that_the_home_lacks() {
     let mut env = home();
     let first = id(1);
     let entry_folder = |env: &TestEnv| {

@@ -55,7 +55,7 @@ fn fired(env: &TestEnv) -> i64 {
 }
 
 #[test]
-fn no_command_fires_a_trigger_of_the_database() {
+fn repair_trash_and_undelete_fire_no_trigger_of_the_database() {
     let mut env = TestEnv::new();
     let codex = FakeCodex::new(&env.path("codex"));
     env.set("PATH", format!("{}:/usr/bin:/bin", codex.dir().display()));
@@ -91,7 +91,7 @@ fn no_command_fires_a_trigger_of_the_database() {
 }
 
 #[test]
-fn rows_and_links_that_lead_to_other_files_are_not_shown() {
+fn files_that_are_no_conversation_of_the_home_are_neither_shown_nor_exported() {
     let env = TestEnv::new();
     let secret = "the-secret-of-another-file";
     let line = format!(
@@ -270,7 +270,7 @@ fn untrusted_text_is_printed_without_control_or_bidi_characters() {
 }
 
 #[test]
-fn restic_gets_no_key_of_openai() {
+fn restic_gets_the_environment_without_keys_of_openai() {
     let Some(mut env) = vault_env() else { return };
     let seen = env.path("home/environment");
     let script = format!(
@@ -351,7 +351,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_manager_home_that_others_can_write_to_is_made_private_first() {
+fn a_manager_home_writable_by_others_is_made_private_unless_sticky_or_with_foreign_files() {
     let env = TestEnv::new();
     sample_home(&env);
     let home = env.manager_home();
