@@ -62,7 +62,7 @@ fn logins_and_databases_are_never_synced_and_naming_one_is_refused() {
 }
 
 #[test]
-fn run_writes_only_with_apply_or_without_dry_run_default() {
+fn run_writes_nothing_without_apply_unless_dry_run_default_is_false() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let before = pair.0.tree("");
@@ -141,7 +141,7 @@ fn keep_both_works_after_earlier_decisions_and_with_existing_copies() {
 }
 
 #[test]
-fn with_a_policy_the_losing_version_becomes_a_conflict_copy() {
+fn with_a_policy_the_losing_version_becomes_a_conflict_copy_that_resolve_can_bring_back() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let [mine, other] = pair.diverge();
@@ -220,7 +220,7 @@ fn a_partial_file_is_never_used() {
 }
 
 #[test]
-fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
+fn an_empty_or_missing_cloud_folder_is_refused_and_deletes_nothing_and_refill_fills_it() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.put("a", SKILL, "x");
@@ -271,7 +271,7 @@ fn links_in_the_cloud_folder_are_not_followed() {
 }
 
 #[test]
-fn deletions_are_synced_only_with_propagate() {
+fn with_propagate_a_deletion_is_synced_to_the_cloud_folder_and_the_other_machine() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -414,7 +414,10 @@ fn init_warns_that_conversations_are_copied_unencrypted_and_suggests_vault() {
     let warning = "conversations are copied as they are, with the secrets that were typed or printed in them; \
                    `codex-manager vault` keeps encrypted copies";
     assert!(run.stderr.contains(warning), "{run}");
-    // The guide and the README do too.
+}
+
+#[test]
+fn the_guide_and_the_readme_say_that_sync_copies_unencrypted_and_suggest_vault() {
     for (page, words) in [
         (
             "docs/sync.md",
@@ -445,7 +448,7 @@ fn a_suggested_command_of_sync_names_the_configuration() {
 }
 
 #[test]
-fn init_writes_a_valid_configuration() {
+fn init_writes_a_valid_configuration_and_replaces_one_only_with_force() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);
     let _ = env.run(["sync", "init", "--cloud", "home/first"]).code(0);
@@ -457,6 +460,11 @@ fn init_writes_a_valid_configuration() {
         .run(["sync", "init", "--force", "--cloud", "home/cloud"])
         .code(0);
     assert_eq!(env.run(["sync", "validate"]).code(0).stderr, "");
+}
+
+#[test]
+fn init_refuses_a_cloud_folder_inside_the_codex_home() {
+    let env = TestEnv::new();
     let inside = [
         "sync",
         "init",
@@ -468,6 +476,12 @@ fn init_writes_a_valid_configuration() {
     let run = env.run(inside).code(4);
     assert!(run.stderr.contains("is inside the Codex home"), "{run}");
     assert!(!env.path("x.toml").exists());
+}
+
+#[test]
+fn preflight_warns_of_a_missing_cloud_folder_and_fails_without_its_parent() {
+    let env = TestEnv::new();
+    let _ = env.run(["sync", "init", "--cloud", "home/cloud"]).code(0);
     let has_check = |code: i32, status: &str| {
         let checks = env.run(["sync", "preflight", "--json"]).code(code).json();
         let mut checks = checks["checks"].as_array().unwrap().iter();
@@ -481,6 +495,11 @@ fn init_writes_a_valid_configuration() {
     assert!(has_check(5, "fail"));
     fs::create_dir_all(env.path("home/new/cloud")).unwrap();
     assert!(has_check(0, "ok"));
+}
+
+#[test]
+fn validate_refuses_an_invalid_value_with_its_key() {
+    let env = TestEnv::new();
     env.write(
         "bad.toml",
         "[sync]\nmode = \"hot\"\nx = 1\n[paths]\ncloud_root_dir = \"c\"\n",
@@ -532,7 +551,7 @@ fn the_mode_last_date_only_syncs_the_parents_of_forks() {
 }
 
 #[test]
-fn the_default_log_is_in_the_manager_home() {
+fn the_default_log_is_in_the_manager_home_and_a_dry_run_logs_only_with_log() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let logs = pair.0.path("manager-a/logs");

@@ -133,11 +133,19 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
         pair.0
             .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
     }
-    pair.0.write("outside/skills/mine/SKILL.md", "outside");
     snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
     snapshot_at(&pair, "b-20261102T000000Z", 1_795_000_000);
     let _ = pair.run("b", &["restore", "--apply"]).code(0);
     assert_eq!(pair.text("b", SKILL), "first");
+}
+
+#[test]
+fn an_unknown_snapshot_or_one_outside_of_the_backup_folder_is_refused() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "first");
+    let snapshot = "backups-b/b-20261101T000000Z";
+    pair.0.write(&format!("{snapshot}/{SKILL}"), "second");
+    pair.0.write("outside/skills/mine/SKILL.md", "outside");
     let outside = pair.0.path("outside").to_string_lossy().into_owned();
     for name in ["../outside", &*outside, "..", ".", "a/../../outside"] {
         let _ = pair
@@ -639,7 +647,7 @@ fn a_wrong_clock_removes_no_sync_snapshot_by_age() {
 }
 
 #[test]
-fn a_restored_conversation_replaces_its_archived_or_compressed_form() {
+fn a_restored_conversation_replaces_its_archived_or_moved_form() {
     for form in ["archived_sessions", "sessions/elsewhere"] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"manual_abort\"\n");
@@ -671,7 +679,7 @@ fn a_restored_conversation_replaces_its_archived_or_compressed_form() {
 }
 
 #[test]
-fn a_restore_that_cannot_keep_a_file_leaves_no_snapshot() {
+fn a_restore_that_cannot_save_a_replaced_file_leaves_no_snapshot() {
     for compression in ["none", "zip"] {
         let pair = Pair::new();
         pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
@@ -706,7 +714,7 @@ fn a_restore_that_cannot_keep_a_file_leaves_no_snapshot() {
 }
 
 #[test]
-fn a_restored_conversation_below_a_linked_folder_is_not_its_own_other_form() {
+fn a_restored_conversation_stays_if_archived_sessions_links_to_its_folder() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"manual_abort\"\n");
     let [_, of_b] = pair.diverge();

@@ -252,7 +252,7 @@ const ROOTS: &str =
     "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
 
 #[test]
-fn client_copies_and_placeholders_beside_the_roots_are_found() {
+fn client_copies_and_placeholders_of_synced_roots_are_merged_named_or_awaited() {
     let pair = Pair::new();
     pair.configure("a", ROOTS);
     pair.put("a", "history.jsonl", "{\"ts\":1}\n");
@@ -394,7 +394,7 @@ fn placeholders_of_files_that_are_not_synced_are_not_named() {
 }
 
 #[test]
-fn placeholders_of_older_days_are_not_named() {
+fn with_last_date_only_placeholders_of_older_days_are_not_named() {
     let pair = Pair::new();
     pair.configure("b", "[sync]\nsession_mode = \"last_date_only\"\n");
     let of_day = |day: &str| {
@@ -756,7 +756,7 @@ fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
 }
 
 #[test]
-fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
+fn without_manifests_partial_texts_wait_for_accept_unlisted_and_whole_ones_are_copied() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
     pair.put("a", "skills/s/empty.md", "text");

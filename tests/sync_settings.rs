@@ -184,7 +184,7 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
 }
 
 #[test]
-fn a_sync_with_mapped_folders_suggests_codex_resume_with_an_id() {
+fn a_sync_with_mapped_folders_suggests_codex_resume_with_an_id_or_with_all() {
     let pair = Pair::new();
     pair.configure(
         "b",
