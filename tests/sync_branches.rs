@@ -220,7 +220,7 @@ fn a_branch_that_arrives_after_the_other_machine_synced_is_a_conflict() {
 }
 
 #[test]
-fn rewinds_that_cross_in_the_cloud_folder_are_a_conflict() {
+fn rewinds_of_two_machines_that_reach_the_cloud_folder_at_once_are_a_conflict() {
     let Some(branched) = Branched::new(true) else {
         return;
     };
@@ -267,7 +267,7 @@ fn a_turn_in_a_branch_that_was_rewound_meanwhile_is_a_conflict() {
 }
 
 #[test]
-fn a_turn_after_the_decision_is_a_new_conflict() {
+fn a_turn_in_the_kept_branch_before_the_decision_is_known_is_a_new_conflict() {
     for names in [["a", "b"], ["b", "a"]] {
         let Some(branched) = Branched::new(true) else {
             return;
@@ -364,7 +364,7 @@ fn a_version_that_a_rewind_continues_is_not_replaced() {
 }
 
 #[test]
-fn a_rewind_of_a_rewind_waits_for_the_decision_about_its_base() {
+fn a_rewind_of_a_rewind_or_a_fork_of_a_fork_waits_for_the_decision_about_its_base() {
     for (is_vault, is_fork) in [(false, false), (false, true), (true, false)] {
         let Some(mut two) = TwoMachines::new() else {
             return;
@@ -410,7 +410,7 @@ fn a_rewind_of_a_rewind_waits_for_the_decision_about_its_base() {
 }
 
 #[test]
-fn versions_that_forks_continue_on_both_machines_can_be_decided() {
+fn versions_that_rewinds_continue_on_both_machines_can_be_decided() {
     for keep in ["local", "cloud"] {
         let Some(two) = TwoMachines::new() else {
             return;
@@ -441,7 +441,7 @@ fn versions_that_forks_continue_on_both_machines_can_be_decided() {
 }
 
 #[test]
-fn a_rewind_without_a_record_hides_no_later_turn_silently() {
+fn a_turn_that_a_rewind_would_hide_is_a_conflict_after_a_sync_by_an_earlier_version() {
     let Some(two) = TwoMachines::new() else {
         return;
     };

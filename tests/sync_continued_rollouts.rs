@@ -60,7 +60,7 @@ fn propagating() -> Option<(TwoMachines, String)> {
 }
 
 #[test]
-fn i2_a_base_that_a_rewind_or_a_fork_continues_is_not_deleted() {
+fn a_base_that_a_rewind_or_a_fork_continues_is_not_deleted() {
     for is_fork in [false, true] {
         for names in [["a", "b"], ["b", "a"]] {
             let Some((two, id)) = propagating() else {
@@ -105,7 +105,7 @@ fn i2_a_base_that_a_rewind_or_a_fork_continues_is_not_deleted() {
 }
 
 #[test]
-fn i2_a_rewind_that_goes_on_while_another_machine_deletes_it_keeps_its_base() {
+fn a_rewind_that_goes_on_while_another_machine_deletes_it_keeps_its_base() {
     for names in [["a", "b"], ["b", "a"]] {
         let Some((two, id)) = propagating() else {
             return;
@@ -345,7 +345,7 @@ fn policy(name: &str) -> String {
 }
 
 #[test]
-fn i2_a_continued_version_is_not_replaced_whatever_the_names_of_the_files() {
+fn a_continued_version_is_not_replaced_by_a_plain_compressed_or_archived_one() {
     use Form::{Archived, Compressed, Plain};
     for forms in [
         [Plain, Plain],
@@ -475,7 +475,7 @@ fn a_decision_about_a_rewound_conversation_holds_on_both_machines() {
 }
 
 #[test]
-fn i2_a_decision_does_not_replace_a_version_that_was_rewound_meanwhile() {
+fn a_decision_does_not_replace_a_version_that_was_rewound_meanwhile() {
     let (pair, [of_a, _]) = diverged_with_equal_lengths(&["b"]);
     let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);
     pair.apply("b");
@@ -555,7 +555,7 @@ fn migrated_twice(longer: &str) -> (Pair, String) {
 }
 
 #[test]
-fn i2_a_continued_version_is_not_replaced_by_one_that_codex_rewrote() {
+fn a_continued_version_is_not_replaced_by_one_that_codex_migrated() {
     for (longer, kept) in [("b", "cloud"), ("a", "local")] {
         assert_offers_are_true(|| migrated_twice(longer).0, ID, &[kept, "both"]);
         for keep in [kept, "both"] {
@@ -617,7 +617,7 @@ fn older_rollouts(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn i2_a_fork_that_cannot_be_read_yet_keeps_its_base() {
+fn a_fork_that_cannot_be_read_yet_keeps_its_base() {
     let compressed = format!("{FORK}.zst");
     for (path, bytes) in [
         (FORK, None),
@@ -643,7 +643,7 @@ fn i2_a_fork_that_cannot_be_read_yet_keeps_its_base() {
 }
 
 #[test]
-fn i2_a_fork_that_cannot_be_read_on_this_machine_keeps_its_base() {
+fn a_fork_that_cannot_be_read_on_this_machine_keeps_its_base() {
     for is_synced in [true, false] {
         for bytes in [
             "",
@@ -666,7 +666,7 @@ fn i2_a_fork_that_cannot_be_read_on_this_machine_keeps_its_base() {
 }
 
 #[test]
-fn i2_a_fork_that_is_only_a_copy_of_the_client_keeps_its_base() {
+fn a_fork_that_is_only_a_copy_of_the_client_keeps_its_base() {
     let (pair, fork) = with_missing_fork(&[]);
     let copy = FORK.replace(".jsonl", " (1).jsonl");
     pair.put("cloud", &copy, &fork);
@@ -678,7 +678,7 @@ fn i2_a_fork_that_is_only_a_copy_of_the_client_keeps_its_base() {
 }
 
 #[test]
-fn a_rollout_whose_first_line_has_arrived_holds_back_no_deletion() {
+fn an_incomplete_fork_of_another_rollout_holds_back_no_deletion() {
     let (pair, fork) = with_missing_fork(&[]);
     // The fork continues another rollout, which its first line says.
     let half = fork.replace(ID, "01a1f78b-4d30-7ef3-b0ee-5caab8d3a999");
@@ -708,7 +708,7 @@ fn many_deletions_are_counted_before_a_fork_holds_back_some() {
 }
 
 #[test]
-fn a_fork_that_never_arrives_does_not_block_deletions_for_ever() {
+fn a_fork_of_a_removed_machine_that_never_arrived_holds_back_no_deletion() {
     let (pair, _) = with_missing_fork(&[]);
     fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
     let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
@@ -761,7 +761,7 @@ fn a_fork_that_has_not_arrived_holds_back_no_decision() {
 }
 
 #[test]
-fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
+fn a_fork_that_is_not_downloaded_keeps_its_base() {
     let base = format!("{META}{}", line("one"));
     let newer_id = FORK_ID.replace("b456", "b457");
     let newer = FORK.replace(FORK_ID, &newer_id);
@@ -797,7 +797,7 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
 }
 
 #[test]
-fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
+fn a_file_that_is_no_conversation_cannot_be_kept_in_both_versions() {
     let pair = Pair::synced(&[(SKILL, "text")]);
     for name in ["a", "b"] {
         pair.put(name, SKILL, name);
@@ -807,7 +807,10 @@ fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
         let args = [&["resolve", SKILL, "--keep", "both"], args].concat();
         let _ = pair.run("b", &args).code(4);
     }
+}
 
+#[test]
+fn resolve_says_why_a_version_of_a_rewind_cannot_be_kept() {
     // A fork continues the version of `b` of a rewind.
     let rewound = ROLLOUT.replace(".jsonl", &format!("_{FORK_ID}.jsonl"));
     let pair = Pair::synced(&[(&rewound, META)]);
@@ -830,7 +833,7 @@ fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
 }
 
 #[test]
-fn resolve_offers_what_a_conflict_copy_can_replace() {
+fn resolve_offers_exactly_the_versions_that_can_be_kept_with_a_conflict_copy() {
     let with_copy = || {
         let pair = Pair::new();
         pair.configure("b", &policy("prefer_local"));
@@ -881,7 +884,7 @@ fn both_versions_are_kept_where_a_fork_continues_one() {
 }
 
 #[test]
-fn i2_the_hint_of_a_decision_does_not_undo_it() {
+fn the_command_that_resolve_suggests_shows_the_snapshot_and_undoes_nothing() {
     for keep in ["local", "cloud"] {
         let pair = Pair::new();
         pair.configure("b", "[sync]\ndry_run_default = false\n");

@@ -214,7 +214,7 @@ fn a_plan_shows_the_size_of_what_it_deletes() {
 }
 
 #[test]
-fn i2_a_deletion_does_not_apply_to_the_older_version_of_a_machine_that_is_behind() {
+fn a_deletion_does_not_apply_to_the_older_version_of_a_machine_that_is_behind() {
     for [deleting, other] in [["a", "b"], ["b", "a"]] {
         let pair = propagating(&["a", "b"], 12);
         pair.sync(&[(ROLLOUT, META)]);
