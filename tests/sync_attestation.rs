@@ -172,7 +172,7 @@ fn files_placed_on_both_sides_by_hand_are_synced_without_waiting() {
 }
 
 #[test]
-fn a_conversation_in_two_cloud_folders_ends_up_in_one() {
+fn a_conversation_twice_in_the_cloud_folder_stays_only_where_this_machine_has_it() {
     let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
     for there in [META, "{}\n"] {
         let pair = Pair::new();

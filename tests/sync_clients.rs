@@ -5,7 +5,7 @@ use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 
 #[test]
-fn rclone_copies_of_conversations_and_prompts_are_merged() {
+fn rclone_copies_of_conversations_and_prompts_are_merged_and_those_of_skills_reported() {
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     let pair = Pair::synced(&[(ROLLOUT, META), (SKILL, "one"), ("history.jsonl", &line(1))]);
     pair.apply("a");

@@ -30,7 +30,7 @@ fn a_conversation_continues_on_both_machines() {
 }
 
 #[test]
-fn synced_conversations_are_resumed_by_last_and_by_name() {
+fn a_synced_conversation_has_its_name_and_mapped_folder_and_is_resumed_by_last_and_by_name() {
     let Some(two) = TwoMachines::new() else {
         return;
     };
@@ -75,7 +75,7 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
 }
 
 #[test]
-fn archiving_is_synced_to_codex() {
+fn archiving_and_unarchiving_are_synced_to_codex() {
     let Some(two) = TwoMachines::new() else {
         return;
     };

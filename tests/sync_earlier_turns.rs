@@ -108,7 +108,7 @@ fn a_fork_shows_its_earlier_turns_after_its_base_was_replaced() {
 }
 
 #[test]
-fn a_version_that_returns_after_its_removal_hides_no_turn() {
+fn a_removed_conversation_that_comes_back_in_another_version_hides_no_turn() {
     for is_trashed in [false, true] {
         let Some(two) = TwoMachines::new() else {
             return;

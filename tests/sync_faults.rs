@@ -111,7 +111,7 @@ fn i3_a_sync_into_a_full_folder_changes_no_existing_file() {
 }
 
 #[test]
-fn i2_a_killed_first_sync_of_many_files_continues() {
+fn i2_a_killed_first_sync_of_a_machine_leaves_complete_files_and_continues() {
     if !can_inject() {
         return;
     }
@@ -166,7 +166,7 @@ fn many_files(pair: &Pair) -> Vec<String> {
 }
 
 #[test]
-fn i2_many_new_files_are_durable_before_they_get_their_names() {
+fn many_new_files_are_durable_before_they_get_their_names() {
     if !can_inject() {
         return;
     }
@@ -223,7 +223,7 @@ fn i2_a_killed_sync_of_many_files_leaves_complete_files_and_continues() {
 }
 
 #[test]
-fn i3_many_files_on_a_disk_that_cannot_sync_as_a_whole_are_synced_one_by_one() {
+fn many_files_are_copied_though_the_disk_cannot_be_flushed_as_a_whole() {
     if !can_inject() {
         return;
     }
@@ -309,7 +309,7 @@ fn i3_a_sync_restore_onto_a_full_disk_leaves_complete_files_and_names_the_snapsh
 }
 
 #[test]
-fn file_systems_without_renameat2_noreplace_work() {
+fn a_sync_works_on_file_systems_without_renameat2_noreplace() {
     if !can_inject() {
         return;
     }
@@ -366,7 +366,7 @@ fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
 }
 
 #[test]
-fn i3_a_run_that_cannot_write_its_snapshot_changes_nothing_and_names_the_snapshot() {
+fn i3_a_run_that_cannot_write_its_snapshot_changes_nothing_and_names_the_folder_and_the_limit() {
     let prompt = "prompts/one.md";
     for compression in ["none", "zip"] {
         let pair = Pair::new();

@@ -32,7 +32,7 @@ fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
 }
 
 #[test]
-fn nested_folders_are_refused_with_both_names() {
+fn nested_folders_are_refused_by_name_unless_the_inner_one_is_not_synced() {
     let pair = Pair::new();
     pair.put("a", SKILL, "x");
     let link = |to: &str, at: &str| symlink(pair.0.path(to), pair.0.path(at)).unwrap();
@@ -718,7 +718,7 @@ fn a_file_in_the_place_of_the_managers_folder_is_refused() {
 }
 
 #[test]
-fn a_cloud_folder_that_is_a_file_is_refused_before_anything_is_planned() {
+fn a_cloud_folder_that_is_a_file_is_refused() {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     fs::remove_dir(pair.cloud()).unwrap();
@@ -794,7 +794,7 @@ fn the_first_run_says_that_it_creates_the_cloud_folder_and_preflight_announces_i
 }
 
 #[test]
-fn a_run_names_steps_that_copy_nothing() {
+fn the_summary_of_a_run_counts_archived_and_unarchived_conversations() {
     let pair = Pair::synced(&[(ROLLOUT, META)]);
     let name = ROLLOUT.rsplit('/').next().unwrap();
     let places = [ROLLOUT.to_owned(), format!("archived_sessions/{name}")];

@@ -101,7 +101,7 @@ fn a_conflict_copy_that_is_not_downloaded_is_awaited() {
 }
 
 #[test]
-fn oversized_manifests_are_ignored_with_little_memory() {
+fn oversized_manifests_are_reported_and_skipped_with_little_memory() {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     pair.apply("a");

@@ -158,7 +158,7 @@ fn a_cloud_folder_rolled_back_to_an_earlier_day_is_updated() {
 }
 
 #[test]
-fn an_earlier_version_of_a_conversation_is_updated() {
+fn an_earlier_version_of_a_conversation_in_the_cloud_folder_is_updated() {
     let line = |n: u32| format!("{{\"n\":{n}}}\n");
     let texts: Vec<_> = (0..3)
         .map(|n| format!("{META}{}", (0..n).map(line).collect::<String>()))
@@ -214,7 +214,7 @@ fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
 }
 
 #[test]
-fn a_copy_cut_inside_a_line_is_never_used() {
+fn a_file_that_ends_inside_a_line_is_not_used_but_one_without_the_last_line_is() {
     let pair = Pair::new();
     write_and_sync(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
     let half = pair.put("cloud", SKILL, "one\ntw");
@@ -333,7 +333,7 @@ fn a_machine_that_takes_the_remote_version_of_a_conflict_attests_it() {
 }
 
 #[test]
-fn a_partial_conflict_copy_is_completed_by_another_machine() {
+fn a_partial_conflict_copy_is_completed_by_the_machine_that_created_it() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[conflict]\npolicy = \"prefer_local\"\n");
