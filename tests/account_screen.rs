@@ -83,7 +83,7 @@ fn list_cooldown_and_status_all_show_the_table_of_accounts() {
 }
 
 #[test]
-fn the_document_of_accounts_has_the_keys_of_cooldown_and_more() {
+fn accounts_json_has_all_keys_of_cooldown_json_and_list_json_is_ordered_by_name() {
     let env = three();
     let document = env.run(["accounts", "--json"]).code(0).json();
     assert_eq!(document["command"], "accounts");
@@ -175,7 +175,7 @@ fn the_prompt_shows_the_live_account_and_a_clearly_better_one() {
 }
 
 #[test]
-fn hook_prints_the_live_account_unless_a_format_is_given() {
+fn the_hook_of_bash_uses_the_prompt_format_unless_another_is_given() {
     let env = three();
     let default = env.run(["hook", "bash"]).code(0).stdout;
     assert!(
@@ -351,7 +351,7 @@ fn the_picker_of_use_filters_by_a_part_of_the_email() {
 }
 
 #[test]
-fn a_mistyped_name_is_compared_with_the_part_before_the_at() {
+fn a_mistyped_name_suggests_the_nearest_account_and_an_unknown_email_suggests_none() {
     let names: Vec<_> = (10..20).map(|n| format!("oss-{n}")).collect();
     let accounts: Vec<_> = names.iter().map(|name| (name.as_str(), 10.0)).collect();
     let env = world(&accounts);

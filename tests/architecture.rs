@@ -70,7 +70,7 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn modules_import_only_modules_of_lower_layers() {
+fn rooms_use_only_the_rooms_below_them() {
     let imports = Imports::read(&source());
     assert!(
         imports.all().count() > 500,
@@ -97,7 +97,7 @@ fn files_have_no_circular_imports() {
 }
 
 #[test]
-fn the_hazards_of_a_replicated_folder_are_known_below_the_planner() {
+fn cloud_folder_imports_nothing_of_plan_apply_and_snapshots_of_sync() {
     let imports = Imports::read(&source());
     let of_folder = |module: &str| module.starts_with("sync::cloud_folder");
     let outside = ["sync::plan", "sync::apply", "sync::snapshots"];

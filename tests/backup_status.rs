@@ -44,7 +44,7 @@ fn known(lab: &Lab) -> Value {
 }
 
 #[test]
-fn the_archive_is_named_by_the_start_of_the_weekly_window() {
+fn an_archive_is_named_by_the_start_of_the_week_and_its_sidecar_has_quota_and_account() {
     let Some(mut lab) = Lab::new() else { return };
     lab.world.set("TZ", "Asia/Kolkata");
     let resets = unix_now() + 4 * 86_400 + 1_234;
@@ -126,7 +126,7 @@ fn an_exhausted_week_is_recorded_and_the_account_is_in_cooldown_until_its_reset(
 }
 
 #[test]
-fn offline_the_newest_valid_observation_names_the_archive() {
+fn without_live_quota_an_archive_is_named_by_the_last_observation_if_there_is_one() {
     let Some(lab) = Lab::new() else { return };
     let resets = unix_now() + 86_400;
     lab.backend.account("acct-alice").set(|alice| {

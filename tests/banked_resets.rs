@@ -87,7 +87,7 @@ fn all_commands_show_the_banked_resets_that_one_query_found() {
 }
 
 #[test]
-fn resets_that_the_server_does_not_list_are_unknown() {
+fn answers_with_missing_malformed_or_expired_resets_show_only_what_is_known() {
     let Some(lab) = Lab::new() else { return };
     let (past, soon) = (unix_now() - DAY, unix_now() + 2 * DAY);
     let day = at(soon).format("%a %-d %b").to_string();

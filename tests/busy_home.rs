@@ -124,7 +124,7 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
 }
 
 #[test]
-fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
+fn the_rows_in_the_wal_of_a_killed_codex_are_archived_and_a_restore_leaves_no_wal() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let one = lab.say("one");
@@ -352,7 +352,7 @@ fn a_conversation_that_moves_constantly_is_archived_exactly_once() {
 }
 
 #[test]
-fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
+fn a_conversation_archived_by_codex_during_backups_is_restored_complete_with_a_correct_row() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
