@@ -93,7 +93,7 @@ fn an_unreadable_file_is_reported_and_all_others_are_archived() {
 }
 
 #[test]
-fn a_rollout_with_short_reads_is_reported_and_all_others_are_archived() {
+fn a_rollout_is_left_out_if_all_its_reads_are_short_and_archived_if_only_the_first_is() {
     if !can_inject() {
         return;
     }
@@ -247,7 +247,7 @@ fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_p
 }
 
 #[test]
-fn a_conversation_moved_out_of_the_archived_folders_is_reported() {
+fn a_conversation_moved_during_a_backup_to_a_folder_that_backups_exclude_is_reported() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let path = put(&env, rollout(FIRST), "{}\n");

@@ -19,7 +19,7 @@ fn listed(run: &Run) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn children_are_listed_at_their_parents_only() {
+fn subagents_and_side_conversations_are_counted_at_their_parents_and_listed_on_request() {
     let Some(lab) = Lab::new() else { return };
     let kinds = ConversationKinds::create(&lab, &lab.home());
     let main = listed(&lab.manager(["sessions", "--json"]).code(0));
@@ -61,7 +61,7 @@ fn children_are_listed_at_their_parents_only() {
 }
 
 #[test]
-fn the_last_conversation_is_never_a_child() {
+fn resume_last_skips_subagents_reviews_and_side_conversations() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let kinds = ConversationKinds::create(&lab, &home);
@@ -94,7 +94,7 @@ fn the_last_conversation_is_never_a_child() {
 }
 
 #[test]
-fn a_subagent_is_resumed_through_its_parent() {
+fn a_resume_of_a_subagent_is_refused_with_the_command_that_resumes_its_parent() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let kinds = ConversationKinds::create(&lab, &home);

@@ -98,7 +98,7 @@ fn help_ends_with_global_options_and_help_global_describes_them() {
 }
 
 #[test]
-fn aliases_behave_like_their_commands() {
+fn aliases_print_the_help_of_their_commands_and_login_the_error_of_profile_login() {
     let env = TestEnv::new();
     for (alias, name) in [
         ("ls", "list"),
@@ -135,7 +135,7 @@ fn help_prints_the_help_of_a_command_at_every_level() {
 }
 
 #[test]
-fn man_writes_to_folders_with_unusual_names() {
+fn man_accepts_a_folder_that_is_not_utf_8_and_prints_a_name_with_escapes_on_one_line() {
     use std::os::unix::ffi::OsStrExt;
     let env = TestEnv::new();
     let plain = |dir: &[u8], more: &str| {
@@ -156,7 +156,7 @@ fn man_writes_to_folders_with_unusual_names() {
 }
 
 #[test]
-fn every_command_has_a_manual_page() {
+fn man_writes_the_pages_that_its_dry_run_lists_and_those_of_commands_have_examples() {
     let env = TestEnv::new();
     let before = env.tree("");
     let planned = env

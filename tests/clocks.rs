@@ -91,7 +91,7 @@ fn a_wrong_clock_deletes_nothing_in_the_trash() {
 }
 
 #[test]
-fn items_trashed_under_a_wrong_clock_are_not_deleted() {
+fn items_trashed_under_a_wrong_clock_stay_and_one_dated_in_the_future_keeps_the_others() {
     for wrong in [DateTime::UNIX_EPOCH, in_days(-4000)] {
         let mut env = home();
         trash_then(&mut env, 1, wrong);
@@ -156,7 +156,7 @@ fn an_expired_base_stays_in_the_trash_as_long_as_its_fork() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_removes_no_sync_snapshot() {
+fn a_clock_that_is_ahead_removes_sync_snapshots_by_number_but_not_by_age() {
     let mut pair = Pair::new();
     pair.configure("b", "[backup]\nretention_days = 30\nmax_backups = 3\n");
     pair.0.unset("CODEX_MANAGER_NOW");

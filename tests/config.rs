@@ -115,7 +115,7 @@ fn invalid_values_are_refused_and_the_file_is_unchanged() {
 }
 
 #[test]
-fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
+fn an_invalid_value_stops_list_backups_and_config_list_but_not_config_unset_and_path() {
     let env = TestEnv::new();
     env.write(FILE, "color = 'blue'\n");
     let run = env.run(["list-backups"]).code(4);
@@ -140,7 +140,7 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
 }
 
 #[test]
-fn a_typo_is_one_line_and_does_not_stop_accounts_and_recommend() {
+fn the_error_of_a_typo_is_one_line_and_accounts_list_and_recommend_use_the_defaults() {
     let env = TestEnv::new();
     for (text, problem) in [
         (
@@ -188,7 +188,7 @@ fn the_message_of_a_typo_does_not_repeat_the_line_because_it_may_be_a_password()
 }
 
 #[test]
-fn unknown_keys_cause_a_warning_except_in_shell_prompts() {
+fn unknown_keys_cause_a_warning_except_in_recommend() {
     let env = TestEnv::new();
     env.write(FILE, "recomend.strategy = 'lru'\n");
     let warning = "warning: config.toml: unknown setting \"recomend.strategy\"; did you mean recommend.strategy?\n";
@@ -275,7 +275,7 @@ fn a_linked_file_keeps_its_mode_and_a_dangling_link_is_refused() {
 }
 
 #[test]
-fn edit_saves_only_a_valid_file() {
+fn edit_saves_only_a_valid_file_that_no_other_process_has_changed() {
     let mut env = TestEnv::new();
     env.write(FILE, "timezone = 'UTC' # kept\n");
     let before = env.tree("home");
