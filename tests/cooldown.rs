@@ -74,7 +74,7 @@ fn the_json_keys_are_stable() {
 }
 
 #[test]
-fn the_table_is_aligned_at_80_columns() {
+fn the_table_shows_the_state_the_weekly_quota_and_the_login_of_each_account() {
     let env = TestEnv::new();
     write_auth(
         &env.codex_home(),

@@ -48,7 +48,7 @@ fn assert_first_home_has_it(env: &TestEnv) {
 }
 
 #[test]
-fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
+fn a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let env = world();
     let output = run_in_copy(&env, &["profile", "save", "work"]).code(0);
     assert!(output.stderr.contains("another Codex home"), "{output}");
@@ -109,7 +109,7 @@ fn an_api_key_is_used_in_several_homes() {
 }
 
 #[test]
-fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
+fn the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
     fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
     let _ = run_in_copy(&env, &["use", "home", "--force-stale"]).code(0);
@@ -123,7 +123,7 @@ fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
 }
 
 #[test]
-fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
+fn a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -142,7 +142,7 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
 }
 
 #[test]
-fn i2_i5_the_live_login_of_a_copied_home_is_not_used() {
+fn the_live_login_of_a_copied_home_is_not_used() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -184,7 +184,7 @@ fn i2_i5_the_live_login_of_a_copied_home_is_not_used() {
 }
 
 #[test]
-fn the_login_of_a_renamed_home_is_asked_about() {
+fn status_queries_the_login_of_a_renamed_home_which_is_no_copy() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -216,7 +216,7 @@ fn archive(env: &TestEnv) -> String {
 }
 
 #[test]
-fn i2_a_restore_leaves_out_a_login_that_another_home_uses() {
+fn a_restore_without_auth_archive_leaves_out_a_login_that_another_home_uses() {
     for only in [&[][..], &["--only", "auth.json"]] {
         for is_lost in [false, true] {
             let env = world();
@@ -267,7 +267,7 @@ fn i2_another_home_cannot_use_the_login_of_a_restore_that_is_killed_while_it_rem
 }
 
 #[test]
-fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
+fn a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
     let env = world();
     let archive = archive(&env);
     let _ = env.run(["restore", &archive, "--to", "new"]).code(0);
@@ -277,7 +277,7 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 }
 
 #[test]
-fn i2_a_restore_that_makes_no_login_live_changes_no_record() {
+fn a_restore_that_makes_no_login_live_leaves_the_recorded_owner_unchanged() {
     let env = world();
     let archive = archive(&env);
     write_auth(&env.codex_home(), &alice(3));

@@ -12,7 +12,7 @@ use codex_manager_core::codex::program::Program;
 use codex_manager_core::io::environment::Environment;
 
 #[test]
-fn a_running_daemon_is_found_bypassed_and_stopped() {
+fn a_running_daemon_is_found_and_stopped_and_status_queries_the_account_in_auth_json() {
     let Some(codex) = RealCodex::get() else {
         return;
     };

@@ -58,7 +58,7 @@ fn demo_runs_every_step_and_removes_its_folder() {
 }
 
 #[test]
-fn demo_breaks_no_word_on_a_narrow_terminal() {
+fn lines_of_demo_fit_a_narrow_terminal_except_commands_and_paths() {
     let mut env = TestEnv::new();
     env.unset("CODEX_MANAGER_NOW");
     let text = shown(&env, &["demo"], 40);

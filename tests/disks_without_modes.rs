@@ -227,18 +227,18 @@ fn kill_restore(kind: &str, remount: bool, number: usize) -> Option<bool> {
 }
 
 #[test]
-fn the_next_command_clears_a_restore_that_was_killed_on_exfat() {
+fn a_restore_killed_on_exfat_is_finished_or_undone_by_the_next_command() {
     kill_restores("exfat", false);
 }
 
 #[test]
-fn the_next_command_clears_a_restore_that_was_killed_on_ntfs() {
+fn a_restore_killed_on_ntfs_is_finished_or_undone_by_the_next_command() {
     kill_restores("ntfs", false);
 }
 
 /// exFAT has other inode numbers after each mount.
 #[test]
-fn a_restore_that_was_killed_on_exfat_is_cleared_after_the_disk_was_away() {
+fn a_restore_killed_on_exfat_is_finished_or_undone_after_the_disk_was_away() {
     kill_restores("exfat", true);
 }
 
