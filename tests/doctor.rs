@@ -52,7 +52,7 @@ fn a_healthy_home_without_codex_has_one_warning_and_passes() {
 }
 
 #[test]
-fn every_fault_is_reported_with_its_fix() {
+fn each_fault_is_reported_with_its_status_and_a_message() {
     type Fault = fn(&TestEnv);
     let faults: &[(&str, Fault)] = &[
         ("home.login: fail", |env| {
@@ -173,7 +173,7 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
 }
 
 #[test]
-fn doctor_never_changes_the_codex_home() {
+fn fix_leaves_the_mode_of_the_codex_home_unchanged() {
     let env = TestEnv::new();
     backed_up(&env);
     fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -197,7 +197,7 @@ fn doctor_creates_no_codex_home() {
 }
 
 #[test]
-fn the_history_of_a_damaged_profile_and_a_sign_in_are_suggested() {
+fn for_a_damaged_profile_a_save_from_a_file_and_a_sign_in_are_suggested() {
     let env = TestEnv::new();
     backed_up(&env);
     env.write("home/.codex-manager/profiles/work/profile.json", "{");
@@ -336,7 +336,7 @@ fn suggested_commands_quote_unusual_paths() {
 }
 
 #[test]
-fn every_check_is_documented() {
+fn every_documented_check_is_in_the_program() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/doctor.md");
     let page = fs::read_to_string(path).expect("read");
     let rows: Vec<_> = page
@@ -394,7 +394,7 @@ fn the_age_of_backups_is_that_of_the_newest_full_archive() {
 }
 
 #[test]
-fn temp_files_of_killed_commands_are_found_in_every_folder() {
+fn temp_files_of_killed_commands_are_found_and_removed_in_every_folder() {
     let env = TestEnv::new();
     backed_up(&env);
     let places = [

@@ -79,7 +79,7 @@ fn without_codex_each_command_suggests_to_install_codex_and_sign_in() {
 }
 
 #[test]
-fn a_new_machine_gets_its_first_archive_from_a_copy() {
+fn without_archives_commands_suggest_a_restore_from_a_path_and_a_vault() {
     let env = TestEnv::new();
     for args in [
         &["restore", "latest"][..],

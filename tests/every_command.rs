@@ -155,7 +155,7 @@ pub(crate) fn assert_orderly_exit(what: &str, run: &Run) {
 
 /// A unit test parses the examples of the reference.
 #[test]
-fn every_help_ends_with_the_examples_of_the_reference() {
+fn every_help_has_the_examples_of_the_reference_before_the_global_options() {
     let env = TestEnv::new();
     for leaf in leaves() {
         let mut args = leaf.words.clone();
@@ -352,7 +352,7 @@ fn unknown_arguments_exit_with_4() {
 }
 
 #[test]
-fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
+fn commands_on_unreadable_or_read_only_homes_do_not_panic_and_damage_no_archive() {
     for (home, mode) in [
         ("home/.codex", 0o000),
         ("home/.codex-manager", 0o500),
@@ -377,7 +377,7 @@ fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
 }
 
 #[test]
-fn reading_commands_work_on_read_only_homes() {
+fn reading_commands_work_with_a_read_only_manager_home() {
     let env = world();
     fs::set_permissions(env.manager_home(), Permissions::from_mode(0o500)).unwrap();
     for (args, code) in [

@@ -63,7 +63,7 @@ fn a_terminal_prompts_for_the_passphrase_without_echo() {
 }
 
 #[test]
-fn a_profile_named_like_the_email_of_a_local_account_gets_a_number() {
+fn an_imported_profile_named_like_the_email_of_a_local_account_gets_a_number() {
     let env = world();
     let rename = ["profile", "rename", "home", "carol@example.com"];
     let _ = env.run(rename).code(0);

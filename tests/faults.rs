@@ -225,7 +225,7 @@ fn linked_sessions() -> (TestEnv, PathBuf) {
 }
 
 #[test]
-fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
+fn i2_without_renameat2_exchange_a_killed_restore_with_linked_sessions_leaves_old_or_new() {
     if !can_inject() {
         return;
     }
@@ -265,7 +265,7 @@ fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
 }
 
 #[test]
-fn i2_a_killed_restore_around_an_auth_json_that_is_a_folder_is_finished_or_undone() {
+fn i2_a_killed_restore_over_a_home_with_a_folder_named_auth_json_is_finished_or_undone() {
     if !can_inject() {
         return;
     }

@@ -6,7 +6,7 @@ use crate::support::pair::{Pair, RUN_OF_A, SKILL};
 use crate::support::sample::{FIRST, put, rollout, sample_home};
 
 #[test]
-fn work_runs_on_the_available_threads() {
+fn backup_verify_and_restore_succeed_if_the_system_refuses_more_threads() {
     if !can_inject() {
         return;
     }
@@ -37,7 +37,7 @@ fn work_runs_on_the_available_threads() {
 }
 
 #[test]
-fn sync_scans_both_sides_on_one_thread_if_no_more_are_available() {
+fn a_sync_succeeds_if_the_system_refuses_all_further_threads() {
     if !can_inject() {
         return;
     }
