@@ -131,7 +131,7 @@ fn code_accented_letters_and_scripts_without_spaces_are_found() {
 }
 
 #[test]
-fn hits_name_the_turn_the_author_and_the_text() {
+fn hits_name_turn_author_and_text_and_role_since_and_project_limit_them() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "First question", "First answer");
     conversation.archived = true;
@@ -343,7 +343,7 @@ fn texts_that_a_command_puts_back_are_found_at_once() {
 }
 
 #[test]
-fn a_walk_over_unchanged_files_reads_no_titles() {
+fn a_new_title_without_a_new_time_is_found_only_after_a_rollout_has_changed() {
     let mut env = TestEnv::new();
     let copied = write(&env, &Conversation::new(1, 60, "needle", "one"));
     let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
@@ -430,7 +430,7 @@ fn the_index_is_private_and_can_be_removed_and_rebuilt() {
 }
 
 #[test]
-fn messages_copied_into_forks_and_compactions_are_found_once() {
+fn messages_copied_into_forks_are_found_once_and_the_history_in_compactions_is_not_found() {
     let env = TestEnv::new();
     let original = Conversation::new(1, 60, "The question", "The needle");
     write(&env, &original);
@@ -710,7 +710,7 @@ fn a_rollout_that_could_not_be_read_is_found_and_counted_once_when_it_can_be_rea
 }
 
 #[test]
-fn searches_are_limited_to_kinds_of_conversations() {
+fn options_limit_a_search_to_archived_launched_or_subagent_conversations_or_a_branch() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 10, "needle", "x"));
     let archived = Conversation {

@@ -226,7 +226,7 @@ fn a_conversation_on_disk_whose_file_name_lacks_its_id_is_found_once() {
 }
 
 #[test]
-fn all_rollouts_of_a_rewound_conversation_in_an_archive_are_searched() {
+fn a_rewound_conversation_in_an_archive_is_found_by_all_messages_but_those_taken_back() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
     let mut conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
@@ -314,7 +314,7 @@ fn a_damaged_archive_is_named_and_the_others_are_searched() {
 }
 
 #[test]
-fn the_missing_part_of_a_cut_rollout_is_found_in_an_older_archive() {
+fn the_missing_part_of_a_truncated_rollout_is_found_in_an_older_archive() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
     let mut conversation = Conversation::new(1, 60, "About the parser", "The beginning.");
@@ -356,7 +356,7 @@ fn archives_of_other_homes_are_not_searched() {
 }
 
 #[test]
-fn the_agents_hook_has_ten_lines_of_working_commands() {
+fn the_agents_hook_has_at_most_ten_lines_and_its_commands_work() {
     let env = TestEnv::new();
     write(
         &env,
@@ -404,7 +404,7 @@ fn the_agents_hook_has_ten_lines_of_working_commands() {
 
 /// The search of many archives uses little memory, because it stages contents on disk.
 #[test]
-fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
+fn a_search_of_sixty_large_archived_conversations_needs_less_than_100_mib() {
     use crate::support::memory::run_measuring_memory;
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);

@@ -288,7 +288,7 @@ fn write_known(env: &TestEnv, known: &[Value]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn half_remembered_words_find_their_conversation_first() {
+fn nine_of_ten_half_remembered_queries_find_their_conversation_first() {
     let env = TestEnv::new();
     let table: Value = serde_json::from_str(QUERIES).expect("JSON");
     let keys = write_known(&env, table["conversations"].as_array().expect("a list"));

@@ -272,7 +272,7 @@ fn i14_a_failed_flush_of_a_sync_is_not_reported_as_done() {
 }
 
 #[test]
-fn i14_a_failed_flush_of_a_vault_is_not_reported_as_done() {
+fn i14_a_failed_flush_of_a_vault_restore_is_not_reported_as_done() {
     let Some(mut env) = crate::support::restic::program().map(|_| TestEnv::new()) else {
         return;
     };
