@@ -94,7 +94,7 @@ fn a_valid_index_is_accepted() {
 }
 
 #[test]
-fn an_index_with_wrong_offsets_is_refused() {
+fn an_index_with_wrong_offsets_lengths_sizes_or_digests_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, IndexForgery, &str); 18] = [
@@ -377,7 +377,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
 }
 
 #[test]
-fn members_in_another_order_are_refused() {
+fn missing_repeated_and_swapped_members_are_refused() {
     let world = world();
     let parts = world.parts();
     let cuts: [(&str, MemberChange, &str); 6] = [
@@ -661,7 +661,7 @@ fn files_larger_than_their_member_are_refused() {
 }
 
 #[test]
-fn void_entries_that_the_manifest_does_not_list_are_refused() {
+fn only_the_void_entries_that_the_manifest_lists_are_accepted() {
     let world = world();
     let large = |parts: &Parts, entry: &Entry| {
         let (head, chunks) = entry.head_and_chunks();

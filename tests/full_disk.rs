@@ -100,7 +100,7 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
 }
 
 #[test]
-fn i3_a_restore_onto_a_full_disk_leaves_no_mark_for_the_next_sync() {
+fn i3_a_restore_onto_a_full_disk_changes_nothing_in_a_home_that_syncs() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, "sessions/big.bin", noise(8 << 20));
@@ -144,7 +144,7 @@ fn i3_without_space_for_the_safety_backup_nothing_is_restored() {
 
 /// The space on every disk that a restore stages on is checked before anything is written.
 #[test]
-fn each_disk_of_a_home_needs_enough_space() {
+fn a_restore_is_refused_if_a_linked_disk_lacks_space_and_a_part_that_fits_is_restored() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let Some(_disk) = Mount::tmpfs(&env.path("disk"), 1024) else {
@@ -188,7 +188,7 @@ fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
 }
 
 #[test]
-fn the_disk_of_outside_databases_needs_enough_space() {
+fn a_restore_is_refused_if_the_disk_of_databases_outside_the_home_lacks_space() {
     let env = TestEnv::new();
     let Some(_disk) = databases_on_a_disk(&env, 4096) else {
         return;
@@ -219,7 +219,7 @@ fn the_disk_of_outside_databases_needs_enough_space() {
 
 /// A full disk proves nothing about a database that is copied to it.
 #[test]
-fn a_database_without_disk_space_is_not_treated_as_damaged() {
+fn a_restore_of_a_conversation_onto_a_full_database_disk_fails_and_leaves_the_home_unchanged() {
     let env = TestEnv::new();
     let Some(_disk) = databases_on_a_disk(&env, 256) else {
         return;
@@ -316,7 +316,7 @@ fn i3_a_command_that_exceeds_the_file_size_limit_changes_nothing() {
 }
 
 #[test]
-fn holes_of_sparse_files_need_no_disk_space_in_archives() {
+fn holes_of_sparse_files_need_disk_space_only_when_they_are_restored() {
     let env = TestEnv::new();
     sample_home(&env);
     let size = 64 << 20;

@@ -243,7 +243,7 @@ fn a_row_may_name_either_file_of_a_compressed_conversation() {
 }
 
 #[test]
-fn a_database_with_the_journal_of_a_killed_process_is_read_and_not_changed() {
+fn a_journal_of_a_killed_process_stays_until_a_repair_and_one_of_another_file_is_refused() {
     let home = Home::new();
     let database = home.path("state_5.sqlite");
     let journal = home.path("state_5.sqlite-journal");
