@@ -154,7 +154,7 @@ fn conversations_of_a_moved_home_are_listed_again() {
 }
 
 #[test]
-fn missing_rows_equal_those_that_codex_creates() {
+fn rows_that_a_repair_adds_equal_those_that_codex_creates() {
     let Some(context) = context() else { return };
     let home = context.lab.home();
     // Codex creates these rows from the rollouts.
@@ -302,7 +302,7 @@ fn conversations_copied_from_another_machine_are_listed() {
 }
 
 #[test]
-fn a_deleted_session_index_is_rebuilt_and_its_name_can_be_resumed() {
+fn a_deleted_session_index_is_rebuilt_and_a_later_repair_takes_only_given_names_from_it() {
     let Some(context) = context() else { return };
     let (lab, home) = (&context.lab, context.lab.home());
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
@@ -343,7 +343,7 @@ fn a_deleted_session_index_is_rebuilt_and_its_name_can_be_resumed() {
 }
 
 #[test]
-fn the_name_of_a_legacy_conversation_stays_in_session_index() {
+fn a_legacy_conversation_is_listed_with_its_name_after_a_repair_and_a_rebuild() {
     let Some(context) = context() else { return };
     let (lab, home) = (&context.lab, context.lab.home());
     let id = "0199a213-81c0-7800-8aa1-bbab2a035a53";
@@ -444,7 +444,7 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
 }
 
 #[test]
-fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
+fn a_lost_conversation_is_restored_with_row_and_name_and_a_second_restore_keeps_the_live_name() {
     let Some(context) = context() else { return };
     let NamedHome { lab, ids, expected } = &context;
     let home = lab.home();
@@ -517,7 +517,7 @@ fn data_rows(home: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
+fn an_undo_keeps_conversations_that_began_or_changed_after_the_repair_in_the_list() {
     let Some(NamedHome { lab, ids, .. }) = context() else {
         return;
     };
@@ -562,7 +562,7 @@ fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
 }
 
 #[test]
-fn a_merge_keeps_the_data_of_conversations_that_stay() {
+fn a_merge_keeps_projects_and_tools_of_conversations_newer_than_the_archive() {
     let Some(NamedHome { lab, ids, .. }) = context() else {
         return;
     };

@@ -96,7 +96,7 @@ fn every_golden_home_is_rebuilt_to_its_expected_files() {
 }
 
 #[test]
-fn a_locked_file_is_unlocked_before_it_is_replaced_where_no_open_file_can_be() {
+fn a_locked_file_is_unlocked_before_it_is_replaced_where_open_files_cannot_be_replaced() {
     let case = fixtures().join("history-limit");
     let mut env = prepare(&case);
     env.set(crate::files_in_use::SWITCH, "1");
@@ -107,7 +107,7 @@ fn a_locked_file_is_unlocked_before_it_is_replaced_where_no_open_file_can_be() {
 }
 
 #[test]
-fn the_previous_files_are_copied_unless_no_backup_is_given() {
+fn the_previous_files_are_copied_unless_the_flag_no_backup_is_given() {
     let env = prepare(&fixtures().join("limit"));
     let before = read(&env, "session_index.jsonl");
     let run = rebuild(&env, "").code(0).json();
@@ -165,7 +165,7 @@ fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
 }
 
 #[test]
-fn neither_rollouts_nor_the_database_are_touched() {
+fn a_rebuild_changes_neither_rollouts_nor_the_database() {
     let env = prepare(&fixtures().join("database"));
     let before = env.tree("home/.codex");
     let _ = rebuild(&env, "").code(0);
@@ -196,7 +196,7 @@ fn leave_name_in_wal(env: &TestEnv, with_index: bool) {
 }
 
 #[test]
-fn rows_in_the_wal_are_read_and_no_database_side_files_are_left() {
+fn a_rebuild_reads_rows_in_the_wal_and_its_dry_run_writes_nothing() {
     for with_index in [true, false] {
         let env = prepare(&fixtures().join("limit"));
         leave_name_in_wal(&env, with_index);
@@ -326,7 +326,7 @@ fn a_compressed_rollout_is_read_unless_a_plain_copy_exists() {
     compress(&fs::read(plain(4)).unwrap(), zst(&plain(4)));
     fs::remove_file(plain(4)).unwrap();
     compress(&fs::read(plain(3)).unwrap(), zst(&plain(5)));
-    // Truncated: the readable lines are used.
+    // Truncated, beside a plain copy.
     let cut = fs::read(zst(&plain(4))).unwrap();
     fs::write(zst(&plain(1)), &cut[..cut.len() / 2]).unwrap();
     let document = rebuild(&env, "").code(0).json();
