@@ -100,7 +100,7 @@ impl HostileTest {
 }
 
 #[test]
-fn a_parsed_and_repacked_archive_is_valid() {
+fn a_repacked_archive_is_restored_and_verify_reports_its_missing_sidecar() {
     let world = HostileTest::new();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let _ = world.env.run(["restore", &path]).code(0);
@@ -372,6 +372,11 @@ fn a_manifest_that_contradicts_the_entries_is_refused() {
         edit(&mut parts);
         world.assert_parts_refused(what, &parts, because);
     }
+}
+
+#[test]
+fn a_footer_with_a_wrong_offset_is_refused() {
+    let world = HostileTest::new();
     for shift in [-1, 1, i64::MAX, -1_000_000] {
         let mut parts = world.parts();
         parts.footer_shift = shift;
@@ -422,7 +427,7 @@ fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
 }
 
 #[test]
-fn an_archive_cut_anywhere_is_refused() {
+fn a_truncated_archive_is_refused_unless_only_its_footer_is_missing() {
     let world = HostileTest::new();
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
@@ -529,7 +534,7 @@ fn control_characters_in_entry_names_are_not_printed() {
 }
 
 #[test]
-fn i12_an_archived_sqlite_home_outside_the_home_is_refused() {
+fn i12_an_archived_sqlite_home_outside_the_home_is_refused_without_yes() {
     let world = HostileTest::new();
     let env = &world.env;
     let outside = env.path("elsewhere");
@@ -552,7 +557,7 @@ fn i12_an_archived_sqlite_home_outside_the_home_is_refused() {
 }
 
 #[test]
-fn i5_the_archived_login_not_the_manifest_identifies_the_account() {
+fn i6_the_archived_login_not_the_manifest_identifies_the_account() {
     let world = HostileTest::new();
     // The manifest names Alice, but the archived login is Bob's.
     let mut parts = world.parts();
@@ -587,7 +592,12 @@ fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
         let parts = parts.with_listed(Entry::special(b'2', name, target));
         world.assert_parts_refused(target, &parts, "a link out");
     }
-    // Codex or a merge would write additional files through such a link.
+}
+
+/// Codex or a merge would write additional files through such a link.
+#[test]
+fn i12_a_link_in_place_of_the_prompts_or_the_session_index_is_refused() {
+    let world = HostileTest::new();
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_listed(Entry::special(b'2', name, "notes.txt"));

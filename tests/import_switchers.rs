@@ -78,7 +78,7 @@ fn the_accounts_of_codex_auth_become_profiles() {
 }
 
 #[test]
-fn codex_auth_is_imported_without_its_registry_and_with_a_damaged_login() {
+fn codex_auth_is_imported_without_its_registry_and_a_damaged_login_is_reported() {
     let env = TestEnv::new();
     let folder = env.path("theirs").display().to_string();
     env.write("theirs/acct-bob.auth.json", text(&bob()));

@@ -128,7 +128,7 @@ fn a_damaged_database_is_kept_on_a_disk_without_hard_links() {
 }
 
 #[test]
-fn a_home_with_rows_only_in_the_wal_is_detected_as_sharing_the_database() {
+fn a_database_shared_with_a_home_that_has_rows_only_in_the_wal_is_not_replaced() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
@@ -259,7 +259,7 @@ fn a_repacked_archive_with_outside_databases_is_restored() {
 }
 
 #[test]
-fn a_live_database_that_cannot_be_copied_is_not_treated_as_damaged() {
+fn a_merge_that_cannot_copy_the_live_database_changes_nothing_and_the_next_keeps_its_rows() {
     if !can_inject() {
         return;
     }

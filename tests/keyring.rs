@@ -39,7 +39,7 @@ fn world(store: &str) -> (TestEnv, String) {
 }
 
 #[test]
-fn each_command_refuses_or_reports_a_credential_store_other_than_file() {
+fn commands_that_use_auth_json_refuse_or_report_a_credential_store_other_than_file() {
     use Expected::{NamesStore, Refuses, Works};
     for store in ["keyring", "auto", "ephemeral"] {
         let table: &[(&[&str], Expected)] = &[
@@ -108,7 +108,7 @@ fn each_command_refuses_or_reports_a_credential_store_other_than_file() {
 }
 
 #[test]
-fn a_start_is_refused_if_the_arguments_of_codex_select_another_store() {
+fn a_launch_is_refused_if_the_arguments_of_codex_select_another_credential_store() {
     let (env, _) = world("file");
     let before = env.tree("");
     for args in [
@@ -218,18 +218,23 @@ fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
     );
 }
 
+const BACKUP_IF_OLDER: [&str; 5] = ["backup", "--no-status", "--if-older", "1d", "--json"];
+
 /// Codex deletes auth.json when it stores a login in the keyring, and only a query of Codex names the account.
 #[test]
 fn a_recent_archive_of_a_keyring_home_is_up_to_date_whichever_account_it_has() {
     let (env, _) = world("keyring");
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
-    let back_up = ["backup", "--no-status", "--if-older", "1d", "--json"];
-    let run = env.run(back_up).code(0);
+    let run = env.run(BACKUP_IF_OLDER).code(0);
     assert_eq!(run.json()["up_to_date"], true, "{run}");
-    // With `auto` an auth.json names the account.
+}
+
+/// With `auto` an auth.json names the account.
+#[test]
+fn a_recent_archive_is_not_up_to_date_if_the_store_is_auto_and_auth_json_has_another_account() {
     let (env, _) = world("auto");
     write_auth(&env.codex_home(), &bob());
-    let run = env.run(back_up).code(0);
+    let run = env.run(BACKUP_IF_OLDER).code(0);
     assert_eq!(run.json()["up_to_date"], false, "{run}");
 }
 

@@ -168,7 +168,7 @@ fn i2_a_killed_restore_of_a_mounted_home_leaves_the_old_or_the_new_home() {
 }
 
 #[test]
-fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
+fn i2_a_killed_restore_into_mounted_conversations_leaves_the_old_or_the_new_state_and_the_mount() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     let home = env.codex_home();
@@ -240,7 +240,7 @@ fn i2_a_killed_restore_leaves_home_and_outside_databases_in_the_same_state() {
 }
 
 #[test]
-fn i2_a_killed_restore_is_finished_before_another_begins() {
+fn i2_a_restore_killed_while_another_starts_blocks_no_later_restore() {
     // Started while the first is running, so that no command recovers in between.
     let mut dice = Dice::new();
     let env = TestEnv::new();
