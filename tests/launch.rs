@@ -2,7 +2,7 @@
 //! exit code and records.
 
 use crate::support::conversations::{Conversation, id, state, write};
-use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
+use crate::support::env::{PROGRAM, Run, TestEnv, assert_same_tree};
 use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{RENEWED, alice, bob};
@@ -150,7 +150,7 @@ fn subcommands_without_a_conversation_are_refused() {
 }
 
 #[test]
-fn codex_prints_its_version_and_help_without_a_launch() {
+fn a_launch_with_version_or_help_prints_it_and_switches_and_records_nothing() {
     let env = world();
     codex(&env, "echo \"codex got $1\"");
     let before = env.tree("home/.codex");
@@ -233,7 +233,7 @@ fn the_live_account_runs_in_the_live_home_even_with_isolated() {
 }
 
 #[test]
-fn a_sign_in_to_an_account_that_runs_isolated_suggests_what_works() {
+fn a_sign_in_to_an_account_that_runs_isolated_suggests_use_which_later_makes_it_live() {
     let env = world();
     let renewed = auth_json(&bob().generation(2).issued_at(RENEWED + 1));
     let script = format!(
@@ -252,7 +252,7 @@ fn a_sign_in_to_an_account_that_runs_isolated_suggests_what_works() {
 }
 
 #[test]
-fn an_isolated_launch_of_an_account_that_another_home_has_is_offered_there() {
+fn an_isolated_launch_of_an_account_live_in_another_home_is_refused_with_a_hint_for_that_home() {
     let env = world();
     codex(&env, RECORD);
     write_auth(&env.path("other"), &bob());
@@ -344,7 +344,7 @@ fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
 }
 
 #[test]
-fn sigterm_reaches_codex_and_its_signal_is_reported() {
+fn sigterm_reaches_codex_and_launch_ends_by_the_signal_that_ends_codex() {
     let env = world();
     codex(
         &env,
@@ -698,7 +698,7 @@ fn conversations_of_a_directly_started_codex_are_not_bound() {
 }
 
 #[test]
-fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
+fn resume_uses_the_account_of_the_launch_and_another_one_only_with_rebind() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -736,7 +736,7 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
 }
 
 #[test]
-fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
+fn resume_uses_the_account_that_the_rollout_names_if_no_launch_ran_the_conversation() {
     let env = world();
     codex(&env, RECORD);
     let put = |id: &str, creator: Value| {
@@ -874,7 +874,7 @@ pub(crate) fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn listing_commands_open_only_bound_rollouts_and_bind_once() {
+fn listing_commands_open_no_rollouts_except_once_to_bind_a_killed_launch() {
     let env = world();
     let folder = env.path("home/.codex/sessions/2026/01/02");
     fs::create_dir_all(&folder).unwrap();
@@ -979,20 +979,32 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
     write_auth(&env.codex_home(), &bob());
 }
 
-#[test]
-fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
-    let env = world();
-    codex(&env, RECORD);
+/// Returns the setting of the account of the folder `clients`.
+fn folder_key(env: &TestEnv) -> String {
+    format!("folders.{}", env.path("clients").display())
+}
+
+/// Sets Bob as the account of `clients`, with a recording Codex, and returns a folder below it.
+fn folder_of_bob(env: &TestEnv) -> PathBuf {
+    codex(env, RECORD);
     let folder = env.path("clients/acme/web");
     fs::create_dir_all(&folder).unwrap();
-    let run_in = |folder: &Path, args: &[&str]| {
-        let mut command = env.command(args);
-        let output = command.current_dir(folder).output().unwrap();
-        crate::support::env::Run::of_output(output)
-    };
-    let key = format!("folders.{}", env.path("clients").display());
+    let key = folder_key(env);
     let _ = env.run(["config", "set", &key, "home"]).code(0);
-    let _ = run_in(&folder, &["launch", "--if-folder", "--", "hi"]).code(0);
+    folder
+}
+
+fn run_in(env: &TestEnv, folder: &Path, args: &[&str]) -> Run {
+    let mut command = env.command(args);
+    let output = command.current_dir(folder).output().unwrap();
+    Run::of_output(output)
+}
+
+#[test]
+fn launch_if_folder_isolates_the_account_of_the_folder_and_elsewhere_runs_without_a_record() {
+    let env = world();
+    let folder = folder_of_bob(&env);
+    let _ = run_in(&env, &folder, &["launch", "--if-folder", "--", "hi"]).code(0);
     assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     assert_eq!(
         live_login(&env),
@@ -1001,9 +1013,14 @@ fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
     );
     assert_eq!(launches(&env)[0]["isolated"], true);
     // In other folders, and for subcommands without a conversation, Codex runs without a record.
-    let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
+    let _ = run_in(&env, &env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
     assert_eq!(text(&env, "args"), "<hi>");
-    let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
+    let _ = run_in(
+        &env,
+        &folder,
+        &["launch", "--if-folder", "--", "login", "status"],
+    )
+    .code(0);
     assert_eq!(text(&env, "args"), "<login><status>");
     assert_eq!(launches(&env).len(), 1);
     let _ = fs::remove_file(env.path("args"));
@@ -1011,13 +1028,19 @@ fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
         &["launch", "--if-folder", "--dry-run", "--", "hi"][..],
         &["resume", "--untracked", "--dry-run", "x"],
     ] {
-        let _ = run_in(&env.path("."), args);
+        let _ = run_in(&env, &env.path("."), args);
         assert!(!env.path("args").exists(), "{args:?} started Codex");
     }
-    // A plain launch takes the account of the folder as well.
-    let _ = run_in(&folder, &["launch"]).code(0);
+}
+
+#[test]
+fn launch_without_a_profile_switches_to_the_account_of_the_folder() {
+    let env = world();
+    let folder = folder_of_bob(&env);
+    let _ = run_in(&env, &folder, &["launch"]).code(0);
     assert_eq!(live_login(&env), profile_login(&env, "home"));
+    let key = folder_key(&env);
     let _ = env.run(["config", "set", &key, "nobody"]).code(0);
-    let run = run_in(&folder, &["launch"]).code(1);
+    let run = run_in(&env, &folder, &["launch"]).code(1);
     assert!(run.stderr.contains("names this account"), "{run}");
 }

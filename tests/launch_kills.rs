@@ -83,7 +83,7 @@ fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
 }
 
 #[test]
-fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
+fn a_launch_is_bound_once_when_codex_ends_after_a_kill_of_codex_or_of_its_npm_launcher() {
     for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
         for is_launcher in [true, false] {
             let Some(mut lab) = lab() else { return };

@@ -81,7 +81,7 @@ fn a_launched_conversation_uses_the_quota_of_its_account() {
 }
 
 #[test]
-fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
+fn an_isolated_conversation_is_resumed_in_the_normal_home_and_archived_in_the_isolated_one() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -157,7 +157,7 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
 }
 
 #[test]
-fn resume_switches_to_the_account_of_the_conversation() {
+fn resume_switches_to_the_account_of_the_conversation_and_another_needs_rebind() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -317,7 +317,7 @@ fn a_login_due_for_renewal_is_renewed_once_and_saved() {
 }
 
 #[test]
-fn conversations_of_a_renamed_profile_have_its_new_name() {
+fn conversations_of_a_renamed_profile_have_its_new_name_and_of_a_removed_one_the_recorded() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -355,7 +355,7 @@ fn conversations_of_a_renamed_profile_have_its_new_name() {
 }
 
 #[test]
-fn a_conversation_of_an_api_key_names_no_account() {
+fn resume_of_a_conversation_of_an_api_key_needs_untracked() {
     let Some(lab) = Lab::empty() else { return };
     api_key_home(&lab.home(), &lab.backend);
     let id = lab.say("hello");

@@ -270,7 +270,7 @@ fn commands_that_would_take_an_isolated_login_are_refused() {
 }
 
 #[test]
-fn profiles_can_be_managed_while_their_account_runs_isolated() {
+fn a_profile_that_runs_isolated_is_renamed_but_neither_probed_nor_exported_with_its_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -375,7 +375,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
 }
 
 #[test]
-fn an_account_without_ids_uses_the_same_isolated_home() {
+fn resume_of_a_launch_that_was_recorded_without_ids_uses_the_same_isolated_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };

@@ -112,7 +112,7 @@ fn a_process_suspended_over_the_reset_starts_as_soon_as_it_continues() {
 }
 
 #[test]
-fn a_cooldown_without_a_known_end_is_refused() {
+fn wait_for_a_cooldown_without_a_known_end_is_refused() {
     let env = alice_and_bob();
     codex(&env, RECORD);
     let text = "Account: bob@example.com (Plus)\nWeekly limit: [░░░░] 0% left\n";
@@ -125,7 +125,7 @@ fn a_cooldown_without_a_known_end_is_refused() {
 }
 
 #[test]
-fn then_needs_a_conversation_of_exec() {
+fn then_needs_wait_and_a_conversation_of_exec() {
     let env = alice_and_bob();
     codex(&env, RECORD);
     for words in [&["--", "fix it"][..], &["--", "exec", "review"], &[]] {
