@@ -63,7 +63,7 @@ fn databases_outside_the_home_are_restored_where_codex_reads_them() {
 }
 
 #[test]
-fn a_conversation_restored_alone_loses_its_projection_in_outside_databases() {
+fn a_conversation_restored_alone_is_shown_as_restored_with_databases_outside_the_home() {
     let Some(lab) = Lab::new() else { return };
     let (home, databases) = (lab.home(), move_databases_outside(&lab));
     let (id, other) = (lab.say("one"), lab.say("other"));
@@ -115,7 +115,7 @@ fn outside_databases_are_restored_inside_a_separate_home() {
 }
 
 #[test]
-fn databases_in_codex_sqlite_home_are_archived_and_restore_to_reports_the_risk() {
+fn databases_in_codex_sqlite_home_are_restored_and_restore_to_reports_that_the_variable_is_set() {
     let Some(mut lab) = Lab::new() else { return };
     let (home, databases) = (lab.home(), lab.world.path("databases"));
     fs::create_dir(&databases).expect("a folder");
@@ -203,7 +203,7 @@ fn databases_shared_with_another_home_are_not_replaced() {
 }
 
 #[test]
-fn linked_conversations_are_restored_through_the_link() {
+fn linked_conversations_are_restored_through_the_link_or_into_a_folder_if_it_is_gone() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let disk = lab.world.path("disk/conversations");
@@ -319,7 +319,7 @@ fn sample_with_databases_in(home: &Path, folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_backup_counts_outside_databases_as_files() {
+fn backup_and_restore_count_outside_databases_as_files() {
     let env = TestEnv::new();
     let home = env.codex_home();
     sample_with_databases_in(&home, &env.path("databases"));
@@ -411,7 +411,7 @@ fn a_merge_keeps_rows_of_outside_databases() {
 }
 
 #[test]
-fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
+fn a_restore_of_a_home_that_shares_databases_changes_no_rows_of_the_other_home() {
     let env = TestEnv::new();
     let (home, other) = (env.codex_home(), env.path("other"));
     let folder = env.path("databases");

@@ -305,7 +305,7 @@ fn log_file_names_round_trip() {
 }
 
 #[test]
-fn a_file_name_of_long_names_in_another_script_fits() {
+fn a_log_with_a_long_file_name_and_machine_name_in_another_script_is_written() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         file: Some(

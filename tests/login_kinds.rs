@@ -213,7 +213,7 @@ pub(crate) fn key_beside_tokens() -> String {
 
 /// Earlier versions took the tokens beside a key for the login.
 #[test]
-fn a_profile_of_tokens_beside_an_api_key_becomes_one_of_the_key() {
+fn a_profile_with_an_api_key_beside_tokens_is_refused_until_it_is_saved_as_one_of_the_key() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     let login = key_beside_tokens();

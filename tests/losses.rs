@@ -95,7 +95,7 @@ fn a_backup_names_conversations_that_lost_messages() {
 }
 
 #[test]
-fn an_equal_compressed_copy_is_not_read_whatever_its_time_is() {
+fn a_loss_check_does_not_read_a_compressed_rollout_that_equals_its_archived_copy() {
     let mut env = TestEnv::new();
     let rollout = write(&env, &sample(1));
     // Nothing can be read after the magic number of zstd.
@@ -149,7 +149,7 @@ fn an_acceptance_ends_when_the_messages_are_back() {
 }
 
 #[test]
-fn an_acceptance_applies_to_one_home() {
+fn an_acceptance_applies_to_one_home_and_prune_keeps_what_another_home_needs() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -384,7 +384,7 @@ fn i16_equal_messages_without_a_time_are_all_kept() {
 }
 
 #[test]
-fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
+fn i16_prune_keeps_the_last_copy_if_a_newer_archive_was_added_while_it_waited() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -455,7 +455,7 @@ fn i16_the_trash_is_not_emptied_while_it_has_the_last_copy() {
 }
 
 #[test]
-fn messages_of_an_undecided_conflict_copy_are_found() {
+fn lost_messages_are_found_in_an_undecided_conflict_copy() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let text = |answers: &[&str]| {
@@ -490,7 +490,7 @@ fn messages_of_an_undecided_conflict_copy_are_found() {
 
 /// A trashed conversation that Codex created again, shorter, has its messages in the trash only.
 #[test]
-fn messages_of_a_trashed_conversation_are_found() {
+fn lost_messages_are_found_in_a_trashed_conversation() {
     let env = TestEnv::new();
     write(&env, &sample(1));
     let path = env.codex_home().join(sample(1).relative());
@@ -636,7 +636,7 @@ fn cut_from(path: &Path, text: &str) {
 }
 
 #[test]
-fn with_real_codex_compactions_are_losses_and_rewinds_forks_and_growth_are_not() {
+fn with_real_codex_truncated_rollouts_are_losses_and_rewinds_forks_and_growth_are_not() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");

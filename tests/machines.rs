@@ -111,7 +111,7 @@ fn put_with_tokens(env: &TestEnv, conversation: &Conversation, requests: &[u64],
 }
 
 #[test]
-fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_continued() {
+fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_synced() {
     let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
         return;
     };
