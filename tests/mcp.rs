@@ -15,7 +15,7 @@ fn message(method: &str, params: &Value) -> String {
 }
 
 #[test]
-fn the_server_offers_three_read_only_tools_in_both_protocol_versions() {
+fn the_server_negotiates_its_protocol_version_and_offers_three_read_only_tools() {
     let env = TestEnv::new();
     for (asked, answered) in [
         ("2025-06-18", "2025-06-18"),
@@ -161,7 +161,7 @@ fn results_of_equal_rank_are_sorted_from_new_to_old_and_a_better_result_is_befor
 }
 
 #[test]
-fn answers_have_at_most_4000_characters_and_continue_at_their_cursor() {
+fn answers_have_at_most_4000_characters_by_default_and_continue_at_their_cursor() {
     let env = TestEnv::new();
     for number in 1..60 {
         let title = format!("Question {number} {}", "long title ".repeat(20));

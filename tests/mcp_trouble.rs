@@ -35,7 +35,7 @@ fn index(env: &TestEnv) -> PathBuf {
 }
 
 #[test]
-fn messages_that_are_no_requests_are_answered_with_an_error() {
+fn invalid_requests_are_answered_with_an_error_and_notifications_are_not_answered() {
     let env = three_conversations();
     let mut client = McpClient::start(&env);
     let nested = "[".repeat(100_000);

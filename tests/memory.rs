@@ -28,7 +28,7 @@ fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
 }
 
 #[test]
-fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
+fn a_rollout_larger_than_the_memory_limit_is_archived_and_restored_below_it() {
     let env = TestEnv::on_disk();
     sample_home(&env);
     let path = env.codex_home().join("sessions/2026/11/17/large.jsonl");
@@ -51,7 +51,7 @@ fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
 }
 
 #[test]
-fn many_files_stay_below_the_limit() {
+fn ten_thousand_files_are_archived_and_restored_below_the_memory_limit() {
     let env = TestEnv::new();
     sample_home(&env);
     for number in 0..10_000 {
@@ -62,7 +62,7 @@ fn many_files_stay_below_the_limit() {
 }
 
 #[test]
-fn an_oversized_config_file_is_archived_unparsed() {
+fn a_config_file_larger_than_the_memory_limit_is_archived_and_restored_below_it() {
     let env = TestEnv::on_disk();
     sample_home(&env);
     let mut text = b"model = \"gpt-5\"\n".to_vec();
@@ -98,7 +98,7 @@ fn the_largest_parsed_config_stays_below_the_limit() {
 }
 
 #[test]
-fn lines_larger_than_the_limit_are_merged_in_parts() {
+fn lines_larger_than_the_memory_limit_are_merged_below_it() {
     let env = TestEnv::on_disk();
     sample_home(&env);
     let _ = env.run(["backup", "--no-status"]).code(0);

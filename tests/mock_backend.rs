@@ -493,7 +493,7 @@ fn real_codex_distinguishes_signed_out_and_api_key_homes() {
 }
 
 #[test]
-fn real_codex_waits_forever_for_a_silent_usage_endpoint() {
+fn real_codex_waits_for_a_silent_usage_endpoint_until_its_server_is_dropped() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     lab.backend
@@ -746,7 +746,7 @@ fn fake_codex_answers_and_records_requests() {
 }
 
 #[test]
-fn fake_codex_sends_notifications_between_answers() {
+fn fake_codex_sends_garbage_answers_to_others_and_notifications_between_answers() {
     let (_dir, garbage) = fake(Behaviour::GarbageBetweenAnswers);
     let mut talk = Talk::with(&garbage);
     talk.send(0, "initialize");
