@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn star_does_not_match_a_slash() {
+    fn star_does_not_match_a_slash_but_a_matched_folder_includes_all_below_it() {
         for (glob, path, matches) in [
             ("sessions/*.bin", "sessions/x.bin", true),
             ("sessions/*.bin", "sessions/2026/x.bin", false),

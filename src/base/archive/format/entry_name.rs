@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_refuses_device_names_and_accepts_names_that_resemble_them() {
+    fn names_of_devices_and_names_that_windows_cannot_hold_are_refused_but_not_similar_ones() {
         let device = Err("the name of a device");
         for name in [
             "con",

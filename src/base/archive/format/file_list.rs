@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_another_device_has_reached_the_newest_ctime_there() {
+    fn another_device_has_reached_its_newest_ctime_but_no_time_after_the_new_file() {
         let mut list = FileList::default();
         let file = |dev, ctime| FileEntry {
             path: EntryName::parse(format!("{dev}/{ctime}").as_bytes()).unwrap(),

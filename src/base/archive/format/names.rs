@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn archive_names_need_date_label_and_suffix() {
+    fn archive_names_need_a_complete_date_and_a_label() {
         assert!(is_archive_name("2026-04-14-155500-a@b.c-codex.tar.gz"));
         assert!(!is_archive_name("alice@example.com-latest-codex.tar.gz"));
         assert!(!is_archive_name("2026-04-14-155500--codex.tar.gz"));

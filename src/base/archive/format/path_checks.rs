@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_differ_only_in_case_are_refused() {
+    fn names_that_differ_only_in_case_or_unicode_form_are_refused() {
         let check = |names: &[&str]| {
             let names: Vec<_> = names
                 .iter()
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_inside_refuses_a_parent_step_after_a_name() {
+    fn stays_inside_refuses_targets_that_leave_and_parent_steps_after_a_name() {
         for (path, target, stays) in [
             ("skills/a/l", "../b", true),
             ("skills/a/l", "../../x", true),

@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pax_values_may_have_line_breaks() {
+    fn pax_values_may_have_line_breaks_and_damaged_records_are_refused() {
         let text = b"12 path=a\nb\n22 SCHILY.xattr.x=\xff\n=\n";
         let records = parse_pax_records(text).unwrap();
         let expected: [(&[u8], &[u8]); 2] = [(b"path", b"a\nb"), (b"SCHILY.xattr.x", b"\xff\n=")];
