@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_positional_selects_the_mode() {
+    fn mode_and_resumed_conversation_follow_from_the_subcommands_and_help_flags() {
         for (line, mode, resumed) in [
             ("", InvocationMode::Interactive, None),
             ("-m gpt-6 fix", InvocationMode::Interactive, None),
@@ -306,6 +306,10 @@ mod tests {
                 Some("id")
             );
         }
+    }
+
+    #[test]
+    fn an_interactive_run_a_review_and_a_fork_are_no_continuable_exec() {
         for line in [
             "",
             "fix",

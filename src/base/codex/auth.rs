@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_login_has_its_own_identity() {
+    fn each_kind_of_login_has_a_label_of_its_kind_with_and_without_auth_mode() {
         let bedrock = json!({"api_key": "ABSK", "region": "us-east-1"});
         let keys =
             json!({"access_key_id": "AKIA", "secret_access_key": "s", "region": "us-east-1"});
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_or_bedrock_key_precedes_an_api_key() {
+    fn an_access_token_precedes_an_api_key_unless_auth_mode_is_apikey() {
         let auth = json!({"OPENAI_API_KEY": "sk-1", "personal_access_token": "at-1"});
         assert!(label(&auth).starts_with("access-token-"));
         let auth =
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undecoded_login_keeps_its_identity_when_its_tokens_are_renewed() {
+    fn a_login_with_an_unreadable_id_token_stays_the_same_only_with_account_and_user_id() {
         let access = |time: u32| {
             let claims = json!({"sub": "user", "iat": time});
             let claims = URL_SAFE_NO_PAD.encode(claims.to_string());

@@ -120,7 +120,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_database_whose_wal_has_only_a_header_is_read() {
+    fn a_database_with_only_the_header_of_a_wal_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let [live, killed] = ["live", "killed"].map(|name| folder.path().join(name));
         let writer = connection::open(&live, Access::Create).unwrap();

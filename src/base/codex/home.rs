@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transient_rules_apply_to_codex_paths_only() {
+    fn each_path_of_a_home_has_its_kind_and_files_of_the_user_are_not_transient() {
         for (path, kind) in [
             ("auth.json", HomeEntryKind::Auth),
             ("auth.json.lock", HomeEntryKind::Transient),

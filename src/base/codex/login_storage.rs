@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_needs_space_and_inodes_unless_the_disk_reports_none() {
+    fn a_login_needs_free_space_and_inodes_if_the_disk_reports_their_number() {
         let folder = Path::new("/home");
         let check = |bytes, inodes| check_free_space(folder, bytes, inodes);
         let enough = Some(u64::MAX);

@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_compared_as_numbers() {
+    fn compressed_rollouts_are_supported_from_version_0_137_on() {
         for version in ["0.137.0", "0.169.0-alpha.1", "1.0.0"] {
             assert!(supports_zst(version), "{version}");
         }

@@ -19,7 +19,7 @@ fn tool(name: &str, text: &str) -> Vec<EventKind> {
 }
 
 #[test]
-fn shell_commands_are_read_in_all_forms() {
+fn calls_of_shells_and_other_tools_are_read_in_all_forms() {
     for (payload, expected) in [
         (
             r#"{"type":"function_call","name":"exec_command","arguments":"{\"cmd\": \"ls -la\"}","call_id":"c"}"#,
@@ -63,7 +63,7 @@ fn shell_commands_are_read_in_all_forms() {
 }
 
 #[test]
-fn arguments_of_other_tools_are_read_with_all_keys() {
+fn arguments_are_read_whole_unless_they_are_a_shell_command_with_known_options() {
     let text = |tool: &str, arguments: &str| {
         let arguments = serde_json::to_string(arguments).unwrap();
         let payload =
@@ -116,7 +116,7 @@ fn outputs_are_read_in_all_forms() {
 }
 
 #[test]
-fn commands_of_code_mode_and_files_are_read() {
+fn completed_commands_and_file_changes_are_read() {
     let command = r#"{"type":"item_completed","item":{"type":"CommandExecution","id":"c","command":["/bin/bash","-lc","ls"],"aggregated_output":"x\n"}}"#;
     let mut expected = tool("exec_command", "ls");
     expected.push(EventKind::ToolOutput("x\n".into()));
@@ -142,7 +142,7 @@ fn instructions_and_damaged_lines_have_no_items() {
 }
 
 #[test]
-fn an_item_is_a_message_of_the_user_only_before_0_32_and_without_a_known_beginning() {
+fn an_item_is_a_message_of_the_user_only_before_0_32_and_if_codex_did_not_insert_it() {
     let item = |text: &str| {
         format!(
             r#"{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{text}"}}]}}"#
@@ -184,7 +184,7 @@ fn tokens_and_contexts_are_read_if_selected() {
 }
 
 #[test]
-fn lines_before_0_32_have_no_envelope() {
+fn lines_from_before_0_32_are_read_without_an_envelope() {
     let meta = r#"{"id":"01","timestamp":"2025-07-10T12:00:00Z","instructions":null,"git":{}}"#;
     let items = parse(meta.as_bytes(), LineParts::META).unwrap();
     assert!(items.at.is_some());

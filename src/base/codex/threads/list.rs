@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_found_by_the_index_of_codex_and_without_it() {
+    fn conversations_of_a_folder_are_found_with_and_without_the_index_of_codex() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let connection = Connection::open(&path).unwrap();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_are_names_then_first_lines() {
+    fn a_title_is_one_line_and_the_name_precedes_it_only_in_paginated_conversations() {
         for (texts, is_paginated, title) in [
             (["name", "title", "first"], true, "name"),
             (["", "\n title\nmore", "first"], true, "title"),

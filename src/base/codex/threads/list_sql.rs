@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_are_found_by_their_edges_their_sources_and_their_side_parents() {
+    fn child_conversations_are_found_by_spawn_edge_source_or_attached_parent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let connection = Connection::open(&path).unwrap();

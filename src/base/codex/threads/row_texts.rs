@@ -177,7 +177,7 @@ mod tests {
 
     /// The expected values are those of the rows that Codex 0.171 made of these lines.
     #[test]
-    fn the_texts_are_those_of_codex() {
+    fn the_texts_of_a_row_are_those_that_codex_records() {
         let message = |text: &str| json!({"type": "user_message", "message": text});
         let media = |key: &str| json!({"type": "user_message", "message": "", key: ["data:x"]});
         let item = |content: Value| {

@@ -430,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn home_tails_begin_at_the_last_conversation_folder() {
+    fn a_path_within_the_home_begins_at_the_last_conversation_folder_and_never_goes_up() {
         for (path, tail) in [
             (
                 "/old/.codex/sessions/2026/11/20/r.jsonl",
