@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn names_behind_a_mark_are_no_passwords() {
+    fn names_after_a_dollar_at_asterisk_or_exclamation_mark_are_no_passwords() {
         for text in [
             "DBPassword: !ImportValue shared",
             "Password: !FindInMap [a, b, c]",

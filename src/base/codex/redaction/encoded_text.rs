@@ -340,6 +340,10 @@ mod tests {
             .collect();
         assert_eq!(removed.text, shown.replace(['\u{a0}', '\u{202f}'], " "));
         assert!(!removed.has_controls);
+    }
+
+    #[test]
+    fn a_lone_carriage_return_and_a_nul_count_as_controls_but_line_ends_and_tabs_do_not() {
         for (text, has_controls) in [("a\r\nb\t\x1b[m", false), ("a\rb", true), ("a\0", true)] {
             let kept = UnescapedText::decode(text, Controls::Kept);
             assert_eq!(kept.has_controls, has_controls, "{text:?}");

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_token_is_redacted() {
+    fn tokens_are_redacted_by_their_form_or_by_a_name_before_them() {
         for token in [
             "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln",
             "sk-proj-0123456789",
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_behind_escapes_and_base64_are_replaced() {
+    fn tokens_hidden_by_escapes_or_base64_are_replaced() {
         use base64::Engine;
         let key = format!("sk-proj-{}", random(40));
         let base64 = base64::engine::general_purpose::STANDARD.encode(format!("user:{key}\n"));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_found_behind_line_prefixes_and_quotes() {
+    fn a_private_key_with_line_prefixes_or_quotes_is_replaced_even_if_truncated() {
         let lines = [
             "-----BEGIN PRIVATE KEY-----",
             &random(64),

@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_too_long_ends_at_a_character_boundary() {
+    fn data_of_a_kubernetes_secret_beyond_the_limit_end_at_a_character_boundary() {
         for before in ["kind: Secret\ndata:\n  a: bb", "kind: Secret\ndata: {a: bb"] {
             for first in ["", "b"] {
                 let text = format!("{before}{first}{}", "ü".repeat(MAX_MAP_BYTES));
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn all_cookies_of_a_long_header_are_replaced() {
+    fn all_cookies_of_a_header_are_replaced_if_one_of_them_is_a_secret() {
         const LONG: &str = "q7m2k9v4c1x8b5n3z6l0j2h7";
         let harmless = |count: usize| "_ga_x=GS1.1.1700000000.1.0; pref=on; ".repeat(count);
         for count in [0, 10, 50, 100] {

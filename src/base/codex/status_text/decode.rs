@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn utf16_of_both_byte_orders_is_decoded_by_its_mark() {
+    fn utf16_is_decoded_by_its_byte_order_mark_and_other_text_as_utf8() {
         let text = "Account: ä@x.com (Plus)\r\n│ 5h limit: [██] 88% left │\u{1f600}";
         let little = text.encode_utf16().flat_map(u16::to_le_bytes);
         let little: Vec<u8> = [0xff, 0xfe].into_iter().chain(little).collect();

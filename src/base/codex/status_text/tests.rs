@@ -348,7 +348,7 @@ fn named_limits_get_their_own_limit_id() {
 }
 
 #[test]
-fn a_time_without_a_day_is_the_next_such_time() {
+fn a_time_without_a_date_is_the_next_such_time_or_in_this_minute_and_spans_count_from_now() {
     let reset = |text, now| reset(text, now, "America/New_York");
     assert_eq!(
         reset("00:30", "2026-11-20T23:50:00-05:00"),
@@ -375,7 +375,7 @@ fn a_five_hour_reset_at_a_time_that_has_passed_today_is_not_tomorrow() {
 }
 
 #[test]
-fn a_date_without_a_year_is_the_next_possible_reset() {
+fn a_date_without_a_year_is_the_next_possible_reset_or_else_the_last_such_date() {
     let reset = |text, now| reset(text, now, "UTC");
     let new_year = "2027-01-02T12:00:00Z";
     assert_eq!(
