@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_have_headings_and_calls_are_folded() {
+    fn turns_have_headings_and_a_call_is_written_on_one_line() {
         let mut writer = MarkdownWriter::new(false, Zone::UTC);
         let entries = [
             entry(1, EntryKind::User, "Fix it\n"),

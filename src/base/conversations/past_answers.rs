@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_output_that_quotes_an_answer_is_no_answer() {
+    fn an_output_is_an_answer_only_if_the_first_line_of_one_is_near_its_beginning() {
         let lines = |count: usize| "a line\n".repeat(count);
         for (before, is_answer) in [
             (0, true),

@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_an_event_are_not_the_users_words() {
+    fn texts_without_an_event_are_not_the_users_words_except_before_0_32() {
         let lines = [
             message("user", "<environment_context>x"),
             message("user", "apples"),
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_command_repeats_its_tool_call_unless_code_mode_ran_it() {
+    fn a_completed_command_is_left_out_if_a_tool_call_has_its_id() {
         let call = |id: &str| {
             item(
                 &json!({"type": "function_call", "name": "exec_command", "call_id": id,
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn torn_lines_are_skipped_and_an_incomplete_last_one_is_not_consumed() {
+    fn a_last_line_without_a_newline_is_consumed_only_if_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rollout.jsonl");
         let (first, second) = (message("assistant", "one"), message("assistant", "two"));

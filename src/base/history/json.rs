@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_line_is_parsed() {
+    fn a_short_line_is_complete_only_if_it_is_one_valid_json_object() {
         assert!(is_complete_object(b"{\"a\":{}}"));
         for broken in [
             "{\"a\":}",

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_an_id_is_used_without_regard_to_case() {
+    fn the_last_line_with_a_name_is_used_and_ids_are_compared_without_case() {
         let upper = "01A1F78B-4D30-7EF3-B0EE-5CAAB8D3B455";
         let text = format!(
             "{{\"id\":\"{upper}\",\"thread_name\":\"old\",\"updated_at\":\"x\"}}\nbroken\n\
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_some_conversations_finds_the_same_lines_as_the_whole_index() {
+    fn reading_some_conversations_finds_their_lines_in_any_spelling_and_no_others() {
         let (one, two) = (
             "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
             "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455",

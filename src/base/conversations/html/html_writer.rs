@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_is_shown_below_its_call_unless_several_calls_are_pending() {
+    fn an_output_is_shown_below_its_call_unless_other_entries_are_between_them() {
         use EntryKind::{Assistant, ToolCall, ToolOutput};
         let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
         assert_eq!(one.matches("<details").count(), 2, "{one}");

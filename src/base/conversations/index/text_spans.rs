@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_have_the_texts_that_were_inserted() {
+    fn ranges_have_the_inserted_texts_and_retain_common_keeps_those_of_both_sets() {
         let ids = [0, 3, 63, 64, 65, 127, 128, 500, 640];
         let mut set = TextSet::new(640);
         for id in ids {

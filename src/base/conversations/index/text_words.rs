@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_has_a_word_once() {
+    fn the_list_of_a_word_has_each_text_once() {
         let mut words = TextWords::default();
         for text in ["b a b", "", "c fooBar a", "fooBar foo"] {
             let _ = words.add_text(text);

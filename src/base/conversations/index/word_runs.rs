@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_whose_texts_are_all_erased_is_removed() {
+    fn a_run_is_removed_when_all_its_texts_are_erased() {
         let folder = tempfile::tempdir().unwrap();
         let store = IndexStore::open(&folder.path().join("index.sqlite")).unwrap();
         for number in [1, 2] {

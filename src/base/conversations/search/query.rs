@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_without_blanks_are_searched_by_parts() {
+    fn languages_without_blanks_are_searched_by_parts_of_words() {
         assert_eq!(words(&parsed(&["日本"])[0]), ["日本*"]);
         assert_eq!(words(&parsed(&["日本語"])[0]), ["日本語"]);
         let term = &parsed(&["日本語版"])[0];

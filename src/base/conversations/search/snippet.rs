@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_around_the_first_match() {
+    fn long_texts_are_cut_around_the_part_with_the_most_matches() {
         let text = format!("{} needle {}", "before ".repeat(50), "after ".repeat(100));
         let shown = marked(&text, &["needle"]);
         assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
