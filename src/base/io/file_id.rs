@@ -208,6 +208,16 @@ mod tests {
         let within = FileId::read(&at("folder")).unwrap().unwrap();
         assert!(!is_noted(within, ""));
         assert!(is_noted(within, "folder"));
+    }
+
+    #[test]
+    fn hard_links_have_one_inode_and_two_spellings_of_a_path_are_the_same_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        atomic::write(&at("a"), b"two").unwrap();
+        atomic::write(&at("b"), b"one").unwrap();
+        fs::hard_link(at("b"), at("second")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
         assert_eq!(
             read_device_and_inode(&at("b")),
             read_device_and_inode(&at("second"))

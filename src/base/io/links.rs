@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_paths_have_the_form_that_users_write() {
+    fn canonical_paths_have_no_windows_prefix_and_missing_ones_are_resolved() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonical().unwrap();
         assert!(!root.as_os_str().as_encoded_bytes().starts_with(br"\\"));

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_locked_file_can_be_read_and_written_through_other_handles() {
+    fn a_locked_file_can_be_read_and_written_but_not_locked_through_other_handles() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let lock = FileLock::acquire(&path).unwrap();
@@ -230,7 +230,14 @@ mod tests {
         assert!(is_held(&path) && !is_free(&path));
         assert!(FileLock::try_acquire(&path).unwrap().is_none());
         drop(lock);
-        retry_until_free(|| is_held(&path), |held| *held);
+        let again = || FileLock::try_acquire(&path).unwrap();
+        assert!(retry_until_free(again, Option::is_none).is_some());
+    }
+
+    #[test]
+    fn two_shared_locks_are_held_at_once_and_exclude_an_exclusive_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
         let first = FileLock::acquire_shared(&path).unwrap();
         let second = FileLock::acquire_shared(&path).unwrap();
         assert!(FileLock::try_acquire(&path).unwrap().is_none());

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_nearest_names_come_first_by_any_of_their_parts() {
+    fn the_nearest_names_come_first_by_any_of_their_parts_and_distant_ones_are_left_out() {
         let names = [
             "bob@example.com",
             "work (alice@example.com)",

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_removed_with_its_lock() {
+    fn a_dropped_staging_folder_is_removed_with_its_own_lock_and_not_stale_before() {
         let parent = tempfile::tempdir().unwrap();
         let staging = Staging::create_in(parent.path()).unwrap();
         atomic::write(&staging.path("file"), b"text").unwrap();
