@@ -150,7 +150,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn kept_folders_are_listed_by_name() {
+    fn kept_folders_are_listed_by_name_and_a_new_one_gets_the_first_free_number() {
         let root = tempfile::tempdir().unwrap();
         let folder = staging_folder_beside(&root.path().join("x"));
         let name = |suffix: &str| with_suffix(&folder, suffix);

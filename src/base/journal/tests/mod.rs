@@ -347,7 +347,10 @@ fn conflicting_steps_are_refused() {
         assert_eq!(fixture.live_state(), OLD);
         assert!(!fixture.staging().exists());
     }
-    // A repeated step counts once.
+}
+
+#[test]
+fn a_repeated_step_is_done_once() {
     let fixture = Fixture::new();
     let (transaction, mut steps) = fixture.begin();
     steps.extend_from_within(..);
@@ -360,7 +363,7 @@ fn conflicting_steps_are_refused() {
 }
 
 #[test]
-fn a_refused_commit_is_undone_and_keeps_the_new_state() {
+fn a_commit_is_undone_and_its_new_files_kept_aside_if_codex_opened_the_home() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     let opened = transaction.commit(steps, &Meanwhile::opened(|| ()));
@@ -379,7 +382,7 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
 }
 
 #[test]
-fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
+fn a_commit_undone_because_codex_opened_the_home_keeps_files_that_appeared() {
     on_both_systems(|unsupported| {
         let fixture = Fixture::new();
         let (transaction, steps) = fixture.begin();
@@ -450,7 +453,7 @@ fn a_dropped_transaction_removes_the_staging_folder() {
 }
 
 #[test]
-fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() {
+fn a_commit_that_the_journal_cannot_record_leaves_the_new_state_and_no_staging_folder() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     let journal = fixture.staging().join(JOURNAL_NAME);

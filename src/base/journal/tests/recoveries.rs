@@ -86,7 +86,7 @@ impl RecoveryPolicy for Busy {
 }
 
 #[test]
-fn a_home_in_use_is_not_exchanged() {
+fn a_recovery_is_deferred_in_a_home_in_use_if_it_has_steps_to_exchange() {
     for (state, done) in [
         (JournalState::Committing, 1),
         (JournalState::Committing, 4),
@@ -116,7 +116,7 @@ fn a_home_in_use_is_not_exchanged() {
 }
 
 #[test]
-fn copied_or_unmounted_folders_are_not_changed() {
+fn files_replaced_by_copies_are_not_lost_in_a_recovery() {
     let fixture = Fixture::new();
     fixture.killed(JournalState::Committing, in_journal(1));
     // Same names and texts, other ids.
@@ -148,7 +148,10 @@ fn copied_or_unmounted_folders_are_not_changed() {
         assert!(unrecognized, "{recovery:?}");
         assert_eq!(fixture.texts(), before);
     }
+}
 
+#[test]
+fn a_recovery_is_deferred_while_a_folder_of_the_journal_is_missing() {
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
     let other = staging_folder_beside(&fixture.path("y"));
