@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_one_flat_json_object() {
+    fn the_json_of_a_plan_has_its_kind_beside_its_processes() {
         let plan = ShutdownPlan::Ask(ShutdownTargets {
             processes: vec![process(4, ProcessRole::Codex)],
             conversations: vec![],
