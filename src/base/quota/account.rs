@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn observations_and_refusals_of_a_wrong_clock_are_removed() {
+    fn observations_and_refusals_with_a_time_in_the_future_are_removed() {
         let mut entry = observed(&[("2027-11-20T10:00:00Z", 100.0, "2027-11-26T10:00:00Z")]);
         entry.expired_at = Some(at("2027-11-20T10:00:00Z"));
         entry.remove_future_observations(&at("2026-11-20T10:00:00Z").to_utc());

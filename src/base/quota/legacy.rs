@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_the_future_is_no_evidence() {
+    fn a_file_dated_in_the_future_is_a_mismatch() {
         let inference = run(&LegacyCase {
             now: "2026-04-14T17:54:59+05:30",
             ..CASE
@@ -336,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_names_and_times_do_not_panic(
+        fn arbitrary_names_and_times_give_a_week_of_168_hours_and_no_panic(
             day in 0u32..100, month in "[a-z]{3}", secs in any::<i32>(), hours in 0i64..168,
             year in proptest::option::of(any::<i32>()),
         ) {

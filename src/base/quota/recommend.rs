@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_better_login_precedes_every_strategy_but_not_the_state_or_the_end_of_a_cooldown() {
+    fn a_better_login_counts_more_than_the_strategy_but_less_than_state_and_end_of_cooldown() {
         let accounts = [
             with_login(LoginState::None, account("none", Some(0.0), SOON, None)),
             with_login(

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_whose_reset_has_passed_counts_as_unused() {
+    fn a_window_counts_as_unused_after_its_reset() {
         let entry = seen(vec![observation(
             "2026-11-10T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some(NOW))],
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_observation_without_the_weekly_window_does_not_end_its_exhaustion() {
+    fn an_observation_without_the_weekly_window_ends_its_exhaustion_only_if_usage_is_allowed() {
         let ended =
             legacy::exhausted_observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let short = observation(
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_server_exhausts_the_right_windows() {
+    fn a_refusal_of_the_server_exhausts_the_windows_at_100_percent_or_else_all() {
         let refused = |windows| {
             seen(vec![Observation {
                 usage_allowed: Some(false),
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_lasts_regardless_of_observations() {
+    fn a_cooldown_lasts_until_the_later_of_the_hold_and_the_reset() {
         let mut entry = seen(vec![observation(
             "2026-11-20T11:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_without_observed_windows_is_unknown() {
+    fn an_account_without_observed_windows_is_unknown_unless_usage_is_allowed() {
         assert_eq!(
             state(&AccountEntry::new(Identity::from_email("a@x.com"))),
             (AccountState::Unknown, None)

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn protected_processes_are_never_ended() {
+    fn each_reason_to_refuse_is_found_and_daemon_and_children_of_codex_are_none() {
         let settings = ShutdownSettings::default();
         let codex = || process(4, ProcessRole::Codex);
         let open = || PathBuf::from("x");

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cost_without_some_prices_is_a_least_cost() {
+    fn a_cost_that_lacks_some_prices_is_shown_as_a_minimum() {
         let shown = |cost_usd, lacks_prices| {
             format_cost(&UsageSum {
                 cost_usd,

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_beginning_of_a_name_has_the_price() {
+    fn the_entry_with_the_longest_fitting_name_has_the_price_and_entries_of_the_user_come_first() {
         let prices = Prices::built_in().unwrap();
         let million = [1_000_000, 0, 0, 0];
         assert_eq!(cost(&prices, "gpt-5", million), Some(1.25));

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_is_shared_by_the_requests_since_the_previous_one() {
+    fn a_rise_of_the_use_is_divided_among_the_requests_since_the_previous_observation() {
         let requests = [request(1, 3.0), request(2, 1.0), request(3, 4.0)];
         let observations = [used(1, 0.0), used(2, 4.0), used(3, 8.0)];
         let parts = divide_window(minute(0), &requests, &observations);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn rises_without_requests_are_unattributed() {
+    fn rises_of_the_use_that_requests_do_not_explain_are_unattributed() {
         // Nothing is known of the time before the first observation.
         let requests = [request(1, 1.0)];
         let parts = divide_window(minute(0), &requests, &[used(1, 90.0)]);
