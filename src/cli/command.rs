@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupted_command_that_only_reads_conversations_reports_no_unfinished_files() {
+    fn an_interrupted_command_that_only_reads_says_that_the_conversations_are_unchanged() {
         for name in ["find x", "usage", "sessions", "show x"] {
             let words = std::iter::once("codex-manager").chain(name.split(' '));
             let command = Cli::try_parse_from(words).expect("a command").command;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_opens_the_search_screen_is_not_ended_in_the_middle_of_a_change() {
+    fn a_command_that_opens_the_search_screen_does_not_count_as_only_reading() {
         for name in ["find", "sessions --pick", "show"] {
             let words = std::iter::once("codex-manager").chain(name.split(' '));
             let command = Cli::try_parse_from(words).expect("a command").command;

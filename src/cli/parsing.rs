@@ -147,7 +147,7 @@ mod tests {
     use crate::commands::recommend::RecommendArgs;
 
     #[test]
-    fn a_prompt_command_is_parsed_as_by_clap() {
+    fn only_a_recommend_command_for_a_shell_prompt_is_parsed_here_with_the_result_of_clap() {
         let own = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(OsString::from).collect();
             RecommendArgs::parse_prompt(&words)

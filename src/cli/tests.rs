@@ -79,7 +79,7 @@ fn the_overview_lists_every_command_with_its_summary_in_one_line() {
 }
 
 #[test]
-fn the_global_options_are_those_of_every_command() {
+fn help_global_shows_exactly_the_global_options_that_are_not_hidden() {
     let page = render_global_options(Some(100));
     let mut tree = command_tree();
     tree.build();

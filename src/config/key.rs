@@ -128,7 +128,7 @@ mod tests {
     use crate::config::find_setting;
 
     #[test]
-    fn every_default_is_a_valid_value() {
+    fn every_key_but_the_listed_ones_has_a_valid_default() {
         let all = KEYS.iter().chain(&FOLDER_KEYS);
         let without = all.filter(|key| key.default_value().is_none());
         let without: Vec<_> = without.map(|key| key.name).collect();

@@ -113,7 +113,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_rest_of_a_folder_key_is_the_folder() {
+    fn a_folder_key_ends_with_a_folder_that_is_absolute_or_in_the_home() {
         for name in [
             "folders./srv/a.b/[c] \"d\"",
             "folders.~",

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launchd_job_is_loaded_again_once_the_old_one_has_ended() {
+    fn a_launchd_job_is_loaded_again_while_the_old_one_ends_but_not_after_another_error() {
         for (codes, is_loaded, attempts) in [
             ("0", true, 1),
             ("5 37 0", true, 3),

@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn the_snapshots_of_all_rounds_are_named_and_the_last_one_has_the_steps_of_its_round() {
+    fn the_snapshots_of_all_rounds_are_named_and_the_last_one_has_the_steps_since_its_round() {
         let rounds = [
             round(Some("a"), "1"),
             round(None, "2"),

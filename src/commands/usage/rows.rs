@@ -403,7 +403,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn periods_begin_at_midnight_of_the_given_zone() {
+    fn the_first_day_of_a_period_is_that_of_the_given_zone_and_a_block_has_none() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
         let late: DateTime<Utc> = "2026-11-30T23:30:00Z".parse().unwrap();
         for (by, zone, expected) in [

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_in_the_window_that_was_observed_last() {
+    fn a_time_in_two_windows_belongs_to_the_one_last_observed_until_then() {
         // The server ended the first window early.
         let quotas = [quota(12, 17), quota(13, 17), quota(15, 22), quota(25, 29)];
         let end =
