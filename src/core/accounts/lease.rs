@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_with_fewer_known_ids_takes_the_same_lock() {
+    fn an_account_with_fewer_known_ids_takes_the_same_lock_and_collects_the_renewed_login() {
         let fixture = fixture();
         let known_by_half = Identity {
             user_id: None,
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_whose_home_keeps_logins_in_the_keyring_may_be_live_there() {
+    fn a_login_is_not_leased_while_its_home_keeps_logins_in_the_keyring() {
         let fixture = fixture();
         let home = fixture.folder.path().join("kept");
         fs::create_dir(&home).unwrap();

@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_name_must_be_valid_on_every_disk() {
+    fn profile_names_that_are_too_long_or_have_forbidden_characters_are_refused() {
         for good in ["work", "me@example.com", "a+b_c-1.2"] {
             assert!(check_profile_name(good).is_ok(), "{good}");
         }

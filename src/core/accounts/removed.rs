@@ -408,7 +408,7 @@ mod tests {
     use crate::codex::Freshness;
 
     #[test]
-    fn a_spent_login_stays_spent_after_a_newer_record_of_the_account() {
+    fn spent_logins_stay_spent_after_a_second_profile_of_the_account_is_deleted() {
         let home = tempfile::tempdir().unwrap();
         let profiles = Profiles::of(home.path());
         let account = Identity::from_email("alice@example.com");

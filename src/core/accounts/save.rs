@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_five_different_logins_are_kept() {
+    fn at_most_five_logins_are_in_the_history() {
         let home = tempfile::tempdir().unwrap();
         let profiles = Profiles::of(home.path());
         for day in 1..=9 {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_login_never_leaves_the_history() {
+    fn the_newest_login_and_the_last_one_added_never_leave_the_history() {
         let folder = tempfile::tempdir().unwrap();
         let keep = |day: u32, second| {
             let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));

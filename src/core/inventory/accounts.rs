@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_whose_profile_is_gone_is_unknown() {
+    fn a_login_is_unknown_once_its_profile_is_gone() {
         let entry = AccountEntry {
             login: LoginState::Ok,
             profile: Some("work".into()),

@@ -237,6 +237,14 @@ mod tests {
             fs::read_to_string(real.join("auth.json")).unwrap(),
             "auth.json"
         );
+    }
+
+    #[test]
+    fn a_folder_at_the_path_of_a_link_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        write_home(&real);
+        prepare(&isolated, &real).unwrap();
         fs::remove_file(isolated.join("sessions")).unwrap();
         fs::create_dir(isolated.join("sessions")).unwrap();
         let refused = prepare(&isolated, &real).unwrap_err();

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_launch_counts_despite_unreadable_and_foreign_lines() {
+    fn the_last_line_of_a_launch_counts_in_any_field_order_and_unreadable_lines_are_skipped() {
         let home = tempfile::tempdir().unwrap();
         let registry = LaunchRegistry::of(home.path());
         assert!(registry.read().unwrap().is_empty());
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn own_lines_are_indexed_without_a_json_parser() {
+    fn launch_id_and_settled_are_read_from_the_beginning_of_a_whole_line_only() {
         let line = serde_json::to_vec(&record("20260101-a", false)).unwrap();
         assert_eq!(
             parse_own_head(&line),

@@ -315,6 +315,11 @@ mod tests {
         assert_eq!(saved(&auth("a", 1)), Some((a(), SaveOutcome::KeptNewer)));
         assert_eq!(saved(&auth("c", 1)), Some((None, SaveOutcome::Created)));
         assert_eq!(saved(&AuthFile::Missing), None);
+    }
+
+    #[test]
+    fn an_unreadable_live_login_is_in_the_plan_with_the_reason() {
+        let all = [profile("a", 2, 2), profile("b", 2, 2)];
         let none = AuthFile::Unreadable {
             bytes: SecretBytes::new(vec![0]),
             reason: "filled with NUL bytes".into(),
@@ -335,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_cannot_go_live_is_reported() {
+    fn a_login_that_cannot_go_live_is_refused_with_the_reason_unless_it_is_live_already() {
         let mut moved = profile("a", 2, 2);
         moved.file.owner = LoginOwner::Moved;
         let mut mixed = profile("b", 2, 2);

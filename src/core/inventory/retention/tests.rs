@@ -236,7 +236,7 @@ fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
 }
 
 #[test]
-fn the_first_day_of_the_calendar_has_a_week() {
+fn an_archive_of_the_first_day_of_the_calendar_causes_no_overflow() {
     // The first representable day, in the middle of its week.
     let first = DateTime::<Utc>::MIN_UTC;
     let mut all = vec![
@@ -330,7 +330,7 @@ fn backups_of_an_emptied_home_do_not_remove_the_last_one_with_conversations() {
 }
 
 #[test]
-fn a_verified_archive_of_an_emptied_home_proves_no_conversations() {
+fn a_verified_archive_without_conversations_does_not_count_if_others_have_some() {
     let days = ["20", "19", "18", "17"];
     let mut all = days.map(|day| archive_made_at(&format!("2026-11-{day}T10:00:00Z")));
     all[0].lacks_conversations = true;
@@ -417,7 +417,7 @@ fn rules() -> impl Strategy<Value = RetentionPolicy> {
 
 proptest! {
     #[test]
-    fn the_newest_and_the_verified_archives_are_never_dropped(all in candidates(), rules in rules()) {
+    fn the_newest_and_the_newest_verified_archive_stay_and_a_second_plan_drops_none(all in candidates(), rules in rules()) {
         let zone = Zone::named("Europe/Berlin").unwrap();
         let plan = plan_retention(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());

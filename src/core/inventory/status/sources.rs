@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_reset_never_invents_an_exhaustion() {
+    fn the_window_of_a_manual_reset_has_the_observed_use_or_else_none() {
         let only = |observation: Observation| {
             assert_eq!(observation.source, QuotaSource::Manual);
             assert_eq!(observation.observed_at, at(NOW));
