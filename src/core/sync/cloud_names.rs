@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn weakly_marked_names_return_a_possible_original() {
+    fn the_possible_original_of_a_doubtful_conflict_file_is_guessed() {
         for (path, real) in [
             ("skills/a (1).md", Some("skills/a.md")),
             ("skills/a 2.md", Some("skills/a.md")),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn strong_marks_are_conflict_files_and_weak_ones_are_not() {
+    fn unmistakable_names_are_those_of_conflict_files_and_doubtful_ones_of_plain_files() {
         for path in [
             "skills/a (Bob's conflicted copy 2026-11-18).md",
             "skills (Selective Sync Conflict)/a.md",

@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_decides_about_a_rollout_that_only_one_side_changed() {
+    fn while_a_rollout_is_resolved_the_chosen_side_wins_even_if_only_one_side_changed() {
         for (local, remote) in [(Changed, Unchanged), (Unchanged, Changed)] {
             for (conflict, side) in [
                 (ConflictPolicy::PreferLocal, Side::Local),

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_manifest_is_recognized_by_its_lines() {
+    fn a_torn_manifest_is_recognized_as_the_remainder_of_a_known_one() {
         let sample = sample();
         let state = SyncState::default();
         let manifest_with = |path: &str| {

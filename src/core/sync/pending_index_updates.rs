@@ -129,7 +129,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn updates_are_pending_until_cleared_even_after_a_torn_line() {
+    fn updates_of_one_file_are_combined_and_pending_until_cleared_even_after_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
         let updates = PendingIndexUpdates::new(&replica);

@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conversations_of_this_machine_are_fetched_in_neither_form() {
+    fn conversations_that_this_machine_has_are_not_fetched_whether_plain_or_compressed() {
         let id = |n: u32| format!("01a1f78b-4d30-7ef3-b0ee-5caab8d3b45{n}");
         let name = |n: u32| format!("rollout-2026-11-18T10-00-00-{}.jsonl", id(n));
         let entry = |mtime_ns| ManifestEntry {

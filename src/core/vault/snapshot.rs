@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_prefers_the_machine_then_its_name_then_the_home() {
+    fn snapshots_of_the_machine_then_of_its_host_name_then_of_the_home_are_preferred() {
         let of = |id: &str, host: &str, machine: &str, home: &str, at: i64| {
             let mut made = snapshot(id, host, BackupMode::Full, at);
             if let Some(tags) = &mut made.tags {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_prefers_this_machine_then_full_snapshots() {
+    fn snapshots_of_the_host_and_then_full_ones_are_preferred_to_newer_ones() {
         let mut all = vec![
             snapshot("aa1", "laptop", BackupMode::Full, 1),
             snapshot("aa2", "laptop", BackupMode::Auth, 2),
@@ -227,6 +227,10 @@ mod tests {
         };
         assert_eq!(id("laptop"), "aa1");
         assert_eq!(id("server"), "ab3");
+    }
+
+    #[test]
+    fn a_snapshot_of_an_emptied_home_lacks_conversations_for_the_retention() {
         let of_emptied_home = Snapshot {
             tags: Some(SnapshotTags {
                 has_no_conversations: true,
@@ -236,6 +240,16 @@ mod tests {
         };
         let candidate = of_emptied_home.to_retention_candidate();
         assert!(candidate.is_some_and(|candidate| candidate.lacks_conversations));
+    }
+
+    #[test]
+    fn a_snapshot_is_found_by_an_unambiguous_beginning_of_its_id() {
+        let of = |id: &str| snapshot(id, "laptop", BackupMode::Full, 1);
+        let mut all = vec![of("aa1"), of("aa2"), of("ab3"), of("aa4")];
+        all.push(Snapshot {
+            tags: None,
+            ..of("ff9")
+        });
         assert_eq!(find_by_id(&all, "ab").unwrap().id, "ab3");
         assert!(matches!(
             find_by_id(&all, "a"),

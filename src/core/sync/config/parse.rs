@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn only_blank_texts_are_absent_and_values_in_place_of_tables_cause_warnings() {
+    fn blank_lists_and_booleans_are_refused_and_values_in_place_of_tables_cause_warnings() {
         let cloud = "[paths]\ncloud_root_dir = \"/c\"\n";
         assert!(read(&format!("{cloud}[targets]\ninclude_roots = \"\"")).is_err());
         assert!(read(&format!("{cloud}[safety]\nfail_on_unknown = \"\"")).is_err());

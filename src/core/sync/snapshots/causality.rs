@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_a_machine_left_unmerged_is_unknown_to_machines_that_join_it() {
+    fn a_version_that_a_machine_left_unmerged_is_unknown_to_a_third_one_until_that_one_merges_it() {
         let desk = Knowledge {
             seen: [("desk".to_owned(), 3)].into(),
             ..Knowledge::default()

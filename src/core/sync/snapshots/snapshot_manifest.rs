@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_change_of_a_file_changes_only_the_end() {
+    fn a_later_change_of_a_file_changes_only_the_end_of_the_manifest() {
         let mut manifest = sample();
         let file = manifest.files["skills/a"].clone();
         let mut encode_with = |number: u64| {

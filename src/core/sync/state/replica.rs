@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_of_another_store_gets_the_marker_of_a_restore() {
+    fn a_replica_that_continues_one_of_another_store_takes_over_its_restore_marker() {
         let home = tempfile::tempdir().unwrap();
         let [old, new] =
             ["/b", "/c"].map(|cloud| Replica::of(home.path(), Path::new("/a"), Path::new(cloud)));

@@ -186,7 +186,7 @@ fn a_kill_in_any_state_of_the_export_and_of_its_recovery_leaves_one_owner() {
 }
 
 #[test]
-fn a_profile_that_was_changed_before_the_recovery_keeps_its_state() {
+fn recovery_finds_a_renamed_profile_and_leaves_one_that_was_signed_in_again() {
     for is_renamed in [false, true] {
         let fixture = HandoverFixture::new();
         fixture.kill(2, is_renamed);
