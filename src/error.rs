@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unmounted_cloud_folder_while_steps_are_applied_is_not_nothing_changed() {
+    fn an_unmounted_cloud_folder_while_steps_are_applied_does_not_say_that_nothing_was_changed() {
         use codex_manager_core::sync::apply::ApplyError;
         use codex_manager_core::sync::plan::PlanError;
         let unmounted = ApplyError::Cloud(PlanError::Unmounted("cloud".into()));

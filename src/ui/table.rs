@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_wrap_shorten_and_disappear_by_their_rank() {
+    fn columns_are_wrapped_and_shortened_to_the_width_of_the_terminal() {
         assert_eq!(
             table(Some(60)).format(),
             "ACCOUNT               PLAN    SIZE  WHY\n\

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_in_a_file_unless_it_cannot_be_written() {
+    fn long_lists_are_kept_in_a_file_or_in_memory_if_it_cannot_be_written() {
         assert!(are_lines_kept(LineStorage::default()));
         let read_only = tempfile::NamedTempFile::new().unwrap();
         assert!(are_lines_kept(LineStorage {

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shortened_text_is_as_wide_as_asked() {
+    fn shortened_text_is_at_most_as_wide_as_asked() {
         assert_eq!(elide_end("daniel@example.com", 18), "daniel@example.com");
         assert_eq!(elide_end("daniel@example.com", 8), "daniel@…");
         assert_eq!(elide_end("a b c", 3), "a…");

@@ -110,6 +110,11 @@ mod tests {
             format_absolute(&at("2027-01-02T00:00:00Z"), Zone::UTC, &now),
             "Sat 2 Jan 2027 00:00"
         );
+    }
+
+    #[test]
+    fn relative_times_are_in_whole_minutes_and_shorter_ones_are_in_words() {
+        let now = at("2026-11-21T11:50:00Z");
         assert_eq!(
             format_relative(&at("2026-11-21T11:45:00Z"), &now),
             "5 min ago"

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rectangles_of_a_treemap_fill_it() {
+    fn a_treemap_divides_its_area_in_proportion_and_escapes_names() {
         let items = [item("<a>", 60), item("b", 30), item("c", 10), item("d", 0)];
         let svg = draw_treemap(&items);
         let number = |rect: &str, name: &str| -> f64 {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn areas_are_stacked() {
+    fn the_layers_of_an_area_chart_are_stacked() {
         let layer = |name: &str, heights: &[f64]| AreaLayer {
             name: name.to_owned(),
             heights: heights.to_vec(),

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_preview_is_beside_the_list_from_100_columns_on() {
+    fn the_preview_is_right_of_the_list_in_a_terminal_of_at_least_100_columns() {
         let names = [("work", "alice@example.com"), ("home", "bob@example.com")];
         let options = PickerOptions {
             enter: "resume",
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_column_shrinks_before_others_are_left_out() {
+    fn the_widest_column_shrinks_only_if_that_lets_other_columns_fit() {
         assert_eq!(fit_columns(&[3, 50, 8], 70), [3, 50, 8]);
         assert_eq!(fit_columns(&[3, 50, 8], 45), [3, 30, 8]);
         assert_eq!(fit_columns(&[3, 50, 8], 38), [3, 33, 8]);

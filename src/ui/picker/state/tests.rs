@@ -233,7 +233,7 @@ fn a_key_examines_a_part_of_50_000_entries_and_later_entries_keep_the_selection(
 }
 
 #[test]
-fn scopes_keep_the_filter_and_the_selection() {
+fn a_change_of_the_scope_keeps_the_filter_and_the_selection() {
     let names = ["a1", "b1", "a2"];
     let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
     let scope = |name, items: &[usize]| PickerScope {
