@@ -417,7 +417,7 @@ fn rules() -> impl Strategy<Value = RetentionPolicy> {
 
 proptest! {
     #[test]
-    fn the_newest_and_the_newest_verified_archive_stay_and_a_second_plan_drops_none(all in candidates(), rules in rules()) {
+    fn newest_and_newest_verified_archives_stay_and_a_second_plan_drops_none(all in candidates(), rules in rules()) {
         let zone = Zone::named("Europe/Berlin").unwrap();
         let plan = plan_retention(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
