@@ -6,7 +6,7 @@ use crate::support::injection::{can_inject, run_stopped_at};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 const ID: &str = "01a10000-0000-7000-8000-000000000001";
@@ -372,9 +372,13 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
     let child = env
         .command(["history", "rebuild", "--only", "session-index"])
         .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
         .spawn();
     let mut child = child.unwrap();
+    let printed = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits =
+        |line: std::io::Result<String>| line.unwrap().contains("waiting for another process");
+    assert!(printed.into_iter().any(waits), "it did not wait");
     // The rebuild must not write before it gets the lock.
     let before = read(&env, "session_index.jsonl");
     assert!(before.contains("broken"));

@@ -4,7 +4,7 @@ use crate::support::create_pipe;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::{Entry, Parts, bomb, digest, gzip, journal_naming};
 use crate::support::sample::{
-    alice, assert_same_home, backup, put, rollout, sample_home, state_database, text,
+    alice, assert_same_home, backup, put, sample_home, state_database, text,
 };
 use crate::support::sign_in::auth_json;
 use codex_manager_core::archive::footer;
@@ -576,7 +576,6 @@ fn i6_the_archived_login_not_the_manifest_identifies_the_account() {
     assert_same_tree(&before, &world.env.tree("home/.codex"));
     let live = fs::read_to_string(world.env.codex_home().join("auth.json")).expect("read");
     assert_eq!(live, auth_json(&alice(0)));
-    assert!(rollout("x").to_str().is_some());
 }
 
 #[test]

@@ -118,7 +118,11 @@ fn a_branch_whose_base_was_replaced_cannot_be_kept() {
     let hidden = branched.hidden.strip_prefix(&two.b).unwrap();
     let keep = ["resolve", hidden.to_str().unwrap(), "--keep", "fork"];
     let run = two.run_sync("a", &keep).code(1);
-    assert!(run.stderr.contains("earlier turns were replaced"), "{run}");
+    assert!(
+        run.stderr
+            .contains("earlier turns that it continues were replaced"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::sample::{put, sample_home, sample_home_at};
 use crate::support::{restic, variables};
 use crate::vault::set_up;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -239,11 +240,13 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
         let config = env.manager_home().join("config.toml");
         fs::copy(config, manager.join("config.toml")).unwrap();
     }
+    let mut notes = BTreeMap::new();
     for _ in 0..variables::sequences(ROUNDS) {
         let mut running = Vec::new();
         for (i, name) in homes.into_iter().enumerate() {
-            let folder = env.path(name).join("notes.txt");
-            fs::write(folder, dice.below(u64::MAX).to_string()).unwrap();
+            let text = dice.below(u64::MAX).to_string();
+            fs::write(env.path(name).join("notes.txt"), &text).unwrap();
+            notes.insert(name, text);
             env.set("CODEX_HOME", env.path(name));
             env.set("CODEX_MANAGER_HOME", env.path(&format!("{name}-manager")));
             let forget = [
@@ -272,9 +275,13 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     env.unset("CODEX_HOME").unset("CODEX_MANAGER_HOME");
     let _ = env.run(["vault", "check", "--read-data"]).code(0);
     let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
+    let mut saved_notes = BTreeSet::new();
     for snapshot in json["snapshots"].as_array().unwrap() {
-        let _ = env
-            .run(["vault", "drill", snapshot["id"].as_str().unwrap()])
-            .code(0);
+        let id = snapshot["id"].as_str().unwrap();
+        let _ = env.run(["vault", "drill", id]).code(0);
+        saved_notes.insert(env.run(["vault", "cat", id, "notes.txt"]).code(0).stdout);
+    }
+    for (home, text) in notes {
+        assert!(saved_notes.contains(&text), "the last snapshot of {home}");
     }
 }

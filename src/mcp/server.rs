@@ -64,7 +64,7 @@ pub(crate) fn serve(context: &Context) {
 
     thread::scope(|scope| {
         scope.spawn(|| index.run_updates(context));
-        session.read_messages(scope);
+        session.answer_messages(scope);
         // The calls that were read before stdin was closed still get their answers.
         drop(session.wait_while(|calls| calls.workers > 0));
         // Does not wait for an update: a first index of a large home takes minutes. The indexed part stays.

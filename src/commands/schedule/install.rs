@@ -189,10 +189,15 @@ fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
         JobKind::Sync => {
             let path = resolve_config_path(context, options.config.as_deref());
             if let Err(e) = read_config_quietly(context, &path) {
-                ui.warn(format_args!("every run will fail: {e}"));
-                ui.note(
-                    "create a configuration: codex-manager sync init --cloud FOLDER; check one: codex-manager sync validate",
-                );
+                let code = e.kind as u8;
+                ui.warn(format_args!(
+                    "every run will fail with exit code {code}: {e}"
+                ));
+                ui.note(if path.exists() {
+                    "check it: codex-manager sync validate"
+                } else {
+                    "create it: codex-manager sync init --cloud FOLDER"
+                });
             }
             if !options.apply {
                 ui.note(

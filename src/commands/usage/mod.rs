@@ -350,7 +350,7 @@ impl UsageArgs {
             let store = &indexes.local;
             sections.extend(window::draw_newest(store, account, prices, context));
         }
-        let hours = draw_hours(&page::sum_hours(&daily, context));
+        let hours = draw_hours(&page::sum_tokens_by_hour(&daily, context));
         sections.push(("Hours of the week".to_owned(), hours));
         for by in [Grouping::Projects, Grouping::Accounts, Grouping::Models] {
             // The first table of the page shows this kind already.

@@ -66,7 +66,11 @@ mod tests {
             ("state_x.sqlite", None),
             ("logs_2.sqlite", None),
         ] {
-            assert_eq!(parse_state_version(Path::new(name)), version, "{name}");
+            assert_eq!(
+                parse_state_version_in_home(Path::new(name)),
+                version,
+                "{name}"
+            );
         }
     }
 }
