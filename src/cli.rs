@@ -4,7 +4,8 @@ mod command;
 mod help;
 mod interrupt;
 mod parsing;
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests;
 mod unfinished;
 

@@ -90,7 +90,8 @@ pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     in_folder.then(|| RolloutName::parse(path)).flatten()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::archive::format::{EntryName, InodeStamp};

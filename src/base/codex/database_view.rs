@@ -114,7 +114,8 @@ pub fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;

@@ -453,7 +453,8 @@ fn find_held_thread_locks(home: &Path) -> Vec<PathBuf> {
     locks
 }
 
-#[cfg(all(test, windows))]
+#[cfg(windows)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;

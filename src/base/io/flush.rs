@@ -44,7 +44,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     errno.is_some_and(|errno| super::exchange::is_unsupported(errno) || errno == Errno::NOTTY)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use rustix::io::Errno;

@@ -283,7 +283,8 @@ impl Drop for PipedChild {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -195,7 +195,8 @@ pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     activity
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

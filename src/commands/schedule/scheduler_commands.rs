@@ -78,7 +78,8 @@ pub(super) fn run_command(words: &[String], env: &Environment) -> Result<Program
     run_program(name, env.command(program.path()).args(arguments))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use codex_manager_core::schedule::{JobContext, JobKind, enable_commands};

@@ -171,7 +171,8 @@ fn ensure_link(target: &Path, path: &Path) -> Result<(), IsolationError> {
     Ok(links::make_link(target, path)?)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

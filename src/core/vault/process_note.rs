@@ -180,7 +180,8 @@ fn may_be_of_this_host(lock: &RepositoryLock) -> bool {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
@@ -263,7 +264,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, windows))]
+#[cfg(windows)]
+#[cfg(test)]
 mod windows_tests {
     use super::*;
 

@@ -267,7 +267,8 @@ fn restore_on_panic() {
     });
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use rustix::fs::OFlags;
