@@ -85,12 +85,15 @@ impl SyncArgs {
     /// Returns true if the command writes the log that `[logging]` configures: `run` and `restore` do, if they may
     /// change files.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
-        let path = resolve_config_path(context, self.config.as_deref());
-        read_config_quietly(context, &path).is_ok_and(|config| match &self.command {
-            SyncCommand::Run(args) => args.applies(&config),
-            SyncCommand::Restore(args) => args.applies(&config),
+        let config = || {
+            let path = resolve_config_path(context, self.config.as_deref());
+            read_config_quietly(context, &path)
+        };
+        match &self.command {
+            SyncCommand::Run(args) => config().is_ok_and(|config| args.applies(&config)),
+            SyncCommand::Restore(args) => config().is_ok_and(|config| args.applies(&config)),
             _ => false,
-        })
+        }
     }
 
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {

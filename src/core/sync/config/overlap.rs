@@ -17,23 +17,27 @@ struct NamedFolder {
     path: PathBuf,
     /// The path without links.
     resolved_path: PathBuf,
+    /// The ids of the folder and of those above it, which are equal if one leads through a mount, or differs in case.
+    ids: Vec<Option<(u64, u64)>>,
 }
 
 impl NamedFolder {
     fn resolve(name: &str, path: &Path) -> Self {
+        let resolved_path = links::resolve_links(path);
+        let folders = resolved_path.ancestors();
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
-            resolved_path: links::resolve_links(path),
+            ids: folders.map(file_id::read_device_and_inode).collect(),
+            resolved_path,
         }
     }
 
     /// Returns true if the folder is `outer` or is inside it.
     fn is_in(&self, outer: &Self) -> bool {
-        let mut above = self.resolved_path.ancestors();
-        above.any(|folder| {
-            folder == outer.resolved_path || is_same_folder(folder, &outer.resolved_path)
-        })
+        let outer_id = outer.ids.first().copied().flatten();
+        self.resolved_path.starts_with(&outer.resolved_path)
+            || outer_id.is_some() && self.ids.contains(&outer_id)
     }
 }
 
@@ -45,12 +49,6 @@ impl fmt::Display for NamedFolder {
         }
         write!(f, ")")
     }
-}
-
-/// Returns true if two paths lead to the same folder: one may lead through a mount, or differ in case.
-fn is_same_folder(a: &Path, b: &Path) -> bool {
-    let [a, b] = [a, b].map(file_id::read_device_and_inode);
-    a.is_some() && a == b
 }
 
 /// Fails if the folders of a configuration overlap.
