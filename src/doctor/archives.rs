@@ -60,7 +60,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
     };
 
     let mut checks: Vec<_> = records.iter().filter_map(check_record).collect();
-    checks.extend(check_archive_ages(&records, context));
+    checks.extend(check_ages_and_codex(&records, context));
     checks
 }
 
@@ -102,10 +102,10 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 }
 
 /// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
-/// has not changed since the last archive. Warns if there is no archive.
-fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
+/// has not changed since the last archive. Warns if no archive is usable.
+fn check_ages_and_codex(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest_usable(records, |_any_archive| true).is_none() {
-        let no_archive = Check::warn("archives", "there is no archive")
+        let no_archive = Check::warn("archives", "there is no usable archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());
         return vec![no_archive];
@@ -114,13 +114,15 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
     let now = context.now();
     let verifications = records.iter().filter_map(|r| r.verified.as_ref());
     let last_verified = verifications.map(|v| v.at.to_utc()).max();
-    let archives = records.iter().filter(|r| r.archive.is_some());
-    let creation_times = archives.clone().filter_map(|r| r.metadata.made_at());
+    let existing_archives = records.iter().filter(|r| r.archive.is_some());
+    let creation_times = existing_archives
+        .clone()
+        .filter_map(|r| r.metadata.made_at());
     let first_created_at = creation_times.map(|at| at.to_utc()).min();
     let newest_full_at = find_newest_full_time(records, now);
 
     let mut checks = vec![
-        check_backup_age(archives.count(), newest_full_at, now),
+        check_backup_age(existing_archives.count(), newest_full_at, now),
         check_verify_age(last_verified, first_created_at, now),
     ];
     checks.extend(check_future_archives(records, now));

@@ -85,7 +85,8 @@ impl SearchArguments {
         query::parse_text(&self.query).map_err(|e| CommandError::usage(e.to_string()))
     }
 
-    /// Searches the index. Without a result that has all words, updates the whole index and searches again.
+    /// Searches the index, but not the conversation `caller` of the calling agent. Without a result that has all words,
+    /// updates the whole index and searches again.
     fn search(
         &self,
         query: &Query,

@@ -168,8 +168,8 @@ fn build_metadata_and_stem(
 ) -> (Metadata, String) {
     let now = context.local_now();
     let observation = report.observation.as_ref();
-    let session_start = observation.and_then(Observation::session_start_at);
-    let session_start_at = session_start.map(|at| context.zone().at(&at));
+    let window_start = observation.and_then(Observation::weekly_window_start);
+    let session_start_at = window_start.map(|at| context.zone().at(&at));
     // Always 168 hours, even if the clocks change: the server counts the same way.
     let reset_at = session_start_at.map(|at| at + Duration::days(7));
 

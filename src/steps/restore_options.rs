@@ -167,6 +167,7 @@ impl RestoreOptions {
             is_skip_forced && files.any(|file| kind_of(file.path.as_path()).is_login());
 
         if leaves_logins_out {
+            // `safety_without_logins` is set if it is the manager home that other users can read.
             let home = if request.safety_without_logins {
                 request.manager_home
             } else {

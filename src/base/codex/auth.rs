@@ -226,6 +226,7 @@ impl AuthSnapshot {
     /// Returns true if every field is null, so that there is no login of any kind.
     pub fn is_signed_out(&self) -> bool {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
+        // `parse` accepts only objects.
         let fields = auth.as_object();
         fields.is_none_or(|fields| fields.values().all(Value::is_null))
     }

@@ -34,6 +34,7 @@ impl BufferPool {
         }
     }
 
+    /// Returns a buffer with its old content, or a new empty one.
     fn take_unused(&self) -> Buffer {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Buffer {

@@ -169,7 +169,8 @@ impl Transaction {
         Ok(self)
     }
 
-    /// Removes the old state after [`Transaction::commit`]. Returns the folders that could not be removed.
+    /// Removes the old state after [`Transaction::commit`]. Returns the folders that stay: those that
+    /// could not be removed, or the staging folder if the journal does not say `committed`.
     pub fn remove_old_state(mut self) -> Vec<PathBuf> {
         if self.keeps_folders_on_drop {
             return vec![self.folder().to_path_buf()];

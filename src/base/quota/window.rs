@@ -80,7 +80,7 @@ impl Observation {
     }
 
     /// Returns the start of the weekly window: its reset minus seven days of 24 hours.
-    pub fn session_start_at(&self) -> Option<Timestamp> {
+    pub fn weekly_window_start(&self) -> Option<Timestamp> {
         self.weekly()?.resets_at.map(|at| at - Duration::days(7))
     }
 }

@@ -172,6 +172,7 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
     databases
 }
 
+/// Returns the sizes of the database before and after a vacuum, and the number of log entries from before `logs_since`.
 fn examine_database(
     path: &Path,
     logs_since: Option<DateTime<Utc>>,

@@ -244,6 +244,7 @@ impl FindingList<'_> {
         }
     }
 
+    /// Formats the short id and the title, and each path on a line, with `…` for the id that all paths have.
     fn format_duplicate(&self, duplicate: &DuplicateRollouts) -> String {
         let id = duplicate.id.to_string();
         let paths = duplicate.paths.iter().map(|path| {

@@ -16,7 +16,9 @@ use codex_manager_core::io::{IoContext, SecretBytes, atomic, pluralize, shell};
 use codex_manager_core::transfer::TransferError;
 use codex_manager_core::transfer::export::{self, ExportOptions, ExportPlan};
 use codex_manager_core::transfer::handover::{self, MoveOutcome};
-use codex_manager_core::transfer::seal::{Encryption, Passphrase, parse_recipient};
+use codex_manager_core::transfer::seal::{
+    Encryption, MAX_KEY_FILE_BYTES, Passphrase, parse_recipient,
+};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
@@ -210,8 +212,6 @@ impl ProfileExportArgs {
     }
 }
 
-const MAX_LINE_BYTES: u64 = 1024;
-
 /// Reads the passphrase of an export from the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
     if file != Path::new("-") {
@@ -222,7 +222,7 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
     block_on_input(|| {
         std::io::stdin()
             .lock()
-            .take(MAX_LINE_BYTES)
+            .take(MAX_KEY_FILE_BYTES)
             .read_line(&mut line)
     })
     .at("read", file)?;

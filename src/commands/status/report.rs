@@ -20,7 +20,7 @@ pub(super) fn report_json(
 ) -> JsonObject<impl JsonFields + use<>> {
     let observation = report.observation.as_ref();
     let identity = report.identity.as_ref();
-    let session_start = observation.and_then(Observation::session_start_at);
+    let window_start = observation.and_then(Observation::weekly_window_start);
     let next_available = report.next_available_at(&context.now());
 
     object()
@@ -36,7 +36,7 @@ pub(super) fn report_json(
             "observed_at",
             observation.map(|seen| rfc3339_of(&seen.observed_at)),
         )
-        .with("session_start_at", session_start.as_ref().map(rfc3339_of))
+        .with("session_start_at", window_start.as_ref().map(rfc3339_of))
         .with("next_available_at", next_available.as_ref().map(rfc3339_of))
         .with("store", report.store.name())
         .with("problem", problem)

@@ -38,6 +38,7 @@ impl RolloutCopy {
         }
     }
 
+    /// Returns true if this copy is an entry of an archive with this name and the stored version of `entry`.
     pub(crate) fn is_equal_to_entry(&self, rollout_name: &RolloutName, entry: &FileEntry) -> bool {
         let CopyContent::Entry(own_entry) = &self.content else {
             return false;

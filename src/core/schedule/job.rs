@@ -249,7 +249,9 @@ fn to_representable_text(text: &OsStr, scheduler: Scheduler) -> Result<String, S
     let plain = text.to_str().ok_or_else(|| unwritable("it is not UTF-8"))?;
     let is_unrepresentable = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     if plain.contains(is_unrepresentable) {
-        return Err(unwritable("it has a control character"));
+        return Err(unwritable(
+            "it has a control character, or U+FFFE or U+FFFF",
+        ));
     }
 
     // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.

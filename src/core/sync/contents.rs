@@ -105,8 +105,8 @@ pub(crate) fn find_defect(path: &Path, kind: FileKind) -> io::Result<Option<&'st
 
 /// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download:
 /// - any file: both ends are only zeros;
-/// - plain lines: a zero byte is in the first bytes, at the very end or, with [`SearchedPart::Whole`], anywhere: a line
-///   never has one;
+/// - uncompressed lines: a zero byte is in the first bytes, at the very end or, with [`SearchedPart::Whole`], anywhere: a
+///   line never has one;
 /// - any other text: it ends in many zeros. Binary and compressed files may end in zeros.
 pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
@@ -120,7 +120,8 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
         return Ok(true);
     }
 
-    if kind != FileKind::Plain {
+    let has_lines = kind != FileKind::Plain;
+    if has_lines {
         if is_zstd(&head) {
             return Ok(false);
         }

@@ -287,7 +287,7 @@ impl<'a> DecidedCopy<'a> {
 
     /// Returns the names of conflict copies for the listed versions that are a beginning of the text at `dropped_path`.
     /// No machine has such a version any more, but a manifest lists it until its machine writes the conversation again.
-    /// Without a record, the other machines would wait for it forever.
+    /// Without a recorded decision about it, the other machines would wait for it forever.
     fn find_listed_beginnings(
         &self,
         dropped_path: &Path,

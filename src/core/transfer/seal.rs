@@ -23,7 +23,7 @@ const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The limit on the size of a file with a passphrase or a key, in bytes.
-const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+pub const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// A passphrase. It is never printed, and is erased from memory on drop.
 #[derive(Debug)]

@@ -24,7 +24,8 @@ pub enum SidecarProblem {
 }
 
 impl SidecarProblem {
-    /// Returns true if the problem can disappear without a change of the file.
+    /// Returns true if the problem can disappear without a change of the file: by an update of this program, or when
+    /// the file can be read again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Newer(_) | Self::Unreadable(_))
     }

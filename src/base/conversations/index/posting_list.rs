@@ -131,6 +131,7 @@ struct DistanceReader<'a> {
 }
 
 impl DistanceReader<'_> {
+    /// Returns the next distance; `None` at the end, and for bits that are no code.
     fn next_distance(&mut self) -> Option<i64> {
         // Fills `bits` as long as another byte fits into its 64 bits.
         while self.bit_count <= 56

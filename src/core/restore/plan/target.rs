@@ -8,7 +8,11 @@ use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::error::RestoreError;
 
-/// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
+/// Lists the files of the target and computes the plan.
+///
+/// # Errors
+/// The target cannot be listed, a rollout would lose lines that another one continues, or the request does not allow
+/// the account of the archive.
 pub(crate) fn plan_with_live_files(
     request: &RestoreRequest<'_>,
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {

@@ -45,7 +45,7 @@ pub(crate) struct ClientCopy {
     pub(crate) problem: Option<&'static str>,
     /// True if the copy has no `problem`, or if its lines may be used in spite of it, because each of them is complete.
     /// A client can copy a version that no machine will ever attest.
-    pub(crate) is_whole: bool,
+    pub(crate) has_usable_lines: bool,
 }
 
 impl FolderReader<'_> {
@@ -131,7 +131,7 @@ impl FolderReader<'_> {
         let may_use_lines = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
 
         files.client_copies.push(ClientCopy {
-            is_whole: problem.is_none() || may_use_lines && version.has_complete_lines()?,
+            has_usable_lines: problem.is_none() || may_use_lines && version.has_complete_lines()?,
             version,
             digest,
             problem,

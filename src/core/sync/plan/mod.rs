@@ -169,7 +169,8 @@ fn replace_continued_deletions(
     }
 }
 
-/// Returns the plans of these files, in the order of `files`. With `are_continued`, no file is deleted.
+/// Returns the plans of these files, in the order of `files`. `are_continued` is true if other rollouts continue the
+/// files, so that none is deleted.
 fn plan_files<'a>(
     reader: &FactReader<'a>,
     files: &[(&'a str, &'a FileGroup)],

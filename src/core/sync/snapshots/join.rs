@@ -63,11 +63,8 @@ pub struct Join<'r, R> {
 
 /// Returns the settings for a run, with the staged tree below `staging` as the cloud folder.
 fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
-    let cloud = staging.join(HOME);
-    // No operation in the tree follows a link.
-    beneath::protect(&cloud, FollowedLinks::NONE);
     let mut config = SyncConfig {
-        cloud,
+        cloud: staging.join(HOME),
         remote: SyncRemote::Vault,
         ..config.clone()
     };
@@ -92,6 +89,8 @@ impl<'r, R: Remote> Join<'r, R> {
         writes_state: bool,
     ) -> Result<Self, R::Error> {
         let config = build_run_config(config, staging);
+        // No operation in the staged tree follows a link.
+        beneath::protect(&config.cloud, FollowedLinks::NONE);
         let position = replica.read_position(&config, || remote.new_replica_id())?;
         let published_manifest = replica
             .read_own_manifest(PUBLISHED_FILE)?

@@ -164,7 +164,7 @@ impl<'a> FactReader<'a> {
             }
 
             match copy.problem {
-                Some(why) if extends_remote || !copy.is_whole => {
+                Some(why) if extends_remote || !copy.has_usable_lines => {
                     let notice = NoticeList::WaitingUnlisted.notice(&version.observed.path, why);
                     fold.notices.push(notice);
                 }

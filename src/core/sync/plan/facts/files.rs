@@ -297,12 +297,12 @@ impl<'a> FactReader<'a> {
         let mut copies = Vec::new();
         for copy in files.client_copies {
             match copy.problem {
-                Some(why) if !copy.is_whole => {
+                Some(why) if !copy.has_usable_lines => {
                     let path = &copy.version.observed.path;
                     file.notices
                         .push(NoticeList::WaitingUnlisted.notice(path, why));
                 }
-                // The lines of a whole copy can be merged even if no machine will ever attest it.
+                // Complete lines can be merged even if no machine will ever attest the copy.
                 _ => copies.push(copy.version),
             }
         }

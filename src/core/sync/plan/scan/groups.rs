@@ -167,8 +167,8 @@ fn resolve_case_clash(
 }
 
 /// Blocks the groups at or below each link: a write to such a path would follow the link, and the files of the other
-/// side would count as deleted. Returns a notice for each link, unless it is at a path that is not synced and blocks no
-/// file. `remote_place` describes the place of the remote in messages.
+/// side would count as deleted. Returns a notice for each link that blocks a file or is at a synced path.
+/// `remote_place` describes the place of the remote in messages.
 fn block_linked_groups(
     remote_place: &str,
     links: Vec<UnfollowedLink>,
