@@ -619,7 +619,7 @@ fn names_only_in_session_index_are_found() {
 }
 
 #[test]
-fn unreadable_conversations_are_named_and_the_rest_is_found() {
+fn an_unreadable_folder_is_reported_the_rest_is_found_and_indexed_conversations_stay() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 10, "A needle", "Done."));
     let hidden = Conversation {

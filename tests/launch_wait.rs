@@ -55,7 +55,7 @@ fn wait_starts_at_once_after_the_reset_and_plans_the_wait_before_it() {
 }
 
 #[test]
-fn without_wait_the_quota_does_not_delay_codex() {
+fn without_wait_a_hold_does_not_delay_codex() {
     let until = "2026-11-24T12:00:00Z".parse().unwrap();
     let env = held(until, Some("2026-11-24T11:00:00Z"));
     let _ = env.run(["launch", "home", "--", "exec", "hi"]).code(0);
@@ -69,7 +69,9 @@ fn ctrl_c_ends_the_wait_and_changes_nothing() {
     let before = (env.tree("home/.codex"), profile_login(&env, "home"));
     let mut running = Running::start(&env, &["launch", "home", "--wait"]);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     processes::signal("INT", running.wrapper());
     assert_eq!(running.end(), 130, "{}", running.printed());
@@ -90,7 +92,9 @@ fn a_process_suspended_over_the_reset_starts_as_soon_as_it_continues() {
     let env = held(until, None);
     let mut running = Running::start(&env, &["launch", "home", "--wait", "--", "exec", "hi"]);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     processes::signal("STOP", running.wrapper());
     let left = until - Utc::now();
@@ -217,7 +221,9 @@ fn then_continues_the_conversation_after_the_reset() {
     let words = [&launch[..], &["exec", "--skip-git-repo-check", "hi"]].concat();
     let mut running = Running::start(&lab.world, &words);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     lab.backend
         .account("acct-alice")
@@ -254,7 +260,9 @@ fn then_tries_again_if_the_clock_of_the_server_is_behind() {
     let words = [&launch[..], &["exec", "--skip-git-repo-check", "hi"]].concat();
     let mut running = Running::start(&lab.world, &words);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     lab.backend
         .account("acct-alice")
@@ -273,7 +281,9 @@ fn ctrl_c_ends_the_wait_before_a_continuation() {
     let words = [&launch[..], &["exec", "--skip-git-repo-check", "hi"]].concat();
     let mut running = Running::start(&lab.world, &words);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     processes::signal("INT", running.wrapper());
     assert_eq!(running.end(), 130, "{}", running.printed());
@@ -295,7 +305,12 @@ fn wait_asks_again_when_the_reset_has_moved() {
     let exec = ["exec", "--skip-git-repo-check", "hi"];
     let words = [&["launch", "bob", "--wait", "--"][..], &exec].concat();
     let mut running = Running::start(&lab.world, &words);
-    let waits = |running: &Running| running.printed().matches("waiting for the reset").count();
+    let waits = |running: &Running| {
+        running
+            .printed()
+            .matches("waiting until the account is available")
+            .count()
+    };
     wait_until("the wait", || waits(&running) == 1);
     let moved = Utc::now() + TimeDelta::seconds(40);
     used_up(moved);
@@ -331,7 +346,9 @@ fn wait_asks_codex_for_the_reset() {
     ];
     let mut running = Running::start(&lab.world, &exec);
     wait_until("the wait", || {
-        running.printed().contains("waiting for the reset")
+        running
+            .printed()
+            .contains("waiting until the account is available")
     });
     lab.backend
         .account("acct-bob")

@@ -312,7 +312,7 @@ fn other_file_names_are_skipped_and_unreadable_files_change_the_exit_code() {
     assert_eq!(
         skipped(&document),
         [
-            "21APR_a@x.com_auth.json: the month is not in lower case",
+            "21APR_a@x.com_auth.json: the month or the ending _auth.json is not in lower case",
             "auth.json: the live login of Codex; save it with: codex-manager profile save NAME",
             "dangling.txt: not a legacy name (21apr_me@x.com_auth.json)",
             "notes.txt: not a legacy name (21apr_me@x.com_auth.json)",

@@ -483,7 +483,7 @@ fn purge_needs_yes_and_names_each_account_that_would_lose_logins() {
 }
 
 #[test]
-fn i5_a_profile_saved_again_after_removal_stays_stale() {
+fn i5_a_stale_login_saved_from_the_trash_stays_stale() {
     let env = world();
     for day in [0, 3] {
         write_auth(&env.codex_home(), &alice(day));

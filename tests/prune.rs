@@ -82,7 +82,7 @@ fn archives_with_skipped_files_are_counted_separately() {
         listed(&plan, "keep"),
         [
             "2026-11-17-100000: last 1",
-            "2026-11-20-120000: last 1 that lack files"
+            "2026-11-20-120000: last 1 without unreadable files"
         ]
     );
     assert!(made[0].exists());

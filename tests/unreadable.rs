@@ -111,7 +111,7 @@ fn one_repair_restores_the_list_and_the_turns_of_rewound_conversations() {
 }
 
 #[test]
-fn a_legacy_row_of_a_migrated_rollout_gets_the_correct_history_mode() {
+fn the_suggested_fix_makes_a_conversation_readable_if_its_row_wrongly_says_legacy() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     lab.resume(&home, &id, "two");

@@ -77,7 +77,7 @@ fn command_name(interrupted: Interrupted) -> &'static str {
         Interrupted::Restore => "restore",
         Interrupted::OtherRestore => "restore of another home",
         Interrupted::Prune => "prune",
-        Interrupted::History => "history repair or undo",
+        Interrupted::History => "history repair or history undo",
         Interrupted::Vacuum => "storage vacuum",
         Interrupted::Trash => "storage trash",
         Interrupted::Snapshot => "vault backup or import",

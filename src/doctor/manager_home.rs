@@ -190,13 +190,13 @@ fn check_resets(context: &Context) -> Option<Check> {
 
 fn check_profiles(context: &Context) -> Vec<Check> {
     const ID: &str = "manager.profiles";
-    const WHY: &str = "its login cannot be used";
+    const WHY: &str = "the login of this profile cannot be used";
     let home = context.manager_home();
     let profiles = context.profiles();
     let all_profiles = match profiles.list() {
         Ok(all_profiles) => all_profiles,
         Err(e) => {
-            let check = Check::fail(ID, e.to_string()).because(WHY);
+            let check = Check::fail(ID, e.to_string()).because("no saved login can be used");
             return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };

@@ -220,6 +220,7 @@ impl Advised for codex_manager_core::transfer::TransferError {
             Self::NeedsPassphrase(_) => self.unchanged_error(Usage, "give the passphrase: --passphrase-file FILE"),
             Self::NeedsIdentity(_) => self.unchanged_error(Usage, "give its private key: --identity FILE"),
             Self::WrongKey { .. } => self.unchanged_error(Refused, "give another: --passphrase-file FILE or --identity FILE"),
+            Self::TooCostly(_) => self.unchanged_error(Refused, "export again on the other machine: codex-manager profile export FILE"),
             Self::Foreign { .. } => self.unchanged_error(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
             Self::Damaged { .. } => self.unchanged_error(Refused,
                 "copy it again from the other machine; if it is damaged there too, export again there: codex-manager profile \

@@ -134,7 +134,8 @@ fn no_more_turns_error(last_turn: u32, has_left_out: bool) -> CommandError {
     ))
 }
 
-/// Returns the beginning of a text, up to the end of a word, so that no secret is cut.
+/// Returns the first [`MAX_ENTRY_BYTES`] of a text, up to the end of a word: a part of a secret would not be
+/// recognized.
 fn truncate_entry(text: &str) -> &str {
     if text.len() <= MAX_ENTRY_BYTES {
         return text;

@@ -28,7 +28,7 @@ const COLUMNS: [Column; 6] = [
     Column::new("TITLE").rank(2).shorten(8),
 ];
 
-/// The number of launches shown without `--all`.
+/// The number of newest launches that are shown without `--all`; older ones are shown while they run.
 const DEFAULT_LAUNCHES: usize = 20;
 
 /// Prints the newest [`DEFAULT_LAUNCHES`] launches and older ones that are running, or with `shows_all` all launches.

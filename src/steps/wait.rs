@@ -33,8 +33,8 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
     }
 }
 
-/// Returns the end of an account's cooldown by the recorded figures; `None` if the account is not known or not in
-/// cooldown.
+/// Returns the time at which an account is available again, by the recorded figures and holds; `None` if the account is
+/// not known or available.
 ///
 /// # Errors
 /// The end is unknown, or the figures cannot be read.
@@ -63,12 +63,12 @@ pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     let countdown = context.ui.countdown();
     if countdown.is_hidden() {
         let at = full_time(&until, context);
-        context.note(format_args!("waiting for the reset: {at}"));
+        context.note(format_args!("waiting until the account is available: {at}"));
     }
 
     let pause = |duration| {
         let at = full_time(&until, context);
-        countdown.set_message(format!("waiting for the reset: {at}"));
+        countdown.set_message(format!("waiting until the account is available: {at}"));
         countdown.tick();
         std::thread::sleep(duration);
     };

@@ -150,8 +150,8 @@ impl StoredLines {
     }
 }
 
-/// The items of a long list until the list is printed. A program that reads the list slowly must not hold a lock of the
-/// database from which the items come.
+/// The items of a long list, until it is printed. So the database is closed before: otherwise a program that reads the
+/// output slowly would keep it locked.
 #[derive(Default)]
 pub(crate) struct StoredItems(LineStorage);
 

@@ -246,7 +246,7 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
 /// The number of characters of a workspace id that are shown.
 const ID_CHARS: usize = 8;
 
-/// The names of accounts. An email that several accounts share is followed by the workspace.
+/// Formats the names of accounts. Without a profile, an email that several accounts share is followed by the workspace.
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 
 impl AccountNames {

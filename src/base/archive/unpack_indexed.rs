@@ -301,7 +301,7 @@ impl Unpacker<'_> {
     }
 
     fn file_at(&self, number: u64) -> Result<FileEntry, ContentError> {
-        let unlisted_error = || ContentError::damaged("a file that is not listed");
+        let unlisted_error = || ContentError::damaged("a file that the manifest does not list");
         self.files_from(number, 1).next().ok_or_else(unlisted_error)
     }
 }

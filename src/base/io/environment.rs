@@ -310,7 +310,7 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn programs_have_the_extensions_of_pathext_that_can_be_started() {
+    fn a_program_is_found_by_the_extensions_of_pathext_that_can_be_started() {
         let folder = folder(&["codex", "codex.cmd", "codex.ps1", "tool.1.2.EXE", "x.js"]);
         let env = with_path(&[folder.path()]);
         let find = |env: &Environment, name: &str| {

@@ -77,7 +77,11 @@ impl InstallArgs {
             }
             schedule::apply(&files, job_context.scheduler)?;
             if self.enable {
-                run_steps(&steps, context, "the files were written")?;
+                run_steps(
+                    &steps,
+                    context,
+                    "the files of the job were written, but it is not activated",
+                )?;
             }
         }
 

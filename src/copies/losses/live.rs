@@ -41,6 +41,7 @@ impl LiveThreads {
     }
 
     /// Returns the rollouts of `home` that an archive lists, with the archived sizes and times. Reads no file.
+    /// For an archive that was just made of `home`.
     pub(crate) fn from_archive(home: &Path, files: &FileList) -> Self {
         let mut threads = Self::default();
         for (_, entry) in rollout_files(files) {

@@ -54,5 +54,5 @@ pub(crate) fn version_of(entry: &FileEntry) -> StoredVersion {
     (entry.size, entry.digest.ok_or(entry.mtime))
 }
 
-/// An archive or a snapshot with copies, which several threads read.
+/// An archive or a snapshot with copies of rollouts. Several threads of this program read it at the same time.
 pub(crate) type CopyOrigin = Box<dyn ConversationSource + Send + Sync>;

@@ -142,7 +142,7 @@ fn explain_unrecognized_name(name: Option<&str>) -> &'static str {
             "the live login of Codex; save it with: codex-manager profile save NAME"
         }
         Some(name) if LegacyName::parse(&name.to_lowercase()).is_some() => {
-            "the month is not in lower case"
+            "the month or the ending _auth.json is not in lower case"
         }
         Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
     }

@@ -150,9 +150,9 @@ fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -
 
     let incompleteness_suffix = match (archive.excludes, archive.incomplete) {
         (false, false) => "",
-        (true, false) => " with --exclude",
-        (false, true) => " that lack files",
-        (true, true) => " with --exclude that lack files",
+        (true, false) => " made with --exclude",
+        (false, true) => " without unreadable files",
+        (true, true) => " made with --exclude, without unreadable files",
     };
 
     home_suffix + incompleteness_suffix

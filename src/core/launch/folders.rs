@@ -31,7 +31,7 @@ impl FolderSettings {
     }
 }
 
-/// Returns true for an absolute path and for one that begins with `~`.
+/// Returns true for an absolute path and for one with `~` as the first component.
 pub fn is_absolute(folder: &str) -> bool {
     Path::new(folder).is_absolute() || Path::new(folder).starts_with("~")
 }

@@ -332,7 +332,8 @@ impl<'a> DecidedCopy<'a> {
         Ok(replaced_text.digest)
     }
 
-    /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
+    /// Records that Codex's index has to be updated for a file. The caller writes the file afterwards, so that the
+    /// index is completed even after a kill.
     fn record_index_update(&self, path: &str, change: ContentChange) -> Result<(), IoError> {
         let update = IndexUpdate::from_path(path, change);
         PendingIndexUpdates::new(self.replica).record(update.as_slice())

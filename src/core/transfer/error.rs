@@ -40,6 +40,9 @@ pub enum TransferError {
     /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
     WrongKey { path: PathBuf, reason: &'static str },
+    /// The passphrase takes more work to check than an import accepts.
+    #[error("the passphrase of the export takes too much work to check: {}", .0.display())]
+    TooCostly(PathBuf),
     /// The file is not an export.
     #[error("not an export of codex-manager ({reason}): {}", path.display())]
     Foreign {

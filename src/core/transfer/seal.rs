@@ -222,16 +222,21 @@ impl ExportInput {
             (false, _) => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
         };
 
-        let explain = |error| match error {
-            DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
-            DecryptError::InvalidMac | DecryptError::InvalidHeader => "its age header is damaged",
-            _ if wants_passphrase => "wrong passphrase",
-            _ => "none of the keys decrypts the export",
-        };
         let path = path.to_path_buf();
-        let stream = stream.map_err(|error| {
-            let (path, reason) = (path.clone(), explain(error));
-            TransferError::WrongKey { path, reason }
+        let stream = stream.map_err(|error| match error {
+            DecryptError::ExcessiveWork { .. } => TransferError::TooCostly(path.clone()),
+            DecryptError::InvalidMac | DecryptError::InvalidHeader => TransferError::Damaged {
+                path: path.clone(),
+                detail: "its age header".to_owned(),
+            },
+            _ => TransferError::WrongKey {
+                path: path.clone(),
+                reason: if wants_passphrase {
+                    "wrong passphrase"
+                } else {
+                    "none of the keys decrypts the export"
+                },
+            },
         })?;
         let mut content = BufReader::new(stream);
 

@@ -93,7 +93,7 @@ impl CoveredEntries {
             MemberContents::Head(file) if file == self.file_count => {
                 let index = usize::try_from(file).ok();
                 let size = index.and_then(|index| manifest.files.size_at(index));
-                let size = size.ok_or("a file that is not listed")?;
+                let size = size.ok_or("a member of a file that the manifest does not list")?;
                 // No chunk would follow, so the digest of the file would not be checked.
                 if size == 0 {
                     return Err("a header without content");

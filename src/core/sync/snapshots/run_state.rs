@@ -171,7 +171,8 @@ impl<R: Remote> Join<'_, R> {
     }
 }
 
-/// Returns the record of a local file and of a published version, which is at `path` in the staged tree.
+/// Returns the record that the file `local` was synced with the published version `entry`, at `path` in the staged
+/// tree.
 fn to_synced(local: SideFile, path: &str, entry: &ManifestEntry) -> SyncedFile {
     SyncedFile {
         local,
