@@ -117,6 +117,24 @@ fn a_codex_that_cannot_print_its_help_is_asked_again() {
     assert_eq!(text(&env, "args"), "<--no-daemon><hi>");
 }
 
+#[test]
+fn an_isolated_launch_of_an_account_with_a_removed_profile_suggests_an_undo() {
+    let env = world();
+    codex(&env, RECORD);
+    let _ = env.run(["profile", "remove", "home", "--yes"]).code(0);
+    let run = env.run(["launch", "bob@example.com", "--isolated", "--", "hi"]);
+    let run = run.code(5);
+    assert!(
+        run.stderr
+            .contains("no profile has a login of bob@example.com"),
+        "{run}"
+    );
+    assert!(
+        run.stderr.contains("codex-manager profile undo home"),
+        "{run}"
+    );
+}
+
 /// `codex exec --remote` is new in Codex 0.171.
 #[test]
 fn launch_warns_that_a_server_has_an_account_of_its_own() {

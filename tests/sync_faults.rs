@@ -166,7 +166,7 @@ fn many_files(pair: &Pair) -> Vec<String> {
 }
 
 #[test]
-fn many_new_files_are_durable_before_they_get_their_names() {
+fn i14_many_new_files_are_durable_before_they_get_their_names() {
     if !can_inject() {
         return;
     }

@@ -211,7 +211,7 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
 }
 
 #[test]
-fn any_next_command_removes_the_copies_of_logins_that_a_vault_backup_left() {
+fn list_removes_copies_of_logins_from_the_tree_of_a_killed_vault_backup() {
     let env = TestEnv::new();
     let tree = env.manager_home().join("vault/tree");
     let login = tree.join("account-sessions/1/auth.json");

@@ -289,8 +289,9 @@ fn restore_latest_calls_no_older_archive_newer() {
     damage(&made[0]);
     let _ = env.run(["verify", "--all"]).code(5);
     let planned = env.run(["restore", "latest", "--dry-run"]).code(0);
-    let warning = format!("{} has more of the home, but damaged", name(&made[0]));
+    let warning = format!("{} would be preferred, but damaged", name(&made[0]));
     assert!(planned.stderr.contains(&warning), "{planned}");
+    assert!(!planned.stderr.contains("is newer"), "{planned}");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn find_by_argument(argument: &str, context: &Context) -> Result<PathBuf> {
         let latest =
             archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
         if offset == 0 {
-            warn_of_newer(context, &records, latest);
+            warn_of_better(context, &records, latest);
         }
         return Ok(backups.join(&latest.path));
     }
@@ -220,9 +220,9 @@ fn to_picker_item(
     PickerItem::new(record.path.clone(), columns)
 }
 
-/// Warns if an archive that is newer or more complete than `latest` was skipped, because it is damaged or has no
+/// Warns if an archive that is newer than `latest`, or preferred to it, was skipped, because it is damaged or has no
 /// conversations.
-fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
+fn warn_of_better(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
     let (home, machine) = (context.codex_home(), context.machine());
     let exists = |r: &ArchiveRecord| r.archive.is_some();
     let latest_first = store::list_latest_first(records, home, machine.as_deref(), exists);
@@ -235,7 +235,7 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
         let relation = if is_newer(&better) {
             "is newer"
         } else {
-            "has more of the home"
+            "would be preferred"
         };
         context.warn(format_args!(
             "{} {relation}, but {}; the latest undamaged archive is {}",

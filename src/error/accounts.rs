@@ -91,7 +91,8 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             } => self.hinted_error(CodexRunning, hint_for_isolated(profile, home, holders)),
             Self::Damaged { profile, .. } => self.unchanged_error(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
             Self::HomeUnreadable { profile, .. } => self.unchanged_error(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
-            Self::NoProfile(_) => self.unchanged_error(Refused, "save one: codex-manager profile save NAME --from FILE; or sign in: codex-manager profile login NAME"),
+            Self::NoProfile { removed: Some(name), .. } => self.unchanged_error(Refused, remedies::suggest_undo(name)),
+            Self::NoProfile { .. } => self.unchanged_error(Refused, "save a profile of it: codex-manager profile save NAME --from FILE; or sign in: codex-manager profile login NAME"),
             Self::NoLogin(profile)
             | Self::Moved(profile)
             | Self::Stale(profile) => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}")),
@@ -135,7 +136,7 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
         );
     }
 
-    // The name of a profile needs no quotes.
+    // `check_profile_name` allows no character that a shell needs quoted.
     format!(
         "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
          codex-manager launch {profile} --isolated; nothing was changed"

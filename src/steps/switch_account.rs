@@ -448,8 +448,8 @@ pub(super) fn warn_after_switch(report: &SwitchReport, context: &Context) {
 
     if let Some(daemon) = daemon::find(context.codex_home()) {
         ui.warn(format_args!(
-            "Codex's background daemon (PID {}) keeps the old account, which a codex that you start yourself uses too; \
-             stop it: codex app-server daemon stop",
+            "Codex's background daemon (PID {}) keeps the account it was started with; a codex that you start yourself \
+             uses that account too",
             daemon.pid
         ));
     }

@@ -260,8 +260,12 @@ fn classify_database(name: &str) -> HomeEntryKind {
 
 /// Returns the version in the name of a state database; `None` for other names.
 pub fn parse_state_version(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    let version = name.strip_prefix(STATE_DATABASE_PREFIX)?;
+    parse_database_version(path, STATE_DATABASE_PREFIX)
+}
+
+/// Returns the version in the name of a database with this prefix; `None` for other names.
+pub(crate) fn parse_database_version(path: &Path, prefix: &str) -> Option<u64> {
+    let version = path.file_name()?.to_str()?.strip_prefix(prefix)?;
     version.strip_suffix(".sqlite")?.parse().ok()
 }
 

@@ -35,7 +35,8 @@ impl ChildJob {
 
     /// Closes the job without ending its processes.
     pub(crate) fn release(self) {
-        // Without a limit, the processes outlive the job. If that is refused, they end with it.
+        // Without a limit, the processes outlive the job. If the system refuses to remove the limit, closing the job
+        // ends them.
         let _ = self.0.set_extended_limit_info(&ExtendedLimitInfo::new());
     }
 }

@@ -1,6 +1,6 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
-use crate::choices::sync_config::{read_config_quietly, resolve_config_path};
+use crate::choices::sync_config::{format_sync_command, read_config_quietly, resolve_config_path};
 use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
     CommonArgs, describe_trigger, format_step, list_words, show_files,
@@ -197,11 +197,13 @@ fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
                 ui.warn(format_args!(
                     "every run will fail with exit code {code}: {e}"
                 ));
-                ui.note(if path.exists() {
-                    "check it: codex-manager sync validate"
+                let (purpose, arguments) = if path.exists() {
+                    ("check", "validate")
                 } else {
-                    "create it: codex-manager sync init --cloud FOLDER"
-                });
+                    ("create", "init --cloud FOLDER")
+                };
+                let command = format_sync_command(context, &path, arguments);
+                ui.note(format_args!("{purpose} it: {command}"));
             }
             if !options.apply {
                 ui.note(

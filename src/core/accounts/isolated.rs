@@ -139,8 +139,7 @@ impl Profiles {
         account: &Identity,
         codex_home: &Path,
     ) -> Result<String, LeaseError> {
-        let profile = self.find(account)?;
-        let profile = profile.ok_or_else(|| LeaseError::NoProfile(account.clone()))?;
+        let profile = self.require_profile(account)?;
         match self.read_owner_login(&profile, codex_home) {
             // Another launch may have moved the login to the isolated home. The new launch joins it there.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
@@ -196,8 +195,7 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<AuthSnapshot, LeaseError> {
         check_login_storage(&self.folder)?;
-        let profile = self.find(account)?;
-        let profile = profile.ok_or_else(|| LeaseError::NoProfile(account.clone()))?;
+        let profile = self.require_profile(account)?;
         let no_login = || LeaseError::NoLogin(profile.name.clone());
         // Only checks that the profile owns the newest login: `save_back` needs the snapshot, not the returned bytes.
         self.read_owner_login(&profile, codex_home)?;

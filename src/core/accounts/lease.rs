@@ -52,8 +52,12 @@ pub enum LeaseError {
         account: Identity,
         holders: Vec<Holder>,
     },
-    #[error("no profile has a login of {0}")]
-    NoProfile(Identity),
+    #[error("no profile has a login of {account}")]
+    NoProfile {
+        account: Identity,
+        /// The name of the account's profile in the trash.
+        removed: Option<String>,
+    },
     #[error("the profile {0} has no login")]
     NoLogin(String),
     /// `profile.json` is unreadable, so the owner of the login is unknown.
@@ -244,6 +248,17 @@ impl Profiles {
         })
     }
 
+    /// Returns the profile of the account.
+    ///
+    /// # Errors
+    /// [`LeaseError::NoProfile`], or the profiles cannot be read.
+    pub(super) fn require_profile(&self, account: &Identity) -> Result<Profile, LeaseError> {
+        self.find(account)?.ok_or_else(|| LeaseError::NoProfile {
+            account: account.clone(),
+            removed: self.find_removed(account).map(|removal| removal.name),
+        })
+    }
+
     /// Creates the scratch home, and records the probe as the owner of the login. Returns the content of auth.json.
     ///
     /// Unlike the lock on the account, the lock on all profiles is released on return, so that logins of other accounts
@@ -255,9 +270,7 @@ impl Profiles {
         codex_home: &Path,
     ) -> Result<SecretBytes, LeaseError> {
         let _lock = FileLock::acquire(&self.lock)?;
-        let Some(profile) = self.find(account)? else {
-            return Err(LeaseError::NoProfile(account.clone()));
-        };
+        let profile = self.require_profile(account)?;
         let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
             return Err(LeaseError::NoLogin(profile.name));
         };

@@ -96,7 +96,8 @@ pub fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     })
 }
 
-/// Reads the branches that `records` name, if `is_wanted` accepts the name. A record may have more behind its name.
+/// Reads the branches that `records` name, if `is_wanted` accepts the name. Text after
+/// [`RECORD_SUFFIX`] in a record is ignored.
 fn read_branches(
     home: &Path,
     records: &BTreeSet<String>,

@@ -26,18 +26,46 @@ fn find_newest_state_database(folder: &Path) -> Option<PathBuf> {
     numbered.max().map(|(_, path)| path)
 }
 
-/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted by version.
+/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted by version. Names
+/// without a version, such as those of copies, come first.
 pub fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
     list_databases(&find_state_folder(home, env), prefix)
 }
 
-/// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted by version.
+/// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted by version. Names
+/// without a version, such as those of copies, come first.
 pub(crate) fn list_databases(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut databases: Vec<_> = tree::list_entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, prefix) && database::may_be_sqlite(path))
         .collect();
-    // Of two names with one prefix, the longer one has the higher version: `_10` follows `_9`.
-    databases.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    let version_of = |path: &PathBuf| home::parse_database_version(path, prefix);
+    databases.sort_by_cached_key(|path| (version_of(path), path.clone()));
     databases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_with_the_highest_version_is_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "x_10.sqlite",
+            "x_9.sqlite",
+            "x_9-copy.sqlite",
+            "y_11.sqlite",
+        ] {
+            rusqlite::Connection::open(folder.path().join(name))
+                .and_then(|connection| connection.execute_batch("CREATE TABLE t(a)"))
+                .unwrap();
+        }
+        let databases = list_databases(folder.path(), "x_");
+        let names = databases.iter().map(|path| path.file_name().unwrap());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            ["x_9-copy.sqlite", "x_9.sqlite", "x_10.sqlite"]
+        );
+    }
 }

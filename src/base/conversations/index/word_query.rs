@@ -98,7 +98,8 @@ impl<'a> WordSearcher<'a> {
         })
     }
 
-    /// Returns the texts that a query finds. Of [`WordQuery::All`], the texts that all parts find; none without parts.
+    /// Returns the texts that a query finds. For [`WordQuery::All`], these are the texts that all parts find; without
+    /// parts, none.
     fn evaluate(
         &self,
         connection: &Connection,

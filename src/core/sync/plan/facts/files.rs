@@ -145,13 +145,14 @@ impl<'a> FactReader<'a> {
         }
 
         if kind == FileKind::Plain && (group.local.len() > 1 || group.remote.len() > 1) {
-            let mut names = group
-                .local
-                .iter()
-                .chain(&group.remote)
-                .map(|file| &*file.path);
-            let other = names.find(|name| **name != *path).unwrap_or_default();
-            let why = format!("it and {other} are one name on another system; rename one of them");
+            let place = if group.local.len() > 1 {
+                "on this machine"
+            } else {
+                self.config.remote.describe_place()
+            };
+            let why = format!(
+                "two files {place} have this name in two Unicode forms; rename one of them"
+            );
             return Ok(FileReading::planned(NoticeList::Skipped.notice(path, why)));
         }
         self.read_delivered(key, path, kind, group)
