@@ -280,6 +280,18 @@ impl IndexStore {
         })
     }
 
+    /// Begins a read transaction, so that all statements until its drop see one state of the index, although another
+    /// process may merge the runs at the same time. SQLite then locks the file once, not for each statement. `None`
+    /// within a transaction.
+    pub(crate) fn begin_read(&self) -> Result<Option<Transaction<'_>>, IndexError> {
+        self.run(|connection| {
+            let begins = connection.is_autocommit();
+            begins
+                .then(|| connection.unchecked_transaction())
+                .transpose()
+        })
+    }
+
     /// Runs `query` on the index, and adds the path of the index to an error.
     pub(crate) fn run<'a, T>(
         &'a self,

@@ -85,17 +85,14 @@ impl<'a> WordSearcher<'a> {
         })
     }
 
-    /// Calls `find` in one transaction, because another process may merge the runs at the same time.
+    /// Calls `find` in one transaction.
     fn run_in_transaction<T>(
         &self,
         find: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
-        self.store.run(|connection| {
-            let transaction = connection.unchecked_transaction()?;
-            let result = find(connection, &word_runs::list_runs(connection)?)?;
-            transaction.commit()?;
-            Ok(result)
-        })
+        let _transaction = self.store.begin_read()?;
+        self.store
+            .run(|connection| find(connection, &word_runs::list_runs(connection)?))
     }
 
     /// Returns the texts that a query finds. For [`WordQuery::All`], these are the texts that all parts find; without
