@@ -4,8 +4,7 @@ mod command;
 mod help;
 mod interrupt;
 mod parsing;
-#[cfg(unix)]
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod unfinished;
 

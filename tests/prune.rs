@@ -60,7 +60,7 @@ fn archives_with_exclusions_are_counted_separately() {
         listed(&plan, "keep"),
         [
             "2026-11-17-100000: last 1",
-            "2026-11-20-120000: last 1 made with --exclude"
+            "2026-11-20-120000: last 1 with --exclude"
         ]
     );
     assert!(made[0].exists() && part.exists());
@@ -82,7 +82,7 @@ fn archives_with_skipped_files_are_counted_separately() {
         listed(&plan, "keep"),
         [
             "2026-11-17-100000: last 1",
-            "2026-11-20-120000: last 1 without unreadable files"
+            "2026-11-20-120000: last 1 with skipped files"
         ]
     );
     assert!(made[0].exists());

@@ -658,7 +658,7 @@ fn a_failing_scheduler_command_is_shown_in_the_error() {
     insta::assert_snapshot!(run.stderr, @r"
     error: the scheduler command failed: systemctl: Failed to connect to bus: No medium found
 
-    hint: the files of the job were written, but it is not activated; run this in your desktop or login session:
+    hint: the files of the job were written; run this in your desktop or login session:
       systemctl --user daemon-reload
       systemctl --user enable codex-manager-backup.timer
       systemctl --user restart codex-manager-backup.timer

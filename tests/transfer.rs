@@ -511,6 +511,46 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_modified_header_is_damage_and_a_costly_passphrase_is_refused() {
+    let env = env_with_profiles();
+    let _ = export(&env, &["out.age", "--passphrase-file", "pass"]).code(0);
+    let bytes = fs::read(env.path("out.age")).expect("read");
+    let end = bytes
+        .windows(4)
+        .position(|part| part == b"--- ")
+        .expect("a header");
+    let header = String::from_utf8(bytes[..end].to_vec()).expect("text");
+    let mut damaged = bytes.clone();
+    damaged[end + 4] = if damaged[end + 4] == b'A' { b'B' } else { b'A' };
+    let costly = [header.replace(" 17\n", " 25\n").as_bytes(), &bytes[end..]].concat();
+    let other = other_machine(&env);
+    let before = state(&other);
+    for (name, bytes, text) in [
+        (
+            "damaged.age",
+            damaged,
+            "the export is damaged (its age header)",
+        ),
+        (
+            "costly.age",
+            costly,
+            "the work factor of the passphrase is above 18",
+        ),
+    ] {
+        fs::write(other.path(name), bytes).expect("write");
+        let key = env
+            .path("pass")
+            .into_os_string()
+            .into_string()
+            .expect("text");
+        let refused = import(&other, &other.path(name), &["--passphrase-file", &key]).code(5);
+        assert!(refused.stderr.contains(text), "{refused}");
+        fs::remove_file(other.path(name)).expect("remove");
+        assert_eq!(state(&other), before);
+    }
+}
+
+#[test]
 fn a_modified_or_truncated_ciphertext_is_refused() {
     let env = env_with_profiles();
     let key = write_age_key(&env);

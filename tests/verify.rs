@@ -289,7 +289,7 @@ fn restore_latest_calls_no_older_archive_newer() {
     damage(&made[0]);
     let _ = env.run(["verify", "--all"]).code(5);
     let planned = env.run(["restore", "latest", "--dry-run"]).code(0);
-    let warning = format!("{} would be preferred, but damaged", name(&made[0]));
+    let warning = format!("{} is preferred, but damaged", name(&made[0]));
     assert!(planned.stderr.contains(&warning), "{planned}");
     assert!(!planned.stderr.contains("is newer"), "{planned}");
 }

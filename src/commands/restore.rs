@@ -235,7 +235,7 @@ fn warn_of_better(context: &Context, records: &[ArchiveRecord], latest: &Archive
         let relation = if is_newer(&better) {
             "is newer"
         } else {
-            "would be preferred"
+            "is preferred"
         };
         context.warn(format_args!(
             "{} {relation}, but {}; the latest undamaged archive is {}",

@@ -92,7 +92,7 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             Self::Damaged { profile, .. } => self.unchanged_error(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
             Self::HomeUnreadable { profile, .. } => self.unchanged_error(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoProfile { removed: Some(name), .. } => self.unchanged_error(Refused, remedies::suggest_undo(name)),
-            Self::NoProfile { .. } => self.unchanged_error(Refused, "save a profile of it: codex-manager profile save NAME --from FILE; or sign in: codex-manager profile login NAME"),
+            Self::NoProfile { .. } => self.unchanged_error(Refused, "save a profile of this account: codex-manager profile save NAME --from FILE; or sign in: codex-manager profile login NAME"),
             Self::NoLogin(profile)
             | Self::Moved(profile)
             | Self::Stale(profile) => self.unchanged_error(Refused, format!("sign in again: codex-manager profile login {profile}")),
@@ -221,7 +221,7 @@ impl Advised for codex_manager_core::transfer::TransferError {
             Self::NeedsPassphrase(_) => self.unchanged_error(Usage, "give the passphrase: --passphrase-file FILE"),
             Self::NeedsIdentity(_) => self.unchanged_error(Usage, "give its private key: --identity FILE"),
             Self::WrongKey { .. } => self.unchanged_error(Refused, "give another: --passphrase-file FILE or --identity FILE"),
-            Self::TooCostly(_) => self.unchanged_error(Refused, "export again on the other machine: codex-manager profile export FILE"),
+            Self::TooCostly(_) => self.unchanged_error(Refused, "encrypt it again with a work factor of at most 18: age -d FILE | age -p -o NEWFILE"),
             Self::Foreign { .. } => self.unchanged_error(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
             Self::Damaged { .. } => self.unchanged_error(Refused,
                 "copy it again from the other machine; if it is damaged there too, export again there: codex-manager profile \

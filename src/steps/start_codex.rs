@@ -96,7 +96,7 @@ impl StartArgs {
         let plan = session::plan_launch(&request)?;
         if self.dry_run {
             let wait_until = if self.wait {
-                wait::find_reset_time(account, context)?
+                wait::find_available_time(account, context)?
             } else {
                 None
             };

@@ -1,4 +1,4 @@
-//! Waits until the quota of an account resets, for `launch --wait` and `resume --wait`.
+//! Waits until an account is available, for `launch --wait` and `resume --wait`.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -26,7 +26,7 @@ const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
 pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<()> {
     loop {
         refresh::refresh_accounts(Some(account), context)?;
-        let Some(until) = find_reset_time(account, context)? else {
+        let Some(until) = find_available_time(account, context)? else {
             return Ok(());
         };
         wait_until(until, context);
@@ -38,7 +38,10 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
 ///
 /// # Errors
 /// The end is unknown, or the figures cannot be read.
-pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
+pub(crate) fn find_available_time(
+    account: &Identity,
+    context: &Context,
+) -> Result<Option<Timestamp>> {
     let (accounts, _) = read_accounts_and_profiles(context)?;
     let Some(known) = find_by_identity(&accounts, account) else {
         return Ok(None);
@@ -55,7 +58,7 @@ pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<O
     }
 }
 
-/// Waits until the clock shows the reset `until`, with a countdown on a terminal.
+/// Waits until the clock shows `until` and [`RESET_MARGIN`] more, with a countdown on a terminal.
 pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     // An earlier Codex of this command handled the signals of the terminal. Now Ctrl-C has to end the wait.
     progress::take_back_signals();

@@ -150,8 +150,8 @@ impl StoredLines {
     }
 }
 
-/// The items of a long list, until it is printed. So the database is closed before: otherwise a program that reads the
-/// output slowly would keep it locked.
+/// The items of a long list, until it is printed. The database is closed before the output: otherwise a program that
+/// reads slowly would keep it locked.
 #[derive(Default)]
 pub(crate) struct StoredItems(LineStorage);
 

@@ -77,11 +77,7 @@ impl InstallArgs {
             }
             schedule::apply(&files, job_context.scheduler)?;
             if self.enable {
-                run_steps(
-                    &steps,
-                    context,
-                    "the files of the job were written, but it is not activated",
-                )?;
+                run_steps(&steps, context, "the files of the job were written")?;
             }
         }
 

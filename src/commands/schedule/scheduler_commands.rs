@@ -15,8 +15,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Runs the steps in order. If a step fails, the hint of the error has `state_after_failure`, such as "the files were
-/// written", and the commands from the failed step on.
+/// Runs the steps in order. If a step fails, the hint of the error has `state_after_failure`, such as "the files of
+/// the job were written", and the commands from the failed step on.
 ///
 /// # Errors
 /// A step without `may_fail` fails. The later steps are not run.

@@ -415,7 +415,7 @@ impl UsageArgs {
     }
 
     /// Returns the time from `--since` to `--until` as a range of slots, each of [`SLOT_MS`] milliseconds, counted from
-    /// 1970. Both ends are rounded down, so that a slot counts for `--since T` or for `--until T`, not for both.
+    /// 1970. Both ends are rounded down, so that for an instant T a slot counts for `--since T` or for `--until T`.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
         let parse = |text: &String| parse_millis_range(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;

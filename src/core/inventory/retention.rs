@@ -150,9 +150,9 @@ fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -
 
     let incompleteness_suffix = match (archive.excludes, archive.incomplete) {
         (false, false) => "",
-        (true, false) => " made with --exclude",
-        (false, true) => " without unreadable files",
-        (true, true) => " made with --exclude, without unreadable files",
+        (true, false) => " with --exclude",
+        (false, true) => " with skipped files",
+        (true, true) => " with --exclude and skipped files",
     };
 
     home_suffix + incompleteness_suffix

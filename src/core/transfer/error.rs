@@ -40,8 +40,8 @@ pub enum TransferError {
     /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
     WrongKey { path: PathBuf, reason: &'static str },
-    /// The passphrase takes more work to check than an import accepts.
-    #[error("the passphrase of the export takes too much work to check: {}", .0.display())]
+    /// The passphrase takes more work to check than an import accepts. codex-manager writes a lower factor.
+    #[error("the work factor of the passphrase is above 18: {}", .0.display())]
     TooCostly(PathBuf),
     /// The file is not an export.
     #[error("not an export of codex-manager ({reason}): {}", path.display())]

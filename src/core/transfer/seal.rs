@@ -22,7 +22,7 @@ const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The limit on the size of a file with a passphrase or a key, in bytes.
+/// The number of bytes that are read of a passphrase or of a file with a key.
 pub const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// A passphrase. It is never printed, and is erased from memory on drop.
@@ -195,8 +195,8 @@ impl ExportInput {
     /// Returns a reader of the decrypted content, which fails at a modified block. Error messages name `path`.
     ///
     /// # Errors
-    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export, or its
-    /// first block is damaged.
+    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export, its
+    /// header or its first block is damaged, or its passphrase takes too much work.
     pub fn unlock(
         self,
         path: &Path,

@@ -280,9 +280,9 @@ impl IndexStore {
         })
     }
 
-    /// Begins a read transaction, so that all statements until its drop see one state of the index, although another
-    /// process may merge the runs at the same time. SQLite then locks the file once, not for each statement. `None`
-    /// within a transaction.
+    /// Begins a read transaction, so that all statements until its drop see one state of the index, and SQLite locks
+    /// the file once. Other processes cannot commit until then, because the index has no WAL: read no rollouts
+    /// meanwhile. Returns `None` within a transaction.
     pub(crate) fn begin_read(&self) -> Result<Option<Transaction<'_>>, IndexError> {
         self.run(|connection| {
             let begins = connection.is_autocommit();

@@ -111,7 +111,9 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Finds the candidates in one read transaction, because this reads the index alone.
     pub(super) fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
+        let _transaction = self.words.store.begin_read()?;
         let widest_queries = self.wanted_terms.iter().map(WantedTerm::widest_query);
         let lists = widest_queries.map(|query| self.words.read_postings(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;

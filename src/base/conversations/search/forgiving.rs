@@ -17,7 +17,6 @@ pub fn search_forgiving(
     query: &Query,
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let _transaction = store.begin_read()?;
     let spans = TextSpans::read(store)?;
     let result = search_terms(store, &spans, &query.terms, options)?;
     if !result.hits.is_empty() {

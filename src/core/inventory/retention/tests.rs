@@ -229,7 +229,7 @@ fn an_incomplete_archive_never_causes_a_complete_one_to_be_dropped() {
             "{lines:?}"
         );
         assert!(
-            kept.iter().any(|l| l.ends_with("without unreadable files")),
+            kept.iter().any(|l| l.ends_with("with skipped files")),
             "{lines:?}"
         );
     }

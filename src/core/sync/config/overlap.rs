@@ -17,7 +17,8 @@ struct NamedFolder {
     path: PathBuf,
     /// The path without links.
     resolved_path: PathBuf,
-    /// The ids of the folder and of those above it, which are equal if one leads through a mount, or differs in case.
+    /// The ids of the folder and of the folders above it. Paths with equal ids lead to the same folder, even if one
+    /// leads through a mount or differs in case.
     ids: Vec<Option<(u64, u64)>>,
 }
 
