@@ -178,3 +178,30 @@ fn i2_a_killed_restore_leaves_no_old_wal_beside_the_new_database() {
         assert!(has_ended && was_killed_between, "{is_mounted}");
     }
 }
+
+#[test]
+fn the_old_wal_of_a_replaced_database_of_the_user_is_removed_and_returns_with_an_undo() {
+    for options in [&["--merge"][..], &["--only", "memories/m.sqlite"]] {
+        let env = TestEnv::on_disk();
+        sample_home(&env);
+        let archived = b"SQLite format 3\0archived";
+        let database = put(&env, "memories/m.sqlite", archived);
+        put(&env, "skills/notes", "a text");
+        let archive = text(&backup(&env, &[]));
+        let live = b"SQLite format 3\0of the live home";
+        fs::write(&database, live).expect("write");
+        let wal = put(&env, "memories/m.sqlite-wal", "old");
+        // Not beside a database.
+        let kept = put(&env, "skills/notes-wal", "a text, too");
+        put(&env, "skills/notes", "a longer text");
+        let before = home_tree(&env);
+
+        let run = env.run([&["restore", &*archive, "--json"], options].concat());
+        let restored = run.code(0).json();
+        assert_eq!(fs::read(&database).expect("read"), archived, "{options:?}");
+        assert!(!wal.exists() && kept.exists(), "{options:?}");
+        let safety = restored["safety_backup"].as_str().expect("an archive");
+        let _ = env.run(["restore", safety, "--no-safety-backup"]).code(0);
+        assert_same_tree(&before, &home_tree(&env));
+    }
+}

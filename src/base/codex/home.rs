@@ -277,10 +277,12 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
     SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
-/// Returns true if the file name is that of a sidecar file of a database.
-pub fn is_database_sidecar(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    classify_database(&name) == HomeEntryKind::DatabaseSidecar
+/// Returns the path of the database beside which SQLite may keep the file at `path`; `None` if the name is not that of a
+/// sidecar file.
+pub fn database_of_sidecar(path: &Path) -> Option<PathBuf> {
+    let path = path.to_str()?;
+    let mut suffixes = SIDECAR_SUFFIXES.iter();
+    suffixes.find_map(|suffix| path.strip_suffix(suffix).map(PathBuf::from))
 }
 
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in

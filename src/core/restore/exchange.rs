@@ -122,7 +122,7 @@ fn plan_entry_steps(
     let other_names = top_names.iter().filter(|name| **name != login);
     // SQLite would apply an old `-wal` to the new database.
     let (sidecars, other_names): (Vec<_>, Vec<_>) =
-        other_names.partition(|name| home::is_database_sidecar(Path::new(name)));
+        other_names.partition(|name| home::database_of_sidecar(Path::new(name)).is_some());
     let ordered = sidecars.into_iter().chain(other_names);
     let ordered = ordered.chain(top_names.get(&login));
 
@@ -172,7 +172,7 @@ fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, Resto
     steps.sort_by_key(|step| {
         (
             step.live == live_login,
-            !home::is_database_sidecar(&step.live),
+            home::database_of_sidecar(&step.live).is_none(),
         )
     });
     Ok(steps)

@@ -1,5 +1,5 @@
 //! Decides which files a restore writes, removes and keeps, by comparing the list of the archive with the list of the
-//! home. Reads and writes no files.
+//! home. Writes no files, and reads only the headers of live databases.
 
 use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};
@@ -8,7 +8,7 @@ use crate::archive::{
     ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes, NameSet,
     parse_rollout_name,
 };
-use crate::codex::{HomeEntryKind, home, kind_of};
+use crate::codex::{HomeEntryKind, database, home, kind_of};
 use crate::restore::error::RestoreError;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -72,6 +72,7 @@ pub(crate) fn plan_restore(
         }
         plan.plan_removal_of_path_conflicts(&live.names);
         plan.plan_removal_of_sidecars(&live.names);
+        plan.plan_removal_of_user_sidecars(&request.folder, &live.names);
     }
 
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
@@ -198,6 +199,21 @@ impl RestorePlan {
             sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
         }
         self.removed.extend(sidecars);
+    }
+
+    /// Plans the removal of the sidecar files of replaced databases in folders of the user, such as `memories/`. Only its
+    /// content shows that such a file is a database.
+    fn plan_removal_of_user_sidecars(&mut self, home: &Path, live_names: &NameSet) {
+        let is_stale = |name: &EntryName| {
+            let database = home::database_of_sidecar(name.as_path());
+            database.is_some_and(|database| {
+                self.writes.contains(&database)
+                    && !self.writes.contains(name.as_path())
+                    && database::may_be_sqlite(&home.join(database))
+            })
+        };
+        let stale: Vec<_> = live_names.iter().filter(is_stale).collect();
+        self.removed.extend(stale);
     }
 
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
