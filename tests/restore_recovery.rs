@@ -205,3 +205,19 @@ fn the_old_wal_of_a_replaced_database_of_the_user_is_removed_and_returns_with_an
         assert_same_tree(&before, &home_tree(&env));
     }
 }
+
+#[test]
+fn a_restore_is_not_stopped_by_a_rollback_journal_that_an_earlier_program_left() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let database = env.codex_home().join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(database).expect("open");
+    let sql = "PRAGMA journal_mode=PERSIST; UPDATE threads SET title='live'";
+    connection.execute_batch(sql).expect("update");
+    connection.close().expect("close");
+    let journal = env.codex_home().join("state_5.sqlite-journal");
+    assert!(journal.metadata().expect("a journal").len() > 0);
+    let _ = env.run(["restore", &archive]).code(0);
+    assert!(!journal.exists());
+}

@@ -90,8 +90,9 @@ impl LateWrites<'_> {
                 continue;
             }
 
-            // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
-            let is_log = live.extension().is_some_and(|ext| ext == "sqlite-wal");
+            // A log that is only read can get a new ctime: SQLite calls fchown for each log that root opens.
+            let mut log_extensions = ["sqlite-wal", "sqlite-journal"].iter();
+            let is_log = log_extensions.any(|log| live.extension().is_some_and(|ext| ext == *log));
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let has_late_ctime = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta));
             let is_changed = has_late_ctime && (!is_log || is_written_since(&meta, self.since_ns));
