@@ -55,9 +55,9 @@ pub(super) fn rename_in_settings(
     (names, Outcome::partial_if(!is_recorded))
 }
 
-/// Locks the account of a profile against other codex-manager processes before its login changes. Takes a login back
-/// that a killed probe or launch left in its scratch or isolated home. `None` in a dry run, or if the profile or its
-/// account is unknown.
+/// Locks the account of a profile against other codex-manager processes before its login changes. If a killed
+/// probe or launch left the login in its own home, moves the login back to the profile. `None` in a dry run, or if the
+/// profile or its account is unknown.
 pub(super) fn lock_account(
     name: &str,
     dry_run: bool,

@@ -256,8 +256,8 @@ fn extract_copy<'a>(
     }))
 }
 
-/// Removes from `copies` the copies of `rollout_name` that have the text of the file at `path`, or the beginning of
-/// that text. Returns the removed copies.
+/// Removes the copies of `rollout_name` from `copies` if the text of the file at `path` begins with their text. Returns
+/// the removed copies.
 fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     rollout_name: &RolloutName,

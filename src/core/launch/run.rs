@@ -43,8 +43,8 @@ impl Launch<'_> {
     /// command that locks the account returns an isolated login to its profile.
     ///
     /// # Errors
-    /// The launch cannot be recorded, or Codex cannot be started or waited for. Other errors after the start are
-    /// warnings in the report.
+    /// The launch cannot be recorded, Codex cannot be started, or the system does not report its end. Other errors
+    /// after the start are warnings in the report.
     pub fn run(
         mut self,
         zone: Zone,

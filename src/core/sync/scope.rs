@@ -312,8 +312,8 @@ fn is_at_or_below(path: &str, root: &str) -> bool {
 }
 
 /// Translates a pattern of `exclude_globs`; `None` if it matches no file. codexSync matches from the right, as Python's
-/// `PurePath.match` does, in which `**` matches one folder. This function lets it match any number of folders, which is
-/// what users mean.
+/// `PurePath.match` does, in which `**` matches one folder. In this function, it matches any number of folders, as in
+/// git.
 fn translate_glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {

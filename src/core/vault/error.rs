@@ -121,3 +121,17 @@ impl VaultError {
 #[derive(Debug, thiserror::Error)]
 #[error("restic: {0}")]
 pub struct ResticMessage(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_of_a_newer_version_is_no_damage() {
+        let archive = PathBuf::from("snapshot");
+        let newer = VaultError::Archive(ArchiveError::Newer { archive, found: 9 });
+        assert!(!newer.proves_damage());
+        let damaged = ArchiveError::damaged(std::path::Path::new("snapshot"), "a digest");
+        assert!(VaultError::Archive(damaged).proves_damage());
+    }
+}
