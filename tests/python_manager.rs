@@ -174,14 +174,15 @@ fn rows_in_the_wal_of_a_python_archive_are_restored() {
     drop(connection);
     let archive = with_database(&env, database, Some(("state_5.sqlite-wal", log)));
     let _ = env.run(["verify", &archive]).code(0);
-    let _ = env.run(["restore", &archive]).code(0);
     let home = env.codex_home();
-    let ids: Vec<_> = rows(&home.join("state_5.sqlite"))
-        .into_iter()
-        .map(|r| r.0)
-        .collect();
-    assert_eq!(ids, [FIRST, SECOND, "in-the-log"]);
-    assert!(!home.join("state_5.sqlite-wal").exists());
+    let live = home.join("state_5.sqlite");
+    for options in [&[][..], &["--only", "state_5.sqlite"]] {
+        let _ = env.run([&["restore", &*archive], options].concat()).code(0);
+        let ids: Vec<_> = rows(&live).into_iter().map(|r| r.0).collect();
+        assert_eq!(ids, [FIRST, SECOND, "in-the-log"], "{options:?}");
+        assert!(!home.join("state_5.sqlite-wal").exists());
+        fs::remove_file(&live).expect("remove");
+    }
 }
 
 #[test]

@@ -124,6 +124,7 @@ mod redaction;
 mod release;
 mod remedies;
 mod restore;
+mod restore_databases;
 mod restore_equal;
 mod restore_login;
 mod restore_preview;

@@ -164,6 +164,16 @@ pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Returns true if the file begins like the `-wal` or the rollback journal of a SQLite database.
+pub fn is_log(path: &Path) -> bool {
+    // The last bit of the number of a `-wal` is the byte order of its checksums.
+    const WAL: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
+    let mut start = [0; 8];
+    let was_read = file_open::open(path).and_then(|mut f| f.read_exact(&mut start));
+    let is_wal = WAL.iter().any(|magic| start.starts_with(magic));
+    was_read.is_ok() && (is_wal || start == JOURNAL_MAGIC)
+}
+
 /// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its `-wal`, and
 /// checks the copy. Uses one read transaction, which does not block a writer.
 ///
@@ -329,8 +339,9 @@ fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), Datab
 
 pub(super) const JOURNAL_SUFFIX: &str = "-journal";
 
-/// The end of a rollback journal that names another file. SQLite removes that file after it has applied the journal.
-const END_OF_NAMING_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// The start of a rollback journal, and the end of one that names another file. SQLite removes that file after it has
+/// applied the journal.
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// Returns true if a process was killed during a write in another mode than WAL. SQLite reads such a database only
 /// after it has applied the rollback journal.
@@ -410,7 +421,7 @@ fn names_other_file(journal: &Path) -> bool {
         Ok(end)
     };
     let end = file_open::open(journal).and_then(read_end);
-    end.is_ok_and(|end| end == END_OF_NAMING_JOURNAL)
+    end.is_ok_and(|end| end == JOURNAL_MAGIC)
 }
 
 /// Returns the tables of a database that no other process uses, with the number of their rows.

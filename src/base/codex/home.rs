@@ -280,9 +280,10 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
 /// Returns the path of the database beside which SQLite may keep the file at `path`; `None` if the name is not that of a
 /// sidecar file.
 pub fn database_of_sidecar(path: &Path) -> Option<PathBuf> {
-    let path = path.to_str()?;
+    let name = path.file_name()?.to_str()?;
     let mut suffixes = SIDECAR_SUFFIXES.iter();
-    suffixes.find_map(|suffix| path.strip_suffix(suffix).map(PathBuf::from))
+    let database = suffixes.find_map(|suffix| name.strip_suffix(suffix))?;
+    (!database.is_empty()).then(|| path.with_file_name(database))
 }
 
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in

@@ -2,7 +2,7 @@
 
 use crate::accounts::AuthPolicy;
 use crate::archive::ArchiveReader;
-use crate::codex::RolloutName;
+use crate::codex::{RolloutName, home};
 use crate::io::{Environment, Timestamp};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -29,10 +29,13 @@ impl Selection {
         rollout.id().map(str::to_owned)
     }
 
-    /// Returns true if the file at `path` is selected.
+    /// Returns true if the file at `path` is selected. With a database, its sidecar files are.
     pub fn wants(&self, path: &Path) -> bool {
+        let is_below_only = |path: &Path| self.only.iter().any(|p| path.starts_with(p));
         !self.is_partial()
-            || self.only.iter().any(|p| path.starts_with(p))
+            || is_below_only(path)
+            // The `-wal` may have rows that the database file lacks.
+            || home::database_of_sidecar(path).is_some_and(|database| is_below_only(&database))
             || RolloutName::parse(path).is_some_and(|c| self.rollout_names.contains(&c.name))
     }
 }

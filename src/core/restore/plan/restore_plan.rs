@@ -201,15 +201,17 @@ impl RestorePlan {
         self.removed.extend(sidecars);
     }
 
-    /// Plans the removal of the sidecar files of replaced databases in folders of the user, such as `memories/`. Only its
-    /// content shows that such a file is a database.
+    /// Plans the removal of the sidecar files of replaced and removed databases of the user, such as those in
+    /// `memories/`. Only the content of a file shows that it is a database.
     fn plan_removal_of_user_sidecars(&mut self, home: &Path, live_names: &NameSet) {
         let is_stale = |name: &EntryName| {
-            let database = home::database_of_sidecar(name.as_path());
-            database.is_some_and(|database| {
-                self.writes.contains(&database)
-                    && !self.writes.contains(name.as_path())
-                    && database::may_be_sqlite(&home.join(database))
+            let sidecar = name.as_path();
+            home::database_of_sidecar(sidecar).is_some_and(|database| {
+                (self.writes.contains(&database) || self.removed.contains(&database))
+                    && !self.writes.contains(sidecar)
+                    // The live database may be lost or damaged while its log is intact.
+                    && (database::may_be_sqlite(&home.join(database))
+                        || database::is_log(&home.join(sidecar)))
             })
         };
         let stale: Vec<_> = live_names.iter().filter(is_stale).collect();

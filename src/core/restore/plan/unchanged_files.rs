@@ -4,12 +4,12 @@ use super::live_files::read_stored_target;
 use super::restore_plan::RestorePlan;
 use crate::archive::{ArchiveManifest, FileEntry, NameSet};
 use crate::codex::home::database_sidecars;
-use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Progress, ReportingReader, file_open, modified_ns};
 use std::path::Path;
 
 /// Returns the files of `home` that `plan` replaces with files of the same size and modification time, and the
-/// links that it replaces with links to the same target. A database with a non-empty sidecar does not count.
+/// links that it replaces with links to the same target. A database does not count if the plan removes a non-empty
+/// sidecar file of it, which can have changes that the database file does not have yet.
 pub fn find_unchanged(contents: &ArchiveManifest, plan: &RestorePlan, home: &Path) -> NameSet {
     let mut unchanged = NameSet::with_name_table(plan.writes.name_table());
     let is_replaced = |path: &Path| plan.writes.contains(path) && !plan.added.contains(path);
@@ -21,26 +21,24 @@ pub fn find_unchanged(contents: &ArchiveManifest, plan: &RestorePlan, home: &Pat
         }
     }
 
+    let is_not_empty = |path: &Path| home.join(path).metadata().is_ok_and(|meta| meta.len() > 0);
+    let loses_log = |path: &Path| {
+        let mut sidecars = database_sidecars(path).into_iter();
+        sidecars.any(|log| plan.removed.contains(&log) && is_not_empty(&log))
+    };
+
     let files = contents.files.iter();
-    let replaced = files.filter(|file| is_replaced(file.path.as_path()));
-    let unchanged_files =
-        replaced.filter(|file| looks_unchanged(&home.join(file.path.as_path()), file));
+    let unchanged_files = files.filter(|file| {
+        let path = file.path.as_path();
+        is_replaced(path) && looks_unchanged(&home.join(path), file) && !loses_log(path)
+    });
     unchanged.extend(unchanged_files.map(|file| file.path));
     unchanged
 }
 
 fn looks_unchanged(path: &Path, archived: &FileEntry) -> bool {
-    // A `-wal` can have changes that the database file does not have yet.
-    let is_not_empty = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
-    let is_database = kind_of(archived.path.as_path()) == HomeEntryKind::Database;
-    let has_log = is_database && database_sidecars(path).iter().any(|log| is_not_empty(log));
-
-    let meta = path.symlink_metadata();
-    meta.is_ok_and(|meta| {
-        meta.is_file()
-            && meta.len() == archived.size
-            && modified_ns(&meta) == archived.mtime
-            && !has_log
+    path.symlink_metadata().is_ok_and(|meta| {
+        meta.is_file() && meta.len() == archived.size && modified_ns(&meta) == archived.mtime
     })
 }
 

@@ -1,0 +1,117 @@
+//! Restores of SQLite databases in folders of the user, beside logs of the live and of the archived database.
+
+use crate::support::aftermath::home_tree;
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::{backup, put, sample_home, text};
+use rusqlite::Connection;
+use std::fs;
+use std::path::Path;
+
+const DATABASE: &str = "memories/m.sqlite";
+const WAL: &str = "memories/m.sqlite-wal";
+
+/// Returns a database in WAL mode with `count` rows that only the `-wal` has. Keep it open: closing it would move the
+/// rows into the database file.
+fn write_rows_to_wal(path: &Path, count: u32) -> Connection {
+    let database = Connection::open(path).expect("open");
+    let create =
+        "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE IF NOT EXISTS t (n)";
+    database.execute_batch(create).expect("create");
+    for number in 0..count {
+        database
+            .execute("INSERT INTO t VALUES (?)", [number])
+            .expect("insert");
+    }
+    database
+}
+
+fn count_rows(path: &Path) -> u32 {
+    let database = Connection::open(path).expect("open");
+    let rows = database.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+    rows.expect("count")
+}
+
+#[test]
+fn the_old_wal_of_a_replaced_database_of_the_user_is_removed_and_returns_with_an_undo() {
+    for options in [&["--merge"][..], &["--only", DATABASE]] {
+        let env = TestEnv::on_disk();
+        sample_home(&env);
+        let archived = b"SQLite format 3\0archived";
+        let database = put(&env, DATABASE, archived);
+        put(&env, "skills/notes", "a text");
+        let archive = text(&backup(&env, &[]));
+        let live = b"SQLite format 3\0of the live home";
+        fs::write(&database, live).expect("write");
+        let wal = put(&env, WAL, "old");
+        // Not beside a database.
+        let kept = put(&env, "skills/notes-wal", "a text, too");
+        put(&env, "skills/notes", "a longer text");
+        let before = home_tree(&env);
+
+        let run = env.run([&["restore", &*archive, "--json"], options].concat());
+        let restored = run.code(0).json();
+        assert_eq!(fs::read(&database).expect("read"), archived, "{options:?}");
+        assert!(!wal.exists() && kept.exists(), "{options:?}");
+        let safety = restored["safety_backup"].as_str().expect("an archive");
+        let _ = env.run(["restore", safety, "--no-safety-backup"]).code(0);
+        assert_same_tree(&before, &home_tree(&env));
+    }
+}
+
+#[test]
+fn the_wal_of_a_lost_or_emptied_database_is_not_applied_to_the_restored_one() {
+    for options in [&["--merge"][..], &["--only", DATABASE]] {
+        for is_lost in [true, false] {
+            let env = TestEnv::on_disk();
+            sample_home(&env);
+            let database = put(&env, DATABASE, "");
+            drop(write_rows_to_wal(&database, 3));
+            let archive = text(&backup(&env, &[]));
+
+            let live = write_rows_to_wal(&database, 20);
+            let wal = fs::read(env.codex_home().join(WAL)).expect("read");
+            drop(live);
+            put(&env, WAL, wal);
+            if is_lost {
+                fs::remove_file(&database).expect("remove");
+            } else {
+                fs::write(&database, "").expect("write");
+            }
+
+            let run = env.run([&["restore", &*archive], options].concat());
+            let _ = run.code(0);
+            assert_eq!(count_rows(&database), 3, "{options:?} {is_lost}");
+        }
+    }
+}
+
+#[test]
+fn only_with_a_database_restores_the_rows_of_its_archived_wal() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let database = put(&env, DATABASE, "");
+    let open = write_rows_to_wal(&database, 3);
+    let archive = text(&backup(&env, &[]));
+    drop(open);
+    drop(write_rows_to_wal(&database, 20));
+
+    let _ = env.run(["restore", &archive, "--only", DATABASE]).code(0);
+    assert_eq!(count_rows(&database), 3);
+}
+
+#[test]
+fn a_database_with_new_rows_in_its_wal_does_not_count_as_unchanged() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let database = put(&env, DATABASE, "");
+    drop(write_rows_to_wal(&database, 3));
+    let archive = text(&backup(&env, &[]));
+    let is_same = || {
+        let args = ["restore", &archive, "--only", DATABASE, "--dry-run"];
+        let run = env.run(args).code(0);
+        format!("{run}").contains("with the same size and time")
+    };
+    assert!(is_same());
+    let _open = write_rows_to_wal(&database, 20);
+    assert!(!is_same());
+}
