@@ -52,15 +52,14 @@ pub fn without_zst(path: &Path) -> &Path {
 }
 
 /// Returns the name of a rollout without `.zst`, and true if it has that suffix; `None` for other names.
-fn parse_name(name: &OsStr) -> Option<(&str, bool)> {
-    let name = name.to_str()?;
+fn parse_name(name: &str) -> Option<(&str, bool)> {
     let plain = name.strip_suffix(ZST).unwrap_or(name);
     plain.strip_prefix("rollout-")?.strip_suffix(".jsonl")?;
     Some((plain, plain.len() < name.len()))
 }
 
 pub(crate) fn is_rollout_name(name: &OsStr) -> bool {
-    parse_name(name).is_some()
+    name.to_str().and_then(parse_name).is_some()
 }
 
 /// The length of a UUID as text.
@@ -69,7 +68,12 @@ const UUID_BYTES: usize = 36;
 impl RolloutName {
     /// Parses the file name of `path`; `None` if it is not the name of a rollout.
     pub fn parse(path: &Path) -> Option<Self> {
-        let (name, compressed) = parse_name(path.file_name()?)?;
+        Self::parse_file_name(path.file_name()?.to_str()?)
+    }
+
+    /// Parses a file name; `None` if it is not the name of a rollout.
+    pub fn parse_file_name(name: &str) -> Option<Self> {
+        let (name, compressed) = parse_name(name)?;
         Some(Self {
             name: name.to_owned(),
             compressed,

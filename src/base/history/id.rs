@@ -27,7 +27,8 @@ impl ConversationId {
 
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let (_, uuid) = split_uuid(text).filter(|(before, _)| before.is_empty())?;
-    let number = u128::from_str_radix(&uuid.replace('-', ""), 16).ok()?;
+    let digits = uuid.chars().filter_map(|c| c.to_digit(16));
+    let number = digits.fold(0, |number, digit| number << 4 | u128::from(digit));
     Some(number.to_be_bytes())
 }
 

@@ -32,6 +32,10 @@ pub(crate) enum CloudName {
 }
 
 pub(crate) fn classify(path: &str) -> CloudName {
+    // Nearly all files, for which the checks below would take most of the time of a scan.
+    if rollouts::is_usual_path(path) {
+        return CloudName::Plain;
+    }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let join_folder = |name: &str| rollouts::join(folder, name);
     // Checked first: `._a.md.icloud` is the placeholder of `_a.md`, not a companion file of macOS.

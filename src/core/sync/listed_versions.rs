@@ -188,7 +188,7 @@ impl RemoteManifests {
     pub(crate) fn listed_entries<'m>(
         &'m self,
         key: &str,
-    ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
+    ) -> impl Iterator<Item = &'m ManifestEntry> + Clone + use<'m> {
         let versions = self.listed_versions(key).iter();
         versions.map(|version| &version.entry)
     }
@@ -214,6 +214,10 @@ impl RemoteManifests {
     pub(crate) fn find_listed_key(&self, key: &str) -> Option<&str> {
         let found = self.versions.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
+    }
+
+    pub(crate) fn list_any_file(&self) -> bool {
+        !self.versions.is_empty()
     }
 
     /// Returns all files that other machines list, with their keys.

@@ -1,5 +1,5 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
-//! copies. A plan reads them once, before it compares files.
+//! copies. A plan reads them once, before it compares files; the ledger only if a file changed.
 
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
@@ -11,6 +11,8 @@ use super::{resolutions, rollouts};
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Versions by [`manifest::folded_key`]. Of several versions of a path, the newest is the last one.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
@@ -19,28 +21,46 @@ pub(crate) struct Records {
     pub(crate) state: SyncState,
     pub(crate) conflict_copies: ConflictCopies,
     pub(crate) manifests: RemoteManifests,
-    /// Versions in the ledger that this machine attests.
-    own_versions: VersionsByKey,
-    /// Versions in the ledger that a killed run may have downloaded without recording them in the state.
-    downloaded_versions: VersionsByKey,
+    /// The folder with the ledger.
+    run_folder: PathBuf,
+    /// Not read until a version is needed, because a plan without a change needs none of many thousand.
+    ledger: OnceLock<LedgerVersions>,
+}
+
+struct LedgerVersions {
+    /// Versions that this machine attests.
+    own: VersionsByKey,
+    /// Versions that a killed run may have downloaded without recording them in the state.
+    downloaded: VersionsByKey,
 }
 
 impl Records {
-    /// Reads the conflict copies and the ledger, and adds the state and the manifests of the other machines.
+    /// Reads the conflict copies, and adds the state and the manifests of the other machines.
     pub(crate) fn read(
         config: &SyncConfig,
         replica: &Replica,
         state: SyncState,
         manifests: RemoteManifests,
     ) -> Result<Self, IoError> {
-        let ledger = Ledger::read(replica.run_folder())?;
         Ok(Self {
             state,
             conflict_copies: ConflictCopies::read(&replica.folder, &config.cloud)?,
             manifests,
-            own_versions: group_by_key(ledger.superseded.into_iter().chain(ledger.files)),
-            downloaded_versions: group_by_key(ledger.downloaded),
+            run_folder: replica.run_folder().to_path_buf(),
+            ledger: OnceLock::new(),
         })
+    }
+
+    fn ledger(&self) -> Result<&LedgerVersions, IoError> {
+        if let Some(versions) = self.ledger.get() {
+            return Ok(versions);
+        }
+        let ledger = Ledger::read(&self.run_folder)?;
+        let versions = LedgerVersions {
+            own: group_by_key(ledger.superseded.into_iter().chain(ledger.files)),
+            downloaded: group_by_key(ledger.downloaded),
+        };
+        Ok(self.ledger.get_or_init(|| versions))
     }
 
     pub(crate) fn last_synced(&self, key: &str) -> Option<&SyncedFile> {
@@ -48,19 +68,22 @@ impl Records {
     }
 
     /// Returns the versions of a file that this machine attests.
-    pub(crate) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
-        find_versions(&self.own_versions, key)
+    pub(crate) fn own_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
+        Ok(find_versions(&self.ledger()?.own, key))
     }
 
     /// Returns the versions of a file that a killed run may have downloaded.
-    pub(crate) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
-        find_versions(&self.downloaded_versions, key)
+    pub(crate) fn downloaded_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
+        Ok(find_versions(&self.ledger()?.downloaded, key))
     }
 
     /// Returns the versions of a file that other machines or this one attest.
-    pub(crate) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
+    pub(crate) fn attested_versions(
+        &self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &ManifestEntry> + Clone, IoError> {
         let listed_entries = self.manifests.listed_entries(key);
-        listed_entries.chain(self.own_versions(key))
+        Ok(listed_entries.chain(self.own_versions(key)?))
     }
 
     /// Returns the resolutions of this machine, and those of the other machines.
@@ -104,14 +127,15 @@ impl Records {
         key: &str,
         version: &ManifestEntry,
         deleted_digest: Sha256Digest,
-    ) -> bool {
-        let mut attested_versions = self.attested_versions(key);
-        match attested_versions.find(|entry| entry.digest == deleted_digest) {
+    ) -> Result<bool, IoError> {
+        let mut attested_versions = self.attested_versions(key)?;
+        let deleted_entry = attested_versions.find(|entry| entry.digest == deleted_digest);
+        Ok(match deleted_entry {
             Some(deleted_entry) if rollouts::is_key(key) && version.digest != deleted_digest => {
                 version.size <= deleted_entry.size
             }
             _ => true,
-        }
+        })
     }
 }
 

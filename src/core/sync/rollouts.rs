@@ -78,9 +78,22 @@ pub fn key(path: &str) -> Option<String> {
     let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(path);
     // Other files below `sessions` have no key of a conversation.
     uncompressed_path.strip_suffix(".jsonl")?;
-    Some(match RolloutName::parse(Path::new(path)) {
-        Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
-        _ => format!("{KEY_PREFIX}{uncompressed_path}"),
+    Some(match RolloutName::parse_file_name(file_name(path)) {
+        Some(file) if file.id().is_some() => [KEY_PREFIX, &file.name].concat(),
+        _ => [KEY_PREFIX, uncompressed_path].concat(),
+    })
+}
+
+/// Returns true for a path that Codex gives to a new rollout: `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl`, or the
+/// same with the id of a rewind. The day may have dashes instead of slashes.
+pub(crate) fn is_usual_path(path: &str) -> bool {
+    let folder_and_stem = path
+        .strip_prefix("sessions/")
+        .and_then(|path| path.strip_suffix(".jsonl")?.rsplit_once('/'));
+    folder_and_stem.is_some_and(|(folder, stem)| {
+        let is_stem = parse_stem(stem) == Some(stem);
+        let day = folder.bytes().map(|b| if b == b'/' { b'-' } else { b });
+        is_stem && day.eq(stem[DATE_IN_STEM].bytes())
     })
 }
 
@@ -97,7 +110,7 @@ pub(crate) fn file_name(key: &str) -> &str {
 /// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has
 /// no id.
 pub(crate) fn id(key: &str) -> Option<String> {
-    RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
+    RolloutName::parse_file_name(file_name(key)).and_then(|file| file.id().map(str::to_owned))
 }
 
 /// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues
@@ -122,7 +135,7 @@ pub(crate) fn ids(key: &str) -> Option<RolloutIds> {
 
 /// Returns true for the path of a rollout that a rewind began.
 pub(crate) fn is_rewind(path: &str) -> bool {
-    RolloutName::parse(Path::new(path)).is_some_and(|file| file.is_rewind())
+    RolloutName::parse_file_name(file_name(path)).is_some_and(|file| file.is_rewind())
 }
 
 /// Returns the path of the containing folder, or an empty string.
@@ -151,7 +164,7 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() {
         name.to_owned()
     } else {
-        format!("{folder}/{name}")
+        [folder, "/", name].concat()
     }
 }
 

@@ -168,12 +168,13 @@ impl FolderReader<'_> {
         }
 
         let replaced_digests = self.records.state.replaced_digests(key);
-        let attested = || self.records.attested_versions(key);
+        let mut attested = self.records.attested_versions(key)?;
         // Reads the file only if it may be a known version: a version of this size is attested, or this machine
         // replaced a version, whose size it does not know.
-        if attested().any(|listed| listed.size == size) || !replaced_digests.is_empty() {
+        let has_attested_size = attested.clone().any(|listed| listed.size == size);
+        if has_attested_size || !replaced_digests.is_empty() {
             let digest = version.read_raw_digest()?;
-            if let Some(listed) = attested().find(|listed| listed.digest == digest) {
+            if let Some(listed) = attested.find(|listed| listed.digest == digest) {
                 version.mtime_ns = listed.mtime_ns;
                 version.attested_digest = Some(digest);
                 return Ok(None);
@@ -223,7 +224,7 @@ impl FolderReader<'_> {
 
         if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.
-            let attested = self.records.attested_versions(key);
+            let attested = self.records.attested_versions(key)?;
             for listed in attested.filter(|listed| listed.size > 0 && listed.size < size) {
                 if version.raw_begins_with(listed.size, &listed.digest)? {
                     return Ok(None);

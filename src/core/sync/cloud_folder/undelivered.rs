@@ -7,6 +7,7 @@
 
 use super::folder_reader::FolderReader;
 use crate::codex::rollout::ZST;
+use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
 use crate::sync::cloud_names::{self, CloudName};
@@ -82,8 +83,11 @@ impl FolderReader<'_> {
         groups: &HashMap<String, FileGroup>,
         latest_date: Option<&str>,
         lost_deletions: &BTreeMap<String, Sha256Digest>,
-    ) -> UndeliveredFiles {
+    ) -> Result<UndeliveredFiles, IoError> {
         let (manifests, state) = (&self.records.manifests, &self.records.state);
+        if !manifests.list_any_file() {
+            return Ok(UndeliveredFiles::new());
+        }
         let keys = state.files.keys().chain(state.deleted.keys());
         // The keys of existing files come last, so that they replace other spellings of the same key.
         let keys = keys.chain(groups.keys());
@@ -106,14 +110,14 @@ impl FolderReader<'_> {
                 last: state.files.get(key),
             };
 
-            let versions = file.select_newer_undeleted(listed, lost_deletions);
+            let versions = file.select_newer_undeleted(listed, lost_deletions)?;
             if !versions.is_empty() {
                 let file = file.to_undelivered_file(&versions, latest_date);
                 undelivered.insert(listed_key.to_owned(), file);
             }
         }
 
-        undelivered
+        Ok(undelivered)
     }
 
     /// Returns true if a sync would download a file at `path` in the cloud folder once it arrives. False if the path
@@ -168,8 +172,8 @@ impl FileOnSides<'_> {
         &self,
         listed: &'i [ListedVersion],
         lost_deletions: &BTreeMap<String, Sha256Digest>,
-    ) -> Vec<&'i ListedVersion> {
-        let mut newer: Vec<_> = match FileKind::from_key(self.key) {
+    ) -> Result<Vec<&'i ListedVersion>, IoError> {
+        let newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
             FileKind::Rollout => self
                 .find_longer_conversation_versions(listed)
@@ -184,21 +188,28 @@ impl FileOnSides<'_> {
                 .collect(),
         };
 
-        if !newer.is_empty() {
-            let records = self.reader.records;
-            let mut deleted_digests = records.deleted_versions(self.key);
-            if self.group.is_none()
-                && let Some(digest) = lost_deletions.get(self.key)
-            {
-                deleted_digests.push(*digest);
-            }
-            newer.retain(|version| {
-                let mut digests = deleted_digests.iter();
-                !digests.any(|digest| records.deletion_covers(self.key, &version.entry, *digest))
-            });
+        if newer.is_empty() {
+            return Ok(newer);
+        }
+        let records = self.reader.records;
+        let mut deleted_digests = records.deleted_versions(self.key);
+        if self.group.is_none()
+            && let Some(digest) = lost_deletions.get(self.key)
+        {
+            deleted_digests.push(*digest);
         }
 
-        newer
+        let mut undeleted = Vec::new();
+        for version in newer {
+            let mut is_deleted = false;
+            for digest in &deleted_digests {
+                is_deleted |= records.deletion_covers(self.key, &version.entry, *digest)?;
+            }
+            if !is_deleted {
+                undeleted.push(version);
+            }
+        }
+        Ok(undeleted)
     }
 
     /// Returns the newest of `versions` that has certainly not arrived, and whether only former manifests list them.

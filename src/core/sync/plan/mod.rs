@@ -49,6 +49,7 @@ use self::facts::fact_reader::FactReader;
 use self::file_plan::FilePlan;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
+use self::scan::stat_cache::reset_mtimes_of_changed_files;
 use self::steps::conflict_copies::{add_conflict_copies, record_obsolete_copies};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
@@ -71,8 +72,9 @@ const CHUNKS_AHEAD: usize = 8;
 /// See [`PlanError`].
 pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
     let config = request.config;
-    let sides = scan_sides(request)?;
+    let mut sides = scan_sides(request)?;
     let groups = group_files(config, &sides.state, sides.local, sides.remote);
+    reset_mtimes_of_changed_files(&mut sides.state, &groups.by_key, &sides.manifests, config);
     let records = Records::read(config, request.replica, sides.state, sides.manifests)?;
 
     let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
@@ -84,7 +86,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         &groups.by_key,
         groups.latest_date.as_deref(),
         &missing.lost_deletions,
-    );
+    )?;
 
     let mut plan = SyncPlan {
         is_complete: true,
@@ -135,9 +137,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     Ok((plan, records.state))
 }
 
-/// Plans all groups, in several threads, because opening a file takes longer than planning it.
+/// Plans all groups, those that changed in several threads, because opening a file takes longer than planning it.
 fn plan_groups(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
-    let selected = reader.select_groups();
+    let mut selected = reader.select_groups();
+    let selected_count = selected.len();
+    selected.retain(|(key, group)| !reader.is_in_sync(key, group));
+    plan.unchanged = selected_count - selected.len();
+
     let are_continued = false;
     let plan_chunk = |files| plan_files(reader, files, are_continued);
     let chunks = selected.chunks(CHUNK_FILES);

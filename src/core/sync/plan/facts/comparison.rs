@@ -163,7 +163,7 @@ impl<'a> FactReader<'a> {
             return Ok(false);
         };
 
-        let downloads = self.records.downloaded_versions(file.key);
+        let downloads = self.records.downloaded_versions(file.key)?;
         let size = local.observed.stat.size;
         if downloads.iter().all(|entry| entry.size != size) {
             return Ok(false);
@@ -199,7 +199,7 @@ impl<'a> FactReader<'a> {
         }
 
         let replaced_digests = self.records.state.replaced_digests(file.key);
-        let own_versions = self.records.own_versions(file.key);
+        let own_versions = self.records.own_versions(file.key)?;
         // Reads the file only if there is a known version to compare it with.
         let digest = if replaced_digests.is_empty() && own_versions.is_empty() {
             None

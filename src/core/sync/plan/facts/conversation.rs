@@ -213,7 +213,7 @@ impl<'a> FactReader<'a> {
         new_version: &FileVersion,
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
-        for listed in self.records.attested_versions(key) {
+        for listed in self.records.attested_versions(key)? {
             if listed.size > new_version.observed.stat.size
                 && old_version.text_begins_with(listed.size, &listed.digest)?
             {

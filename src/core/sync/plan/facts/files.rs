@@ -59,6 +59,16 @@ impl<'a> FactReader<'a> {
             || (syncs_all_days && self.records.last_synced(key).is_some())
     }
 
+    /// Returns true if the group is unchanged and needs no step. An unchanged group may need a step in two cases: merges
+    /// on two machines can differ despite equal size and time, and a file has to follow the rest of its thread into or
+    /// out of the archive.
+    pub(crate) fn is_in_sync(&self, key: &str, group: &FileGroup) -> bool {
+        let last = self.records.last_synced(key);
+        last.is_some_and(|last| group.matches_last_sync(last))
+            && FileKind::from_key(key) != FileKind::Lines
+            && !self.must_follow_thread(key, group)
+    }
+
     /// Returns the ids of the rollouts that the files of a group continue; empty if the group is unchanged, blocked or
     /// not downloaded.
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
@@ -102,7 +112,8 @@ impl<'a> FactReader<'a> {
     /// file that is not synced.
     fn find_path_of_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
-        if error.path.starts_with(manager_folder) {
+        let run_folder = self.request.replica.run_folder();
+        if error.path.starts_with(manager_folder) || error.path.starts_with(run_folder) {
             return None;
         }
 
@@ -121,16 +132,7 @@ impl<'a> FactReader<'a> {
     }
 
     fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
-        let last = self.records.last_synced(key);
         let kind = FileKind::from_key(key);
-
-        // An unchanged group needs no step, with two exceptions: merges on two machines can differ despite equal size
-        // and time, and a file has to follow the rest of its thread into or out of the archive.
-        let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
-        if is_unchanged && kind != FileKind::Lines && !self.must_follow_thread(key, group) {
-            let new_record = None;
-            return Ok(FileReading::planned(FileOutcome::Equal(new_record)));
-        }
         if group.is_blocked {
             return Ok(FileReading::planned(FilePlan::default()));
         }

@@ -1,6 +1,5 @@
 //! Checks that both sides may be used, and lists them.
 
-use super::stat_cache;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, parallel};
 use crate::sync::config::{DeletePolicy, SyncConfig};
@@ -72,7 +71,6 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         state.file.needs_rewrite = true;
     }
 
-    stat_cache::reset_mtimes_of_changed_files(&mut state, &remote, &manifests, config);
     let is_renamed = rename_warning.is_some();
 
     let misspelled = scope::describe_misspelled_roots(config).into_iter();

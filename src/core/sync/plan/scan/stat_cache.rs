@@ -4,32 +4,36 @@
 
 use crate::codex::rollout;
 use crate::sync::config::SyncConfig;
-use crate::sync::file_group::state_key;
+use crate::sync::file_group::FileGroup;
 use crate::sync::listed_versions::RemoteManifests;
-use crate::sync::scan::SideListing;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::{contents, line_merge};
+use std::collections::HashMap;
 
 /// Reads the remote files that may have changed despite equal size and mtime. Resets the recorded mtime of a changed
 /// file, so that the plan sees the change.
 pub(crate) fn reset_mtimes_of_changed_files(
     state: &mut SyncState,
-    remote: &SideListing,
+    groups: &HashMap<String, FileGroup>,
     manifests: &RemoteManifests,
     config: &SyncConfig,
 ) {
-    let mut changed_keys = Vec::new();
-    for file in &remote.files {
-        let key = state_key(&file.path);
-        // Line-based files are always read, whatever their size and time.
-        if line_merge::is_mergeable(&key) {
-            continue;
-        }
+    if !manifests.list_any_file() {
+        return;
+    }
 
-        if let Some(last) = state.files.get(&key)
-            && last.remote.matches(&file.path, file.stat)
-            && has_changed(state, &key, last, manifests, config)
+    let mut changed_keys = Vec::new();
+    for (key, group) in groups {
+        let matches = |last: &SyncedFile| {
+            let mut files = group.remote.iter();
+            files.any(|file| last.remote.matches(&file.path, file.stat))
+        };
+        // Line-based files are always read, whatever their size and time.
+        if !line_merge::is_mergeable(key)
+            && let Some(last) = state.files.get(key)
+            && matches(last)
+            && has_changed(state, key, last, manifests, config)
         {
             changed_keys.push(key);
         }
@@ -38,7 +42,7 @@ pub(crate) fn reset_mtimes_of_changed_files(
     for key in changed_keys {
         // The comparison of states at the end of a run does not see the reset.
         state.file.needs_rewrite = true;
-        if let Some(last) = state.files.get_mut(&key) {
+        if let Some(last) = state.files.get_mut(key) {
             last.remote.stat.mtime_ns = Stat::UNKNOWN_MTIME_NS;
         }
     }
