@@ -1,7 +1,7 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::threads;
+use crate::codex::threads::{self, RowFields};
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
@@ -48,6 +48,8 @@ pub(super) struct ConversationFacts {
 struct DatabaseFacts {
     names: InternedNames,
     rows: HashMap<ConversationId, ConversationFacts>,
+    /// The ids of the largest conversations, as their rows spell them.
+    largest: Vec<String>,
 }
 
 /// Reads the facts from the database, with the titles of the first [`MAX_LARGEST`] of `rollouts`. Returns no facts if
@@ -61,17 +63,29 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
     let largest_ids = largest.filter_map(|rollout| rollout.id.as_ref());
     let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
-    let facts_from_rows =
-        threads::fold_rows(state_database, DatabaseFacts::default, |database, row| {
+    let fields = RowFields::Owner;
+    let facts_from_rows = threads::fold_rows(
+        state_database,
+        fields,
+        DatabaseFacts::default,
+        |database, row| {
             let id = ConversationId::of(&row.id);
-            let mut facts = database.names.intern_facts(&row.cwd, &row.account_id);
+            let facts = database.names.intern_facts(&row.cwd, &row.account_id);
             if largest_ids.contains(&id) {
-                facts.title = title_of(&row);
+                database.largest.push(row.id);
             }
             database.rows.insert(id, facts);
-        });
+        },
+    );
     // Without a readable database, the facts come from the rollouts.
-    facts_from_rows.ok().flatten().unwrap_or_default()
+    let mut database = facts_from_rows.ok().flatten().unwrap_or_default();
+    let largest_rows = threads::read_rows(state_database, &database.largest);
+    for row in largest_rows.unwrap_or_default() {
+        if let Some(facts) = database.rows.get_mut(&ConversationId::of(&row.id)) {
+            facts.title = title_of(&row);
+        }
+    }
+    database
 }
 
 /// Returns the facts of each rollout, from the row of its conversation or else its metadata. A project or account that

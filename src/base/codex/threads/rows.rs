@@ -2,6 +2,7 @@
 
 use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;
+use rusqlite::{OptionalExtension, Row};
 use std::path::Path;
 
 /// The mode of conversations whose turns Codex shows from a projection.
@@ -86,16 +87,28 @@ impl ThreadRow {
     }
 }
 
+/// The fields of a [`ThreadRow`] that are read; the others are empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowFields {
+    All,
+    /// The id, the folder and the account. Reading the texts of many rows takes several times as long.
+    Owner,
+}
+
 /// Folds the rows of the table with `add_row`, in descending order of their ids. Rows are read one by one,
 /// because a table may be larger than memory. The fold starts with `new_accumulator()`, and starts again if the
 /// database changed during the walk. `None` if the database has no table of conversations. Creates no file beside the
 /// database.
 pub fn fold_rows<T>(
     path: &Path,
+    fields: RowFields,
     new_accumulator: impl Fn() -> T,
     mut add_row: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
-    let names: Vec<_> = VALUES.split(' ').collect();
+    let names: Vec<_> = match fields {
+        RowFields::All => VALUES.split(' ').collect(),
+        RowFields::Owner => vec!["id", "cwd", "creator_account_id"],
+    };
     query_threads(path, |connection, schema| {
         let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
         let mut statement = connection.prepare(&sql)?;
@@ -110,6 +123,24 @@ pub fn fold_rows<T>(
         }
 
         Ok(Some(accumulator))
+    })
+}
+
+/// Returns the rows with these ids, which must have their original spelling. Ids without a row are left out.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn read_rows(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+    let names: Vec<_> = VALUES.split(' ').collect();
+    query_threads(path, |connection, schema| {
+        let sql = format!("{} WHERE t.id=?1", schema.select_sql(&names));
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = Vec::new();
+        for id in ids {
+            let build_row = |row: &Row<'_>| Ok(build_thread_row(&Values::new(&names, row)));
+            rows.extend(statement.query_row([id], build_row).optional()?);
+        }
+        Ok(rows)
     })
 }
 
