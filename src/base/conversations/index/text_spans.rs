@@ -47,8 +47,7 @@ impl TextSpans {
 
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
-            let range = parse_range_row(row)?;
-            let roles = row.get_ref(1)?.as_blob()?;
+            let (range, roles) = parse_range_row(row)?;
             for (id, bits) in (range.first..).step_by(8).zip(roles) {
                 texts.insert_bits(id, *bits);
             }
@@ -69,16 +68,18 @@ pub fn read_revision(store: &IndexStore) -> Result<IndexRevision, IndexError> {
     Ok(IndexRevision(next_text, store.count_conversations()?))
 }
 
-/// Reads a row with the columns `first`, `roles` and `conversation`.
-fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
-    let TextId(first) = TextId::smallest_of(row.get(0)?);
+/// Reads a row with the columns `first`, `roles` and `conversation`. Also returns the roles.
+fn parse_range_row<'r>(row: &'r Row<'_>) -> rusqlite::Result<(SpanRange, &'r [u8])> {
+    let TextId(first) = TextId::smallest_of(row.get_ref(0)?.as_i64()?);
+    let roles = row.get_ref(1)?.as_blob()?;
     // A byte stands for eight ids: it has the bits of two texts, and each text has four possible ids.
-    let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
-    Ok(SpanRange {
+    let bytes = i64::try_from(roles.len()).unwrap_or(0);
+    let range = SpanRange {
         first,
         last: first + 8 * bytes - 1,
-        conversation: row.get(2)?,
-    })
+        conversation: row.get_ref(2)?.as_i64()?,
+    };
+    Ok((range, roles))
 }
 
 /// Returns the ranges of the spans of a conversation, in order.
@@ -87,7 +88,7 @@ pub(crate) fn list_span_ranges(
     conversation_id: i64,
 ) -> Result<Vec<SpanRange>, IndexError> {
     let sql = "SELECT first, roles, conversation FROM span WHERE conversation=?1 ORDER BY first";
-    store.query_rows(sql, [conversation_id], parse_range_row)
+    store.query_rows(sql, [conversation_id], |row| Ok(parse_range_row(row)?.0))
 }
 
 #[derive(Debug, Clone, Copy)]
