@@ -178,13 +178,11 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
 pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
     let home = context.codex_home();
     let mut rows = match context.state_database() {
-        Some(database) => {
-            threads::fold_rows(&database, threads::RowFields::All, Vec::new, Vec::push)
-                .map_err(|e| {
-                    CommandError::failed("cannot read Codex's list of conversations").because(e)
-                })?
-                .unwrap_or_default()
-        }
+        Some(database) => threads::fold_rows(&database, Vec::new, Vec::push)
+            .map_err(|e| {
+                CommandError::failed("cannot read Codex's list of conversations").because(e)
+            })?
+            .unwrap_or_default(),
         None => list_rows_without_database(context)?,
     };
 

@@ -348,12 +348,7 @@ fn check_conversations(context: &Context) -> Check {
     };
 
     // `None` for a database without the table of conversations.
-    let row_count = threads::fold_rows(
-        &database,
-        threads::RowFields::Owner,
-        || 0_usize,
-        |count, _row| *count += 1,
-    );
+    let row_count = threads::fold_rows(&database, || 0_usize, |count, _row| *count += 1);
     match row_count {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted_warning(format!(

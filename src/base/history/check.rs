@@ -91,7 +91,7 @@ fn compare_files(
 
     let fold_result = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
-        threads::fold_rows(path, threads::RowFields::All, start, |differences, row| {
+        threads::fold_rows(path, start, |differences, row| {
             differences.add_row(&input, &row);
         })
     });

@@ -460,30 +460,22 @@ impl LaterRows {
     fn compare(database: &Path, copy: &Path, snapshot: &RepairSnapshot) -> Option<Self> {
         let snapshot_ms = snapshot.document.created_at.timestamp_millis();
         let repaired = snapshot.document.repaired.as_ref();
-        let old_rows =
-            threads::fold_rows(copy, threads::RowFields::All, HashMap::new, |rows, row| {
-                rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
-            });
+        let old_rows = threads::fold_rows(copy, HashMap::new, |rows, row| {
+            rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
+        });
         // The copy may be unreadable, or have no table of conversations.
         let old_rows = old_rows.ok()??;
-        let later_rows = threads::fold_rows(
-            database,
-            threads::RowFields::All,
-            Self::default,
-            |later, row| {
-                let old_row = old_rows.get(&row.id);
-                // Only of an old row, because the repair sets the time of a row that it adds to the mtime of the rollout.
-                let updated_ms = old_row.and(row.updated_ms);
-                let has_later_time = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
-                if has_later_time
-                    || repaired.is_some_and(|values| is_changed(&row, old_row, values))
-                {
-                    let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
-                    later.rollout_ids.extend(rollout_id);
-                    later.ids.push(row.id);
-                }
-            },
-        );
+        let later_rows = threads::fold_rows(database, Self::default, |later, row| {
+            let old_row = old_rows.get(&row.id);
+            // Only of an old row, because the repair sets the time of a row that it adds to the mtime of the rollout.
+            let updated_ms = old_row.and(row.updated_ms);
+            let has_later_time = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
+            if has_later_time || repaired.is_some_and(|values| is_changed(&row, old_row, values)) {
+                let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
+                later.rollout_ids.extend(rollout_id);
+                later.ids.push(row.id);
+            }
+        });
         later_rows.ok()?
     }
 

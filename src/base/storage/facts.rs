@@ -1,7 +1,7 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::threads::{self, RowFields};
+use crate::codex::threads;
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
@@ -63,20 +63,15 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
     let largest_ids = largest.filter_map(|rollout| rollout.id.as_ref());
     let largest_ids: HashSet<_> = largest_ids.cloned().collect();
 
-    let fields = RowFields::Owner;
-    let facts_from_rows = threads::fold_rows(
-        state_database,
-        fields,
-        DatabaseFacts::default,
-        |database, row| {
+    let facts_from_rows =
+        threads::fold_owners(state_database, DatabaseFacts::default, |database, row| {
             let id = ConversationId::of(&row.id);
             let facts = database.names.intern_facts(&row.cwd, &row.account_id);
             if largest_ids.contains(&id) {
                 database.largest.push(row.id);
             }
             database.rows.insert(id, facts);
-        },
-    );
+        });
     // Without a readable database, the facts come from the rollouts.
     let mut database = facts_from_rows.ok().flatten().unwrap_or_default();
     let largest_rows = threads::read_rows(state_database, &database.largest);

@@ -173,14 +173,9 @@ pub(super) fn read_rows_by_id(
     let Some(state_database) = state_database else {
         return Ok(HashMap::new());
     };
-    let rows = threads::fold_rows(
-        state_database,
-        threads::RowFields::All,
-        HashMap::new,
-        |rows, row: ThreadRow| {
-            let _ = rows.insert(ConversationId::of(&row.id), row);
-        },
-    )?;
+    let rows = threads::fold_rows(state_database, HashMap::new, |rows, row: ThreadRow| {
+        let _ = rows.insert(ConversationId::of(&row.id), row);
+    })?;
     Ok(rows.unwrap_or_default())
 }
 

@@ -87,28 +87,35 @@ impl ThreadRow {
     }
 }
 
-/// The fields of a [`ThreadRow`] that are read; the others are empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowFields {
-    All,
-    /// The id, the folder and the account. Reading the texts of many rows takes several times as long.
-    Owner,
-}
-
 /// Folds the rows of the table with `add_row`, in descending order of their ids. Rows are read one by one,
 /// because a table may be larger than memory. The fold starts with `new_accumulator()`, and starts again if the
 /// database changed during the walk. `None` if the database has no table of conversations. Creates no file beside the
 /// database.
 pub fn fold_rows<T>(
     path: &Path,
-    fields: RowFields,
+    new_accumulator: impl Fn() -> T,
+    add_row: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    fold_values(path, VALUES, new_accumulator, add_row)
+}
+
+/// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because no text is read.
+pub fn fold_owners<T>(
+    path: &Path,
+    new_accumulator: impl Fn() -> T,
+    add_row: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    let values = "id cwd creator_account_id";
+    fold_values(path, values, new_accumulator, add_row)
+}
+
+fn fold_values<T>(
+    path: &Path,
+    values: &str,
     new_accumulator: impl Fn() -> T,
     mut add_row: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
-    let names: Vec<_> = match fields {
-        RowFields::All => VALUES.split(' ').collect(),
-        RowFields::Owner => vec!["id", "cwd", "creator_account_id"],
-    };
+    let names: Vec<_> = values.split(' ').collect();
     query_threads(path, |connection, schema| {
         let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
         let mut statement = connection.prepare(&sql)?;

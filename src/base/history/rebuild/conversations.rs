@@ -30,27 +30,22 @@ pub struct TableRow {
 /// # Errors
 /// The database is damaged or locked by another process.
 pub fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
-    threads::fold_rows(
-        path,
-        threads::RowFields::All,
-        Vec::new,
-        |rows, mut row: ThreadRow| {
-            if row.archived {
-                // Only the id of an archived row is used, and a title may be a whole first message.
-                (row.title, row.first_user_message, row.message_line) = Default::default();
-            }
+    threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
+        if row.archived {
+            // Only the id of an archived row is used, and a title may be a whole first message.
+            (row.title, row.first_user_message, row.message_line) = Default::default();
+        }
 
-            rows.push(TableRow {
-                id: ConversationId::of(&row.id),
-                created_ms: row.created_ms.unwrap_or(0),
-                updated_ms: row.updated_ms.unwrap_or(0),
-                archived: row.archived,
-                given_name: row.given_name().map(str::to_owned),
-                first_message: first_line(row.message()),
-                title: row.title,
-            });
-        },
-    )
+        rows.push(TableRow {
+            id: ConversationId::of(&row.id),
+            created_ms: row.created_ms.unwrap_or(0),
+            updated_ms: row.updated_ms.unwrap_or(0),
+            archived: row.archived,
+            given_name: row.given_name().map(str::to_owned),
+            first_message: first_line(row.message()),
+            title: row.title,
+        });
+    })
 }
 
 /// A conversation with the facts gathered so far.
