@@ -100,6 +100,22 @@ fn only_with_a_database_restores_the_rows_of_its_archived_wal() {
 }
 
 #[test]
+fn only_with_a_folder_restores_no_file_whose_name_is_like_that_of_its_log() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    put(&env, "skills/travel/SKILL.md", "archived");
+    let journal = put(&env, "skills/travel-journal", "archived");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "skills/travel/SKILL.md", "live");
+    put(&env, "skills/travel-journal", "live, too");
+
+    let _ = env
+        .run(["restore", &archive, "--only", "skills/travel"])
+        .code(0);
+    assert_eq!(fs::read_to_string(journal).expect("read"), "live, too");
+}
+
+#[test]
 fn a_database_with_new_rows_in_its_wal_does_not_count_as_unchanged() {
     let env = TestEnv::on_disk();
     sample_home(&env);
@@ -114,4 +130,20 @@ fn a_database_with_new_rows_in_its_wal_does_not_count_as_unchanged() {
     assert!(is_same());
     let _open = write_rows_to_wal(&database, 20);
     assert!(!is_same());
+}
+
+#[test]
+fn a_restore_is_not_stopped_by_a_rollback_journal_that_an_earlier_program_left() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let database = env.codex_home().join("state_5.sqlite");
+    let connection = Connection::open(database).expect("open");
+    let sql = "PRAGMA journal_mode=PERSIST; UPDATE threads SET title='live'";
+    connection.execute_batch(sql).expect("update");
+    connection.close().expect("close");
+    let journal = env.codex_home().join("state_5.sqlite-journal");
+    assert!(journal.metadata().expect("a journal").len() > 0);
+    let _ = env.run(["restore", &archive]).code(0);
+    assert!(!journal.exists());
 }

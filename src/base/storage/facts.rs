@@ -40,7 +40,8 @@ impl InternedNames {
 pub(super) struct ConversationFacts {
     pub(super) project: Arc<str>,
     pub(super) account: Arc<str>,
-    /// Empty if the conversation has no row, or is not one of the [`MAX_LARGEST`] first.
+    /// Empty if the conversation has no row, if its texts cannot be read, or if it is not one of the [`MAX_LARGEST`]
+    /// first.
     pub(super) title: String,
 }
 
@@ -73,7 +74,9 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
             database.rows.insert(id, facts);
         });
     // Without a readable database, the facts come from the rollouts.
-    let mut database = facts_from_rows.ok().flatten().unwrap_or_default();
+    let Ok(Some(mut database)) = facts_from_rows else {
+        return DatabaseFacts::default();
+    };
     let largest_rows = threads::read_rows(state_database, &database.largest);
     for row in largest_rows.unwrap_or_default() {
         if let Some(facts) = database.rows.get_mut(&ConversationId::of(&row.id)) {

@@ -32,8 +32,8 @@ pub(crate) enum CloudName {
 }
 
 pub(crate) fn classify(path: &str) -> CloudName {
-    // Nearly all files, for which the checks below would take most of the time of a scan.
-    if rollouts::is_usual_path(path) {
+    // Nearly all files have such a path. For them, the checks below would take most of the time of a scan.
+    if rollouts::is_dated_rollout_path(path) {
         return CloudName::Plain;
     }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -216,7 +216,8 @@ impl RemoteManifests {
         found.map(|(key, _)| key.as_str())
     }
 
-    pub(crate) fn list_any_file(&self) -> bool {
+    /// Returns true if another machine lists a file.
+    pub(crate) fn has_listed_files(&self) -> bool {
         !self.versions.is_empty()
     }
 

@@ -1,5 +1,5 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
-//! copies. A plan reads them once, before it compares files; the ledger only if a file changed.
+//! copies. A plan reads them before it compares files, and the ledger when it first needs one of its versions.
 
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
@@ -12,7 +12,7 @@ use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// Versions by [`manifest::folded_key`]. Of several versions of a path, the newest is the last one.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
@@ -23,8 +23,10 @@ pub(crate) struct Records {
     pub(crate) manifests: RemoteManifests,
     /// The folder with the ledger.
     run_folder: PathBuf,
-    /// Not read until a version is needed, because a plan without a change needs none of many thousand.
+    /// Read when a version is first needed: there may be many thousand, and a plan without changes needs none.
     ledger: OnceLock<LedgerVersions>,
+    /// Locked while the ledger is read, so that one thread reads it.
+    ledger_reading: Mutex<()>,
 }
 
 struct LedgerVersions {
@@ -48,10 +50,12 @@ impl Records {
             manifests,
             run_folder: replica.run_folder().to_path_buf(),
             ledger: OnceLock::new(),
+            ledger_reading: Mutex::new(()),
         })
     }
 
     fn ledger(&self) -> Result<&LedgerVersions, IoError> {
+        let _reading = self.ledger_reading.lock();
         if let Some(versions) = self.ledger.get() {
             return Ok(versions);
         }

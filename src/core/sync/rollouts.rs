@@ -84,9 +84,10 @@ pub fn key(path: &str) -> Option<String> {
     })
 }
 
-/// Returns true for a path that Codex gives to a new rollout: `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl`, or the
-/// same with the id of a rewind. The day may have dashes instead of slashes.
-pub(crate) fn is_usual_path(path: &str) -> bool {
+/// Returns true for `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl`, also with the id of a rewind and with
+/// `YYYY-MM-DD`, if the day is that of the time. By such a name, a file is no secret, no copy and no placeholder, so
+/// callers skip these checks.
+pub(crate) fn is_dated_rollout_path(path: &str) -> bool {
     let folder_and_stem = path
         .strip_prefix("sessions/")
         .and_then(|path| path.strip_suffix(".jsonl")?.rsplit_once('/'));
@@ -271,6 +272,7 @@ pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::scope::never_synced_reason;
 
     const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
 
@@ -286,6 +288,32 @@ mod tests {
                 odd.pop();
                 assert_eq!(parse_stem(&odd), None, "{odd}");
             }
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_dated_rollout_is_exact_and_never_that_of_a_secret() {
+        let stem = format!("rollout-2026-11-18T10-00-00-{ID}");
+        for path in [
+            format!("sessions/2026/11/18/{stem}.jsonl"),
+            format!("sessions/2026/11/18/{stem}_{ID}.jsonl"),
+            format!("sessions/2026-11-18/{stem}.jsonl"),
+        ] {
+            assert!(is_dated_rollout_path(&path), "{path}");
+            assert_eq!(never_synced_reason(&path), None, "{path}");
+        }
+        for path in [
+            format!("sessions/2026/11/19/{stem}.jsonl"),
+            format!("sessions/2026/11/18/.ssh/{stem}.jsonl"),
+            format!("sessions/.ssh/{stem}.jsonl"),
+            format!("Sessions/2026/11/18/{stem}.jsonl"),
+            format!("archived_sessions/{stem}.jsonl"),
+            format!("sessions/2026/11/18/{stem}.jsonl.zst"),
+            format!("sessions/2026/11/18/{stem} (1).jsonl"),
+            format!("sessions/2026/11/18/{stem}.jsonl.part"),
+            format!("sessions/2026/11/18/.{stem}.jsonl"),
+        ] {
+            assert!(!is_dated_rollout_path(&path), "{path}");
         }
     }
 

@@ -248,8 +248,8 @@ impl Scope {
 
     /// Returns why a file below a root is not synced; `None` if it may be. Ignores `exclude_globs`.
     pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
-        // Nearly all files, for which the checks below would take most of the time of a scan.
-        if super::rollouts::is_usual_path(path) {
+        // Nearly all files have such a path. For them, the checks below would take most of the time of a scan.
+        if super::rollouts::is_dated_rollout_path(path) {
             return None;
         }
         if let Some(why) = never_synced_reason(path) {

@@ -29,13 +29,14 @@ impl Selection {
         rollout.id().map(str::to_owned)
     }
 
-    /// Returns true if the file at `path` is selected. With a database, its sidecar files are.
+    /// Returns true if the file at `path` is selected. A database of `--only` includes its sidecar files.
     pub fn wants(&self, path: &Path) -> bool {
-        let is_below_only = |path: &Path| self.only.iter().any(|p| path.starts_with(p));
+        // Databases of the user have any name, but folders and texts without an extension are no databases.
+        let is_database = |path: &PathBuf| path.extension().is_some() && self.only.contains(path);
         !self.is_partial()
-            || is_below_only(path)
+            || self.only.iter().any(|p| path.starts_with(p))
             // The `-wal` may have rows that the database file lacks.
-            || home::database_of_sidecar(path).is_some_and(|database| is_below_only(&database))
+            || home::database_of_sidecar(path).is_some_and(|database| is_database(&database))
             || RolloutName::parse(path).is_some_and(|c| self.rollout_names.contains(&c.name))
     }
 }

@@ -1,5 +1,5 @@
 //! Decides which files a restore writes, removes and keeps, by comparing the list of the archive with the list of the
-//! home. Writes no files, and reads only the headers of live databases.
+//! home. Writes no files, and reads only the headers of live databases and of their logs.
 
 use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};

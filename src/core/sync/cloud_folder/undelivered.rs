@@ -85,7 +85,7 @@ impl FolderReader<'_> {
         lost_deletions: &BTreeMap<String, Sha256Digest>,
     ) -> Result<UndeliveredFiles, IoError> {
         let (manifests, state) = (&self.records.manifests, &self.records.state);
-        if !manifests.list_any_file() {
+        if !manifests.has_listed_files() {
             return Ok(UndeliveredFiles::new());
         }
         let keys = state.files.keys().chain(state.deleted.keys());

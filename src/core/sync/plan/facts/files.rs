@@ -59,9 +59,9 @@ impl<'a> FactReader<'a> {
             || (syncs_all_days && self.records.last_synced(key).is_some())
     }
 
-    /// Returns true if the group is unchanged and needs no step. An unchanged group may need a step in two cases: merges
-    /// on two machines can differ despite equal size and time, and a file has to follow the rest of its thread into or
-    /// out of the archive.
+    /// Returns true if the group is unchanged and needs no step. An unchanged group needs one in two cases: merges on
+    /// two machines can differ despite equal size and time, and a file has to follow the rest of its thread into or out
+    /// of the archive.
     pub(crate) fn is_in_sync(&self, key: &str, group: &FileGroup) -> bool {
         let last = self.records.last_synced(key);
         last.is_some_and(|last| group.matches_last_sync(last))
@@ -90,7 +90,7 @@ impl<'a> FactReader<'a> {
     /// Reads the files of one group. If one of them cannot be read, returns a plan that skips the group.
     ///
     /// # Errors
-    /// A file that all decisions depend on, such as a manifest, cannot be read.
+    /// A file that all decisions depend on, such as a manifest or the ledger, cannot be read.
     pub(crate) fn read_group(
         &self,
         key: &'a str,

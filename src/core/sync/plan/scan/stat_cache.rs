@@ -19,7 +19,7 @@ pub(crate) fn reset_mtimes_of_changed_files(
     manifests: &RemoteManifests,
     config: &SyncConfig,
 ) {
-    if !manifests.list_any_file() {
+    if !manifests.has_listed_files() {
         return;
     }
 
