@@ -29,6 +29,7 @@ pub use self::list::{ListedThread, SUBAGENT, count, list, list_as};
 pub(crate) use self::row_texts::RowTexts;
 pub(crate) use self::row_values::RowValues;
 pub(crate) use self::rows::find_subagent_ids;
-pub use self::rows::{PAGINATED, ThreadRow, fold_owners, fold_rows, read_rows};
+pub use self::rows::{PAGINATED, ThreadRow, fold_rows};
+pub(crate) use self::rows::{fold_owners, read_rows};
 pub(crate) use self::state_database::list_databases;
 pub use self::state_database::{find_databases, find_state_database, find_state_folder};

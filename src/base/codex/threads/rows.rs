@@ -100,7 +100,7 @@ pub fn fold_rows<T>(
 }
 
 /// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because no text is read.
-pub fn fold_owners<T>(
+pub(crate) fn fold_owners<T>(
     path: &Path,
     new_accumulator: impl Fn() -> T,
     add_row: impl FnMut(&mut T, ThreadRow),
@@ -137,7 +137,7 @@ fn fold_values<T>(
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn read_rows(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+pub(crate) fn read_rows(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
     query_threads(path, |connection, schema| {
         let sql = format!("{} WHERE t.id=?1", schema.select_sql(&names));
