@@ -411,6 +411,33 @@ fn a_merge_keeps_rows_of_outside_databases() {
 }
 
 #[test]
+fn a_merge_that_moves_databases_into_the_home_keeps_no_wal_of_an_earlier_one() {
+    let mut env = TestEnv::on_disk();
+    let (home, folder) = (env.codex_home(), env.path("databases"));
+    sample_home_at(&home);
+    let database = home.join("state_5.sqlite");
+    fs::create_dir(&folder).expect("folder");
+    fs::rename(&database, folder.join("state_5.sqlite")).expect("move");
+    env.set("CODEX_SQLITE_HOME", &folder);
+    let archive = text(&backup(&env, &[]));
+    env.unset("CODEX_SQLITE_HOME");
+
+    // As a killed Codex leaves it, which used no other folder.
+    state_database(&database, &home);
+    let open = rusqlite::Connection::open(&database).expect("open");
+    let rename = "PRAGMA wal_autocheckpoint=0; UPDATE threads SET title='a newer title'";
+    open.execute_batch(rename).expect("update");
+    let wal = home.join("state_5.sqlite-wal");
+    let log = fs::read(&wal).expect("read");
+    drop(open);
+    fs::write(&wal, log).expect("write");
+
+    let _ = env.run(["restore", &archive, "--merge"]).code(0);
+    assert!(!wal.exists());
+    assert_eq!(sample::rows(&database).len(), 2);
+}
+
+#[test]
 fn a_restore_of_a_home_that_shares_databases_changes_no_rows_of_the_other_home() {
     let env = TestEnv::new();
     let (home, other) = (env.codex_home(), env.path("other"));

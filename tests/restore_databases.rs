@@ -1,4 +1,4 @@
-//! Restores of SQLite databases in folders of the user, beside logs of the live and of the archived database.
+//! Restores of SQLite databases of the user and of Codex, with logs beside the live or the archived database.
 
 use crate::support::aftermath::home_tree;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -95,12 +95,38 @@ fn only_with_a_database_restores_the_rows_of_its_archived_wal() {
     drop(open);
     drop(write_rows_to_wal(&database, 20));
 
-    let _ = env.run(["restore", &archive, "--only", DATABASE]).code(0);
+    let only = ["restore", &archive, "--only", DATABASE];
+    let _ = env.run(only).code(0);
     assert_eq!(count_rows(&database), 3);
+
+    let _ = env.run([&only[..], &["--to", "clone"]].concat()).code(0);
+    assert_eq!(count_rows(&env.path("clone").join(DATABASE)), 3);
 }
 
 #[test]
-fn only_with_a_folder_restores_no_file_whose_name_is_like_that_of_its_log() {
+fn the_wal_of_a_replaced_or_removed_database_is_removed_even_if_a_glob_excluded_it() {
+    for was_archived in [true, false] {
+        let env = TestEnv::on_disk();
+        sample_home(&env);
+        let database = env.codex_home().join(DATABASE);
+        put(&env, "memories/a.md", "a memory");
+        if was_archived {
+            drop(write_rows_to_wal(&database, 3));
+        }
+        let archive = text(&backup(&env, &["--exclude", "*-wal"]));
+        let open = write_rows_to_wal(&database, 20);
+        let wal = fs::read(env.codex_home().join(WAL)).expect("read");
+        drop(open);
+        let wal = put(&env, WAL, wal);
+
+        let _ = env.run(["restore", &archive]).code(0);
+        assert_eq!(database.exists(), was_archived);
+        assert!(!wal.exists(), "{was_archived}");
+    }
+}
+
+#[test]
+fn only_with_a_folder_does_not_restore_a_file_named_like_a_journal_of_it() {
     let env = TestEnv::on_disk();
     sample_home(&env);
     put(&env, "skills/travel/SKILL.md", "archived");

@@ -165,8 +165,8 @@ pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
 }
 
 /// Returns true if the file begins like the `-wal` or the rollback journal of a SQLite database.
-pub fn is_log(path: &Path) -> bool {
-    // The last bit of the number of a `-wal` is the byte order of its checksums.
+pub fn begins_like_log(path: &Path) -> bool {
+    // The last bit of the magic number of a `-wal` is the byte order of its checksums.
     const WAL: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
     let mut start = [0; 8];
     let was_read = file_open::open(path).and_then(|mut f| f.read_exact(&mut start));

@@ -40,8 +40,8 @@ impl InternedNames {
 pub(super) struct ConversationFacts {
     pub(super) project: Arc<str>,
     pub(super) account: Arc<str>,
-    /// Empty if the conversation has no row, if its texts cannot be read, or if it is not one of the [`MAX_LARGEST`]
-    /// first.
+    /// Empty if the conversation has no row, if its texts cannot be read, or if it is not among the first
+    /// [`MAX_LARGEST`] rollouts.
     pub(super) title: String,
 }
 

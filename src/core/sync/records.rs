@@ -1,5 +1,5 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
-//! copies. A plan reads them before it compares files, and the ledger when it first needs one of its versions.
+//! copies. A plan reads the ledger when it first needs a version of it, and the other records before it compares files.
 
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
@@ -12,7 +12,7 @@ use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Versions by [`manifest::folded_key`]. Of several versions of a path, the newest is the last one.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
@@ -23,9 +23,9 @@ pub(crate) struct Records {
     pub(crate) manifests: RemoteManifests,
     /// The folder with the ledger.
     run_folder: PathBuf,
-    /// Read when a version is first needed: there may be many thousand, and a plan without changes needs none.
+    /// Read when one of its versions is first needed: it may have many thousands, and a plan without changes needs none.
     ledger: OnceLock<LedgerVersions>,
-    /// Locked while the ledger is read, so that one thread reads it.
+    /// Locked while the ledger is read, so that only one thread reads it.
     ledger_reading: Mutex<()>,
 }
 
@@ -55,7 +55,8 @@ impl Records {
     }
 
     fn ledger(&self) -> Result<&LedgerVersions, IoError> {
-        let _reading = self.ledger_reading.lock();
+        let reading = self.ledger_reading.lock();
+        let _reading = reading.unwrap_or_else(PoisonError::into_inner);
         if let Some(versions) = self.ledger.get() {
             return Ok(versions);
         }

@@ -84,9 +84,9 @@ pub fn key(path: &str) -> Option<String> {
     })
 }
 
-/// Returns true for `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl`, also with the id of a rewind and with
-/// `YYYY-MM-DD`, if the day is that of the time. By such a name, a file is no secret, no copy and no placeholder, so
-/// callers skip these checks.
+/// Returns true for `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl` if the folder has the day of the time. The folder
+/// may also be `YYYY-MM-DD`, and the name may end with the id of a rewind. Such a file is never a secret, a client's copy
+/// or a placeholder, so callers skip those checks.
 pub(crate) fn is_dated_rollout_path(path: &str) -> bool {
     let folder_and_stem = path
         .strip_prefix("sessions/")
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_dated_rollout_is_exact_and_never_that_of_a_secret() {
+    fn only_paths_of_dated_rollouts_match_and_none_of_them_is_a_secret() {
         let stem = format!("rollout-2026-11-18T10-00-00-{ID}");
         for path in [
             format!("sessions/2026/11/18/{stem}.jsonl"),

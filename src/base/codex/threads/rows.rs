@@ -99,7 +99,8 @@ pub fn fold_rows<T>(
     fold_values(path, VALUES, new_accumulator, add_row)
 }
 
-/// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because no text is read.
+/// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because titles and messages are
+/// not read.
 pub(crate) fn fold_owners<T>(
     path: &Path,
     new_accumulator: impl Fn() -> T,
@@ -133,7 +134,7 @@ fn fold_values<T>(
     })
 }
 
-/// Returns the rows with these ids, which must have their original spelling. Ids without a row are left out.
+/// Returns the rows of these ids, which are spelled as in the table. Leaves out ids without a row.
 ///
 /// # Errors
 /// The database cannot be read.

@@ -151,7 +151,7 @@ impl<'a> Values<'a> {
     pub(super) fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
-                // Checks ASCII several bytes at a time, unlike `from_utf8_lossy`.
+                // `from_utf8` checks ASCII several bytes at a time, unlike `from_utf8_lossy`.
                 let text = str::from_utf8(bytes).map(str::to_owned);
                 text.unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned())
             }

@@ -29,9 +29,10 @@ impl Selection {
         rollout.id().map(str::to_owned)
     }
 
-    /// Returns true if the file at `path` is selected. A database of `--only` includes its sidecar files.
+    /// Returns true if the file at `path` is selected. With a database of `--only`, its `-wal`, `-shm` and `-journal` are
+    /// selected too.
     pub fn wants(&self, path: &Path) -> bool {
-        // Databases of the user have any name, but folders and texts without an extension are no databases.
+        // A path without an extension is taken for a folder or a text.
         let is_database = |path: &PathBuf| path.extension().is_some() && self.only.contains(path);
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))

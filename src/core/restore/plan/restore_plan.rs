@@ -201,8 +201,8 @@ impl RestorePlan {
         self.removed.extend(sidecars);
     }
 
-    /// Plans the removal of the sidecar files of replaced and removed databases of the user, such as those in
-    /// `memories/`. Only the content of a file shows that it is a database.
+    /// Plans the removal of the sidecar files of databases of the user, for example in `memories/`, that are replaced or
+    /// removed. Only the content of a file shows that it is a database.
     fn plan_removal_of_user_sidecars(&mut self, home: &Path, live_names: &NameSet) {
         let is_stale = |name: &EntryName| {
             let sidecar = name.as_path();
@@ -211,7 +211,7 @@ impl RestorePlan {
                     && !self.writes.contains(sidecar)
                     // The live database may be lost or damaged while its log is intact.
                     && (database::may_be_sqlite(&home.join(database))
-                        || database::is_log(&home.join(sidecar)))
+                        || database::begins_like_log(&home.join(sidecar)))
             })
         };
         let stale: Vec<_> = live_names.iter().filter(is_stale).collect();

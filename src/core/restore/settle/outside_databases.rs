@@ -239,6 +239,10 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
                 plan.added.insert(&inside_name);
             }
             plan.writes.insert(&inside_name);
+            // The home may have the `-wal` of another database of this name.
+            let sidecars = home::database_sidecars(inside_name.as_path()).into_iter();
+            plan.removed
+                .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
         }
     }
 

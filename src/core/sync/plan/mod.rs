@@ -137,8 +137,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     Ok((plan, records.state))
 }
 
-/// Plans all groups. Uses several threads for those that are not in sync, because opening a file takes longer than
-/// planning it.
+/// Plans all groups. Those in sync are only counted. The others are planned in several threads, because opening a file
+/// takes longer than planning it.
 fn plan_groups(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
     let mut selected = reader.select_groups();
     let selected_count = selected.len();
