@@ -7,6 +7,7 @@ use crate::support::injection::{
 use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A, RUN_OF_B, SKILL};
 use codex_manager_core::io::hash::Sha256Digest;
 use std::fs;
+use std::path::PathBuf;
 
 /// The calls that create, remove and flush files.
 const CALLS: [&str; 4] = ["rename", "renameat2", "fsync", "unlink"];
@@ -397,14 +398,29 @@ fn i3_a_run_that_cannot_write_its_snapshot_changes_nothing_and_names_the_folder_
     }
 }
 
+fn find_ledger_of_a(pair: &Pair) -> PathBuf {
+    let replicas = fs::read_dir(pair.0.path("manager-a/sync")).unwrap();
+    let mut ledgers = replicas.map(|replica| replica.unwrap().path().join("written.jsonl"));
+    ledgers.find(|path| path.is_file()).expect("a ledger")
+}
+
+#[test]
+fn a_plan_with_a_changed_file_fails_if_the_ledger_cannot_be_read() {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let ledger = find_ledger_of_a(&pair);
+    fs::remove_file(&ledger).unwrap();
+    fs::create_dir(&ledger).unwrap();
+    let _ = pair.run("a", &["plan"]).code(0);
+    pair.put("b", "AGENTS.md", "new");
+    pair.apply("b");
+    let run = pair.run("a", &["plan"]).code(1);
+    assert!(run.stderr.contains("written.jsonl"), "{run}");
+}
+
 #[test]
 fn a_file_that_a_killed_run_recorded_and_the_user_deleted_is_not_published() {
     let pair = Pair::synced(&[(ROLLOUT, META)]);
-    let ledgers = fs::read_dir(pair.0.path("manager-a/sync")).unwrap();
-    let ledger = ledgers
-        .map(|replica| replica.unwrap().path().join("written.jsonl"))
-        .find(|path| path.is_file())
-        .expect("a ledger");
+    let ledger = find_ledger_of_a(&pair);
     // A killed run leaves this line and no file in the cloud folder; then the user deleted the local file.
     let entry = serde_json::json!({
         "size": 3, "mtime_ns": 1_795_000_000_000_000_000_i64, "digest": Sha256Digest::of(b"one"),
