@@ -23,7 +23,8 @@ pub(crate) struct Records {
     pub(crate) manifests: RemoteManifests,
     /// The folder with the ledger.
     run_folder: PathBuf,
-    /// Read when one of its versions is first needed: it may have many thousands, and a plan without changes needs none.
+    /// Read when one of its versions is first needed: it may have many thousands, and a plan without changes needs
+    /// none.
     ledger: OnceLock<LedgerVersions>,
     /// Locked while the ledger is read, so that only one thread reads it.
     ledger_reading: Mutex<()>,

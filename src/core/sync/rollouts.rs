@@ -85,8 +85,8 @@ pub fn key(path: &str) -> Option<String> {
 }
 
 /// Returns true for `sessions/YYYY/MM/DD/rollout-<time>-<uuid>.jsonl` if the folder has the day of the time. The folder
-/// may also be `YYYY-MM-DD`, and the name may end with the id of a rewind. Such a file is never a secret, a client's copy
-/// or a placeholder, so callers skip those checks.
+/// may also be `YYYY-MM-DD`, and the name may end with the id of a rewind. Such a file is never a secret, a client's
+/// copy or a placeholder, so callers skip those checks.
 pub(crate) fn is_dated_rollout_path(path: &str) -> bool {
     let folder_and_stem = path
         .strip_prefix("sessions/")

@@ -99,8 +99,8 @@ pub fn fold_rows<T>(
     fold_values(path, VALUES, new_accumulator, add_row)
 }
 
-/// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because titles and messages are
-/// not read.
+/// Like [`fold_rows`], but the rows have only their ids, folders and accounts. This is faster, because titles and
+/// messages are not read.
 pub(crate) fn fold_owners<T>(
     path: &Path,
     new_accumulator: impl Fn() -> T,

@@ -29,8 +29,8 @@ impl Selection {
         rollout.id().map(str::to_owned)
     }
 
-    /// Returns true if the file at `path` is selected. With a database of `--only`, its `-wal`, `-shm` and `-journal` are
-    /// selected too.
+    /// Returns true if the file at `path` is selected. With a database of `--only`, its `-wal`, `-shm` and `-journal`
+    /// are selected too.
     pub fn wants(&self, path: &Path) -> bool {
         // A path without an extension is taken for a folder or a text.
         let is_database = |path: &PathBuf| path.extension().is_some() && self.only.contains(path);

@@ -201,8 +201,8 @@ impl RestorePlan {
         self.removed.extend(sidecars);
     }
 
-    /// Plans the removal of the sidecar files of databases of the user, for example in `memories/`, that are replaced or
-    /// removed. Only the content of a file shows that it is a database.
+    /// Plans the removal of the sidecar files of databases of the user, for example in `memories/`, that are replaced
+    /// or removed. Only the content of a file shows that it is a database.
     fn plan_removal_of_user_sidecars(&mut self, home: &Path, live_names: &NameSet) {
         let is_stale = |name: &EntryName| {
             let sidecar = name.as_path();

@@ -59,9 +59,9 @@ impl<'a> FactReader<'a> {
             || (syncs_all_days && self.records.last_synced(key).is_some())
     }
 
-    /// Returns true if the group is unchanged and needs no step. Two kinds of unchanged groups may need one: merges on two
-    /// machines can differ despite equal size and time, and a file has to follow the rest of its thread into or out of
-    /// the archive.
+    /// Returns true if the group is unchanged and needs no step. Two kinds of unchanged groups may need one: merges on
+    /// two machines can differ despite equal size and time, and a file has to follow the rest of its thread into or out
+    /// of the archive.
     pub(crate) fn is_in_sync(&self, key: &str, group: &FileGroup) -> bool {
         let last = self.records.last_synced(key);
         last.is_some_and(|last| group.matches_last_sync(last))
