@@ -4,11 +4,12 @@ use crate::cooldown::write_cooldown;
 use crate::every_command::world;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
-use crate::support::sample::{alice, backup, sample_home};
+use crate::support::sample::{alice, backup, put, sample_home};
 use crate::support::sign_in::write_auth;
 use crate::vault::vault_env;
 use serde_json::json;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Creates archives of 20, 19 and 18 November, and returns their names, newest first.
 fn three_archives() -> (TestEnv, Vec<String>) {
@@ -186,6 +187,29 @@ fn an_archive_is_chosen_by_list_number_name_prefix_or_offset_from_latest() {
 }
 
 #[test]
+fn the_name_of_an_archive_that_is_gone_does_not_denote_a_later_one_of_its_window() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let first = backup(&env, &[]);
+    put(&env, "AGENTS.md", "changed");
+    let second = backup(&env, &[]);
+    let short_name = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.trim_end_matches("-codex.tar.gz").to_owned()
+    };
+    let (first_name, second_name) = (short_name(&first), short_name(&second));
+    assert_eq!(second_name, format!("{first_name}-2"));
+    fs::remove_file(&first).unwrap();
+
+    for command in ["restore", "verify"] {
+        let run = env.run([command, &first_name]).code(1);
+        assert!(run.stderr.contains(&second_name), "{run}");
+    }
+    let beginning = first_name.strip_suffix("om").expect("an email in .com");
+    let _ = env.run(["restore", beginning, "--dry-run"]).code(0);
+}
+
+#[test]
 fn a_mistyped_conflict_or_snapshot_is_reported_and_without_snapshots_a_sync_is_suggested() {
     let env = world();
     let run = env.run(["sync", "resolve", "typo"]).code(1);
@@ -197,7 +221,7 @@ fn a_mistyped_conflict_or_snapshot_is_reported_and_without_snapshots_a_sync_is_s
     let run = env.run(["sync", "restore", "--from", "typo"]).code(1);
     assert!(run.stderr.contains("no such snapshot"), "{run}");
     assert!(run.stderr.contains("codex-manager sync restore"), "{run}");
-    std::fs::remove_dir_all(env.path("home/sync-backups")).expect("remove");
+    fs::remove_dir_all(env.path("home/sync-backups")).expect("remove");
     let run = env.run(["sync", "restore"]).code(1);
     assert!(
         run.stderr.contains("no snapshots in the backup folder: "),

@@ -50,7 +50,7 @@ fn describe_count(count: usize) -> String {
 }
 
 /// Returns the only archive in `backups/` whose name begins with `name_start`. `None` if there is none, or `name_start`
-/// is empty.
+/// is empty or the whole name of an archive that is gone.
 ///
 /// # Errors
 /// Several names begin with `name_start`, or `name_start` is a number, which would match the year in a name.
@@ -71,7 +71,7 @@ pub(crate) fn find_by_prefix<'r>(
         return Err(error.hint("list archives with: codex-manager list-backups"));
     }
 
-    matching.retain(|r| r.path.starts_with(name_start));
+    matching.retain(|r| r.path.starts_with(name_start) && !adds_only_number(r, name_start));
     match matching.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
@@ -89,6 +89,16 @@ pub(crate) fn find_by_prefix<'r>(
             Err(error.hint(format!("they are: {}", similar::join_first_names(&names))))
         }
     }
+}
+
+/// Returns true if the name of the archive is `name` and a number: then `name` is the whole name of an earlier archive of
+/// the same window.
+fn adds_only_number(record: &ArchiveRecord, name: &str) -> bool {
+    let record_name = shortest_name(record);
+    let number = record_name
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Creates the error for a text that denotes no archive. Suggests the nearest names of archives and of `other_names`.
