@@ -233,6 +233,13 @@ impl RestorePlan {
         self.removed.extend(conflicting);
     }
 
+    /// Adds the removal of the `-wal`, `-shm` and `-journal` of a database in the home, whether they exist or not.
+    pub(crate) fn remove_sidecars_of(&mut self, database: &EntryName) {
+        let sidecars = home::database_sidecars(database.as_path()).into_iter();
+        self.removed
+            .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
+    }
+
     /// Takes a file out of the files that are written.
     pub(crate) fn drop_write(&mut self, name: &EntryName) {
         self.writes.remove(name.as_path());

@@ -337,10 +337,7 @@ impl DatabaseAdapter<'_, '_> {
         };
 
         let plan = &mut self.work.plan;
-        let sidecars = home::database_sidecars(name.as_path()).into_iter();
-        plan.removed
-            .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
-
+        plan.remove_sidecars_of(&name);
         if database.staged.exists() {
             plan.writes.insert(&name);
         } else {

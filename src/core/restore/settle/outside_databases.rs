@@ -240,9 +240,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
             }
             plan.writes.insert(&inside_name);
             // The home may have the `-wal` of another database of this name.
-            let sidecars = home::database_sidecars(inside_name.as_path()).into_iter();
-            plan.removed
-                .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
+            plan.remove_sidecars_of(&inside_name);
         }
     }
 
