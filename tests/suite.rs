@@ -53,6 +53,7 @@ mod folders;
 mod forged_index;
 mod full_disk;
 mod fuzz_inputs;
+mod gone;
 mod history_check;
 mod history_faults;
 mod history_real;

@@ -64,6 +64,7 @@ impl NotifyArgs {
         current_notices.extend(list_reset_notices(&accounts, context));
         current_notices.extend(make_backup_notice(context)?);
         current_notices.extend(make_loss_notice(context)?);
+        current_notices.extend(make_gone_notice(context));
 
         let (notices, failure) = if self.dry_run {
             let state = document::read(&context.manager_path(FILE_NAME))?.good();
@@ -237,6 +238,27 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
         message: format!("{message}; create one: codex-manager backup"),
         subjects: [("backup".into(), no_end)].into(),
     }))
+}
+
+/// Returns a notice of the conversations that vanished from the home, if they are a loss.
+fn make_gone_notice(context: &Context) -> Option<DesktopNotice> {
+    let mut gone = losses::read_gone(context.manager_home(), context.codex_home());
+    gone.retain(|_, known| known.is_loss);
+    let no_end = None;
+    let subjects: std::collections::BTreeMap<_, _> = gone
+        .keys()
+        .map(|id| (format!("gone {id}"), no_end))
+        .collect();
+    let count = pluralize(subjects.len(), "conversation");
+    let is_or_are = if subjects.len() == 1 { "is" } else { "are" };
+    (!subjects.is_empty()).then(|| DesktopNotice {
+        kind: NoticeKind::LostConversations,
+        account: None,
+        message: format!(
+            "{count} {is_or_are} only in copies; list them: codex-manager history losses"
+        ),
+        subjects,
+    })
 }
 
 /// Returns a notice of the conversations that lacked messages at the last check, if there are any.

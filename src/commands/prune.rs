@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 /// full archive that `verify` found good is always kept for each account, one with conversations if one has some, and
 /// so is the newest good one of every kind; if newer ones have no conversations, the newest one that has some too. The
 /// last archive with messages that a conversation lacks now is kept until `history losses --accept`, and so is the last
-/// one with turns that a migration hid; --empty-trash refuses to delete them. A damaged archive does not use up a rule.
+/// one with turns that a migration hid, and for 90 days (setting `prune.keep_gone`) the last one with a conversation
+/// that the home lacks; --empty-trash refuses to delete them. A damaged archive does not use up a rule.
 /// Rules that are not given are taken from `prune.keep_*` of config.toml.
 ///
 /// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has found no

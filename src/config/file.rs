@@ -189,6 +189,7 @@ impl ConfigValues {
                     monthly: values.get("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
+                keep_gone_days: values.get("prune.keep_gone"),
                 // The value was validated, so the fallback is not used.
                 keep_trash: parse_span_value(&values.get::<String>("storage.keep_trash"))
                     .unwrap_or(TimeDelta::MAX),

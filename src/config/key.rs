@@ -76,7 +76,7 @@ const fn choice<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey 
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [SettingKey; 26] = [
+pub(crate) const KEYS: [SettingKey; 27] = [
     key("timezone", ZONE, "")
         .about("the local time zone")
         .variable("TZ"),
@@ -106,6 +106,8 @@ pub(crate) const KEYS: [SettingKey; 26] = [
     key("prune.keep_daily", COUNT, "").about("keep the newest archive per day, for N days"),
     key("prune.keep_weekly", COUNT, "").about("keep the newest archive per week, for N weeks"),
     key("prune.keep_monthly", COUNT, "").about("keep the newest archive per month, for N months"),
+    key("prune.keep_gone", COUNT, "90")
+        .about("keep the last copy of a conversation that is gone, for N days"),
     key("storage.keep_trash", SPAN, "30d")
         .about("delete conversations in the trash after this time"),
     key("usage.prices", PATH, "").about("the file with prices of models"),
@@ -170,6 +172,7 @@ mod tests {
             ("prune.keep_last", "0", "-1"),
             ("prune.keep_last", "7", "4294967296"),
             ("prune.keep_within", "14d", "soon"),
+            ("prune.keep_gone", "0", "90d"),
             ("storage.keep_trash", "30d", "soon"),
             ("recommend.strategy", "most-left", "best"),
             ("folders.~/code", "client-a", "../client"),

@@ -51,6 +51,8 @@ pub(crate) struct Preferences {
     /// True if `recommend` may name API keys, which are billed by use.
     pub(crate) include_api_key: bool,
     pub(crate) keep: RetentionPolicy,
+    /// The days for which `prune` keeps the last copy of a conversation that the home lacks; 0 turns this off.
+    pub(crate) keep_gone_days: u32,
     pub(crate) keep_trash: TimeDelta,
     /// The file with prices of models, as written in the file.
     pub(crate) prices: Option<PathBuf>,

@@ -86,6 +86,14 @@ pub(crate) fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
     ids.collect()
 }
 
+/// Returns the ids of the conversations among the files of an archive or a snapshot, in lower case.
+pub(crate) fn list_thread_ids(files: &FileList) -> BTreeSet<String> {
+    let names = rollout_files(files).map(|(name, _)| name);
+    names
+        .filter_map(|name| name.id().map(str::to_lowercase))
+        .collect()
+}
+
 /// Returns the messages of a rollout of `source`.
 ///
 /// # Errors
@@ -94,13 +102,34 @@ pub(crate) fn read_messages(
     source: &dyn ConversationSource,
     entry: &FileEntry,
 ) -> Result<Vec<Message>> {
+    let read = |path: &Path| messages::read_messages(path).at("read", path);
+    Ok(read_extracted(source, entry, read)??)
+}
+
+/// Returns the title in a rollout of `source`; `None` if the rollout has none.
+///
+/// # Errors
+/// The rollout cannot be extracted.
+pub(crate) fn read_title(
+    source: &dyn ConversationSource,
+    entry: &FileEntry,
+) -> Result<Option<String>> {
+    read_extracted(source, entry, rollout::read_title)
+}
+
+/// Extracts a rollout of `source` into a temp file, and reads it with `read`.
+fn read_extracted<T>(
+    source: &dyn ConversationSource,
+    entry: &FileEntry,
+    read: impl FnOnce(&Path) -> T,
+) -> Result<T> {
     let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
     // The reader recognizes a compressed rollout by the name.
     let name = entry.path.as_path().file_name().unwrap_or_default();
     let path = folder.path().join(name);
     let file = File::create_new(&path).at("create", &path)?;
     source.extract(entry, &file)?;
-    Ok(messages::read_messages(&path).at("read", &path)?)
+    Ok(read(&path))
 }
 
 /// Returns the file names of the rollouts of one conversation, then those of the rollouts that they continue. Chooses
@@ -290,7 +319,7 @@ fn read_titles(source: &dyn ConversationSource) -> Result<HashMap<String, Vec<St
 }
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
-fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>> {
+pub(crate) fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>> {
     let mut names = HashMap::new();
     let path = Path::new(session_index::FILE_NAME);
     let mut files = source.files().iter();

@@ -50,6 +50,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
+    checks.extend(check_gone(context));
     checks.extend(check_compressed_support(home, version.as_deref()));
     checks.extend(check_daemon(context));
     checks
@@ -83,6 +84,26 @@ fn check_losses(context: &Context) -> Option<Check> {
     Some(check.advised(format!(
         "list them, with the commands that bring them back: codex-manager history losses{vault_option}"
     )))
+}
+
+/// Reports the recorded conversations that only copies have; `None` if there are none.
+fn check_gone(context: &Context) -> Option<Check> {
+    const ID: &str = "home.gone";
+    let gone = losses::read_gone(context.manager_home(), context.codex_home());
+    if gone.is_empty() {
+        return None;
+    }
+
+    let message = format!("only in copies: {}", pluralize(gone.len(), "conversation"));
+    if !gone.values().any(|known| known.is_loss) {
+        return Some(Check::ok(ID, message));
+    }
+    let check = Check::warn(ID, message).because("many vanished at once");
+    Some(
+        check.advised(
+            "list them, with the commands that bring them back: codex-manager history losses",
+        ),
+    )
 }
 
 /// Returns a finding if the home is missing or cannot be read.

@@ -2,7 +2,7 @@
 
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
@@ -46,11 +46,15 @@ pub(crate) fn add_snapshots(
 
     // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
+    let machine = context.machine();
     for snapshot in snapshots {
         let contents = SnapshotContents::read(restic, &snapshot)?;
+        // Snapshots of other machines were removed above.
+        let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let place = CopyPlace {
             name: snapshot.id.clone(),
             kind: CopyPlaceKind::Snapshot,
+            backup: metadata.map(|metadata| CopyBackup::new(metadata, machine.as_deref())),
         };
         let source = SnapshotSource {
             restic: restic.clone(),

@@ -4,8 +4,7 @@ mod show;
 
 use self::show::{BackupResult, show_plan, show_result, show_up_to_date, warn_of_unused_globs};
 use crate::context::Context;
-use crate::copies::losses::archived;
-use crate::copies::losses::report::LossJson;
+use crate::copies::losses::archived::{self, BackupLosses};
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
 use crate::steps::capture_args::CaptureArgs;
@@ -16,8 +15,8 @@ use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::{
     ArchiveError, ArchiveManifest, ArchiveReader, CaptureOptions, CapturedHome, Compression,
-    Metadata, NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture,
-    names, publish,
+    NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture, names,
+    publish,
 };
 use codex_manager_core::codex::{CredentialStore, Identity, read_possible_identity};
 use codex_manager_core::inventory::ArchiveRecord;
@@ -127,8 +126,6 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_unless_recorded(&context.ui, recorded_archive.failures);
 
-        let last_with_conversations =
-            name_last_with_conversations(previous.as_ref(), &published.metadata);
         let losses = record_losses_or_warn(previous, &published.archive, &packed.manifest, context);
         let snapshot = if self.vault {
             add_snapshot_or_warn(context, plan)
@@ -141,7 +138,6 @@ impl BackupArgs {
             skipped: captured.skipped,
             damaged: captured.damaged,
             losses,
-            last_with_conversations,
             snapshot,
             is_up_to_date: false,
         };
@@ -312,15 +308,6 @@ fn read_codex_build(context: &Context) -> Result<String> {
     })
 }
 
-/// Returns the name of the last archive, if it has conversations and the home has none any more.
-fn name_last_with_conversations(last: Option<&ArchiveReader>, new: &Metadata) -> Option<String> {
-    // Exclusions may have left out all conversations, and skipped files may be conversations.
-    let home_has_none =
-        new.has_no_conversations() && !new.excludes_all_conversations() && new.skipped == 0;
-    let last = last?;
-    (home_has_none && last.metadata().lists_conversations()).then(|| file_name(last.path()))
-}
-
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is
 /// complete.
 fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> {
@@ -338,14 +325,14 @@ fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> 
     }
 }
 
-/// Records and returns the conversations of the new archive that lack messages which an earlier archive has. A failure
-/// is only a warning, because the new archive is complete.
+/// Records and returns the messages and conversations that an earlier archive has and the new one lacks. A failure is
+/// only a warning, because the new archive is complete.
 fn record_losses_or_warn(
     previous: Option<ArchiveReader>,
     new_archive: &Path,
     manifest: &ArchiveManifest,
     context: &Context,
-) -> Vec<LossJson> {
+) -> BackupLosses {
     let name = file_name(new_archive);
     let losses = archived::find_and_record_losses(previous, &name, manifest, context);
     losses.unwrap_or_else(|e| {
@@ -353,7 +340,7 @@ fn record_losses_or_warn(
             "the new archive was not compared with earlier ones for lost messages: {}",
             e.to_one_line()
         ));
-        Vec::new()
+        BackupLosses::default()
     })
 }
 

@@ -1,12 +1,13 @@
 //! Output of `backup`, as text and JSON.
 
 use crate::context::Context;
+use crate::copies::losses::archived::{BackupLosses, VanishedConversations};
 use crate::copies::losses::report::LossJson;
 use crate::error::{Outcome, Result};
 use crate::steps::backup_plan::BackupPlan;
 use crate::ui::time::format_duration;
 use crate::ui::{Style, bytes, object};
-use crate::views::account::full_time;
+use crate::views::account::{absolute_time, full_time};
 use crate::views::archive_json::archive_json;
 use crate::views::left_out::{format_owner_suffix, show_left_out};
 use codex_manager_core::archive::publish::free_paths;
@@ -22,10 +23,7 @@ pub(super) struct BackupResult {
     pub(super) excluded: Vec<PathNote>,
     pub(super) skipped: Vec<PathNote>,
     pub(super) damaged: Vec<PathNote>,
-    /// Conversations that lack messages which an earlier archive has.
-    pub(super) losses: Vec<LossJson>,
-    /// The name of the last archive with conversations, if the home has none any more.
-    pub(super) last_with_conversations: Option<String>,
+    pub(super) losses: BackupLosses,
     /// The id of the snapshot in the vault, with `--vault`.
     pub(super) snapshot: Option<String>,
     /// True if no archive was made, because the last one is recent enough.
@@ -48,7 +46,7 @@ fn show_json(
     result: &BackupResult,
     context: &Context,
 ) {
-    let losses = result.losses.iter().map(|loss| {
+    let losses = result.losses.losses.iter().map(|loss| {
         object()
             .with("session_id", &loss.session_id)
             .with("title", &loss.title)
@@ -68,6 +66,7 @@ fn show_json(
         .with("reused_bytes", result.reused_bytes)
         .with("snapshot", &result.snapshot)
         .with("losses", losses.collect::<Vec<_>>())
+        .with("gone", result.losses.gone_count)
         .with("excluded", &result.excluded)
         .with("skipped", &result.skipped)
         .with("damaged", &result.damaged)
@@ -119,12 +118,9 @@ pub(super) fn show_result(
     }
 
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
-    warn_of_losses(context, &result.losses);
-    if let Some(last) = &result.last_with_conversations {
-        context.warn(format_args!(
-            "the home has no conversations; the last archive with some: codex-manager restore {}",
-            shell::quote_if_needed(strip_archive_suffix(last))
-        ));
+    warn_of_losses(context, &result.losses.losses);
+    if let Some(vanished) = &result.losses.new_loss {
+        warn_of_vanished(context, vanished);
     }
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
@@ -146,6 +142,22 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
         "{} lost {}{since}; list them with: codex-manager history losses",
         pluralize(losses.len(), "conversation"),
         pluralize(message_count, "message"),
+    ));
+}
+
+fn warn_of_vanished(context: &Context, vanished: &VanishedConversations) {
+    let place = &vanished.place;
+    let made_at = place
+        .backup
+        .as_ref()
+        .map(|backup| absolute_time(&backup.made_at, context));
+    let Some(command) = place.format_merge_command() else {
+        return;
+    };
+    context.warn(format_args!(
+        "{} of {} are not in this home: {command}",
+        pluralize(vanished.count, "conversation"),
+        made_at.as_deref().unwrap_or(place.display_name()),
     ));
 }
 

@@ -14,7 +14,8 @@ use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::query::Query;
-use codex_manager_core::io::Silent;
+use codex_manager_core::inventory::losses;
+use codex_manager_core::io::{Silent, shell};
 use std::collections::HashSet;
 
 impl FindArgs {
@@ -59,7 +60,7 @@ impl FindArgs {
         &self,
         found: &mut Found,
         query: &Query,
-        mut filter: ConversationFilter,
+        filter: &mut ConversationFilter,
         context: &Context,
     ) -> Result<()> {
         let ids_on_machines = found.machines.keys().cloned();
@@ -68,9 +69,49 @@ impl FindArgs {
             .get_or_insert_default()
             .extend(ids_on_machines);
         filter.only_deleted = true;
-        let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
+        let deleted = self.search_existing_index(&IndexAccess::new(context), query, filter)?;
         found.add_result(deleted.searched_count, deleted.result);
         self.sort_and_truncate(&mut found.result.hits);
+        Ok(())
+    }
+
+    /// Without `--archives`, prints the number of hits in conversations that only archives have, as far as the index
+    /// still has them; else that the archives were not searched. Prints nothing if the home lacks no conversation.
+    pub(super) fn note_unsearched_archives(
+        &self,
+        matcher: &Matcher,
+        mut filter: ConversationFilter,
+        context: &Context,
+    ) -> Result<()> {
+        let gone = losses::read_gone(context.manager_home(), context.codex_home());
+        if self.archives || gone.is_empty() {
+            return Ok(());
+        }
+
+        let mut count = 0;
+        if let Matcher::Query(query) = matcher {
+            filter.existing_ids = Some(list_ids_on_disk(context.codex_home())?);
+            filter.only_deleted = true;
+            let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
+            let has_all_words = deleted.result.relaxation.is_none();
+            let mut hits = deleted.result.hits;
+            hits.retain(|hit| has_all_words && gone.contains_key(&hit.conversation.session));
+            count = hits.len();
+        }
+
+        let in_archives = match count {
+            0 => "archives were not searched".into(),
+            _ => format!("{count} in archives"),
+        };
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|word| shell::quote_if_needed(word))
+            .collect();
+        context.note(format_args!(
+            "{in_archives}: codex-manager find --archives {}",
+            words.join(" ")
+        ));
         Ok(())
     }
 

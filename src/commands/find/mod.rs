@@ -149,14 +149,20 @@ impl FindArgs {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
         }
         if let (true, Matcher::Query(query)) = (self.archives, &matcher) {
-            self.add_deleted_hits(&mut found, query, filter, context)?;
+            self.add_deleted_hits(&mut found, query, &mut filter, context)?;
         }
 
         self.show_hits(&found, &matcher, context)?;
-        if found.result.hits.is_empty() {
-            return Ok(self.report_no_match(&found, &matcher, context));
+        let outcome = if found.result.hits.is_empty() {
+            self.report_no_match(&found, &matcher, context)
+        } else {
+            Outcome::partial_if(found.is_partial)
+        };
+        // Hits with only a part of the words are no answer: an archive may have all of them.
+        if found.result.hits.is_empty() || found.result.relaxation.is_some() {
+            self.note_unsearched_archives(&matcher, filter, context)?;
         }
-        Ok(Outcome::partial_if(found.is_partial))
+        Ok(outcome)
     }
 
     fn report_no_match(&self, found: &Found, matcher: &Matcher, context: &Context) -> Outcome {

@@ -16,6 +16,7 @@ use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use codex_manager_core::codex::{SESSIONS, ThreadFilter, read_login};
+use codex_manager_core::inventory::losses;
 use conversation_row::COLUMNS;
 use index_command::IndexArgs;
 use session_list::{ChildRows, ConversationList, SortOrder};
@@ -163,8 +164,21 @@ impl SessionsArgs {
                 limit.saturating_mul(4)
             ));
         }
+        note_gone(&filter, context);
 
         Ok(Outcome::partial_if(are_machines_stale))
+    }
+}
+
+/// Prints the number of conversations that only copies have, below a list without filter.
+fn note_gone(filter: &ThreadFilter, context: &Context) {
+    if !filter.is_restricted() {
+        let count = losses::read_gone(context.manager_home(), context.codex_home()).len();
+        if count > 0 {
+            context.note(format_args!(
+                "{count} more in archives: codex-manager history losses"
+            ));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::history::thread_choice;
+use codex_manager_core::inventory::losses;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::io::{pluralize, progress, shell};
 use codex_manager_core::storage::selection::{DependentFork, TrashFilter, TrashSelection};
@@ -212,7 +213,8 @@ impl TrashArgs {
             ui.prose(format_args!("would be deleted permanently: {contents}"));
         } else {
             context.confirm_deletion(&contents)?;
-            ConversationTrash::lock(manager_home)?.remove(&entries)?;
+            let trash = ConversationTrash::lock(manager_home)?;
+            remove_entries(&trash, &entries, context)?;
             ui.prose(format_args!("deleted permanently: {contents}"));
         }
 
@@ -310,6 +312,29 @@ pub(super) fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
+/// Deletes conversations in the trash permanently. First records that the user wanted it, because archives may still have
+/// them.
+fn remove_entries(
+    trash: &ConversationTrash,
+    entries: &[TrashEntry],
+    context: &Context,
+) -> Result<()> {
+    losses::update(context.manager_home(), |record| {
+        for entry in entries {
+            let own_home = &entry.conversation.home.0;
+            let is_codex_home = entry.is_of_home(context.codex_home());
+            let home = if is_codex_home {
+                context.codex_home()
+            } else {
+                own_home
+            };
+            let id = entry.conversation.id.to_lowercase();
+            record.accept_gone(&home.display().to_string(), [id]);
+        }
+    })?;
+    Ok(trash.remove(entries)?)
+}
+
 /// Removes from `entries` the conversations that must not be deleted, and warns of each: those that are more complete
 /// than every other copy, and those that another conversation continues.
 fn exclude_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
@@ -365,7 +390,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     // The sizes are read before the files are deleted.
     let to_item = |entry| TrashItem::of_entry(entry, TrashAction::Remove);
     let items: Vec<_> = expired.iter().map(to_item).collect();
-    trash.remove(&expired)?;
+    remove_entries(trash, &expired, context)?;
 
     context.note(format_args!(
         "deleted permanently after {} in the trash: {}, {}",

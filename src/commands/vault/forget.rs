@@ -4,10 +4,11 @@ use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::describe_last_copy;
+use crate::copies::losses::archived::find_gone_copies;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
+use crate::copies::losses::{describe_gone, describe_last_copy};
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::snapshot_source::{add_snapshots, is_of_this_home};
 use crate::ui::object;
@@ -23,7 +24,8 @@ use codex_manager_core::vault::snapshot::{self, Snapshot};
 ///
 /// Applies the rules of `prune`, separately for each account, machine and home. The newest full
 /// snapshot of each is always kept, one with conversations if one has some, and so is the last one with messages that a
-/// conversation of the Codex home lacks, until `history losses --vault --accept`. There is no trash: unused data is
+/// conversation of the Codex home lacks, until `history losses --vault --accept`, and the last one with a conversation
+/// that the home lacks, for 90 days (setting `prune.keep_gone`) or until it is accepted. There is no trash: unused data is
 /// deleted from the repository. Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -124,21 +126,29 @@ fn keep_last_copies(
     // Searches only the dropped snapshots: if they have no lost message, the kept ones need not be read.
     let dropped = snapshots.iter().filter(|s| is_dropped(s, plan));
     let dropped: Vec<_> = dropped.cloned().collect();
-    let (_, losses_in_dropped) = find_losses(restic, dropped, context)?;
-    if losses_in_dropped.is_empty() {
+    let (dropped_search, losses_in_dropped) = find_losses(restic, dropped, context)?;
+    let gone_in_dropped = find_gone_copies(&dropped_search, is_snapshot, context)?;
+    if losses_in_dropped.is_empty() && gone_in_dropped.is_empty() {
         return Ok(());
     }
 
     // Searches all snapshots, because no dropped one is needed for a message that a kept one has, too.
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
+    for (id, places) in find_gone_copies(&search, is_snapshot, context)? {
+        let snapshot_ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
+        plan.keep_one_of(&snapshot_ids, &describe_gone(&id));
+    }
     for loss in losses {
-        let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
         for places in loss.find_needed_places(&search.places, is_snapshot) {
             let snapshot_ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
             plan.keep_one_of(&snapshot_ids, &describe_last_copy(&loss.id));
         }
     }
     Ok(())
+}
+
+fn is_snapshot(kind: &CopyPlaceKind) -> bool {
+    *kind == CopyPlaceKind::Snapshot
 }
 
 /// Searches the snapshots for messages that the Codex home lacks, except for accepted losses. Also returns the search

@@ -1,5 +1,5 @@
-//! The losses that the user accepted in the Codex home. The acceptance of a lost message ends when the message is live
-//! again.
+//! The losses that the user accepted in the Codex home. The acceptance of a lost message or conversation ends when it is
+//! live again.
 
 use crate::context::Context;
 use crate::copies::losses::live::LiveThreads;
@@ -13,6 +13,8 @@ pub(crate) struct LossAcceptance {
     pub accepted: AcceptedLosses,
     /// The messages that are live again.
     returned: AcceptedLosses,
+    /// The conversations that were recorded or accepted as gone, and are live again.
+    returned_ids: BTreeSet<String>,
 }
 
 impl LossAcceptance {
@@ -22,7 +24,8 @@ impl LossAcceptance {
     /// The record cannot be read, or is of a newer version.
     pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self> {
         let home = context.codex_home().display().to_string();
-        let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
+        let record = losses::read(context.manager_home())?;
+        let mut accepted = record.accepted_in(&home);
         let mut returned = AcceptedLosses::default();
 
         for id in accepted.ids() {
@@ -40,20 +43,29 @@ impl LossAcceptance {
         }
 
         accepted.remove_all(&returned);
-        Ok(Self { accepted, returned })
+        let mut returned_ids = record.accepted_gone_in(&home);
+        returned_ids.extend(record.gone_from(&home).into_keys());
+        returned_ids.retain(|id| live.0.contains_key(id));
+        Ok(Self {
+            accepted,
+            returned,
+            returned_ids,
+        })
     }
 
-    /// Withdraws the acceptance of messages that are live again from the record. Prints a warning if the record cannot
-    /// be written.
+    /// Removes messages and conversations that are live again from the record. Prints a warning if the record cannot be
+    /// written.
     pub(crate) fn withdraw_returned(&self, context: &Context) {
-        if self.returned.is_empty() {
+        if self.returned.is_empty() && self.returned_ids.is_empty() {
             return;
         }
         let home = context.codex_home().display().to_string();
-        let change =
-            |record: &mut losses::LossRecord| record.withdraw_acceptance(&home, &self.returned);
+        let change = |record: &mut losses::LossRecord| {
+            record.withdraw_acceptance(&home, &self.returned);
+            record.remove_returned(&home, &self.returned_ids);
+        };
         if let Err(e) = losses::update(context.manager_home(), change) {
-            let message = format_args!("cannot record that accepted messages are live again: {e}");
+            let message = format_args!("cannot record that lost messages are live again: {e}");
             context.ui.warn(message);
         }
     }

@@ -2,23 +2,25 @@
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
+use crate::copies::losses::gone::{DismissedIds, record_gone};
 use crate::copies::losses::live::LiveThreads;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{
     CheckExtent, LossJson, record_losses, to_json_rows, warn_of_failures,
 };
 use crate::copies::losses::search::{FoundLosses, LossSearch};
-use crate::copies::losses::{describe_last_copy, places, short_id};
+use crate::copies::losses::{describe_gone, describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::{CommandError, Result, check_interrupt};
+use chrono::TimeDelta;
 use codex_manager_core::archive::{ArchiveManifest, ArchiveReader};
 use codex_manager_core::history::check::compare;
 use codex_manager_core::history::unreadable::UnreadableCause;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::retention::RetentionPlan;
 use codex_manager_core::inventory::{ArchiveRecord, losses, trash};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Messages or turns of a conversation of which at least one copy must be kept.
@@ -39,6 +41,8 @@ enum NeededContent {
     /// Messages that the conversation lacks. The user can accept their loss.
     LostMessages,
     HiddenTurns,
+    /// A whole conversation that the home lacks. The user can accept its loss.
+    GoneConversation,
     /// A conversation that could not be compared, for example because its rollout is damaged. This may be its last
     /// intact copy.
     NotCompared,
@@ -53,6 +57,7 @@ impl NeededCopy {
             NeededContent::HiddenTurns => {
                 format!("has turns of the conversation {id} that Codex hides")
             }
+            NeededContent::GoneConversation => describe_gone(&self.id),
             NeededContent::NotCompared => {
                 format!("has the conversation {id}, which could not be compared")
             }
@@ -141,6 +146,15 @@ impl NeededArchives {
             });
         }
 
+        for (id, places) in find_gone_copies(&search, &is_wanted, context)? {
+            needed.push(NeededCopy {
+                id: id.clone(),
+                places,
+                restored_id: id,
+                content: NeededContent::GoneConversation,
+            });
+        }
+
         // A caller that wants archives only, such as `prune`, must not count on a copy in the trash.
         for copy in &mut needed {
             copy.places.retain(|place| is_wanted(&place.kind));
@@ -156,6 +170,34 @@ impl NeededArchives {
             plan.keep_one_of(&names, &copy.describe_reason());
         }
     }
+}
+
+/// Returns the gone conversations of which a copy must be kept, each with sets of places of which one must stay. After
+/// the days of `prune.keep_gone`, counted from the first check that missed a conversation, its copies may go.
+///
+/// # Errors
+/// The record of losses or the trash cannot be read, or the user interrupts.
+pub(crate) fn find_gone_copies(
+    search: &LossSearch,
+    is_wanted: impl Fn(&CopyPlaceKind) -> bool,
+    context: &Context,
+) -> Result<Vec<(String, Vec<CopyPlace>)>> {
+    let keep_days = context.settings.preferences.keep_gone_days;
+    if keep_days == 0 {
+        return Ok(Vec::new());
+    }
+
+    let oldest_kept = context.now() - TimeDelta::days(keep_days.into());
+    let mut recorded = losses::read_gone(context.manager_home(), context.codex_home());
+    recorded.retain(|_, known| known.since.to_utc() < oldest_kept);
+    let mut needed = Vec::new();
+    for gone in search.find_gone(&DismissedIds::read(context)?) {
+        if !recorded.contains_key(&gone.id) {
+            let places = search.find_needed_places_of_gone(&gone, &is_wanted)?;
+            needed.extend(places.into_iter().map(|places| (gone.id.clone(), places)));
+        }
+    }
+    Ok(needed)
 }
 
 /// Fails if the trash of archives has the last copy of messages that a conversation lacks, or of turns that a migration
@@ -187,12 +229,14 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
         return Ok(());
     };
 
-    let (lost_content, alternative) = if copy.content == NeededContent::LostMessages {
-        let alternative = "accept their loss: codex-manager history losses --accept";
-        ("messages that a conversation lost", alternative)
-    } else {
-        let alternative = "trash the conversation: codex-manager storage trash";
-        ("turns of a conversation that Codex hides", alternative)
+    let accept = "accept the loss: codex-manager history losses --accept";
+    let (lost_content, alternative) = match copy.content {
+        NeededContent::LostMessages => ("messages that a conversation lost", accept),
+        NeededContent::GoneConversation => ("a conversation that the home lacks", accept),
+        NeededContent::HiddenTurns | NeededContent::NotCompared => (
+            "turns of a conversation that Codex hides",
+            "trash the conversation: codex-manager storage trash",
+        ),
     };
 
     let mut error = CommandError::refused(format!(
@@ -206,9 +250,27 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     Err(error.hint(format!("or {alternative} {}", copy.id)))
 }
 
-/// Returns the conversations of the new archive `name` that lack messages of the previous archive, and records these
-/// losses. A rollout that the previous archive does not have is compared with its newest archived copy. Warns of
-/// conversations that cannot be compared.
+/// The losses that a backup found.
+#[derive(Debug, Default)]
+pub(crate) struct BackupLosses {
+    /// The conversations of the new archive that lack messages.
+    pub losses: Vec<LossJson>,
+    /// The number of conversations that only the compared archives have.
+    pub gone_count: usize,
+    pub new_loss: Option<VanishedConversations>,
+}
+
+/// Many conversations that the home had when an archive was made, and lacks now.
+#[derive(Debug)]
+pub(crate) struct VanishedConversations {
+    pub count: usize,
+    /// The archive with most of them.
+    pub place: CopyPlace,
+}
+
+/// Returns the losses of the new archive `name`, compared with the previous archive, and records them. A rollout that
+/// the previous archive does not have is compared with its newest archived copy. Warns of conversations that cannot be
+/// compared.
 ///
 /// A file with the same size and mtime in both archives is not read. If a file grew, its beginning is hashed.
 ///
@@ -219,7 +281,7 @@ pub(crate) fn find_and_record_losses(
     name: &str,
     new: &ArchiveManifest,
     context: &Context,
-) -> Result<Vec<LossJson>> {
+) -> Result<BackupLosses> {
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
 
@@ -231,9 +293,11 @@ pub(crate) fn find_and_record_losses(
         }
         let previous_name = file_name(previous.path());
         compared_names.push(previous_name.clone());
+        let machine = context.machine();
         let place = CopyPlace {
             kind: CopyPlaceKind::Archive(strip_archive_suffix(&previous_name).to_owned()),
             name: previous_name,
+            backup: Some(CopyBackup::new(previous.metadata(), machine.as_deref())),
         };
         search.add_source(place, Box::new(previous));
     }
@@ -245,7 +309,48 @@ pub(crate) fn find_and_record_losses(
     acceptance.withdraw_returned(context);
     let found = search.find_losses(&acceptance.accepted)?;
     let extent = CheckExtent::LastArchive;
-    Ok(warn_and_record(&found, &search, &extent, context))
+    let losses = warn_and_record(&found, &search, &extent, context);
+    let (gone_count, new_loss) = find_and_record_gone(search, context)?;
+    Ok(BackupLosses {
+        losses,
+        gone_count,
+        new_loss,
+    })
+}
+
+/// Records the conversations that the archives of `search` have and the home lacks. Returns their number, and those to
+/// warn of, if they are a loss that was not recorded before.
+fn find_and_record_gone(
+    mut search: LossSearch,
+    context: &Context,
+) -> Result<(usize, Option<VanishedConversations>)> {
+    let dismissed = DismissedIds::read(context)?;
+    if search.find_gone(&dismissed).is_empty() {
+        return Ok((0, None));
+    }
+
+    // The new archive may lack conversations of the home, because of exclusions. In a folder that cannot be listed,
+    // nothing is missing for sure.
+    let Ok(live) = LiveThreads::read(context.codex_home()) else {
+        return Ok((0, None));
+    };
+    search.live = live;
+    let gone = search.list_gone(&dismissed);
+    let is_loss = search.finds_loss(&dismissed, context.now());
+    let is_complete_check = false;
+    let ids = gone.iter().map(|listed| &listed.gone.id);
+    let is_new_loss = record_gone(ids, is_loss, is_complete_check, context);
+
+    let mut counts = BTreeMap::new();
+    for listed in &gone {
+        *counts.entry(listed.gone.place).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    let vanished = most.map(|(place, count)| VanishedConversations {
+        count,
+        place: search.places.swap_remove(place).place,
+    });
+    Ok((gone.len(), vanished.filter(|_| is_new_loss)))
 }
 
 /// Warns of conversations that could not be compared, records the losses, and returns them.
@@ -278,7 +383,12 @@ pub(crate) fn recheck_after_restore(
     let recorded_ids: Vec<_> = recorded_losses
         .map(|loss| loss.session_id.clone())
         .collect();
-    if recorded_ids.is_empty() && record.accepted_in(&home).is_empty() && !has_new_losses {
+    if recorded_ids.is_empty()
+        && record.accepted_in(&home).is_empty()
+        && record.gone_from(&home).is_empty()
+        && record.accepted_gone_in(&home).is_empty()
+        && !has_new_losses
+    {
         return Ok(());
     }
 

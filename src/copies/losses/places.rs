@@ -2,7 +2,7 @@
 //! of `sync`, trashed conversations, and compressed rollouts beside plain ones.
 
 use crate::context::Context;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::error::{CommandError, Result, check_interrupt};
@@ -36,6 +36,7 @@ fn list_usable_archives(
     context: &Context,
 ) -> Vec<(CandidateArchive, DateTime<Utc>)> {
     let home = context.codex_home();
+    let machine = context.machine();
     let backups = context.backups();
     let archives = list_numbered(records).into_iter();
     let usable =
@@ -43,7 +44,7 @@ fn list_usable_archives(
 
     let dated_archives = usable.map(|record| {
         let archive = CandidateArchive {
-            place: CopyPlace::for_archive(record),
+            place: CopyPlace::for_archive(record, machine.as_deref()),
             path: backups.join(&record.path),
         };
         (archive, record.metadata.created_at.to_utc())
@@ -128,6 +129,7 @@ pub(crate) fn add_archives(
     context: &Context,
 ) -> Result<bool> {
     let home = context.codex_home();
+    let machine = context.machine();
     let archives = list_candidate_archives(records, context)?;
     let mut are_all_readable = true;
 
@@ -136,7 +138,12 @@ pub(crate) fn add_archives(
         check_interrupt()?;
         match result {
             Ok(archive) if may_have_copies(archive.metadata(), home) => {
-                search.add_source(candidate.place, Box::new(archive));
+                let backup = Some(CopyBackup::new(archive.metadata(), machine.as_deref()));
+                let place = CopyPlace {
+                    backup,
+                    ..candidate.place
+                };
+                search.add_source(place, Box::new(archive));
             }
             // An archive in the trash may be of another home.
             Ok(_) => {}

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
+use crate::copies::losses::gone::ListedGone;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
 use crate::copies::losses::search::FoundLosses;
 use crate::ui::time::{format_absolute, rfc3339};
@@ -40,6 +41,44 @@ impl LossJson {
             format!(" since {}", format_absolute(at, zone, &context.now()))
         })
     }
+}
+
+/// A conversation that only copies have, in the JSON output. The keys are part of the JSON contract.
+#[derive(Debug, Serialize)]
+pub(crate) struct GoneJson {
+    pub session_id: String,
+    pub title: String,
+    /// The time of the newest copy; `None` for a conflict copy.
+    pub last_live_at: Option<String>,
+    /// The account of the archive or the snapshot.
+    pub email: Option<String>,
+    /// As in [`LossJson`].
+    pub place: String,
+    pub command: Option<String>,
+    #[serde(skip)]
+    pub listed: ListedGone,
+}
+
+pub(crate) fn to_gone_rows(
+    gone: Vec<ListedGone>,
+    places: &[SearchedPlace],
+    context: &Context,
+) -> Vec<GoneJson> {
+    let to_row = |listed: ListedGone| {
+        let place = &places[listed.gone.place].place;
+        let backup = place.backup.as_ref();
+        let account = backup.and_then(|backup| backup.account.as_ref());
+        GoneJson {
+            session_id: listed.gone.id.clone(),
+            title: listed.title.clone(),
+            last_live_at: backup.map(|backup| rfc3339(&backup.made_at, context.settings.zone)),
+            email: account.map(|account| account.email.to_string()),
+            place: place.display_name().to_owned(),
+            command: place.format_restore_command(&listed.gone.id),
+            listed,
+        }
+    };
+    gone.into_iter().map(to_row).collect()
 }
 
 /// Converts losses to rows of the JSON output, with the titles of their conversations.

@@ -24,7 +24,7 @@ pub(crate) struct LossSearch {
     pub(crate) places: Vec<SearchedPlace>,
     /// The copies by the id of their conversation, in lower case, without those with the size and mtime of the live
     /// rollout.
-    copies: BTreeMap<String, Vec<RolloutCopy>>,
+    pub(super) copies: BTreeMap<String, Vec<RolloutCopy>>,
 }
 
 #[derive(Debug, Default)]

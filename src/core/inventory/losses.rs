@@ -1,8 +1,11 @@
-//! `losses.json`: the conversations that lacked messages at the last check, and the losses that the user accepted.
+//! `losses.json`: the conversations that lacked messages at the last check, those that were only in copies, and the
+//! losses that the user accepted.
 //!
-//! `doctor` and `vault forget` use this record instead of comparing again.
+//! `doctor`, `sessions` and `vault forget` use this record instead of comparing again.
 
 use super::cooldown::LOCK_NAME;
+use crate::codex::RolloutName;
+use crate::history::files;
 use crate::io::{Document, DocumentError, Timestamp, document};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +60,18 @@ pub struct KnownLoss {
     pub snapshots: Vec<Vec<String>>,
 }
 
+/// A conversation that only copies have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownGone {
+    /// The time of the first check that missed it.
+    pub since: Timestamp,
+    /// True if it vanished with so many others that `backup` warned.
+    pub is_loss: bool,
+}
+
+/// The conversations of a home that only copies have, by id in lower case.
+pub type KnownGoneById = BTreeMap<String, KnownGone>;
+
 /// The content of `losses.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,9 +82,46 @@ pub struct LossRecord {
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
     accepted_in: BTreeMap<String, AcceptedLosses>,
+    /// The conversations that only copies have, by Codex home.
+    gone_from: BTreeMap<String, KnownGoneById>,
+    /// The ids of whole conversations whose loss the user accepted, by Codex home.
+    accepted_gone: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl LossRecord {
+    pub fn gone_from(&self, home: &str) -> KnownGoneById {
+        self.gone_from.get(home).cloned().unwrap_or_default()
+    }
+
+    pub fn set_gone(&mut self, home: &str, gone: KnownGoneById) {
+        self.gone_from.insert(home.to_owned(), gone);
+        self.gone_from.retain(|_, gone| !gone.is_empty());
+    }
+
+    /// Returns the ids of the whole conversations whose loss the user accepted in a Codex home.
+    pub fn accepted_gone_in(&self, home: &str) -> BTreeSet<String> {
+        self.accepted_gone.get(home).cloned().unwrap_or_default()
+    }
+
+    /// Accepts that these conversations are only in copies.
+    pub fn accept_gone(&mut self, home: &str, ids: impl IntoIterator<Item = String>) {
+        let accepted = self.accepted_gone.entry(home.to_owned()).or_default();
+        accepted.extend(ids);
+        if let Some(gone) = self.gone_from.get_mut(home) {
+            gone.retain(|id, _| !accepted.contains(id));
+        }
+    }
+
+    /// Removes the conversations that are live again from the record of a home, also from the accepted ones.
+    pub fn remove_returned(&mut self, home: &str, live_ids: &BTreeSet<String>) {
+        if let Some(gone) = self.gone_from.get_mut(home) {
+            gone.retain(|id, _| !live_ids.contains(id));
+        }
+        if let Some(accepted) = self.accepted_gone.get_mut(home) {
+            accepted.retain(|id| !live_ids.contains(id));
+        }
+    }
+
     pub fn accepted_in(&self, home: &str) -> AcceptedLosses {
         self.accepted_in.get(home).cloned().unwrap_or_default()
     }
@@ -97,6 +149,23 @@ impl Document for LossRecord {}
 pub fn read(manager_home: &Path) -> Result<LossRecord, DocumentError> {
     let record = document::read(&manager_home.join(FILE_NAME))?;
     Ok(record.good().unwrap_or_default())
+}
+
+/// Returns the recorded conversations of a Codex home that only copies have, without those that are live again. None if
+/// the record cannot be read.
+pub fn read_gone(manager_home: &Path, home: &Path) -> KnownGoneById {
+    let record = read(manager_home).unwrap_or_default();
+    let mut gone = record.gone_from(&home.display().to_string());
+    // Without a recorded conversation, the home is not listed.
+    if !gone.is_empty() {
+        for rollout in files::find_rollouts(home).unwrap_or_default() {
+            let name = RolloutName::parse(&rollout.relative);
+            if let Some(id) = name.as_ref().and_then(RolloutName::id) {
+                gone.remove(&id.to_lowercase());
+            }
+        }
+    }
+    gone
 }
 
 /// Changes the record, durable on return.

@@ -23,6 +23,7 @@ pub enum NoticeKind {
     ResetExpires,
     OldBackup,
     LostMessages,
+    LostConversations,
 }
 
 /// A notice about a condition that holds now.
