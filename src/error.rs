@@ -15,11 +15,13 @@ use self::ErrorKind::{Failed, Refused, Usage};
 pub(crate) use self::vault::STORE_PASSWORD;
 use codex_manager_core::codex::{AUTH_JSON, LoginStorageError};
 use codex_manager_core::inventory::remedies::{
-    describe_making_writable, format_rename_aside_command,
+    describe_making_writable, format_rename_aside_command, format_unlink_command,
 };
-use codex_manager_core::io::{list_causes, progress, shell};
+use codex_manager_core::io::replacement::Irreplaceable;
+use codex_manager_core::io::{atomic, list_causes, owner, progress, shell};
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 
 /// The class of a failure; the number is the exit code. `docs/exit-codes.md` lists all codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,6 +232,53 @@ pub(crate) fn suggest_login_storage(error: &LoginStorageError) -> String {
             "remove some files from that disk, then run the same command again".into()
         }
         LoginStorageError::NotWritable(folder) => describe_making_writable(folder),
+        LoginStorageError::HardLinked(path) => {
+            format!("make it a separate file: {}", format_unlink_command(path))
+        }
+        LoginStorageError::FileNotWritable(path) => suggest_writable_file(path),
+        LoginStorageError::Irreplaceable { path, reason } => suggest_replaceable(path, *reason),
+    }
+}
+
+/// Returns the hint for a file at `path` that Codex may not write.
+fn suggest_writable_file(path: &Path) -> String {
+    match path.metadata() {
+        Ok(meta) if meta.is_file() && owner::other_owner(&meta).is_some() => {
+            format!(
+                "make it a file of your own: {}",
+                format_unlink_command(path)
+            )
+        }
+        Ok(meta) if meta.is_file() => {
+            let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+            format!("make it writable: chmod u+rw {quoted_path}")
+        }
+        _ => format!("move it aside: {}", format_rename_aside_command(path)),
+    }
+}
+
+/// Returns the hint for an auth.json at `path` that no rename can replace.
+fn suggest_replaceable(path: &Path, reason: Irreplaceable) -> String {
+    let unprotect = if cfg!(target_vendor = "apple") {
+        "chflags nouchg,nouappnd"
+    } else {
+        "sudo chattr -ia"
+    };
+    let change = |path: &Path| {
+        let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+        format!("make it replaceable: {unprotect} {quoted_path}")
+    };
+    match reason {
+        Irreplaceable::MountPoint => {
+            "mount its folder instead of the file; or use another account in a home of its \
+             own: codex-manager launch ACCOUNT --isolated"
+                .into()
+        }
+        Irreplaceable::Protected => change(path),
+        Irreplaceable::FolderProtected => change(atomic::parent_of(path)),
+        Irreplaceable::OfOtherUser => {
+            "give the file to the user who runs Codex, or move it to a folder of that user".into()
+        }
     }
 }
 
@@ -272,6 +321,12 @@ impl Advised for codex_manager_core::io::IoError {
             }
             _ => CommandError::wrap(Failed, self),
         }
+    }
+}
+
+impl Advised for LoginStorageError {
+    fn to_command_error(&self) -> CommandError {
+        self.unchanged_error(Failed, suggest_login_storage(self))
     }
 }
 

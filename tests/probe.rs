@@ -342,7 +342,8 @@ fn the_child_gets_no_other_login_from_the_environment() {
         .with("KEPT", "yes");
     let fake = fake(&folder);
     let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
-    let command = program.command(folder.path(), &env);
+    let command = program.server_command(folder.path(), &env);
+    let command = command.expect("no login is due");
     let given: Vec<_> = command
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))

@@ -199,6 +199,7 @@ mod together;
 mod transfer;
 mod trees;
 mod unreadable;
+mod unstorable_logins;
 mod upgrades;
 mod usage;
 mod usage_ccusage;

@@ -5,13 +5,13 @@ use super::check::{Check, Status};
 use super::databases;
 use super::permissions::mode_to_restrict;
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind};
+use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
 use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use codex_manager_core::codex::rollout::{self, RolloutName};
-use codex_manager_core::codex::{daemon, threads};
+use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
 use codex_manager_core::inventory::{losses, remedies};
 use codex_manager_core::io::quantity::pluralize;
@@ -253,7 +253,9 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
     let auth = AuthFile::read(&path);
-    if let Some(problem) = status::find_obstacle(&path, store, auth.as_ref()) {
+    let obstacle = status::find_obstacle(&path, store, auth.as_ref());
+    let unstorable = || check_login_of(context.codex_home()).err();
+    if let Some(problem) = obstacle.or_else(|| unstorable().map(StatusProblem::from)) {
         return describe_login_problem(&problem, context);
     }
 
@@ -298,7 +300,10 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
         .because("Codex cannot use or renew the login");
 
     match problem {
-        StatusProblem::HardLinked(path) => check.fixed_by(remedies::format_unlink_command(path)),
+        StatusProblem::Storage(LoginStorageError::HardLinked(path)) => {
+            check.fixed_by(remedies::format_unlink_command(path))
+        }
+        StatusProblem::Storage(e) => check.advised(suggest_login_storage(e)),
         StatusProblem::NotAFile { path, .. } => {
             check.fixed_by(remedies::format_rename_aside_command(path))
         }

@@ -1,7 +1,7 @@
 //! Exit codes and hints for errors about accounts: profiles, logins, switches, status and exports.
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
-use super::{Advised, CommandError, FREE_SPACE, suggest_login_storage};
+use super::{Advised, CommandError, FREE_SPACE};
 use codex_manager_core::codex::{CredentialStore, Holder, ProcessRole};
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{shell, similar};
@@ -82,7 +82,7 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             Self::InUse(_) => self.unchanged_error(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.unchanged_error(CodexRunning, "wait for it to end, then run the same command again"),
             Self::NoIsolatedLogin(_) => self.unchanged_error(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::Storage(e) => self.unchanged_error(Failed, suggest_login_storage(e)),
+            Self::Storage(e) => e.to_command_error(),
             Self::AlreadyLeased(_) => self.unchanged_error(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,

@@ -21,7 +21,6 @@ use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchReques
 use codex_manager_core::quota::account::find_by_identity;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
 
 /// The largest assumed lag of the server's clock. The server may refuse turns for this long after a reset.
 const MAX_CLOCK_LAG: TimeDelta = TimeDelta::minutes(1);
@@ -165,7 +164,7 @@ impl StartArgs {
     /// Replaces this process with Codex under the live account. The launch is not recorded.
     ///
     /// # Errors
-    /// Codex cannot be found or started.
+    /// Codex cannot be found or started, or could not store a renewed login.
     pub(crate) fn run_directly(&self, args: &[OsString], context: &Context) -> Result<Outcome> {
         let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot start Codex")
@@ -173,13 +172,12 @@ impl StartArgs {
                 .hint("pass the path of codex: --codex-bin FILE")
         })?;
 
+        let mut command = program.start_command(context.codex_home(), &context.env, args)?;
         if self.dry_run {
             show_untracked_plan(program.path(), args, context);
             return Ok(Outcome::Done);
         }
 
-        let mut command = Command::new(program.path());
-        command.args(args).env("CODEX_HOME", context.codex_home());
         // No process stays between the shell and Codex, so job control works as without this program.
         let error = attached::replace_this_process(&mut command);
         let message = format!("cannot start {}", program.path().display());

@@ -122,7 +122,7 @@ impl Mount {
         }
     }
 
-    /// Mounts the folder `of` at a second path.
+    /// Mounts the folder or file `of` at a second path, where a file must exist.
     pub(crate) fn bind(of: &Path, at: &Path) -> Option<Self> {
         Self::new(&["--bind", of.to_str().expect("text")], at)
     }
@@ -138,8 +138,18 @@ impl Mount {
         Self::new(&["-t", "overlay", "-o", &layers, "overlay"], at)
     }
 
+    /// Makes a bind mount read-only.
+    pub(crate) fn make_read_only(self) -> Self {
+        let remount = ["-o", "remount,bind,ro"];
+        let made = Command::new("mount").args(remount).arg(&self.0).status();
+        assert!(made.expect("mount").success());
+        self
+    }
+
     fn new(args: &[&str], at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("folder");
+        if !at.is_file() {
+            std::fs::create_dir_all(at).expect("folder");
+        }
         let made = cfg!(target_os = "linux")
             && Command::new("mount")
                 .args(args)
@@ -152,6 +162,32 @@ impl Mount {
         }
         made.then(|| Self(at.to_path_buf()))
     }
+}
+
+/// A file or folder with a flag of `chattr`, such as `i`. Dropping it clears the flag.
+pub(crate) struct FileFlag(PathBuf, &'static str);
+
+impl FileFlag {
+    /// Sets the flag. If the system does not support it, skips the test and returns `None`.
+    pub(crate) fn set(path: &Path, flag: &'static str) -> Option<Self> {
+        let made = change_flag("+", flag, path);
+        if !made {
+            skip("chattr", "files cannot have flags on this system");
+        }
+        made.then(|| Self(path.to_path_buf(), flag))
+    }
+}
+
+impl Drop for FileFlag {
+    fn drop(&mut self) {
+        change_flag("-", self.1, &self.0);
+    }
+}
+
+fn change_flag(change: &str, flag: &str, path: &Path) -> bool {
+    let mut chattr = Command::new("chattr");
+    let ended = chattr.arg(format!("{change}{flag}")).arg(path).output();
+    ended.is_ok_and(|output| output.status.success())
 }
 
 impl Drop for Mount {

@@ -16,6 +16,9 @@ const ADMINISTRATIVE_SUBCOMMANDS: &str = "a app-server apply archive cloud compl
     help login logout mcp mcp-server migrate-nfs-db migrate-rollouts plugin proto queue remote-control sandbox unarchive \
     update upgrade";
 
+/// Subcommands that do not renew the login. Others do so, even `mcp list` and `features list` of Codex 0.171.
+const SUBCOMMANDS_WITHOUT_RENEWAL: &str = "completion help login logout";
+
 /// Returns true if `word` is one of `words`, which are separated by blanks.
 fn is_among(words: &str, word: &str) -> bool {
     words.split(' ').any(|listed_word| listed_word == word)
@@ -96,6 +99,12 @@ impl<'a> Arguments<'a> {
             return None;
         }
         self.words[*self.positional_indices.first()?].to_str()
+    }
+
+    /// Returns true if Codex may renew the login of its home.
+    pub(super) fn may_renew_login(&self) -> bool {
+        let renews_none = |subcommand| is_among(SUBCOMMANDS_WITHOUT_RENEWAL, subcommand);
+        !asks_for_help_or_version(self.words) && !self.subcommand().is_some_and(renews_none)
     }
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
@@ -305,6 +314,24 @@ mod tests {
                 Arguments::parse(&continued_words).resumed_conversation(),
                 Some("id")
             );
+        }
+    }
+
+    #[test]
+    fn help_and_the_subcommands_that_sign_in_renew_no_login() {
+        for (line, renews) in [
+            ("--version", false),
+            ("exec --help", false),
+            ("login", false),
+            ("-c a=b logout", false),
+            ("", true),
+            ("-- login", true),
+            ("exec fix", true),
+            ("app-server", true),
+            ("mcp list", true),
+        ] {
+            let words = words(line);
+            assert_eq!(Arguments::parse(&words).may_renew_login(), renews, "{line}");
         }
     }
 

@@ -9,6 +9,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The first of the two lock files, in the home. The second one is beside auth.json, or beside the target of a link there.
+pub(super) const AUTH_LOCK: &str = "auth.lock";
+
 /// The longest wait for Codex to finish a renewal and release its locks.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,7 +34,7 @@ pub struct LoginLock {
 impl LoginLock {
     /// Returns the lock file of `home` that Codex holds; `auth.json.lock` if it holds none.
     pub fn held_path(home: &Path) -> PathBuf {
-        let first = home.join("auth.lock");
+        let first = home.join(AUTH_LOCK);
         if lock::is_held(&first) {
             first
         } else {
@@ -43,7 +46,7 @@ impl LoginLock {
     /// holds one of them. Missing lock files are created, and stay, as Codex leaves them.
     pub fn acquire(home: &Path, timeout: Duration) -> Result<Option<Self>, IoError> {
         let started = std::time::Instant::now();
-        let Some(auth_lock) = FileLock::acquire_within(&home.join("auth.lock"), timeout)? else {
+        let Some(auth_lock) = FileLock::acquire_within(&home.join(AUTH_LOCK), timeout)? else {
             return Ok(None);
         };
         // In the order of Codex: two programs that take both locks in different orders could wait for each other

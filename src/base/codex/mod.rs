@@ -59,7 +59,9 @@ pub use daemon::{Daemon, DaemonError};
 pub use database::DatabaseError;
 pub use identity::{Email, Identity, LoginKind};
 pub use login_lock::LoginLock;
-pub use login_storage::{LoginStorageError, check_login_storage};
+pub use login_storage::{
+    LoginStorageError, check_login_of, check_login_replaceable, check_login_storage,
+};
 pub use program::{Program, ProgramError};
 pub use projections::{Projections, RolloutCut};
 pub use rollout_lines::LineParts;

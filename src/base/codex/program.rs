@@ -1,10 +1,13 @@
 //! Finds the Codex program and prepares its command lines.
 
+use super::arguments::Arguments;
+use super::login_storage::{LoginStorageError, check_login_of};
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::{OrdinaryPath as _, clock, file_open};
 use chrono::SecondsFormat;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -64,11 +67,44 @@ impl Program {
         &self.path
     }
 
-    /// Returns a command that runs Codex on `home`, with the environment `env` without the variables that name another
-    /// login.
+    /// Returns a command that starts Codex on `home` for the user.
+    ///
+    /// # Errors
+    /// Codex may renew the login of `home`, and could not store it.
+    pub fn start_command(
+        &self,
+        home: &Path,
+        env: &Environment,
+        args: &[OsString],
+    ) -> Result<Command, LoginStorageError> {
+        if Arguments::parse(args).may_renew_login() {
+            check_login_of(home)?;
+        }
+        let mut command = Command::new(&self.path);
+        command.env_clear().envs(env.variables());
+        // `--codex-home` may name another home than the variable does.
+        command.args(args).env("CODEX_HOME", home);
+        Ok(command)
+    }
+
+    /// Returns a command that starts a Codex of this program on `home`, as [`command`](Self::command) does.
+    ///
+    /// # Errors
+    /// Codex could not store the login of `home` if it renewed it.
+    pub fn server_command(
+        &self,
+        home: &Path,
+        env: &Environment,
+    ) -> Result<Command, LoginStorageError> {
+        check_login_of(home)?;
+        Ok(self.command(home, env))
+    }
+
+    /// Returns a command that runs a subcommand of Codex that renews no login on `home`, with the environment `env`
+    /// without the variables that name another login.
     ///
     /// The current folder is `home`, so that no `.codex/config.toml` of a project applies.
-    pub fn command(&self, home: &Path, env: &Environment) -> Command {
+    pub(super) fn command(&self, home: &Path, env: &Environment) -> Command {
         let mut command = env.command(&self.path);
         for name in OVERRIDING_VARIABLES {
             command.env_remove(name);

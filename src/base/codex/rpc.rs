@@ -67,7 +67,9 @@ pub struct AppServer {
 
 impl AppServer {
     pub(super) fn start(program: &Program, home: &Path, env: &Environment) -> io::Result<Self> {
-        let mut command = program.command(home, env);
+        let mut command = program
+            .server_command(home, env)
+            .map_err(io::Error::other)?;
         let child = ChildGroup::spawn(command.arg("app-server"))?;
         Ok(Self { child, next_id: 0 })
     }

@@ -43,6 +43,7 @@ pub mod processes;
 pub mod progress;
 pub mod quantity;
 pub mod random_id;
+pub mod replacement;
 pub mod retention;
 pub(crate) mod rfc3339;
 pub mod secret;

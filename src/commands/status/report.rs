@@ -100,10 +100,6 @@ fn suggest_fix(
             let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
             format!("make it readable: chmod u+rw {quoted_path}")
         }
-        StatusProblem::HardLinked(path) => {
-            let unlink_command = remedies::format_unlink_command(path);
-            format!("make it a separate file: {unlink_command}")
-        }
         StatusProblem::OwnedElsewhere(owner_home) => remedies::suggest_switch_of_owner(owner_home),
         StatusProblem::Storage(e) => suggest_login_storage(e),
         StatusProblem::Spent(_) => suggest_new_login(report.identity.as_ref(), context),

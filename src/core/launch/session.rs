@@ -13,9 +13,9 @@ use crate::codex::arguments::NO_DAEMON;
 use crate::codex::program::{API_KEY_VARIABLE, OVERRIDING_VARIABLES};
 use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
-    ProgramError, check_login_storage, daemon, login_lock, redaction,
+    ProgramError, check_login_of, check_login_storage, daemon, login_lock, redaction,
 };
-use crate::io::{Environment, IoError, OrdinaryPath, Timestamp, atomic, events, random_id};
+use crate::io::{Environment, IoError, Timestamp, events, random_id};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -208,12 +208,13 @@ fn check_storage(request: &LaunchRequest<'_>, is_switch: bool) -> Result<(), Lea
     if !request.account.kind.is_renewable() {
         return Ok(());
     }
-    let mut auth_path = request.codex_home.join(AUTH_JSON);
-    // If auth.json is a link, Codex writes beside its target, but a switch replaces the link.
-    if !is_switch {
-        auth_path = auth_path.canonical_or_self();
+    // A switch replaces a link, and a file with a second hard link.
+    if is_switch {
+        check_login_storage(request.codex_home)?;
+    } else {
+        check_login_of(request.codex_home)?;
     }
-    Ok(check_login_storage(atomic::parent_of(&auth_path))?)
+    Ok(())
 }
 
 /// Returns true if a Codex with these arguments connects to a running background daemon.
@@ -275,8 +276,8 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
 
     let launch_id = new_launch_id(request.now);
     let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
-    let mut command = build_codex_command(&request, &program, isolated_home);
-    command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
+    let mut command = build_codex_command(&request, &program, isolated_home, &args)?;
+    command.env(LAUNCH_VARIABLE, &launch_id);
     let is_set = |name: &&'static str| request.env.get(name).is_some();
     let dropped_variables = login_variables().filter(is_set).collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
@@ -329,19 +330,20 @@ fn switch_login(request: &LaunchRequest<'_>) -> Result<SwitchReport, SwitchError
 
 /// Returns the command that starts Codex, on the isolated home if there is one. The command gets the variables of
 /// `request` except those that name another login.
+///
+/// # Errors
+/// Codex could not store a renewed login.
 fn build_codex_command(
     request: &LaunchRequest<'_>,
     program: &Program,
     isolated_home: Option<&Path>,
-) -> Command {
-    let mut command = Command::new(program.path());
-    command.env_clear().envs(request.env.variables());
+    args: &[OsString],
+) -> Result<Command, LeaseError> {
+    let home = isolated_home.unwrap_or(request.codex_home);
+    let mut command = program.start_command(home, request.env, args)?;
     for name in login_variables() {
         command.env_remove(name);
     }
-
-    // Always set, because `--codex-home` may name another home than the variable does.
-    command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
 
     // The isolated home has no databases of its own, so Codex uses those of the real home.
     if isolated_home.is_some() {
@@ -350,7 +352,7 @@ fn build_codex_command(
         let database_folder = database_folder.unwrap_or_else(|| request.codex_home.to_path_buf());
         command.env("CODEX_SQLITE_HOME", database_folder);
     }
-    command
+    Ok(command)
 }
 
 /// Returns the environment variables that Codex would use instead of the login in the home; a launch removes them.

@@ -7,7 +7,9 @@ use crate::accounts::profile::find_own_profile;
 use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::save::predict_save_outcome;
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Daemon, Identity, Login, daemon};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, Daemon, Identity, Login, check_login_replaceable, daemon,
+};
 use crate::history::running_turns::find_busy_conversations;
 use crate::io::OrdinaryPath;
 use serde::Serialize;
@@ -198,14 +200,17 @@ fn check_other_homes(
 /// first.
 ///
 /// # Errors
-/// See [`SwitchError`]. A plan that replaces the login fails if the daemon prevents the switch.
+/// See [`SwitchError`]. A plan that replaces the login fails if no rename can replace auth.json, or if the daemon
+/// prevents the switch.
 pub fn plan_from_disk(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
-    let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
+    let auth_path = request.codex_home.join(AUTH_JSON);
+    let live = AuthFile::read(&auth_path)?;
     let profiles = Profiles::of(request.manager_home);
     let saved = profiles.list()?.into_iter();
     let returned = saved.map(|p| profiles.simulate_isolation_return(p));
     let plan = plan_switch(&live, &returned.collect::<Vec<_>>(), request)?;
     if !plan.is_current {
+        check_login_replaceable(&auth_path).map_err(LeaseError::from)?;
         check_daemon(request)?;
     }
     Ok(plan)

@@ -17,12 +17,12 @@ use crate::accounts::Profiles;
 use crate::codex::program::OVERRIDING_VARIABLES;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
-    Program, Question, StatusText, StatusTextError, app_server, check_login_storage, find_codex,
+    Program, Question, StatusText, StatusTextError, app_server, check_login_of, find_codex,
     status_text,
 };
 use crate::io::clock::Timestamp;
 use crate::io::progress::check_interrupt;
-use crate::io::{DocumentError, Environment, IoError, OrdinaryPath, Zone, atomic, file_id};
+use crate::io::{DocumentError, Environment, IoError, Zone, atomic};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -286,10 +286,6 @@ pub fn find_obstacle(
     store: CredentialStore,
     auth: Result<&AuthFile, &IoError>,
 ) -> Option<StatusProblem> {
-    if file_id::has_second_link(path) {
-        return Some(StatusProblem::HardLinked(path.to_path_buf()));
-    }
-
     // Codex may have its login elsewhere, so the content of the file is no obstacle.
     if !store.always_reads_auth_json() {
         return None;
@@ -353,13 +349,14 @@ pub fn ask_questions<const N: usize>(
     }
 }
 
-/// Finds Codex, checks that this home owns the login and that Codex can store a renewed one, waits while a running
+/// Checks that Codex can store a renewed login, finds Codex, checks that this home owns the login, waits while a running
 /// Codex may be renewing the login, and calls `probe`.
 fn probe_when_safe<R>(
     home: &Path,
     inquiry: &Inquiry,
     probe: impl FnOnce(&ProbeOptions) -> R,
 ) -> Result<R, StatusProblem> {
+    check_login_of(home)?;
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
 
     let read_auth = || AuthFile::read(&home.join(AUTH_JSON));
@@ -369,17 +366,6 @@ fn probe_when_safe<R>(
     let owner_home = read_auth().ok().and_then(find_owner);
     if uses_auth_json && let Some(owner_home) = owner_home {
         return Err(StatusProblem::OwnedElsewhere(owner_home));
-    }
-
-    let may_renew = |auth: AuthFile| {
-        // An unknown kind of login counts as renewable, because it may be of a newer Codex.
-        let login = auth.login();
-        login.is_none_or(|login| login.identity.kind.is_renewable())
-    };
-    if uses_auth_json && read_auth().is_ok_and(may_renew) {
-        // If auth.json is a link, Codex writes beside its target.
-        let auth_path = home.join(AUTH_JSON).canonical_or_self();
-        check_login_storage(atomic::parent_of(&auth_path))?;
     }
 
     let deadline = Instant::now() + MAX_RENEWAL_WAIT;

@@ -66,10 +66,6 @@ pub enum StatusProblem {
     },
     #[error("auth.json cannot be read ({reason}): {}", path.display())]
     Denied { path: PathBuf, reason: String },
-    /// auth.json has a second hard link. Codex would use up the refresh token and could not store
-    /// the new one.
-    #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]
-    HardLinked(PathBuf),
     /// Another Codex home owns the login, so Codex was not started with the copy.
     #[error("not asked, because the login is a copy of the one in another Codex home, or older: {}", .0.display())]
     OwnedElsewhere(PathBuf),
