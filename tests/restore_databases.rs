@@ -1,7 +1,6 @@
 //! Restores of SQLite databases of the user and of Codex, with logs beside the live or the archived database.
 
-use crate::support::aftermath::home_tree;
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::env::TestEnv;
 use crate::support::sample::{backup, put, sample_home, text};
 use rusqlite::Connection;
 use std::fs;
@@ -32,29 +31,33 @@ fn count_rows(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_old_wal_of_a_replaced_database_of_the_user_is_removed_and_returns_with_an_undo() {
-    for options in [&["--merge"][..], &["--only", DATABASE]] {
-        let env = TestEnv::on_disk();
-        sample_home(&env);
-        let archived = b"SQLite format 3\0archived";
-        let database = put(&env, DATABASE, archived);
-        put(&env, "skills/notes", "a text");
-        let archive = text(&backup(&env, &[]));
-        let live = b"SQLite format 3\0of the live home";
-        fs::write(&database, live).expect("write");
-        let wal = put(&env, WAL, "old");
-        // Not beside a database.
-        let kept = put(&env, "skills/notes-wal", "a text, too");
-        put(&env, "skills/notes", "a longer text");
-        let before = home_tree(&env);
+fn the_old_wal_of_a_replaced_database_is_removed_and_its_rows_return_with_an_undo() {
+    for path in ["memories/m.sqlite", "sqlite/codex-dev.db", "notes/data"] {
+        for options in [&["--merge"][..], &["--only", path]] {
+            let env = TestEnv::on_disk();
+            sample_home(&env);
+            let database = put(&env, path, "");
+            drop(write_rows_to_wal(&database, 3));
+            put(&env, "skills/notes", "a text");
+            let archive = text(&backup(&env, &[]));
+            let live = write_rows_to_wal(&database, 20);
+            let name = format!("{path}-wal");
+            let wal = fs::read(env.codex_home().join(&name)).expect("read");
+            drop(live);
+            let wal = put(&env, &name, wal);
+            // Not beside a database.
+            let kept = put(&env, "skills/notes-wal", "a text, too");
+            put(&env, "skills/notes", "a longer text");
 
-        let run = env.run([&["restore", &*archive, "--json"], options].concat());
-        let restored = run.code(0).json();
-        assert_eq!(fs::read(&database).expect("read"), archived, "{options:?}");
-        assert!(!wal.exists() && kept.exists(), "{options:?}");
-        let safety = restored["safety_backup"].as_str().expect("an archive");
-        let _ = env.run(["restore", safety, "--no-safety-backup"]).code(0);
-        assert_same_tree(&before, &home_tree(&env));
+            let run = env.run([&["restore", &*archive, "--json"], options].concat());
+            let restored = run.code(0).json();
+            assert!(!wal.exists() && kept.exists(), "{path} {options:?}");
+            assert_eq!(count_rows(&database), 3, "{path} {options:?}");
+            assert_eq!(restored["removed"], serde_json::json!([]), "{path}");
+            let safety = restored["safety_backup"].as_str().expect("an archive");
+            let _ = env.run(["restore", safety, "--no-safety-backup"]).code(0);
+            assert_eq!(count_rows(&database), 23, "{path} {options:?}");
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod cooldown;
 mod copied_homes;
 mod current;
 mod daemon;
+mod databases_by_content;
 mod demo;
 mod diff;
 mod disks_without_modes;

@@ -12,7 +12,7 @@ use crate::steps::replaced_messages::{
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{warn_all, warn_unless_recorded};
 use crate::views::restore_report::{
-    describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
+    describe_other_home, describe_replaced, show_plan, show_report,
 };
 use clap::Args;
 use codex_manager_core::accounts::AuthPolicy;
@@ -353,7 +353,7 @@ fn format_replacement_question(
         count => format!(", {verb} {count}"),
     };
     let added = format_clause("add", plan.added.len());
-    let removed = format_clause("remove", list_removed_names(&plan.removed).len());
+    let removed = format_clause("remove", plan.removed_files().len());
 
     let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
         ", use the login of the archive"

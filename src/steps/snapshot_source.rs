@@ -84,11 +84,11 @@ impl SnapshotSource {
     }
 
     /// Downloads the contents into a new archive in `folder`, then renames the archive to `path`, which must not exist.
-    pub(crate) fn download(&self, folder: &Path, path: &Path, context: &Context) -> Result<()> {
+    pub(crate) fn download(&mut self, folder: &Path, path: &Path, context: &Context) -> Result<()> {
         let (file, _description) = materialize(
             &self.restic,
             &self.snapshot,
-            &self.contents,
+            &mut self.contents,
             folder,
             Compression::Fast,
             &context.ui.growing_bar("downloading"),

@@ -5,7 +5,7 @@ use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 use codex_manager_core::accounts::AuthOutcome;
 use codex_manager_core::archive::{ArchiveReader, EntryName, Metadata, NameSet};
-use codex_manager_core::codex::{HomeEntryKind, kind_of};
+use codex_manager_core::codex::kind_of;
 use codex_manager_core::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use codex_manager_core::inventory::catalog;
 use codex_manager_core::io::{pluralize, shell, similar};
@@ -66,14 +66,9 @@ fn start_json<'a>(
         .with("removed", removed)
 }
 
-/// Returns the names of the removed files. Leaves out the side files of databases, because their databases are
-/// replaced.
-pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
-    let names = removed.to_sorted_names().into_iter();
-    names
-        .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
-        .map(|name| name.to_string())
-        .collect()
+fn list_names(names: &NameSet) -> Vec<String> {
+    let names = names.to_sorted_names().into_iter();
+    names.map(|name| name.to_string()).collect()
 }
 
 /// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)" or "308 files (all have
@@ -115,7 +110,7 @@ pub(crate) fn show_plan(
     let counted_outcome = login_outcome.unwrap_or(AuthOutcome::Restored);
     let restored = apply::count_restored(request.archive, &restored_names, counted_outcome);
 
-    let removed_names = list_removed_names(&plan.removed);
+    let removed_names = list_names(&plan.removed_files());
     let unchanged_count = unchanged_rollouts.len() as u64;
     let counts = (restored.files, restored.bytes);
     let json = start_json(request, counts, unchanged_count, &removed_names)
@@ -163,7 +158,7 @@ pub(crate) fn show_report(
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
-    let removed = list_removed_names(&report.removed);
+    let removed = list_names(&report.removed);
     let safety = report.safety.as_ref();
     let safety = safety.map(|s| catalog::relative_name(&context.backups(), &s.archive));
 

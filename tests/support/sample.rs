@@ -141,6 +141,47 @@ pub(crate) fn sample_home_at(home: &Path) {
     }
 }
 
+/// Creates the sample home with what Codex Desktop adds to it. Returns its open database: only the `-wal` has the rows.
+pub(crate) fn desktop_home_at(home: &Path) -> Connection {
+    sample_home_at(home);
+    for (path, content) in [
+        ("automations/nightly/automation.toml", "id = \"nightly\"\n"),
+        ("automations/nightly/memory.md", "# seen\n"),
+        ("account-sessions.json", "{\"schemaVersion\":1}"),
+        (
+            ".codex-global-state.json",
+            "{\"active-workspace-roots\":[]}",
+        ),
+        ("projects/one/notes.md", "a project\n"),
+    ] {
+        put_at(home, path, content);
+    }
+    put_at(home, "account-sessions/1/auth.json", auth_json(&bob()));
+    Connection::open(home.join("state_5.sqlite"))
+        .and_then(|state| {
+            state.execute_batch(
+                "CREATE TABLE projects(id TEXT PRIMARY KEY, name TEXT);
+                 INSERT INTO projects VALUES('p1', 'One');",
+            )
+        })
+        .expect("projects");
+
+    let database = put_at(home, "sqlite/codex-dev.db", "");
+    let connection = Connection::open(database).expect("open");
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+             CREATE TABLE automations(id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT, next_run_at INTEGER);
+             CREATE TABLE automation_runs(thread_id TEXT PRIMARY KEY, automation_id TEXT NOT NULL);
+             CREATE TABLE inbox_items(id TEXT PRIMARY KEY, title TEXT);
+             CREATE TABLE local_thread_catalog(host_id TEXT, thread_id TEXT, display_title TEXT);
+             INSERT INTO automations VALUES('nightly', 'Nightly check', 'ACTIVE', 1);
+             INSERT INTO inbox_items VALUES('i1', 'done');",
+        )
+        .expect("schema");
+    connection
+}
+
 /// Creates a backup and returns the path of the archive.
 #[track_caller]
 pub(crate) fn backup(env: &TestEnv, args: &[&str]) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use super::error::ArchiveError;
 use super::format::FileEntry;
+use super::format::manifest::is_database_path;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
@@ -68,8 +69,12 @@ impl DatabaseSnapshots {
                     // The next snapshot gets the same name.
                     let _ = sharing::remove_file(&snapshot_path);
                 }
-                // The database itself is at fault, so the backup goes on without it.
-                Err(error) if error.is_source_defect(&source) => {
+                // The database itself is at fault, so the backup goes on without it. It also does not wait for the
+                // program of another database that locks it.
+                Err(error)
+                    if error.is_source_defect(&source)
+                        || (error.is_locked() && !is_database_path(path)) =>
+                {
                     let _ = sharing::remove_file(&snapshot_path);
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());

@@ -1,5 +1,5 @@
-//! Lists the files of a Codex home that an archive captures. Opens only databases, to read their headers, and rollouts
-//! of conversations with several files, to compare them.
+//! Lists the files of a Codex home that an archive captures. Reads the first bytes of each file that may be a database.
+//! Opens only rollouts of conversations with several files, to compare them.
 
 use super::duplicates;
 use super::format::path_checks::{folder_problem, link_problem, relativize_target};
@@ -8,7 +8,7 @@ use super::format::{
     NameTable,
 };
 use super::path_note::PathNote;
-use super::scope::CaptureScope;
+use super::scope::{CaptureScope, IN_DATABASE_SNAPSHOT};
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
@@ -294,6 +294,8 @@ impl HomeWalk<'_> {
             self.add_folder(path, &name, &meta);
         } else if meta.is_symlink() {
             self.add_link(path, relative);
+        } else if meta.is_file() && is_beside_database(path) {
+            self.note_exclude(relative, IN_DATABASE_SNAPSHOT);
         } else if meta.is_file() {
             self.add_file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
@@ -332,24 +334,29 @@ impl HomeWalk<'_> {
         let file = entry_from_metadata(name, meta);
         self.scan.stored_bytes += space::stored_bytes(meta);
 
-        match kind {
-            // A database is recognized by its header, not by its name: an empty or foreign file is
-            // archived as a plain file. A file with a name of Codex's databases is reported,
-            // because otherwise a backup of a destroyed database would look complete.
-            HomeEntryKind::Database => match database::has_sqlite_header(source) {
-                Ok(true) => self.scan.databases.push(file),
-                Ok(false) => {
-                    if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
-                        let reason = "not a database: it has no SQLite header";
-                        let damaged = PathNote::new(file.path.as_path(), reason);
-                        self.scan.damaged.push(damaged);
-                    }
-                    self.scan.files.push(&file);
+        if kind == HomeEntryKind::Auth {
+            self.scan.login = Some(file);
+            return;
+        }
+
+        // A copy of a database byte by byte may mix two states, so each one is recognized, whatever its name.
+        let may_be_database = meta.len() > 0 && home::may_be_database(file.path.as_path());
+        match may_be_database.then(|| database::has_sqlite_header(source)) {
+            Some(Ok(true)) => self.scan.databases.push(file),
+            Some(Err(e)) if kind == HomeEntryKind::Database => {
+                self.note_skip(file.path.as_path(), e.to_string());
+            }
+            header => {
+                // Otherwise a backup of a destroyed database of Codex would look complete.
+                let is_database_of_codex = kind == HomeEntryKind::Database
+                    && home::is_versioned_database(file.path.as_path());
+                if header.is_some() && is_database_of_codex {
+                    let reason = "not a database: it has no SQLite header";
+                    let damaged = PathNote::new(file.path.as_path(), reason);
+                    self.scan.damaged.push(damaged);
                 }
-                Err(e) => self.note_skip(file.path.as_path(), e.to_string()),
-            },
-            HomeEntryKind::Auth => self.scan.login = Some(file),
-            _ => self.scan.files.push(&file),
+                self.scan.files.push(&file);
+            }
         }
     }
 
@@ -416,6 +423,11 @@ impl HomeWalk<'_> {
     fn note_skip(&mut self, relative: &Path, reason: impl Into<String>) {
         self.scan.skipped.push(PathNote::new(relative, reason));
     }
+}
+
+/// Returns true if SQLite keeps the file at `path` beside a database. The snapshot of the database has its content.
+fn is_beside_database(path: &Path) -> bool {
+    home::database_of_sidecar(path).is_some_and(|base| database::is_database(&base))
 }
 
 /// Returns the entry of a file with this metadata. The entry has no digest.

@@ -9,7 +9,7 @@ pub trait Sink: Sync {
     fn wants(&self, entry: &FileEntry) -> bool;
 
     /// Stores `bytes` of a wanted file at the byte `offset` of that file. Several threads call this, with the chunks in
-    /// any order. An empty file has one empty chunk.
+    /// any order. An empty file has one empty chunk. Each chunk but the last of a file has 512 bytes or more.
     fn write_chunk(&self, entry: &FileEntry, offset: u64, bytes: &[u8])
     -> Result<(), ArchiveError>;
 

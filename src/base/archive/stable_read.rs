@@ -1,7 +1,8 @@
 //! Consistent reads of files that Codex may be writing: decides how many bytes to archive, and whether to wait.
 
 use super::format::FileEntry;
-use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::database::{DATABASE_HEADER_BYTES, begins_like_database};
+use crate::codex::home::{HomeEntryKind, kind_of, may_be_database};
 use crate::codex::rollout;
 use crate::io::file_open::is_partial_line_at;
 use std::fs::{File, Metadata};
@@ -59,7 +60,7 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
 /// attempt, to try again later, and the whole file at the final attempt.
 ///
 /// # Errors
-/// The file cannot be read, or is a `config.toml` of NUL bytes.
+/// The file cannot be read, is a `config.toml` of NUL bytes, or has become a database.
 pub(super) fn find_stable_prefix(
     file: &mut File,
     planned: &FileEntry,
@@ -79,13 +80,25 @@ pub(super) fn find_stable_prefix(
         }
     }
 
+    let refuse = |reason| Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
-        let reason = "filled with NUL bytes";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        return refuse("filled with NUL bytes");
+    }
+    if may_be_database(planned.path.as_path()) && is_database(file)? {
+        return refuse("a database that was created during the backup");
     }
 
     file.seek(SeekFrom::Start(0))?;
     Ok(Some(StablePrefix { meta, size }))
+}
+
+/// Returns true if the file is a database. The scan found none, so there is no snapshot of it, and a copy byte by byte may
+/// mix two states.
+fn is_database(file: &mut File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(DATABASE_HEADER_BYTES).read_to_end(&mut start)?;
+    Ok(begins_like_database(&start))
 }
 
 /// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like

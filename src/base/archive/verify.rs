@@ -6,13 +6,15 @@ use super::format::manifest::is_database_path;
 use super::format::sidecar::{self, SidecarProblem};
 use super::format::{EntryName, FileEntry};
 use super::reader::ArchiveReader;
-use super::sink::Extent;
+use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::progress::Silent;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, file_open, parallel, space, with_suffix};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 #[derive(Debug, Default)]
 pub struct VerifyReport {
@@ -40,7 +42,8 @@ impl VerifyReport {
     }
 }
 
-/// Verifies the archive at `path`. Unpacks its databases into `tmp` to check them.
+/// Verifies the archive at `path`. Unpacks its databases into `tmp` to check them; their content shows which files are
+/// databases.
 ///
 /// # Errors
 /// The check was impossible, which does not prove damage: too little disk space, no write access to `tmp`,
@@ -71,11 +74,6 @@ fn verify_into(
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
-    let staging = Staging::create_in(tmp)?;
-    let databases = plan_database_copies(&archive, &staging);
-
-    // A full disk would look like a damaged database.
-    space::require_free_space(tmp, total_database_bytes(&archive))?;
 
     for journal in archive.contents().files.iter().filter(is_filled_journal) {
         // SQLite would roll the copy back to a state that never was, because the parts are of
@@ -87,29 +85,21 @@ fn verify_into(
     }
 
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
-    let path_of = |entry: &FileEntry| find_copy_path(&databases, &entry.path);
-    let sink = PathSink { path_of };
+    let finder = DatabaseFinder {
+        is_python: archive.is_python(),
+        databases: Mutex::default(),
+    };
     let (sidecar_problem, read_result) = parallel::run_both(
         || find_sidecar_problem(path, &archive),
-        || archive.read(Extent::All, &sink, progress),
+        || archive.read(Extent::All, &finder, progress),
     );
 
-    match read_result {
+    let databases = finder.databases.into_inner().unwrap_or_default();
+    let check_result = read_result.and_then(|()| check_databases(&archive, databases, tmp, report));
+    match check_result {
         Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
-    }
-
-    for (name, copy) in &databases {
-        // A file with the name of a database and other content is no damage: `backup` reported it, and its digest was
-        // checked. Archives of the Python tool have no digests.
-        let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
-        let must_be_sqlite = archive.is_python() && !is_empty;
-        if (database::may_be_sqlite(copy) || must_be_sqlite)
-            && let Err(e) = check_database(copy)?
-        {
-            report.problems.push(format!("{name}: {e}"));
-        }
     }
 
     report.sidecar_problem = match sidecar_problem? {
@@ -126,14 +116,72 @@ fn verify_into(
     Ok(())
 }
 
-fn total_database_bytes(archive: &ArchiveReader) -> u64 {
-    let files = &archive.contents().files;
-    let databases = files.iter().filter(|f| is_database_path(f.path.as_path()));
-    databases.map(|f| f.size).fold(0, u64::saturating_add)
+/// Finds the databases of an archive while it is read.
+struct DatabaseFinder {
+    is_python: bool,
+    databases: Mutex<Vec<FileEntry>>,
+}
+
+impl Sink for DatabaseFinder {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        entry.size > 0 && home::may_be_database(entry.path.as_path())
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        // A file with the name of a database of Codex and other content is no damage: `backup` reported it, and its
+        // digest was checked. Archives of the Python tool have no digests.
+        let must_be_database = self.is_python && is_database_path(entry.path.as_path());
+        if offset == 0
+            && (database::begins_like_database(bytes) || must_be_database)
+            && let Ok(mut databases) = self.databases.lock()
+        {
+            databases.push(entry.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Unpacks these databases of an archive into `tmp`, and adds those that are damaged to the problems.
+///
+/// # Errors
+/// The check was impossible, or the archive is damaged.
+fn check_databases(
+    archive: &ArchiveReader,
+    databases: Vec<FileEntry>,
+    tmp: &Path,
+    report: &mut VerifyReport,
+) -> Result<(), ArchiveError> {
+    if databases.is_empty() {
+        return Ok(());
+    }
+
+    let staging = Staging::create_in(tmp)?;
+    // A full disk would look like a damaged database.
+    let sizes = databases.iter().map(|file| file.size);
+    space::require_free_space(tmp, sizes.fold(0, u64::saturating_add))?;
+
+    let numbered = databases.into_iter().enumerate();
+    let copies: BTreeMap<_, _> = numbered
+        .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
+        .collect();
+    let path_of = |entry: &FileEntry| find_copy_path(&copies, &entry.path);
+    archive.read(Extent::Wanted, &PathSink { path_of }, &Silent)?;
+
+    for (name, copy) in &copies {
+        if let Err(e) = check_database(copy)? {
+            report.problems.push(format!("{name}: {e}"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks an unpacked database, and returns its damage as the inner error. Before that, applies the `-wal` beside it,
-/// which archives of the Python tool can have.
+/// which archives of the Python tool and of older versions can have.
 ///
 /// # Errors
 /// The copy could not be checked, which does not prove damage of the archive.
@@ -179,21 +227,8 @@ fn find_sidecar_problem(
     Ok((!is_of_archive).then_some(SidecarProblem::Mismatch))
 }
 
-/// Returns the databases of an archive, sorted by name, with the paths in `staging` to which they are unpacked.
-fn plan_database_copies(
-    archive: &ArchiveReader,
-    staging: &Staging,
-) -> BTreeMap<EntryName, PathBuf> {
-    let files = archive.contents().files.iter();
-    let databases = files.filter(|file| is_database_path(file.path.as_path()));
-    let numbered = databases.enumerate();
-    numbered
-        .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
-        .collect()
-}
-
-/// Returns the path to which the entry `name` is unpacked if it is a database, or the `-wal` of one, which only
-/// archives of the Python tool have. `None` for other entries.
+/// Returns the path to which the entry `name` is unpacked if it is a database, or the `-wal` of one, which only archives
+/// of the Python tool and of older versions have. `None` for other entries.
 fn find_copy_path(databases: &BTreeMap<EntryName, PathBuf>, name: &EntryName) -> Option<PathBuf> {
     if let Some(copy) = databases.get(name) {
         return Some(copy.clone());

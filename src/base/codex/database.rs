@@ -14,6 +14,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+/// The first bytes of every SQLite database.
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// The number of bytes that show if a file is a database.
+pub const DATABASE_HEADER_BYTES: u64 = SQLITE_MAGIC.len() as u64;
 /// The longest wait for a writer that blocks a snapshot because the database is not in WAL mode.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait for another process that locks a database which is to be changed.
@@ -86,6 +90,13 @@ impl DatabaseError {
         matches!(self, Self::Sqlite { source, .. } if is_caused_by_machine(source))
     }
 
+    /// Returns true if another process has locked the database for longer than a snapshot waits.
+    pub(crate) fn is_locked(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        matches!(self, Self::Sqlite { source, .. }
+            if matches!(source.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)))
+    }
+
     /// Returns true if SQLite could not write because the disk is full.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. }
@@ -153,12 +164,23 @@ pub fn may_be_sqlite(path: &Path) -> bool {
     has_sqlite_header(path).unwrap_or(true)
 }
 
+/// Returns true if the file is a SQLite database, which its first bytes show, whatever its name; false if it cannot be
+/// read.
+pub fn is_database(path: &Path) -> bool {
+    has_sqlite_header(path).unwrap_or(false)
+}
+
+/// Returns true if these are the first bytes of a SQLite database, at least [`DATABASE_HEADER_BYTES`].
+pub fn begins_like_database(content: &[u8]) -> bool {
+    content.starts_with(SQLITE_MAGIC)
+}
+
 /// Returns true if the file begins like a SQLite database; false if it does not exist.
 pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
-    let mut magic = [0; 16];
+    let mut magic = [0; SQLITE_MAGIC.len()];
     match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
-        Ok(()) => Ok(&magic == b"SQLite format 3\0"),
+        Ok(()) => Ok(begins_like_database(&magic)),
         Err(e) if matches!(e.kind(), NotFound | IsADirectory | UnexpectedEof) => Ok(false),
         Err(e) => Err(e),
     }
@@ -322,10 +344,19 @@ pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
 }
 
 fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
-    let detail: String = connection
-        // The first error is enough to refuse a database.
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .sqlite_context("check", path)?;
+    // The first error is enough to refuse a database.
+    let checked = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+    let detail: String = match checked {
+        // A database of another program can need functions, collations or virtual tables of that program, which SQLite
+        // reports before it compares any row. This proves no damage.
+        Err(e)
+            if e.sqlite_error()
+                .is_some_and(|e| e.extended_code == ffi::SQLITE_ERROR) =>
+        {
+            return Ok(());
+        }
+        checked => checked.sqlite_context("check", path)?,
+    };
 
     if detail == "ok" {
         Ok(())

@@ -14,7 +14,7 @@ pub const SESSIONS: &str = "sessions";
 /// The folder of archived conversations, which has no subfolders.
 pub const ARCHIVED_SESSIONS: &str = "archived_sessions";
 /// The folder inside a home that may hold databases.
-pub(crate) const SQLITE_FOLDER: &str = "sqlite";
+pub const SQLITE_FOLDER: &str = "sqlite";
 /// The name prefix of the database of threads; a number follows, which changes with Codex's versions.
 pub const STATE_DATABASE_PREFIX: &str = "state_";
 /// The name prefix of the database with the projections (parsed contents) of rollouts.
@@ -50,7 +50,8 @@ pub enum HomeEntryKind {
     SessionIndex,
     /// `history.jsonl`: the prompts that the user typed.
     History,
-    /// A SQLite database of Codex.
+    /// A file with the name of Codex's databases. The content of a file decides if it is a database; see
+    /// [`may_be_database`].
     Database,
     /// A file that SQLite keeps beside a database. A snapshot of the database contains its rows.
     DatabaseSidecar,
@@ -131,8 +132,7 @@ impl HomeEntryKind {
     }
 }
 
-/// Returns the kind of a path relative to the home. Databases are recognized by name only, so
-/// their content is unchecked.
+/// Returns the kind of a path relative to the home. Opens no file.
 pub fn kind_of(relative: &Path) -> HomeEntryKind {
     let mut names = relative.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name),
@@ -280,15 +280,26 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
 /// Returns the path of the database beside which SQLite may keep the file at `path`; `None` if the name is not that of a
 /// sidecar file.
 pub fn database_of_sidecar(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
+    let name = path.file_name()?.as_encoded_bytes();
     let mut suffixes = SIDECAR_SUFFIXES.iter();
-    let database = suffixes.find_map(|suffix| name.strip_suffix(suffix))?;
+    let database = suffixes.find_map(|suffix| name.strip_suffix(suffix.as_bytes()))?;
+    #[cfg(unix)]
+    let database: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(database);
+    #[cfg(not(unix))]
+    let database = std::str::from_utf8(database).ok()?;
     (!database.is_empty()).then(|| path.with_file_name(database))
+}
+
+/// Returns false for a path whose file is no database, whatever its content: a rollout. A home can have half a million of
+/// them, so they are not opened. The content of any other file decides.
+pub fn may_be_database(relative: &Path) -> bool {
+    let extension = relative.extension().and_then(OsStr::to_str);
+    !(kind_of(relative).is_rollout_folder() && matches!(extension, Some("jsonl" | "zst")))
 }
 
 /// Returns true if the file name has the form of Codex's databases: a name and a version number, as in
 /// `state_5.sqlite`.
-pub(crate) fn is_versioned_database(path: &Path) -> bool {
+pub fn is_versioned_database(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
     let parts = name.and_then(|name| name.strip_suffix(".sqlite")?.rsplit_once('_'));
     parts.is_some_and(|(name, version)| {

@@ -9,13 +9,14 @@
 //! - know what a file of the home is → [`home`]; read a login → [`auth`], a setting → [`config`]
 //! - start Codex → [`program`]; ask it → [`rpc`]: [`app_server`] for an account, [`thread_list`] for conversations
 //! - know who uses a home → [`process`], [`daemon`], [`writer_lock`]
-//! - read a database → [`database_view`]; rows of conversations → [`threads`]; turns → [`projections`]
+//! - read a database → [`database_view`], [`automations`]; rows of conversations → [`threads`]; turns → [`projections`]
 //! - read another kind of line in rollouts → the table in [`rollout_lines`]
 //! - recognize another secret → `redaction/forms.txt`
 
 pub mod app_server;
 pub mod arguments;
 pub mod auth;
+pub mod automations;
 pub mod config;
 pub mod connection;
 pub mod daemon;
@@ -41,12 +42,10 @@ pub(crate) mod writer_lock;
 
 pub use config::{CodexConfig, CredentialStore, read_login, read_possible_identity};
 pub use home::{
-    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS,
-    is_database_named, kind_of,
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, SQLITE_FOLDER,
+    THREAD_LOCKS, is_database_named, is_versioned_database, kind_of,
 };
-pub(crate) use home::{
-    DB_BACKUPS, HISTORY_DATABASE_PREFIX, SQLITE_FOLDER, database_sidecars, is_versioned_database,
-};
+pub(crate) use home::{DB_BACKUPS, HISTORY_DATABASE_PREFIX, database_sidecars};
 pub use process::{Holder, HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_codex};
 pub use rollout::{Relation, RolloutName, ZST, parse_rollout_id};
 

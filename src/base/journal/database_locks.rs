@@ -6,8 +6,9 @@
 //! for 5 seconds, three times, and opens the database by its path each time.
 
 use super::step::Step;
-use crate::codex::SQLITE_FOLDER;
-use crate::io::{ProcessTable, tree};
+use crate::codex::{SQLITE_FOLDER, database};
+use crate::io::file_id::stat;
+use crate::io::{FileId, ProcessTable, tree};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct DatabaseLocks {
     files: Vec<File>,
+    /// The identities of `files`.
+    ids: Vec<FileId>,
     /// The staged paths of the steps with databases.
     staged_paths: Vec<PathBuf>,
 }
@@ -36,27 +39,33 @@ impl DatabaseLocks {
     /// Returns the database that another process uses.
     pub(super) fn acquire<'a>(steps: impl Iterator<Item = &'a Step>) -> Result<Self, PathBuf> {
         let mut locks = Self::default();
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-
+        let mut databases = Vec::new();
+        // Before the first lock: when this process closes any descriptor of a file, its locks on the file end, so no
+        // database is opened to be recognized while it is locked.
         for step in steps {
-            let databases = [list_databases(&step.live), list_databases(&step.staged)].concat();
-            if !databases.is_empty() {
+            let found = [list_databases(&step.live), list_databases(&step.staged)].concat();
+            if !found.is_empty() {
                 locks.staged_paths.push(step.staged.clone());
             }
+            databases.extend(found);
+        }
 
-            for database in databases {
-                let Some(file) = open_to_lock(&database) else {
-                    continue;
-                };
-                while !try_lock(&file) {
-                    if Instant::now() > deadline {
-                        return Err(database);
-                    }
-                    std::thread::sleep(RETRY_INTERVAL);
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        for database in databases {
+            let Some(file) = open_to_lock(&database) else {
+                continue;
+            };
+            while !try_lock(&file) {
+                if Instant::now() > deadline {
+                    return Err(database);
                 }
-                // Stays open: when this process closes any descriptor of a file, its locks on the file end.
-                locks.files.push(file);
+                std::thread::sleep(RETRY_INTERVAL);
             }
+            locks
+                .ids
+                .extend(stat(&database).ok().flatten().map(|(id, _)| id));
+            // Stays open, because closing it would end the lock.
+            locks.files.push(file);
         }
         Ok(locks)
     }
@@ -80,8 +89,13 @@ impl DatabaseLocks {
         !cfg!(target_os = "linux")
             || others.any(|process| {
                 let open_files = process.open_files_beneath(&folders);
-                open_files.iter().any(|path| is_database(path))
+                open_files.iter().any(|path| self.is_locked(path))
             })
+    }
+
+    fn is_locked(&self, path: &Path) -> bool {
+        let file = stat(path).ok().flatten();
+        file.is_some_and(|(id, _)| self.ids.iter().any(|locked| locked.is_same(id)))
     }
 }
 
@@ -100,8 +114,9 @@ fn list_databases(path: &Path) -> Vec<PathBuf> {
     databases
 }
 
-pub(super) fn is_database(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| ext == "sqlite")
+/// Returns true for a database, and for a file with the name of one: Codex may be about to fill it.
+fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| ext == "sqlite") || database::is_database(path)
 }
 
 /// Opens a regular file to lock it. Does not change its times. Returns `None` if it cannot be opened.

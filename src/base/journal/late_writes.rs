@@ -3,6 +3,7 @@
 
 use super::step::Step;
 use super::write_times::is_written_since;
+use crate::codex::home::database_of_sidecar;
 use crate::io::file_id::stat;
 use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
@@ -91,11 +92,14 @@ impl LateWrites<'_> {
             }
 
             // A log that is only read can get a new ctime: SQLite calls fchown for each log that root opens.
-            let mut log_extensions = ["sqlite-wal", "sqlite-journal"].iter();
-            let is_log = log_extensions.any(|log| live.extension().is_some_and(|ext| ext == *log));
+            let is_log = || {
+                database_of_sidecar(&removed_path)
+                    .is_some_and(|path| path.symlink_metadata().is_ok())
+            };
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let has_late_ctime = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta));
-            let is_changed = has_late_ctime && (!is_log || is_written_since(&meta, self.since_ns));
+            let is_changed =
+                has_late_ctime && (is_written_since(&meta, self.since_ns) || !is_log());
 
             let is_late = if meta.is_dir() {
                 // A move changes the ctime of the folder, but not of the files in it.
@@ -115,9 +119,12 @@ impl LateWrites<'_> {
     /// Returns true for a file whose late writes may be lost: a `-shm` or an empty `-wal`, which readers of a database
     /// create, and any file that the policy gives up.
     fn is_ignored(&self, live: &Path, len: u64) -> bool {
+        // SQLite keeps the index of a log in parts of 32 KiB.
+        const INDEX_PART_BYTES: u64 = 32 * 1024;
         let name = live.file_name().unwrap_or_default().as_encoded_bytes();
-        let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");
-        name.ends_with(b".sqlite-shm") || is_empty_log || (self.is_disposable)(live)
+        let is_empty_log = len == 0 && name.ends_with(b"-wal");
+        let is_index = name.ends_with(b"-shm") && len.is_multiple_of(INDEX_PART_BYTES);
+        is_empty_log || is_index || (self.is_disposable)(live)
     }
 }
 

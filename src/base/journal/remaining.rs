@@ -1,12 +1,11 @@
 //! Exchanges the steps of a transaction that remain in one direction, also after other programs have
 //! changed files.
 
-use super::database_locks::is_database;
 use super::error::{Direction, JournalError};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::Transaction;
-use crate::codex::database_sidecars;
+use crate::codex::{database, database_sidecars};
 use crate::io::{IoError, atomic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -65,10 +64,11 @@ impl Transaction {
         // A log that existed before the transaction has a step of its own.
         let live_paths: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
         let mut logs = BTreeMap::new();
-        for step in steps.filter(|step| is_database(&step.live)) {
+        for step in steps {
             let [wal, _, rollback_journal] = database_sidecars(&step.live);
             for log in [wal, rollback_journal] {
-                if !live_paths.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
+                // The database is locked, so it is not opened to be recognized: this would end the lock.
+                if !live_paths.contains(&log) && database::begins_like_log(&log) {
                     let folder = self.journal.staging_folder_of(step);
                     let target = folder.join(log.file_name().unwrap_or_default());
                     logs.insert(log, atomic::find_free_path(&target));

@@ -4,7 +4,7 @@ use crate::error::{CommandError, Result};
 use crate::ui::{Cell, Style, variant_name};
 use codex_manager_core::archive::scan::HomeScan;
 use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
-use codex_manager_core::codex::{CONFIG_TOML, HomeEntryKind, config, kind_of};
+use codex_manager_core::codex::{CONFIG_TOML, HomeEntryKind, config, database, kind_of};
 use codex_manager_core::io::{ContentDigest, ContentHasher, IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,8 @@ pub(super) enum ContentKind {
     McpServer,
     Skill,
     Prompt,
+    /// A task that Codex Desktop runs at times.
+    Automation,
     /// Another file of the user, such as `AGENTS.md` or a rule.
     File,
 }
@@ -59,6 +61,7 @@ impl ContentKind {
             Self::McpServer => "MCP server",
             Self::Skill => "skill",
             Self::Prompt => "prompt",
+            Self::Automation => "automation",
             Self::File => "file",
         }
     }
@@ -107,12 +110,22 @@ pub(super) fn compare_files(
     home: &Path,
 ) -> Result<Vec<DiffedContent>> {
     let archived = select_content_files(archive.contents().files.iter());
-    let current = select_content_files(home_scan.files.iter());
+    let live_files = home_scan.files.iter();
+    let current = select_content_files(live_files.chain(home_scan.databases.iter().cloned()));
 
     let read_archived_version = |file: &FileEntry| Ok((file.size, file.digest));
     let read_home_version = |file: &FileEntry| {
         let archived = archived.iter().find(|other| other.path == file.path);
-        read_version(file, archived, &home.join(file.path.as_path()))
+        let path = home.join(file.path.as_path());
+        let is_database = home_scan
+            .databases
+            .iter()
+            .any(|other| other.path == file.path);
+        if is_database {
+            read_database_version(file, archived, &path)
+        } else {
+            read_version(file, archived, &path)
+        }
     };
 
     Ok(compare_versions(
@@ -139,11 +152,31 @@ fn read_version(
         return Ok((file.size, archived_digest));
     }
 
-    // Only digests of the same algorithm can be compared.
+    hash_version(archived_digest, path)
+}
+
+/// Returns the version of a database in the home. An archive has a snapshot of it, so a snapshot is compared. If none can
+/// be made, compares the file.
+fn read_database_version(
+    file: &FileEntry,
+    archived: Option<&FileEntry>,
+    path: &Path,
+) -> Result<DiffedVersion> {
+    let folder = tempfile::tempdir().at("create a temp folder for", path)?;
+    let snapshot = folder.path().join("snapshot");
+    if database::write_snapshot(path, &snapshot).is_err() {
+        return read_version(file, None, path);
+    }
+    hash_version(archived.and_then(|archived| archived.digest), &snapshot)
+}
+
+/// Returns the size and the digest of the file at `path`. Only digests of the algorithm of `archived_digest` can be
+/// compared with it.
+fn hash_version(archived_digest: Option<ContentDigest>, path: &Path) -> Result<DiffedVersion> {
     let hasher = archived_digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
     let mut reader = file_open::open(path).at("read", path)?;
-    let (digest, _bytes) = hasher.hash(&mut reader).at("read", path)?;
-    Ok((file.size, Some(digest)))
+    let (digest, size) = hasher.hash(&mut reader).at("read", path)?;
+    Ok((size, Some(digest)))
 }
 
 fn compare_versions<T: PartialEq>(

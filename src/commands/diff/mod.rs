@@ -1,5 +1,6 @@
 //! `diff`: what the Codex home lost or gained since an archive.
 
+mod automations;
 mod content;
 mod conversations;
 
@@ -22,8 +23,9 @@ use std::sync::Arc;
 /// Show what the Codex home lost or gained since an archive
 ///
 /// Compares conversations by messages, not by bytes: a rollout that Codex migrated or compressed has not changed.
-/// Also compares the keys of config.toml, MCP servers, skills, prompts and rules. Prints no values. Exits with 0
-/// whether or not anything changed, and with 6 if config.toml cannot be read.
+/// Also compares the keys of config.toml, MCP servers, skills, prompts and rules, and names the automations of Codex
+/// Desktop that came or went. Prints no values. Exits with 0 whether or not anything changed, and with 6 if config.toml or
+/// the automations cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager diff                    # since the latest archive
@@ -61,9 +63,16 @@ impl DiffArgs {
             let problem = e.to_one_line();
             context.warn(format_args!("the settings are not compared: {problem}"));
         }
-        let is_partial = settings.is_err();
+        // A database of Codex Desktop may be damaged or locked.
+        let automations = automations::compare_automations(&archive, &home_scan, home);
+        if let Err(e) = &automations {
+            let problem = e.to_one_line();
+            context.warn(format_args!("the automations are not compared: {problem}"));
+        }
+        let is_partial = settings.is_err() || automations.is_err();
         let mut changes = settings.unwrap_or_default();
         changes.extend(content::compare_files(&archive, &home_scan, home)?);
+        changes.extend(automations.unwrap_or_default());
 
         let document = DiffJson {
             archive: strip_archive_suffix(&file_name(archive.path())).to_owned(),

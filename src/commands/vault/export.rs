@@ -36,7 +36,7 @@ impl VaultExportArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
-        let contents = SnapshotContents::read(&restic, &snapshot)?;
+        let mut contents = SnapshotContents::read(&restic, &snapshot)?;
 
         let manager_home = context.manager_home();
         let folder = match &self.to {
@@ -48,7 +48,14 @@ impl VaultExportArgs {
 
         let bar = context.ui.growing_bar("exporting");
         let compression = context.settings.preferences.compression;
-        let result = materialize(&restic, &snapshot, &contents, &folder, compression, &bar);
+        let result = materialize(
+            &restic,
+            &snapshot,
+            &mut contents,
+            &folder,
+            compression,
+            &bar,
+        );
         drop(bar);
         let (file, packed) = result?;
 

@@ -71,6 +71,7 @@ impl VaultRestoreArgs {
         self.confirm_default_snapshot(context, &id, target)?;
 
         if self.options.dry_run {
+            warn_of_left_out_files(context, &source);
             // A dry run needs only the manifest, so nothing is downloaded.
             return self
                 .options
@@ -90,6 +91,7 @@ impl VaultRestoreArgs {
         // `restore` prints the file name as the name of the archive.
         let staged_path = staging.path(&id);
         source.download(staging.folder(), &staged_path, context)?;
+        warn_of_left_out_files(context, &source);
         let archive = ArchiveReader::open(&staged_path)?;
         self.options
             .restore(context, &archive, selection, "vault restore")
@@ -141,19 +143,19 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
 
 /// Warns if another program made the snapshot, because only a part of it is restored.
 fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
-    let (snapshot, contents) = (&source.snapshot, &source.contents);
-    if snapshot.tags.is_some() {
-        return;
+    if source.snapshot.tags.is_none() {
+        context.ui.warn(format_args!(
+            "another program made snapshot {}: only its files are restored, and nothing is removed",
+            source.snapshot.short_id()
+        ));
     }
+}
 
-    let ui = &context.ui;
-    ui.warn(format_args!(
-        "another program made snapshot {}: only its files are restored, and nothing is removed",
-        snapshot.short_id()
-    ));
-
+/// Warns of files that are not restored. Only the download shows which files are databases.
+fn warn_of_left_out_files(context: &Context, source: &SnapshotSource) {
+    let contents = &source.contents;
     if !contents.left_out.is_empty() {
-        ui.warn(format_args!(
+        context.ui.warn(format_args!(
             "{} not restored (databases that may have been in use, links): {}; afterwards, repair Codex's list of conversations: codex-manager history repair",
             pluralize(contents.left_out.len(), "file"),
             contents.left_out.join(", ")

@@ -96,7 +96,7 @@ pub fn apply(
         files: restored.files,
         bytes: restored.bytes,
         unchanged: stage.equal_rollouts.len() as u64,
-        removed: work.plan.removed,
+        removed: work.plan.removed_files(),
         safety: safety_backup,
         auth: staged_login.outcome,
         is_login_replaced: staged_login.is_replaced(),

@@ -4,6 +4,7 @@
 //! copies of a login under any name that editors, clients and users choose count as logins.
 
 use crate::codex::redaction::{self, SecretInText};
+use crate::codex::{database, home};
 use crate::io::file_open;
 use memchr::memmem;
 use serde_json::{Map, Value};
@@ -176,13 +177,20 @@ impl fmt::Display for FileSecret {
     }
 }
 
-/// Searches a file for secrets like [`find_secret_in_text`]. Does not follow a link.
+/// Searches a file for secrets like [`find_secret_in_text`]. Does not follow a link. Also finds a database and the files
+/// beside it: two machines cannot share one, whatever its name.
 ///
 /// # Errors
 /// The file cannot be read.
 pub(super) fn find_secret_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
+    let database_beside = home::database_of_sidecar(path);
+    if database::is_database(path)
+        || database_beside.is_some_and(|path| database::is_database(&path))
+    {
+        return Ok(Some(FileSecret::Whole("a database, or a part of one")));
+    }
     find_secret_in_text(file, size)
 }
 

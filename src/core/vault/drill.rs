@@ -50,10 +50,16 @@ pub fn run_drill(
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
     let staging = create_staging(options.manager_home)?;
-    let contents = SnapshotContents::read(restic, snapshot)?;
+    let mut contents = SnapshotContents::read(restic, snapshot)?;
     let (folder, compression) = (staging.folder(), Compression::Fast);
-    let (archive_file, finished_archive) =
-        materialize(restic, snapshot, &contents, folder, compression, progress)?;
+    let (archive_file, finished_archive) = materialize(
+        restic,
+        snapshot,
+        &mut contents,
+        folder,
+        compression,
+        progress,
+    )?;
 
     let tmp_folder = staging_parent(options.manager_home);
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;

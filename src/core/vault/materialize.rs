@@ -13,24 +13,27 @@ use crate::archive::{
     ArchiveError, ArchiveManifest, Compression, EntryContent, EntryName, FileEntry,
     FinishedArchive, PackWriter, RawEntry, RawKind, pack,
 };
+use crate::codex::database::{self, DATABASE_HEADER_BYTES};
+use crate::codex::home;
 use crate::io::{IoContext, Progress, TempFile};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// Writes an archive of the files in `contents` into a new temp file in `folder`. Returns the file and a description of
-/// the archive.
+/// the archive. Leaves out the databases in a snapshot of another program, and lists them in `contents`.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
 pub fn materialize(
     restic: &Restic,
     snapshot: &Snapshot,
-    contents: &SnapshotContents,
+    contents: &mut SnapshotContents,
     folder: &Path,
     compression: Compression,
     progress: &dyn Progress,
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
+    let mut left_out = HashSet::new();
     progress.expect_bytes(contents.manifest.files.total_bytes());
 
     let names = contents.manifest.files.name_table();
@@ -43,7 +46,9 @@ pub fn materialize(
         let listed_files = contents.manifest.files.iter();
         let mut repacker = Repacker {
             snapshot_id: snapshot.short_id(),
+            is_of_other_program: snapshot.tags.is_none(),
             contents,
+            left_out: &mut left_out,
             writer,
             missing_files: listed_files.map(|f| f.path).zip(0..).collect(),
             progress,
@@ -61,6 +66,10 @@ pub fn materialize(
     // The archive is only temporary, so an error names the snapshot.
     let finished = finished.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
     check_digests(snapshot, contents, &finished)?;
+    contents
+        .left_out
+        .extend(left_out.iter().map(|name| name.to_string()));
+    contents.left_out.sort();
     Ok((file, finished))
 }
 
@@ -89,7 +98,10 @@ fn check_digests(
 /// Copies the entries of a tar stream into an archive.
 struct Repacker<'a, 'w, 'p> {
     snapshot_id: &'a str,
+    is_of_other_program: bool,
     contents: &'a SnapshotContents,
+    /// The files that are not added.
+    left_out: &'a mut HashSet<EntryName>,
     writer: &'a mut PackWriter<'w>,
     /// The files of the manifest that were not added yet, with their positions in the manifest.
     missing_files: HashMap<EntryName, usize>,
@@ -152,11 +164,19 @@ impl Repacker<'_, '_, '_> {
 
     /// Adds the first bytes of `content`, up to the size in the manifest.
     fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
+        let mut start = Vec::new();
+        let read_start = content.take(DATABASE_HEADER_BYTES).read_to_end(&mut start);
+        read_start.at("read", listed.path.as_path())?;
+        if self.is_of_other_program && self.is_database_or_log(&listed.path, &start) {
+            self.left_out.insert(listed.path.clone());
+            return Ok(());
+        }
+
         let file = FileEntry {
             digest: None,
             ..listed.clone()
         };
-        match self.writer.add_file(file, content)? {
+        match self.writer.add_file(file, &mut start.chain(content))? {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
                 let name = &listed.path;
                 return Err(self.damage_error(format!("{name} is shorter than in the manifest")));
@@ -165,6 +185,16 @@ impl Repacker<'_, '_, '_> {
         }
         self.progress.add_bytes(listed.size);
         Ok(())
+    }
+
+    /// Returns true for a database, which restic may have read while a program wrote it, and for a file that SQLite keeps
+    /// beside one that was left out. A tar has the database first.
+    fn is_database_or_log(&self, name: &EntryName, start: &[u8]) -> bool {
+        let path = name.as_path();
+        let database = home::database_of_sidecar(path);
+        let database = database.and_then(|path| EntryName::from_path(&path).ok());
+        database.is_some_and(|database| self.left_out.contains(&database))
+            || (home::may_be_database(path) && database::begins_like_database(start))
     }
 
     /// Returns the manifest without the values that the writer of the archive sets: files, members, void entries and

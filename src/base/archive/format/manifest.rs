@@ -17,7 +17,7 @@ pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 /// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
 pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
-/// Returns true if a path in an archive is that of a database, in the home or outside of it.
+/// Returns true if a path in an archive is that of a database of Codex, in the home or outside of it.
 pub fn is_database_path(path: &Path) -> bool {
     kind_of(path) == HomeEntryKind::Database
         || path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))

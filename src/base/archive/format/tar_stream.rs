@@ -44,16 +44,20 @@ pub struct EntryContent<'a> {
 }
 
 impl EntryContent<'_> {
-    /// Returns the next bytes of the content, or `None` at its end. Fails if the user interrupted the operation.
+    /// Returns the next bytes of the content, as many as the buffer holds, or `None` at its end. Fails if the user
+    /// interrupted the operation.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
         check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
-        let n = loop {
-            match self.reader.read(&mut self.buffer) {
+        let mut filled = 0;
+        while filled < self.buffer.len() {
+            match self.reader.read(&mut self.buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
+                Err(e) => return Err(e.into()),
             }
-        };
-        Ok((n > 0).then(|| &self.buffer[..n]))
+        }
+        Ok((filled > 0).then(|| &self.buffer[..filled]))
     }
 
     /// Returns the rest of the content, or `None` if the rest is longer than `limit` bytes.

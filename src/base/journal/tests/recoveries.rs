@@ -335,33 +335,33 @@ fn a_new_state_that_was_live_before_a_killed_undo_is_kept_without_a_note_in_the_
 }
 
 #[test]
-fn a_log_that_codex_wrote_for_a_database_is_not_left_beside_another_one() {
-    for (state, done, live) in [
-        (JournalState::Committing, 1, "new"),
-        (JournalState::Undoing, 2, "old"),
-    ] {
-        let fixture = Fixture::new();
-        let (database, log) = (
-            fixture.live("state_5.sqlite"),
-            fixture.live("state_5.sqlite-wal"),
-        );
-        fs::write(&database, "old").unwrap();
-        fs::write(&log, "the old log").unwrap();
-        let begun = Transaction::begin(&fixture.staging(), &fixture.path("live"), &NoPolicy);
-        fs::write(fixture.staging().join("1"), "new").unwrap();
-        let mut steps = vec![step(database.clone(), fixture.staging().join("1"))];
-        if state == JournalState::Committing {
-            steps.insert(0, step(log.clone(), fixture.staging().join("2")));
+fn a_log_that_a_program_wrote_for_a_database_is_not_left_beside_another_one() {
+    for name in ["state_5.sqlite", "codex-dev.db", "data"] {
+        for (state, done, live) in [
+            (JournalState::Committing, 1, "new"),
+            (JournalState::Undoing, 2, "old"),
+        ] {
+            let wal = format!("{name}-wal");
+            let fixture = Fixture::new();
+            let (database, log) = (fixture.live(name), fixture.live(&wal));
+            fs::write(&database, "old").unwrap();
+            fs::write(&log, "the old log").unwrap();
+            let begun = Transaction::begin(&fixture.staging(), &fixture.path("live"), &NoPolicy);
+            fs::write(fixture.staging().join("1"), "new").unwrap();
+            let mut steps = vec![step(database.clone(), fixture.staging().join("1"))];
+            if state == JournalState::Committing {
+                steps.insert(0, step(log.clone(), fixture.staging().join("2")));
+            }
+            fixture.kill(begun.unwrap(), steps, state, done);
+            let later_log = [&[0x37, 0x7f, 0x06, 0x82][..], b"since"].concat();
+            fs::write(&log, &later_log).unwrap();
+            let recovery = fixture.recover();
+            let (Recovery::Finished(kept) | Recovery::Undone(kept)) = recovery else {
+                panic!("{recovery:?}");
+            };
+            assert_eq!(fs::read_to_string(&database).unwrap(), live, "{name}");
+            assert!(!log.exists(), "{name}");
+            assert_eq!(fs::read(kept[0].join(&wal)).unwrap(), later_log, "{name}");
         }
-        fixture.kill(begun.unwrap(), steps, state, done);
-        fs::write(&log, "since").unwrap();
-        let recovery = fixture.recover();
-        let (Recovery::Finished(kept) | Recovery::Undone(kept)) = recovery else {
-            panic!("{recovery:?}");
-        };
-        assert_eq!(fs::read_to_string(&database).unwrap(), live);
-        assert!(!log.exists());
-        let kept_log = kept[0].join("state_5.sqlite-wal");
-        assert_eq!(fs::read_to_string(kept_log).unwrap(), "since");
     }
 }

@@ -26,6 +26,8 @@ pub struct RestorePlan {
     /// The live files that are removed, such as files that the home did not have when the archive was made. Also the
     /// `-wal`, `-shm` and `-journal` of replaced or removed databases, even if they do not exist.
     pub removed: NameSet,
+    /// The sidecar files of databases among `removed`.
+    removed_sidecars: NameSet,
     /// True if the archive's login is part of the selection.
     pub wants_login: bool,
     /// True if only a selection of the archive is restored.
@@ -58,6 +60,7 @@ pub(crate) fn plan_restore(
         writes: empty_set(),
         added: empty_set(),
         removed: empty_set(),
+        removed_sidecars: empty_set(),
         wants_login: false,
         partial: selection.is_partial(),
         merge,
@@ -71,8 +74,7 @@ pub(crate) fn plan_restore(
             plan.plan_removal_of_other_rollout_files(&live.names);
         }
         plan.plan_removal_of_path_conflicts(&live.names);
-        plan.plan_removal_of_sidecars(&live.names);
-        plan.plan_removal_of_user_sidecars(&request.folder, &live.names);
+        plan.plan_removal_of_sidecars(&request.folder, &live.names);
     }
 
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
@@ -186,36 +188,47 @@ impl RestorePlan {
     }
 
     /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed. Lists them
-    /// even if they do not exist, because SQLite may create them later.
-    fn plan_removal_of_sidecars(&mut self, live_names: &NameSet) {
+    /// even if they do not exist, because SQLite may create them later. Other programs than Codex choose the names of
+    /// their databases, so the content of the live file decides.
+    fn plan_removal_of_sidecars(&mut self, home: &Path, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
-        let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
-        let mut sidecars = Vec::new();
-        for database in changed.filter(|name| is_database(name) && !name.is_manager_name()) {
+        let mut sidecars = self.find_logs_of_lost_databases(home, live_names);
+        for name in changed.filter(|name| !name.is_manager_name()) {
+            let path = name.as_path();
+            let is_of_codex = kind_of(path) == HomeEntryKind::Database;
+            let is_live_database = || {
+                let may_be = live_names.contains(path) && home::may_be_database(path);
+                may_be && database::may_be_sqlite(&home.join(path))
+            };
+            if !is_of_codex && !is_live_database() {
+                continue;
+            }
+
             // Beside a new database, the home can only have sidecars of an earlier one.
-            let is_new = self.added.contains(database.as_path());
-            let paths = home::database_sidecars(database.as_path()).into_iter();
-            let removed = paths.filter(|path| !is_new || live_names.contains(path));
+            let is_new = self.added.contains(path);
+            let paths = home::database_sidecars(path).into_iter();
+            let removed = paths.filter(|path| {
+                // The log in an archive of an older version belongs to the database in it.
+                let belongs_to_archived = !is_of_codex && self.writes.contains(path);
+                !belongs_to_archived && (!is_new || live_names.contains(path))
+            });
             sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
         }
-        self.removed.extend(sidecars);
+        self.remove_sidecars(sidecars);
     }
 
-    /// Plans the removal of the sidecar files of databases of the user, for example in `memories/`, that are replaced
-    /// or removed. Only the content of a file shows that it is a database.
-    fn plan_removal_of_user_sidecars(&mut self, home: &Path, live_names: &NameSet) {
+    /// Returns the live logs beside files that are replaced or removed. The database may be lost or damaged while its
+    /// log is intact, so the content of the log decides.
+    fn find_logs_of_lost_databases(&self, home: &Path, live_names: &NameSet) -> Vec<EntryName> {
         let is_stale = |name: &EntryName| {
-            let sidecar = name.as_path();
-            home::database_of_sidecar(sidecar).is_some_and(|database| {
+            let log = name.as_path();
+            home::database_of_sidecar(log).is_some_and(|database| {
                 (self.writes.contains(&database) || self.removed.contains(&database))
-                    && !self.writes.contains(sidecar)
-                    // The live database may be lost or damaged while its log is intact.
-                    && (database::may_be_sqlite(&home.join(database))
-                        || database::begins_like_log(&home.join(sidecar)))
+                    && !self.writes.contains(log)
+                    && database::begins_like_log(&home.join(log))
             })
         };
-        let stale: Vec<_> = live_names.iter().filter(is_stale).collect();
-        self.removed.extend(stale);
+        live_names.iter().filter(is_stale).collect()
     }
 
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
@@ -236,8 +249,21 @@ impl RestorePlan {
     /// Adds the removal of the `-wal`, `-shm` and `-journal` of a database in the home, whether they exist or not.
     pub(crate) fn remove_sidecars_of(&mut self, database: &EntryName) {
         let sidecars = home::database_sidecars(database.as_path()).into_iter();
-        self.removed
-            .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
+        self.remove_sidecars(
+            sidecars
+                .filter_map(|path| EntryName::from_path(&path).ok())
+                .collect(),
+        );
+    }
+
+    fn remove_sidecars(&mut self, sidecars: Vec<EntryName>) {
+        self.removed.extend(sidecars.iter().cloned());
+        self.removed_sidecars.extend(sidecars);
+    }
+
+    /// Returns the removed files without the sidecar files of databases, because their databases are replaced.
+    pub fn removed_files(&self) -> NameSet {
+        self.removed.without(&self.removed_sidecars)
     }
 
     /// Takes a file out of the files that are written.

@@ -3,6 +3,7 @@
 
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
+use crate::archive::manifest::is_database_path;
 use crate::archive::{ArchiveError, EntryName, NameSet, parse_rollout_name};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation, without_zst};
@@ -32,14 +33,21 @@ pub(crate) fn prepare_python_databases(work: &mut Workspace<'_>) -> Result<(), R
         return Ok(());
     }
 
-    for (name, path) in stage.database_files(plan) {
+    let mut databases = Vec::new();
+    for name in plan.writes.iter() {
+        let path = stage.staged_path(name.as_path());
+        let is_empty = || path.metadata().is_ok_and(|meta| meta.len() == 0);
         // For SQLite, an empty file is an empty database.
-        if path.metadata().is_ok_and(|meta| meta.len() == 0) {
-            continue;
+        let is_filled_database_of_codex = is_database_path(name.as_path()) && !is_empty();
+        let may_be_database = home::may_be_database(name.as_path());
+        if is_filled_database_of_codex || (may_be_database && database::is_database(&path)) {
+            databases.push((name, path));
         }
+    }
 
+    for (name, path) in &databases {
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
-        let [_, shm, journal] = home::database_sidecars(&path);
+        let [_, shm, journal] = home::database_sidecars(path);
         // The `-shm` is of the process that had the database open when it was copied. SQLite creates a new one.
         tree::remove(&shm)?;
 
@@ -50,21 +58,24 @@ pub(crate) fn prepare_python_databases(work: &mut Workspace<'_>) -> Result<(), R
         }
         tree::remove(&journal)?;
 
-        let checked =
-            database::checkpoint_wal(&path).and_then(|()| database::check_integrity(&path));
+        let checked = database::checkpoint_wal(path).and_then(|()| database::check_integrity(path));
         if let Err(e) = checked {
             return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
         }
     }
 
-    let sidecars: Vec<_> = plan
-        .writes
-        .iter()
-        .filter(|n| kind_of(n.as_path()) == HomeEntryKind::DatabaseSidecar)
-        .collect();
+    let is_beside_database = |name: &EntryName| {
+        let database = home::database_of_sidecar(name.as_path());
+        kind_of(name.as_path()) == HomeEntryKind::DatabaseSidecar
+            || database.is_some_and(|path| databases.iter().any(|(name, _)| name.as_path() == path))
+    };
+    let sidecars: Vec<_> = plan.writes.iter().filter(is_beside_database).collect();
     for name in sidecars {
         tree::remove(&stage.staged_path(name.as_path()))?;
-        plan.writes.remove(name.as_path());
+        plan.drop_write(&name);
+        if plan.target == RestoreTarget::Home {
+            plan.removed.insert(&name);
+        }
     }
 
     Ok(())

@@ -220,7 +220,7 @@ impl SafetyBackup<'_> {
             .extract_if(.., |note| {
                 let path = &note.path;
                 let is_outside = self.replaced_outside.contains(path);
-                let is_database = is_outside || kind_of(path) == HomeEntryKind::Database;
+                let is_database = is_outside || database::is_database(&self.live_path(path));
                 is_database && !self.is_live_folder(path) && !unreadable.contains(path)
             })
             .map(|note| note.path)
