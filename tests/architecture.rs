@@ -222,25 +222,39 @@ fn imports_are_followed_through_re_exports_and_use_trees() {
     assert_eq!(imports.circles(), BTreeSet::from([circle]));
 }
 
-#[test]
-fn only_codex_connection_opens_databases() {
+/// Returns the source files with a line of code, outside of unit tests, that contains one of the texts.
+fn files_with(texts: &[&str]) -> BTreeSet<String> {
     let mut files = Vec::new();
     rust_files(&source(), &mut files);
-    let mut opening = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for file in &files {
         let text = fs::read_to_string(file).expect("read");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let opens = |line: &str| line.contains("Connection::open") || line.contains("OpenFlags");
-        if code.lines().any(opens) {
+        if texts.iter().any(|text| code.contains(text)) {
             let name = file.strip_prefix(source()).expect("below it");
-            opening.insert(name.to_string_lossy().replace('\\', "/"));
+            found.insert(name.to_string_lossy().replace('\\', "/"));
         }
     }
+    found
+}
+
+#[test]
+fn only_codex_connection_opens_databases() {
+    let mut opening = files_with(&["Connection::open", "OpenFlags"]);
     // The oracle of the search is compiled for tests only.
     opening.remove("base/conversations/search/tests/home.rs");
     assert_eq!(
         opening,
         BTreeSet::from(["base/codex/connection.rs".to_owned()])
+    );
+}
+
+/// The file checks that Codex can store the login of the home after a renewal.
+#[test]
+fn only_codex_program_makes_commands_that_start_codex_on_a_home() {
+    assert_eq!(
+        files_with(&[".env(\"CODEX_HOME\""]),
+        BTreeSet::from(["base/codex/program.rs".to_owned()])
     );
 }
 

@@ -269,6 +269,18 @@ fn another_account_works_in_a_home_of_its_own_beside_a_mounted_login() {
 }
 
 #[test]
+fn doctor_names_a_login_that_codex_may_read_and_cannot_store() {
+    let env = alice_and_bob();
+    let setting = "cli_auth_credentials_store = \"auto\"\n";
+    env.write("home/.codex/config.toml", setting);
+    fs::hard_link(auth(&env), env.path("second.json")).unwrap();
+    let run = env.run(["doctor"]).code(5);
+    assert!(explains(&run), "{run}");
+    fs::remove_file(env.path("second.json")).unwrap();
+    assert!(!explains(&env.run(["doctor"])));
+}
+
+#[test]
 fn an_auth_json_that_no_rename_can_replace_is_refused_by_use_before_a_change() {
     let states: &[(&str, MakeState)] = &[
         ("is a mount point", |env| {

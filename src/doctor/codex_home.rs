@@ -40,6 +40,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks.push(check_store_setting(home, config.store));
     if config.store.always_reads_auth_json() {
         checks.push(check_login(context, config.store));
+    } else if let Err(e) = check_login_of(home) {
+        checks.push(describe_login_problem(&e.into(), context));
     } else if home.join(AUTH_JSON).exists() {
         let message =
             "Codex may use another login than the one in auth.json, so the live account is unknown";
