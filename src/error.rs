@@ -313,6 +313,10 @@ impl Advised for codex_manager_core::io::IoError {
             std::io::ErrorKind::FileTooLarge => {
                 self.hinted_error(Failed, "raise the file size limit (ulimit -f)")
             }
+            // A rename cannot replace a mount point, as of a single file in a container.
+            std::io::ErrorKind::ResourceBusy => {
+                self.hinted_error(Failed, "if it is a mount point, mount its folder instead")
+            }
             _ if self.is_no_space() => self.hinted_error(Failed, FREE_SPACE),
             // The path is a folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
             std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {

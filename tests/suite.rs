@@ -128,6 +128,7 @@ mod remedies;
 mod restore;
 mod restore_databases;
 mod restore_equal;
+mod restore_links;
 mod restore_login;
 mod restore_preview;
 mod restore_recovery;

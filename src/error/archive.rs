@@ -129,6 +129,7 @@ impl Advised for codex_manager_core::restore::RestoreError {
                 .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
             Self::OutsideDatabases(_) => self.unchanged_error(Refused, "--yes restores them there; --to DIR restores everything into one folder"),
             Self::MountInside(_) => self.unchanged_error(Refused, "unmount it, or restore into another folder with --to DIR"),
+            Self::MountedFile(_) => self.unchanged_error(Refused, "unmount it, and mount its folder instead; or restore the rest with --only or --session"),
             Self::OverlapsHome(_) => self.unchanged_error(Usage, "choose a folder outside of both homes"),
             Self::DanglingTarget(_) => self.unchanged_error(Refused, "mount its disk, or remove the link"),
             Self::NotEmpty(_) => self.unchanged_error(Refused, "choose a new or empty folder"),

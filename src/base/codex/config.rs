@@ -193,7 +193,12 @@ impl CodexConfig {
     /// Reads `config.toml` of `home`. A missing file means the defaults. An unreadable or invalid file means the
     /// defaults with `problem` set; Codex itself would not start with it.
     pub fn read(home: &Path) -> Self {
-        match read_config_text(&home.join(CONFIG_TOML)) {
+        Self::read_file(&home.join(CONFIG_TOML))
+    }
+
+    /// Same as [`read`](Self::read), for a `config.toml` at any path.
+    pub fn read_file(path: &Path) -> Self {
+        match read_config_text(path) {
             Ok(text) => Self::parse(&text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(e) => Self::with_problem(e.to_string()),

@@ -106,9 +106,9 @@ impl HomeEntryKind {
         self.is_login_or_setting() || self.is_conversation() || self == Self::LegacyAuth
     }
 
-    /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
-    pub fn is_link_replaced_by_content(self) -> bool {
-        matches!(self, Self::Auth | Self::Config | Self::Database)
+    /// Returns true if a restore replaces a link at this path by a file, instead of the target of the link.
+    pub fn is_link_replaced(self) -> bool {
+        matches!(self, Self::Auth | Self::Database)
     }
 
     /// Returns true if a link at this path may be kept as a link. False for files that Codex writes:

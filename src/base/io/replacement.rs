@@ -43,6 +43,12 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), Irreplaceable> {
     }
 }
 
+/// Returns true if the file or folder at `path` is a mount point, as a container makes of a single file. Does not follow
+/// a link. False if there is nothing.
+pub fn is_mount_point(path: &Path) -> bool {
+    EntryFlags::read(path).is_mount_point
+}
+
 /// Returns true if this process may read and write the regular file at `path`, or if nothing is there. Follows a link,
 /// and writes nothing. Always true on Windows.
 pub(crate) fn is_writable_file(path: &Path) -> bool {

@@ -79,6 +79,7 @@ pub fn apply(
     let staged_login = login::stage_login(&mut work)?;
 
     let steps = exchange::plan_steps(&work, &outside)?;
+    work.notes.extend(exchange::describe_replaced_links(&work));
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
     let committed = exchange_states(request, work.transaction, steps)?;

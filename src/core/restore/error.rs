@@ -47,6 +47,9 @@ pub enum RestoreError {
     OutsideDatabases(PathBuf),
     #[error("a file system is mounted inside a folder that would be replaced: {}", .0.display())]
     MountInside(PathBuf),
+    /// A container mounts single files so. No rename can replace a mount point.
+    #[error("the restore would replace a file that is a mount point: {}", .0.display())]
+    MountedFile(PathBuf),
     /// The folder of `--to` is not empty.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),

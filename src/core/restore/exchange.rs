@@ -2,7 +2,9 @@
 //! of a few files, an unchanged file that cannot be linked, and an overlay file system, as in a container, that cannot
 //! rename the home.
 
+use crate::archive::EntryName;
 use crate::codex::{database, home};
+use crate::io::replacement::is_mount_point;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, Step};
 use crate::restore::error::RestoreError;
@@ -13,10 +15,49 @@ use crate::restore::stage::staged_home::{Stage, StageRoot};
 use crate::restore::stage::workspace::Workspace;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the exchange steps in the order in which they have to run.
+///
+/// # Errors
+/// A step would replace a mounted file, such as a database whose rows change.
 pub(crate) fn plan_steps(
+    work: &Workspace<'_>,
+    outside: &OutsideDatabases,
+) -> Result<Vec<Step>, RestoreError> {
+    let steps = plan_all_steps(work, outside)?;
+    match steps.iter().find(|step| is_mount_point(&step.live)) {
+        Some(step) => Err(RestoreError::MountedFile(step.live.clone())),
+        None => Ok(steps),
+    }
+}
+
+/// Returns a sentence for each top-level link to a file that the restore replaces by a file.
+pub(crate) fn describe_replaced_links(work: &Workspace<'_>) -> Vec<String> {
+    let (plan, home) = (&work.plan, work.stage.home());
+    let describe = |name: EntryName| {
+        let (live, staged) = (
+            home.live.join(name.as_path()),
+            home.staged.join(name.as_path()),
+        );
+        let target = fs::read_link(&live).ok()?;
+        staged
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_file())
+            .then(|| {
+                let (name, target) = (live.display(), target.display());
+                format!("{name} was a link to {target}, and is a file now")
+            })
+    };
+    let top_names = plan
+        .writes
+        .iter()
+        .filter(|name| name.as_path().components().count() == 1);
+    top_names.filter_map(describe).collect()
+}
+
+fn plan_all_steps(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
 ) -> Result<Vec<Step>, RestoreError> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub(crate) mod continued_lines;
+mod links_and_mounts;
 pub(crate) mod live_files;
 pub mod needed_paths;
 pub mod request;

@@ -44,7 +44,7 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
 
     let live = read_live_login(stage.login.is_some(), &live_path)?;
     let archived = stage.login.as_ref().map(|login| &login.bytes);
-    let store = CodexConfig::read(stage.settings_folder()).store;
+    let store = stage.read_settings().store;
     let chosen = choose_login(request, archived, store, &live, notes)?;
     if let Some(chosen) = &chosen {
         staged_login.outcome = chosen.decision.outcome;

@@ -69,7 +69,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let mut outside = OutsideDatabases::default();
     let were_outside = plan.has_outside_databases();
 
-    let config = CodexConfig::read(stage.settings_folder());
+    let config = stage.read_settings();
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, &mut work.notes)?;
     } else {

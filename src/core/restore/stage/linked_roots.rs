@@ -3,7 +3,7 @@
 use super::disk_probes;
 use super::staged_home::{NEW_STATE, StageRoot};
 use crate::archive::ArchiveManifest;
-use crate::codex::kind_of;
+use crate::codex::{CONFIG_TOML, kind_of};
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::error::RestoreError;
@@ -12,7 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the targets of top-level links out of `home`, and top-level mounts, for which the plan stages content. The
-/// link or mount itself stays. Excludes logins, settings and databases, for which the link is replaced by a file.
+/// link or mount itself stays. Excludes logins and databases, for which the link is replaced by a file: SQLite keeps the
+/// log of a database beside the target.
 pub(crate) fn find_linked_roots(
     home: &Path,
     plan: &RestorePlan,
@@ -31,8 +32,7 @@ pub(crate) fn find_linked_roots(
         let prefix = PathBuf::from(entry.file_name());
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        let stays_link_or_mount =
-            (is_link || is_mount) && !kind_of(&prefix).is_link_replaced_by_content();
+        let stays_link_or_mount = (is_link || is_mount) && !kind_of(&prefix).is_link_replaced();
 
         // A restore of the whole archive creates the folders of the archive, also those without files.
         let mut archived_folders = contents.folders.iter();
@@ -48,7 +48,10 @@ pub(crate) fn find_linked_roots(
             continue;
         };
         // A target inside the home is exchanged with the home.
-        if !is_mount && target.starts_with(home) {
+        let is_inside = !is_mount && target.starts_with(home);
+        // A folder is not exchanged with the settings.
+        let is_other_entry = prefix == Path::new(CONFIG_TOML) && !target.is_file();
+        if is_inside || is_other_entry {
             continue;
         }
 

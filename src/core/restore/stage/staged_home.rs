@@ -5,7 +5,7 @@ use crate::archive::manifest::is_database_path;
 use crate::archive::{
     ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
 };
-use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
+use crate::codex::{CONFIG_TOML, CodexConfig, HomeEntryKind, kind_of};
 use crate::io::{IoError, SecretBytes, atomic, links};
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::RolloutIndex;
@@ -93,14 +93,14 @@ impl Stage {
         &self.roots[0]
     }
 
-    /// Returns the folder with the `config.toml` that Codex will read after the restore: the staged home if it has a
-    /// `config.toml`, else the live home.
-    pub(crate) fn settings_folder(&self) -> &Path {
-        let home = self.home();
-        if home.staged.join(CONFIG_TOML).exists() {
-            &home.staged
+    /// Returns the settings that Codex will read after the restore: the staged ones, if there are any, else the live
+    /// ones.
+    pub(crate) fn read_settings(&self) -> CodexConfig {
+        let staged = self.staged_path(Path::new(CONFIG_TOML));
+        if staged.exists() {
+            CodexConfig::read_file(&staged)
         } else {
-            &home.live
+            CodexConfig::read(&self.home().live)
         }
     }
 
