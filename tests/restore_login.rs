@@ -238,6 +238,11 @@ fn restoring_the_login_of_another_machine_warns_that_it_may_still_be_in_use_ther
         lab.manager(args).code(0)
     };
     let warning = "if another machine still uses it";
+    // This machine made the archive.
+    let run = lab.manager(["restore", archive, "--yes"]).code(0);
+    assert!(run.stdout.contains("login: from the archive"), "{run}");
+    assert!(!run.stderr.contains(warning), "{run}");
+    fs::rename(lab.home(), lab.world.path("restored")).expect("rename");
     for more in [&["--dry-run"][..], &[]] {
         let run = restore(more);
         assert!(run.stdout.contains("login: from the archive"), "{run}");

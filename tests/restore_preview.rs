@@ -65,7 +65,9 @@ fn latest_is_an_archive_of_another_home_only_if_this_home_has_none() {
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
     let shown = terminal.text();
-    let (_, question) = shown.split_once("replace 12 files").expect("a question");
+    let (_, question) = shown
+        .split_once("restore 2 conversations")
+        .expect("a question");
     let words: Vec<_> = question.split_whitespace().collect();
     let question = words.join(" ");
     assert!(question.contains("from another home: "), "{shown}");
@@ -82,11 +84,9 @@ fn restore_asks_on_a_terminal_before_it_replaces_a_live_home() {
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
     let shown = terminal.text();
-    let question = "replace 12 files (1 differs in size or time) in";
-    assert!(
-        shown.contains(question) && !shown.contains("remove 0"),
-        "{shown}"
-    );
+    let question = "restore 2 conversations into ~/.codex? [y/N]";
+    assert!(shown.contains(question), "{shown}");
+    assert!(!shown.contains(" file"), "{shown}");
     assert!(
         shown.contains("nothing was changed") && shown.contains("--dry-run"),
         "{shown}"
@@ -115,7 +115,7 @@ fn the_plan_counts_files_that_differ_in_size_or_time() {
     put(&env, "notes.txt", "one");
     let archive = text(&backup(&env, &[]));
     let planned = |unchanged: usize| {
-        let args = ["restore", &archive, "--dry-run"];
+        let args = ["restore", &archive, "--dry-run", "-v"];
         let run = env.run(args).code(0);
         let differing = match 12 - unchanged {
             0 => "all have the same size and time".to_owned(),
@@ -160,10 +160,12 @@ fn restore_asks_on_a_terminal_even_if_only_contents_or_the_login_differ() {
     put(&env, "notes.txt", "two");
     set_time(&notes, 1_790_000_000, 5);
     let before = env.tree("home/.codex");
-    let asked = "replace 12 files (all have the same size and time) in ";
-    let login = ", use the login of the archive? [y/N]";
-    for (more, end) in [(&[][..], "? [y/N]"), (&["--auth", "archive"], login)] {
-        let args = [&["restore", &*archive], more].concat();
+    let files = "replace 12 files (all have the same size and time) in ~/.codex";
+    let asked = "restore 2 conversations into ~/.codex? [y/N]";
+    let with_login =
+        "restore 2 conversations and the login into ~/.codex, use the login of the archive? [y/N]";
+    for (more, asked) in [(&[][..], asked), (&["--auth", "archive"], with_login)] {
+        let args = [&["restore", &*archive, "-v"], more].concat();
         let mut terminal = Terminal::start(&mut env.command(&args));
         terminal.wait_for("[y/N]", LIMIT);
         terminal.type_keys("n\n");
@@ -175,7 +177,7 @@ fn restore_asks_on_a_terminal_even_if_only_contents_or_the_login_differ() {
             .map(str::to_owned)
             .collect();
         let shown = words.join(" ");
-        assert!(shown.contains(asked) && shown.contains(end), "{shown}");
+        assert!(shown.contains(asked) && shown.contains(files), "{shown}");
         assert_same_tree(&before, &env.tree("home/.codex"));
     }
 }
@@ -188,7 +190,7 @@ fn side_files_of_databases_are_not_counted_as_removed() {
     for suffix in ["-wal", "-shm"] {
         put(&env, format!("state_5.sqlite{suffix}"), "");
     }
-    let run = env.run(["restore", &archive, "--dry-run"]).code(0);
+    let run = env.run(["restore", &archive, "--dry-run", "-v"]).code(0);
     assert!(
         run.stdout.contains(" added, 0 files removed") || run.stdout.contains(", 0 removed"),
         "{run}"

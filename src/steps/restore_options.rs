@@ -11,12 +11,13 @@ use crate::steps::replaced_messages::{
 };
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{warn_all, warn_unless_recorded};
+use crate::views::conversation_changes::{ConversationChanges, thread_ids};
 use crate::views::restore_report::{
     describe_other_home, describe_replaced, show_plan, show_report,
 };
 use clap::Args;
 use codex_manager_core::accounts::AuthPolicy;
-use codex_manager_core::archive::{ArchiveReader, EntryName, parse_rollout_name};
+use codex_manager_core::archive::{ArchiveReader, EntryName};
 use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
 use codex_manager_core::conversations::index;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
@@ -29,7 +30,6 @@ use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use codex_manager_core::restore::{self, RestoreError, RestoreRequest};
 use codex_manager_core::sync::restore_marker::RestoreMarkers;
 use codex_manager_core::sync::state::Replica;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ impl RestoreOptions {
         let leaves_logins_out = self.warn_if_logins_left_out(context, &request);
 
         let plan = self.make_plan(context, &mut request)?;
+        let conversations = ConversationChanges::find(&request, &plan, context);
         let replaced_messages = count_replaced_messages(&request, &plan);
         let planned_backup = if request.safety_backup {
             "the safety backup"
@@ -95,11 +96,11 @@ impl RestoreOptions {
 
         if self.dry_run {
             let note = describe_replaced_messages(replaced_messages, planned_backup);
-            show_preview(context, command, &request, &plan, note)?;
+            show_preview(context, command, &request, &plan, &conversations, note)?;
             return Ok(Outcome::Done);
         }
 
-        if !self.confirm_replacement(context, &request, &plan)? {
+        if !self.confirm_replacement(context, &request, &plan, &conversations)? {
             return Err(CommandError::refused("the restore was not confirmed")
                 .hint("nothing was changed; see what would change with --dry-run"));
         }
@@ -113,7 +114,9 @@ impl RestoreOptions {
         let mut report = apply_with_restore_marker(&request, &plan, context)?;
         // A partial restore may lack the projections, without which Codex does not show the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
-            project_continued_rollouts(context, &request.folder, &changed_thread_ids(&plan));
+            let mut changed_ids = thread_ids(&plan.writes);
+            changed_ids.extend(thread_ids(&plan.removed));
+            project_continued_rollouts(context, &request.folder, &changed_ids);
         }
         let is_recorded = record_result(context, target, &mut report);
 
@@ -127,7 +130,7 @@ impl RestoreOptions {
             update_losses(&request.selection, replaced_messages, context);
         }
 
-        show_report(context, command, &request, &report);
+        show_report(context, command, &request, &report, &conversations);
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
     }
 
@@ -297,6 +300,7 @@ impl RestoreOptions {
         context: &Context,
         request: &RestoreRequest<'_>,
         plan: &RestorePlan,
+        conversations: &ConversationChanges,
     ) -> Result<bool> {
         let replaces_home = request.target == RestoreTarget::Home && !plan.partial;
         if !replaces_home || context.settings.assume_yes || !context.ui.is_interactive() {
@@ -304,7 +308,10 @@ impl RestoreOptions {
         }
 
         self.check_idle(context, request)?;
-        let question = format_replacement_question(context, request, plan);
+        if let Some(removal) = conversations.describe_removal() {
+            context.warn(removal);
+        }
+        let question = format_replacement_question(context, request, plan, conversations);
         // `None` means that the answer could not be read. Only the answer no stops the restore.
         Ok(context.ui.confirm(question) != Some(false))
     }
@@ -345,6 +352,7 @@ fn format_replacement_question(
     context: &Context,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
+    conversations: &ConversationChanges,
 ) -> String {
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
@@ -360,18 +368,19 @@ fn format_replacement_question(
     } else {
         ""
     };
-    let home = request.folder.display();
+    let home = context.env.shorten_home(&request.folder);
     let other_home = describe_other_home(request.archive.metadata(), context);
-    format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?")
-}
+    let files = format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?");
+    if conversations.is_empty() {
+        return files;
+    }
 
-/// Returns the ids of the conversations of which the plan writes or removes a rollout.
-fn changed_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
-    let names = plan.writes.iter().chain(plan.removed.iter());
-    let rollouts = names.filter_map(|name| parse_rollout_name(name.as_path()));
-    rollouts
-        .filter_map(|file| file.id().map(str::to_lowercase))
-        .collect()
+    context.ui.detail(files);
+    // A login that cannot be read is reported by the restore.
+    let preview = restore::preview_login(request, plan).ok().flatten();
+    let brings_login = preview.is_some_and(|login| login.is_replaced);
+    let restored = conversations.describe_restored(brings_login);
+    format!("restore {restored} into {home}{login}{other_home}?")
 }
 
 /// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
@@ -391,13 +400,22 @@ fn show_preview(
     command: &str,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
+    conversations: &ConversationChanges,
     replaced_note: Option<String>,
 ) -> Result<()> {
     let holders = restore::find_holders(request);
     let login = restore::preview_login(request, plan)?;
     let login_notes = login.iter().flat_map(|login| login.notes.clone());
     let notes: Vec<_> = login_notes.chain(replaced_note).collect();
-    show_plan(context, command, request, plan, login.as_ref(), &notes);
+    show_plan(
+        context,
+        command,
+        request,
+        plan,
+        conversations,
+        login.as_ref(),
+        &notes,
+    );
     for holder in holders {
         context.warn(format_args!("the Codex home is in use: {holder}"));
     }

@@ -4,7 +4,7 @@
 //! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`],
 //!   [`conversation_usage`]
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
-//! - a restore: [`restore_report`]; a sync: [`sync_plan`]; findings: [`check_output`]
+//! - a restore: [`restore_report`], [`conversation_changes`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]
 //! - drawings of HTML pages: [`page_charts`]
 //! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]; a dry run: [`dry_run`]
@@ -16,6 +16,7 @@ pub(crate) mod account_table;
 pub(crate) mod age;
 pub(crate) mod archive_json;
 pub(crate) mod check_output;
+pub(crate) mod conversation_changes;
 pub(crate) mod conversation_parts;
 pub(crate) mod conversation_usage;
 pub(crate) mod dry_run;

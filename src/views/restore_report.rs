@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
+use crate::views::conversation_changes::ConversationChanges;
 use codex_manager_core::accounts::AuthOutcome;
 use codex_manager_core::archive::{ArchiveReader, EntryName, Metadata, NameSet};
 use codex_manager_core::codex::kind_of;
@@ -92,6 +93,7 @@ pub(crate) fn show_plan(
     command: &str,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
+    conversations: &ConversationChanges,
     login: Option<&LoginPreview>,
     notes: &[String],
 ) {
@@ -124,12 +126,21 @@ pub(crate) fn show_plan(
     let ui = &context.ui;
     ui.report(format_args!(
         "would restore {} ({}) into {}",
-        pluralize(restored.files, "file"),
+        describe_content(
+            conversations,
+            login.is_some_and(|login| brings_login(
+                login.outcome,
+                login.is_replaced,
+                request.target
+            )),
+            restored.files
+        ),
         bytes(restored.bytes),
-        request.folder.display(),
+        context.env.shorten_home(&request.folder),
     ));
 
-    if request.target == RestoreTarget::Home {
+    let shows_files = conversations.is_empty() || ui.is_verbose();
+    if request.target == RestoreTarget::Home && shows_files {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
             describe_replaced(plan, &unchanged),
@@ -143,7 +154,16 @@ pub(crate) fn show_plan(
         ui.report(format_args!("  {login_line}"));
     }
 
-    for path in &removed_names {
+    if let Some(removal) = conversations.describe_removal() {
+        ui.report(ui.paint(Style::Warn, format_args!("  {removal}")));
+    }
+    let other_removed = conversations.list_other_removed(&removed_names);
+    let shown_names = if shows_files {
+        &removed_names
+    } else {
+        &other_removed
+    };
+    for path in shown_names {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
     for note in notes {
@@ -157,6 +177,7 @@ pub(crate) fn show_report(
     command: &str,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
+    conversations: &ConversationChanges,
 ) {
     let removed = list_names(&report.removed);
     let safety = report.safety.as_ref();
@@ -179,17 +200,29 @@ pub(crate) fn show_report(
     ui.report(format_args!(
         "{} {}, {}, into {}{unchanged}",
         ui.paint(Style::Good, "restored"),
-        pluralize(report.files, "file"),
+        describe_content(
+            conversations,
+            brings_login(report.auth, report.is_login_replaced, request.target),
+            report.files
+        ),
         bytes(report.bytes),
-        request.folder.display(),
+        context.env.shorten_home(&request.folder),
     ));
 
     let (auth, is_replaced) = (report.auth, report.is_login_replaced);
     ui.report(describe_login(auth, is_replaced, request.target));
 
-    if !removed.is_empty() {
-        let verb = if removed.len() == 1 { "is" } else { "are" };
-        let files = pluralize(removed.len(), "file");
+    if let Some(removed) = conversations.describe_removed() {
+        ui.report(format_args!("removed {removed}"));
+    }
+    let other_removed = conversations.list_other_removed(&removed);
+    if !other_removed.is_empty() {
+        let verb = if other_removed.len() == 1 {
+            "is"
+        } else {
+            "are"
+        };
+        let files = pluralize(other_removed.len(), "file");
         ui.report(format_args!(
             "removed {files} that {verb} not in the archive"
         ));
@@ -199,6 +232,19 @@ pub(crate) fn show_report(
         ui.note(format_args!("note: {note}"));
     }
     show_next(context, request, safety.as_deref());
+}
+
+/// Describes the restored conversations and the login, else the number of files.
+fn describe_content(conversations: &ConversationChanges, brings_login: bool, files: u64) -> String {
+    if conversations.restored == 0 {
+        return pluralize(files, "file");
+    }
+    conversations.describe_restored(brings_login)
+}
+
+/// Returns true if the target has another login after the restore than before.
+fn brings_login(outcome: AuthOutcome, is_replaced: bool, target: RestoreTarget) -> bool {
+    is_replaced || (outcome == AuthOutcome::Restored && target == RestoreTarget::Elsewhere)
 }
 
 /// Describes the login of the target after the restore. `is_replaced` is true if the target had another login or none.

@@ -59,6 +59,15 @@ impl Environment {
         }
     }
 
+    /// Returns the text of `path` for people, with `~` for the home folder.
+    pub fn shorten_home(&self, path: &Path) -> String {
+        let below_home = |home: &PathBuf| path.strip_prefix(home).ok();
+        match self.home_dir.as_ref().and_then(below_home) {
+            Some(rest) => Path::new("~").join(rest).display().to_string(),
+            None => path.display().to_string(),
+        }
+    }
+
     /// Returns the path of a program as an absolute path. A name without a folder, which is searched on `PATH`, stays a
     /// name.
     pub fn absolute_program(&self, program: &Path) -> PathBuf {

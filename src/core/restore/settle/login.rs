@@ -282,7 +282,7 @@ fn choose_login(
         return Ok(None);
     }
 
-    note_consequences(decision, profile, &login, notes);
+    note_consequences(request, decision, profile, &login, notes);
     let replacement = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => saved_auth.cloned(),
@@ -296,6 +296,7 @@ fn choose_login(
 
 /// Adds sentences about the consequences of `decision` to `notes`. `archived` is the login of the archive.
 fn note_consequences(
+    request: &RestoreRequest<'_>,
     decision: LoginDecision,
     profile: Option<&Profile>,
     archived: &Login,
@@ -309,9 +310,13 @@ fn note_consequences(
         );
     }
 
-    // The login is newer than every recorded one, so another machine may be using it.
+    // The login is newer than every recorded one, so another machine may be using it, unless this machine made the
+    // archive.
+    let archive_machine = &request.archive.metadata().machine;
+    let is_of_this_machine = archive_machine.is_some() && *archive_machine == request.machine;
     let newest_seen = profile.map(Profile::newest).unwrap_or_default();
-    if decision.choice == LoginChoice::Archive
+    if !is_of_this_machine
+        && decision.choice == LoginChoice::Archive
         && archived.identity.kind.is_renewable()
         && archived.freshness.is_newer_than(&newest_seen)
     {
