@@ -154,8 +154,29 @@ fn the_table_names_conversations_and_content() {
         "CONVERSATION",
         "removed",
         "MCP server",
-        "6 messages gained, 5 messages lost",
+        "1 conversation removed, 1 conversation added, 2 conversations changed, 6 messages gained, 5 messages lost\n",
     ] {
         assert!(run.stdout.contains(text), "{text}: {run}");
+    }
+    assert!(run.stdout.starts_with("since "), "{run}");
+}
+
+#[test]
+fn a_conversation_that_only_the_archive_has_is_shown_with_its_title() {
+    let env = TestEnv::new();
+    write(&env, &conversation(1, "how to deploy"));
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    fs::remove_dir_all(env.codex_home()).unwrap();
+    write(&env, &conversation(2, "hello two"));
+    let run = env.run(["diff"]).code(0);
+    for row in [
+        "CHANGE   TITLE ",
+        "removed  how to deploy ",
+        "added    hello two ",
+    ] {
+        assert!(
+            run.stdout.lines().any(|line| line.starts_with(row)),
+            "{row}: {run}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
-use codex_manager_core::codex::rollout::split_uuid;
+use codex_manager_core::codex::rollout::{is_plain, split_uuid};
 use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use codex_manager_core::conversations::messages::{self, Message};
 use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
@@ -76,6 +76,19 @@ pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutNa
     files.iter().filter_map(|entry| {
         let name = parse_rollout_name(entry.path.as_path())?;
         Some((name, entry))
+    })
+}
+
+/// Returns true if the archive has a rollout that begins with a whole line of a conversation. Reads rollouts until it
+/// finds one; a part of the archive that cannot be read counts as one.
+pub(crate) fn has_readable_rollout(archive: &ArchiveReader) -> bool {
+    rollout_files(archive.files()).any(|(_, entry)| {
+        let path = entry.path.as_path();
+        let beginning = archive.read_beginning(&entry);
+        beginning.map_or(true, |bytes| {
+            let has_line = !is_plain(path) || bytes.contains(&b'\n');
+            has_line && rollout::begins_conversation(&*bytes, path)
+        })
     })
 }
 
@@ -305,7 +318,7 @@ pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread>
 
 /// Returns the titles of each conversation by its id in lower case: the one that the picker shows, and the name in
 /// `session_index.jsonl`.
-fn read_titles(source: &dyn ConversationSource) -> Result<HashMap<String, Vec<String>>> {
+pub(crate) fn read_titles(source: &dyn ConversationSource) -> Result<HashMap<String, Vec<String>>> {
     let threads = read_threads(source).into_iter();
     // The picker does not offer subagents and side conversations.
     let offered = threads.filter(|thread| !thread.is_child());

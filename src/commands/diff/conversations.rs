@@ -3,7 +3,7 @@
 use crate::commands::diff::content::Change;
 use crate::context::Context;
 use crate::copies::archived::group_rollouts_by_conversation;
-use crate::copies::source::{ConversationSource as _, read_messages};
+use crate::copies::source::{self, ConversationSource as _, read_messages};
 use crate::error::{Result, check_interrupt};
 use codex_manager_core::archive::scan::HomeScan;
 use codex_manager_core::archive::{ArchiveReader, FileEntry};
@@ -11,6 +11,7 @@ use codex_manager_core::conversations::messages::{self, MessageCounts};
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::io::IoContext;
 use serde::Serialize;
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -70,15 +71,22 @@ pub(super) fn compare_conversations(
 
     // `false` sorts before `true`, so the conversations that lost messages come first.
     changed.sort_by_key(|row| row.messages_lost == 0);
-    set_titles(&mut changed, context);
+    set_titles(&mut changed, archive, context);
     Ok(changed)
 }
 
-fn set_titles(changed: &mut [ConversationDiff], context: &Context) {
+/// Sets the titles: those of the home, else those of the archive.
+fn set_titles(changed: &mut [ConversationDiff], archive: &ArchiveReader, context: &Context) {
     let ids = changed.iter().map(|row| row.session_id.to_lowercase());
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
+    // Read only if needed: the titles are near the end of an archive. Without them, the rows have no titles.
+    let archived_titles = LazyCell::new(|| source::read_titles(archive).unwrap_or_default());
     for row in changed {
-        let title = titles.get(&row.session_id.to_lowercase());
+        let id = row.session_id.to_lowercase();
+        let title = titles.get(&id).or_else(|| match row.change {
+            Change::Added => None,
+            Change::Removed | Change::Changed => archived_titles.get(&id)?.first(),
+        });
         row.title = title.cloned().unwrap_or_default();
     }
 }

@@ -10,7 +10,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table};
-use crate::views::account::{printable, short_id};
+use crate::views::account::{printable, short_id, shown_title};
 use clap::Args;
 use codex_manager_core::archive::{ArchiveReader, BackupMode, CaptureScope, scan};
 use codex_manager_core::inventory::ArchiveRecord;
@@ -87,10 +87,10 @@ impl DiffArgs {
 
 const CONVERSATION_COLUMNS: [Column; 5] = [
     Column::new("CHANGE"),
-    Column::new("CONVERSATION"),
-    Column::new("GAINED").number().rank(2),
-    Column::new("LOST").number().rank(2),
-    Column::new("TITLE").rank(1).shorten(8),
+    Column::new("TITLE").shorten(8),
+    Column::new("GAINED").number().rank(1),
+    Column::new("LOST").number().rank(1),
+    Column::new("CONVERSATION").rank(2),
 ];
 
 fn show_differences(document: &DiffJson, is_partial: bool, context: &Context) {
@@ -107,16 +107,17 @@ fn show_differences(document: &DiffJson, is_partial: bool, context: &Context) {
         return;
     }
 
+    ui.prose(format_args!("since {archive}: {}", describe_sums(document)));
     if !document.conversations.is_empty() {
         let rows = document.conversations.iter().map(|row| {
             let is_lossy = row.messages_lost > 0;
             let style = if is_lossy { Style::Warn } else { Style::Plain };
             [
                 row.change.to_cell(),
-                Cell::plain(short_id(&row.session_id)),
+                Cell::plain(shown_title(&row.title)),
                 Cell::plain(row.messages_gained.to_string()),
                 Cell::new(style, row.messages_lost.to_string()),
-                Cell::new(Style::Dim, printable(&row.title)),
+                Cell::new(Style::Dim, short_id(&row.session_id)),
             ]
         });
         Table::with_rows(ui, CONVERSATION_COLUMNS, rows).print(ui);
@@ -133,18 +134,32 @@ fn show_differences(document: &DiffJson, is_partial: bool, context: &Context) {
         Table::with_rows(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }
 
-    let sum =
-        |get: fn(&ConversationDiff) -> usize| document.conversations.iter().map(get).sum::<usize>();
-    let (gained, lost) = (sum(|row| row.messages_gained), sum(|row| row.messages_lost));
-    ui.prose(format_args!(
-        "since {archive}: {} gained, {} lost",
-        pluralize(gained, "message"),
-        pluralize(lost, "message")
-    ));
-
     // `history losses` does not list conversations that the user deleted as a whole.
     let is_lossy = |row: &ConversationDiff| row.change == Change::Changed && row.messages_lost > 0;
     if document.conversations.iter().any(is_lossy) {
         ui.note("bring messages back: codex-manager history losses");
     }
+}
+
+/// Describes the numbers of changed conversations and messages: "46 conversations removed, 1 added; 2 messages gained, 322
+/// lost".
+fn describe_sums(document: &DiffJson) -> String {
+    let rows = &document.conversations;
+    let count = |change| rows.iter().filter(|row| row.change == change).count();
+    let counts = [
+        (count(Change::Removed), "removed"),
+        (count(Change::Added), "added"),
+        (count(Change::Changed), "changed"),
+    ];
+    let mut texts: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, verb)| format!("{} {verb}", pluralize(count, "conversation")))
+        .collect();
+
+    let sum = |get: fn(&ConversationDiff) -> usize| rows.iter().map(get).sum::<usize>();
+    let (gained, lost) = (sum(|row| row.messages_gained), sum(|row| row.messages_lost));
+    texts.push(format!("{} gained", pluralize(gained, "message")));
+    texts.push(format!("{} lost", pluralize(lost, "message")));
+    texts.join(", ")
 }
