@@ -187,6 +187,7 @@ fn an_acceptance_applies_to_one_home_and_prune_keeps_what_another_home_needs() {
 fn prune_keeps_an_archive_of_a_conversation_whose_rollout_is_damaged() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
+    write(&env, &sample(2));
     back_up_at(&mut env, "08:00");
     let rollout = env.codex_home().join(sample(1).relative());
     fs::remove_file(&rollout).unwrap();

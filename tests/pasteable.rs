@@ -39,9 +39,9 @@ fn list_backups_ends_with_a_restore_that_works_as_printed() {
     backup(&env, &[]);
     for columns in WIDTHS {
         let lines = lines(&env, &["list-backups"], columns);
-        assert_alone("codex-manager restore 1", &lines, columns);
+        assert_alone("codex-manager restore latest", &lines, columns);
     }
-    let _ = env.run(["restore", "1", "--dry-run"]).code(0);
+    let _ = env.run(["restore", "latest", "--dry-run"]).code(0);
 }
 
 #[test]

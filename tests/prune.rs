@@ -1,8 +1,10 @@
 //! `prune` drops archives by rules, can move them back, and keeps the last good one.
 
+use crate::support::conversations::{Conversation, write};
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::hostile::Parts;
 use crate::support::injection::{can_inject, run_ends_before_call};
-use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
+use crate::support::sample::{alice, backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use crate::support::terminal::Terminal;
 use std::fs;
@@ -89,7 +91,7 @@ fn archives_with_skipped_files_are_counted_separately() {
 }
 
 #[test]
-fn at_80_columns_the_plan_has_the_time_and_the_size_of_each_archive() {
+fn at_80_columns_the_plan_has_the_whole_name_and_the_conversations_of_each_archive() {
     let mut env = TestEnv::new();
     archives(&mut env, &DAYS);
     let mut command = env.command(["prune", "--keep-last", "2", "--dry-run"]);
@@ -97,11 +99,11 @@ fn at_80_columns_the_plan_has_the_time_and_the_size_of_each_archive() {
     let mut terminal = Terminal::watch(&mut command, 80);
     assert!(terminal.end().success());
     let text = terminal.text();
-    for column in ["DO", "CREATED", "KIND", "SIZE", "ARCHIVE", "WHY"] {
+    for column in ["DO", "KIND", "CONV", "SIZE", "ARCHIVE", "WHY"] {
         assert!(text.contains(column), "{column}: {text}");
     }
-    let dropped = text.lines().find(|line| line.contains("Tue 17 Nov 10:00"));
-    assert!(dropped.is_some_and(|line| line.contains(" kB ")), "{text}");
+    let dropped = " kB  2026-11-17-100000-alice@example.com  no rule";
+    assert!(text.contains(dropped), "{text}");
     let reasons = text.lines().filter(|line| line.contains(" full "));
     let mut reasons = reasons.map(str::trim_end);
     assert!(
@@ -142,12 +144,12 @@ fn the_plan_shows_the_reason_for_each_archive() {
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
-      DO    CREATED           KIND    SIZE  ARCHIVE                              WHY
+      DO    CREATED           KIND  CONV    SIZE  ARCHIVE                              WHY
     alice@example.com
-      keep  Fri 20 Nov 10:00  full  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
-      keep  Thu 19 Nov 10:00  full  [SIZE]  2026-11-19-100000-alice@example.com  daily
-      drop  Thu 19 Nov 09:00  full  [SIZE]  2026-11-19-090000-alice@example.com  no rule
-      drop  Tue 10 Nov 10:00  full  [SIZE]  2026-11-10-100000-alice@example.com  no rule
+      keep  Fri 20 Nov 10:00  full     2  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
+      keep  Thu 19 Nov 10:00  full     2  [SIZE]  2026-11-19-100000-alice@example.com  daily
+      drop  Thu 19 Nov 09:00  full     2  [SIZE]  2026-11-19-090000-alice@example.com  no rule
+      drop  Tue 10 Nov 10:00  full     2  [SIZE]  2026-11-10-100000-alice@example.com  no rule
     2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));
@@ -698,4 +700,114 @@ fn prune_keeps_the_only_archive_of_another_home() {
         .unwrap()
         .replace(&text(&env.path("")), "[ROOT]/");
     assert!(reason.ends_with("home/work"), "{reason}");
+}
+
+/// Reasons that only a real Codex or several homes bring are in `losses` and `unreadable`.
+#[test]
+fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
+    let mut env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let mut conversation = Conversation::new(1, 60, "How?", "So.");
+    write(&env, &conversation);
+    make_archive(&mut env, "2026-11-09T10:00:00Z", &[]);
+    conversation.lines.pop();
+    for day in 10..14 {
+        let cut = write(&env, &conversation);
+        let archive = make_archive(&mut env, &format!("2026-11-{day}T10:00:00Z"), &[]);
+        match day {
+            11 => drop(env.run(["verify", &text(&archive)]).code(0)),
+            12 => cut_off(&archive),
+            _ => {}
+        }
+        fs::remove_file(cut).unwrap();
+    }
+    for (at, options) in [
+        ("2026-11-19T10:00:00Z", &[][..]),
+        ("2026-11-20T10:00:00Z", &[]),
+        ("2026-11-20T11:00:00Z", &["--exclude", "skills"]),
+        ("2026-12-05T10:00:00Z", &[]),
+    ] {
+        make_archive(&mut env, at, options);
+    }
+    cut_off(&make_archive(
+        &mut env,
+        "2026-11-18T10:00:00Z",
+        &["--mode", "auth"],
+    ));
+    let backups = env.manager_home().join("backups");
+    let python = backups.join("auth/alice@example.com/latest.tar.gz");
+    fs::create_dir_all(python.parent().unwrap()).unwrap();
+    let old = backups.join("2026-11-10-100000-alice@example.com-codex.tar.gz");
+    fs::copy(&old, python).unwrap();
+    let mut newer = Parts::parse(&fs::read(old).unwrap());
+    newer.manifest.as_mut().unwrap()["schema"] = serde_json::json!(99);
+    let newer_path = backups.join("2026-11-17-100000-carol@example.com-codex.tar.gz");
+    fs::write(newer_path, newer.pack()).unwrap();
+    let unknown = backups.join("2026-11-16-100000-carol@example.com-codex.tar.gz");
+    fs::write(unknown, "junk").unwrap();
+    write(&env, &conversation);
+
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let rules = [
+        "prune",
+        "--keep-last",
+        "1",
+        "--keep-daily",
+        "2",
+        "--dry-run",
+    ];
+    let mut terminal = Terminal::watch(env.command(rules).env_remove("COLUMNS"), 80);
+    assert!(terminal.end().success());
+    let sizes = regex::Regex::new(r"[\d.]+ k?B").unwrap();
+    let paths = regex::Regex::new(r"/\S+carol\S+").unwrap();
+    let text = paths.replace_all(&terminal.text(), "[PATH]").into_owned();
+    insta::assert_snapshot!(sizes.replace_all(&text, "[SIZE]"), @r"
+      DO    KIND  CONV  ARCHIVE                               WHY
+    alice@example.com
+      keep  full     0  2026-12-05-100000-alice@example.com   dated in the future
+      keep  full     0  2026-11-20-110000-alice@example.com   last 1, daily with
+                                                              --exclude
+      keep  full     0  2026-11-20-100000-alice@example.com   last 1, daily
+      keep  full     0  2026-11-19-100000-alice@example.com   daily
+      keep  full     1  2026-11-13-100000-alice@example.com   last with
+                                                              conversations
+      drop  full     1  2026-11-12-100000-alice@example.com   damaged: incomplete
+                                                              deflate stream
+      keep  full     1  2026-11-11-100000-alice@example.com   last verified full
+                                                              archive
+      keep  full     1  auth/alice@example.com/latest.tar.gz  never moved: it is in
+                                                              a folder of the Python
+                                                              codex-manager
+      drop  full     1  2026-11-10-100000-alice@example.com   no rule
+      keep  full     1  2026-11-09-100000-alice@example.com   has messages that the
+                                                              conversation 01a1f78b
+                                                              lost
+      keep  auth     0  2026-11-18-100000-alice@example.com   damaged, but there is
+                                                              no undamaged one
+    unknown
+      keep  full     ?  2026-11-17-100000-carol@example.com   cannot be read: the
+                                                              archive was written by
+                                                              a newer codex-manager
+                                                              (schema 99):
+                                                              [PATH]
+      keep  full     ?  2026-11-16-100000-carol@example.com   its account and time
+                                                              are unknown
+    2 archives would be moved to the trash, [SIZE]
+    nothing was written (--dry-run)
+    ");
+    assert!(
+        text.lines()
+            .all(|line| line.trim_end().chars().count() <= 80)
+    );
+}
+
+fn make_archive(env: &mut TestEnv, at: &str, options: &[&str]) -> PathBuf {
+    env.set("CODEX_MANAGER_NOW", at);
+    backup(env, options)
+}
+
+/// Removes the end of an archive.
+fn cut_off(archive: &Path) {
+    let file = fs::File::options().write(true).open(archive).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 10).unwrap();
 }

@@ -4,7 +4,7 @@ use crate::support::archives::{COPYING, create_archive, open_source, restore_arc
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::pauses::vary;
-use crate::support::sample::{backup, put, sample_home, text};
+use crate::support::sample::{backup, line, put, sample_home, text};
 use codex_manager_core::archive::ArchiveError;
 use codex_manager_core::archive::format::Compression;
 use codex_manager_core::archive::manifest::{ArchiveManifest, Member, MemberContents};
@@ -80,7 +80,9 @@ fn a_small_change_writes_few_new_members() {
             lines(60 * KIB, n),
         );
     }
-    put(&env, ROLLOUT, lines(6 * MIB, 1000));
+    // A rollout that begins with no conversation is read by each backup.
+    let rollout = [line(0).as_bytes(), &lines(6 * MIB, 1000)].concat();
+    put(&env, ROLLOUT, rollout);
     let (first, full) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     assert_eq!(full.reused_bytes, 0);

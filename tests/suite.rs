@@ -55,6 +55,7 @@ mod forged_index;
 mod full_disk;
 mod fuzz_inputs;
 mod gone;
+mod good_archive;
 mod history_check;
 mod history_faults;
 mod history_real;

@@ -382,8 +382,11 @@ fn a_label_takes_no_room_from_the_names_and_sizes_of_archives() {
     let text = shown(&env, &["list-backups"], 80);
     let name = "2026-11-20-110000-alice@example.com";
     assert!(text.split_whitespace().any(|word| word == name), "{text}");
-    assert!(text.contains(" SIZE"), "{text}");
-    assert!(text.contains(" befo"), "{text}");
+    assert!(text.contains(" CONV ") && text.contains(" SIZE"), "{text}");
+    assert!(
+        shown(&env, &["list-backups"], 90).contains(" befo"),
+        "{text}"
+    );
 }
 
 #[test]

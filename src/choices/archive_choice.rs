@@ -1,18 +1,48 @@
 //! The archive that the user names.
 
 use crate::context::Context;
+use crate::copies::source::has_readable_rollout;
 use crate::error::{CommandError, Result};
 use crate::views::account::{self, backup_time};
+use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::inventory::archive_names::{
     LATEST, file_name, find_archive_file, find_by_number, list_numbered, parse_latest_offset,
     shortest_name,
 };
-use codex_manager_core::inventory::{ArchiveRecord, store, trash};
+use codex_manager_core::inventory::{ArchiveRecord, archive_names, store, trash};
 use codex_manager_core::io::{pluralize, similar};
 use std::path::{Path, PathBuf};
 
-/// Returns the archive that `latest~offset` denotes among the accepted ones; see
-/// [`store::list_latest_first`].
+/// Returns the accepted archives in the order of `latest`, `latest~1`; see [`store::list_latest_first`]. If older
+/// versions made the first ones, which do not record whether their conversations can be read, and none of them can be,
+/// these archives come last.
+pub(crate) fn list_latest<'r>(
+    records: &'r [ArchiveRecord],
+    context: &Context,
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Vec<&'r ArchiveRecord> {
+    let (home, machine) = (context.codex_home(), context.machine());
+    let mut archives = store::list_latest_first(records, home, machine.as_deref(), accepts);
+    let is_readable =
+        |r: &&ArchiveRecord| r.metadata.is_full() && !lacks_readable_conversations(r, context);
+    let first_readable = archives.iter().position(is_readable);
+    archives.rotate_left(first_readable.unwrap_or_default());
+    archives
+}
+
+/// Returns true if the archive should have conversations and none of them can be read. Reads the archive if the version
+/// that made it did not record this.
+pub(crate) fn lacks_readable_conversations(record: &ArchiveRecord, context: &Context) -> bool {
+    let metadata = &record.metadata;
+    if metadata.conversations.is_some() || !metadata.is_full() || metadata.has_no_conversations() {
+        return metadata.has_no_conversations();
+    }
+    // A damaged archive is reported by the command that uses it.
+    let archive = ArchiveReader::open(&context.backups().join(&record.path));
+    archive.is_ok_and(|archive| !has_readable_rollout(&archive))
+}
+
+/// Returns the archive that `latest~offset` denotes among the accepted ones; see [`list_latest`].
 ///
 /// # Errors
 /// No accepted archive is at `offset`. The message says whether there are other archives.
@@ -22,8 +52,7 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let (home, machine) = (context.codex_home(), context.machine());
-    let archives = store::list_latest_first(records, home, machine.as_deref(), &accepts);
+    let archives = list_latest(records, context, &accepts);
     if let Some(record) = archives.get(offset) {
         return Ok(record);
     }
@@ -164,6 +193,7 @@ pub(crate) fn find_archive(
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<PathBuf> {
     let backups = context.backups();
+    let name = &archive_names::of_sidecar(name);
     let name_text = name.to_string_lossy();
     let offset = parse_latest_offset(&name_text);
     if offset.is_none()

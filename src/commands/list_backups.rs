@@ -10,8 +10,9 @@ use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
 use codex_manager_core::archive::Metadata;
 use codex_manager_core::codex::Identity;
+use codex_manager_core::inventory::archive_names::LATEST;
 use codex_manager_core::inventory::resolve::{self, merge_archived_accounts};
-use codex_manager_core::inventory::{ArchiveRecord, archive_names};
+use codex_manager_core::inventory::{ArchiveRecord, archive_names, store};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::{AccountState, Verdict};
@@ -20,13 +21,14 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column::new("#").number(),
     Column::new("ACCOUNT").only_tsv(),
     Column::new("CREATED").rank(1),
     Column::new("WINDOW").rank(5).only_text(),
     // A safety backup undoes a restore, so its kind is always shown.
     Column::new("KIND"),
+    Column::new("CONV").rank(1).number(),
     Column::new("SIZE").rank(3).number(),
     // The number is enough to name an archive.
     Column::new("ARCHIVE").shorten_middle(20).widen(46, 3),
@@ -55,7 +57,7 @@ enum Sort {
 #[command(after_help = "Examples:
   codex-manager list-backups
   codex-manager list-backups me@example.com --latest
-  codex-manager list-backups --format tsv | cut -f6    # names
+  codex-manager list-backups --format tsv | cut -f7    # names
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub(crate) struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
@@ -108,7 +110,7 @@ impl ListBackupsArgs {
         } else if records.is_empty() {
             context.note("no archive matches; list all archives with: codex-manager list-backups");
         } else {
-            show_archives(context, &records, &numbers, &accounts);
+            show_archives(context, &all_records, &records, &numbers, &accounts);
         }
 
         if all_records.is_empty() {
@@ -222,9 +224,10 @@ fn record_json<'r>(
         .with("problem", problem::describe_problem(record))
 }
 
-/// Prints the archives, their problems, and the command that restores the newest intact one.
+/// Prints `records`, a part of `all_records`, their problems, and the command that restores the best one.
 fn show_archives(
     context: &Context,
+    all_records: &[ArchiveRecord],
     records: &[&ArchiveRecord],
     numbers: &HashMap<&str, usize>,
     accounts: &[(Account, Verdict)],
@@ -238,14 +241,34 @@ fn show_archives(
          the time of the backup.",
     );
 
-    // The newest archive has the lowest number. A safety archive is left out, because it would undo a restore.
-    let intact = records
-        .iter()
-        .filter(|r| r.problem().is_none() && !r.metadata.is_safety());
-    let newest = intact.filter_map(|r| numbers.get(&*r.path)).min();
-    if let Some(newest) = newest {
-        ui.note(format_args!(
-            "restore the newest one with: codex-manager restore {newest}"
+    suggest_restore(context, all_records, records, numbers);
+}
+
+/// Prints the command that restores the best of `records`: `latest` if that denotes it, else its number.
+fn suggest_restore(
+    context: &Context,
+    all_records: &[ArchiveRecord],
+    records: &[&ArchiveRecord],
+    numbers: &HashMap<&str, usize>,
+) {
+    let shown_paths: HashSet<_> = records.iter().map(|r| &r.path).collect();
+    let is_shown = |r: &ArchiveRecord| shown_paths.contains(&r.path);
+    let (home, machine) = (context.codex_home(), context.machine());
+    let list = |is_wanted: &dyn Fn(&ArchiveRecord) -> bool| {
+        let accepts = |r: &ArchiveRecord| r.is_usable() && is_wanted(r);
+        store::list_latest_first(all_records, home, machine.as_deref(), accepts)
+    };
+    let name = match list(&|_| true).first() {
+        Some(latest) if is_shown(latest) => Some(LATEST.to_owned()),
+        _ => {
+            let best = list(&is_shown).into_iter().next();
+            let number = best.and_then(|r| numbers.get(&*r.path));
+            number.map(ToString::to_string)
+        }
+    };
+    if let Some(name) = name {
+        context.note(format_args!(
+            "restore the newest good one with: codex-manager restore {name}"
         ));
     }
 }
@@ -332,7 +355,7 @@ fn has_readable_metadata(metadata: &Metadata) -> bool {
     metadata.made_at().is_some()
 }
 
-fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
+fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 10] {
     let metadata = &record.metadata;
     let window_start = metadata.session_start_at;
     // A record without an archive has a name in the inventory, but no file.
@@ -358,6 +381,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
             .value(time_json(metadata.made_at(), context).unwrap_or_default()),
         Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),
+        Cell::count(metadata.conversation_count()),
         size.map_or_else(|| Cell::plain("record").value(""), Cell::bytes),
         Cell::new(style, name),
         Cell::plain(metadata.user_label().unwrap_or_default()),

@@ -1,12 +1,12 @@
 //! `restore`: restores an archive into the Codex home, or into another folder.
 
-use crate::choices::archive_choice::{self, find_archive};
+use crate::choices::archive_choice::{self, find_archive, lacks_readable_conversations};
 use crate::context::Context;
 use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::ui::{Style, problem};
+use crate::ui::{Style, bytes, problem};
 use crate::views::account::{
     absolute_time, label, printable, read_known_accounts, suggest_first_archive,
 };
@@ -17,6 +17,7 @@ use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
 use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use codex_manager_core::inventory::{ArchiveRecord, store};
+use codex_manager_core::io::pluralize;
 use codex_manager_core::quota::{Account, account::find_by_identity};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
     /// undamaged archive of this home that is neither a safety nor a partial one, full ones first, and of these the
-    /// ones with conversations; `latest~1` is the one before it. Archives of other homes count only if this home has
+    /// ones with conversations that can be read; `latest~1` is the one before it. Archives of other homes count only if this home has
     /// none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
@@ -80,6 +81,8 @@ impl RestoreArgs {
 
 /// Finds an archive by a path, `latest`, a file name, a number, an account, or the beginning of a name, in this order.
 fn find_by_argument(argument: &str, context: &Context) -> Result<PathBuf> {
+    let archive_name = archive_names::of_sidecar(Path::new(argument));
+    let argument = &*archive_name.to_string_lossy();
     let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
     if is_path {
         return find_archive(context, Path::new(argument), ArchiveRecord::is_usable);
@@ -155,9 +158,8 @@ fn find_preferred<'r>(
 /// an argument.
 fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
-    let (home, machine) = (context.codex_home(), context.machine());
     let is_usable = ArchiveRecord::is_usable;
-    let latest_first = store::list_latest_first(&records, home, machine.as_deref(), is_usable);
+    let latest_first = archive_choice::list_latest(&records, context, is_usable);
     let latest = latest_first.first().map(|r| &r.path);
 
     let offered: Vec<_> = archive_names::list_numbered(&records)
@@ -172,14 +174,25 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
         let _ = archive_choice::find_latest(&records, newest_offset, context, is_usable)?;
     }
 
-    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;
     let known_accounts = read_known_accounts(context)?;
+    let labels: Vec<_> = offered
+        .iter()
+        .map(|(record, _)| account_label(record, &known_accounts))
+        .collect();
+    // A column with one value would take the room of the names.
+    let has_several_accounts = labels.iter().any(|label| *label != labels[0]);
+
+    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;
     let picker = Picker {
         question: "which archive?",
         default: offered.iter().position(is_latest).unwrap_or(0),
         items: offered
             .iter()
-            .map(|(record, number)| to_picker_item(record, *number, &known_accounts, context))
+            .zip(labels)
+            .map(|((record, number), label)| {
+                let label = has_several_accounts.then_some(label);
+                to_picker_item(record, *number, label, context)
+            })
             .collect(),
         options: PickerOptions::default(),
     };
@@ -192,31 +205,44 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     }
 }
 
-fn to_picker_item(
-    record: &ArchiveRecord,
-    number: usize,
-    known_accounts: &[Account],
-    context: &Context,
-) -> PickerItem {
+/// Returns the name of the account of an archive.
+fn account_label(record: &ArchiveRecord, known_accounts: &[Account]) -> String {
     let metadata = &record.metadata;
     let email = metadata.email.as_deref().unwrap_or("signed out");
     let known_account = metadata
         .identity()
         .and_then(|identity| find_by_identity(known_accounts, &identity));
-    let account_label = known_account.map_or_else(|| printable(email), label);
+    known_account.map_or_else(|| printable(email), label)
+}
 
+fn to_picker_item(
+    record: &ArchiveRecord,
+    number: usize,
+    account_label: Option<String>,
+    context: &Context,
+) -> PickerItem {
+    let metadata = &record.metadata;
     let name = archive_names::shortest_name(record);
-    let columns = vec![
+    let conversations = metadata.conversation_count();
+    let size = record.archive.as_ref().map(|archive| bytes(archive.bytes));
+    let mut columns = vec![
         (Style::Dim, number.to_string()),
         (Style::Plain, absolute_time(&metadata.created_at, context)),
+        (
+            Style::Plain,
+            conversations.map_or_else(|| "?".into(), |count| pluralize(count, "conversation")),
+        ),
+        (Style::Plain, size.unwrap_or_default()),
         (Style::Plain, archive_names::format_kind(metadata)),
-        (Style::Plain, account_label),
+    ];
+    columns.extend(account_label.map(|label| (Style::Plain, label)));
+    columns.extend([
         (
             Style::Plain,
             printable(metadata.user_label().unwrap_or_default()),
         ),
         (Style::Dim, printable(&name)),
-    ];
+    ]);
     PickerItem::new(record.path.clone(), columns)
 }
 
@@ -246,14 +272,17 @@ fn warn_of_better(context: &Context, records: &[ArchiveRecord], latest: &Archive
     }
 
     let mut newer = latest_first.iter().filter(is_newer);
-    if let Some(empty) = newer.find(|r| r.metadata.has_no_conversations() && r.is_usable()) {
-        let cause = if empty.metadata.excludes_all_conversations() {
-            "was made with --exclude or backup.exclude and "
+    let is_empty = |r: &&&ArchiveRecord| r.is_usable() && lacks_readable_conversations(r, context);
+    if let Some(empty) = newer.find(is_empty) {
+        let reason = if empty.metadata.excludes_all_conversations() {
+            "was made with --exclude or backup.exclude and has no conversations"
+        } else if empty.metadata.lists_conversations() {
+            "none of its conversations can be read: they are empty, zero-filled or cut off"
         } else {
-            ""
+            "has no conversations"
         };
         context.warn(format_args!(
-            "{} is newer, but {cause}has no conversations",
+            "{} is newer, but {reason}",
             printable(&empty.path)
         ));
     }

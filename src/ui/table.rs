@@ -50,6 +50,14 @@ impl Cell {
         Self::plain(time::bytes(bytes)).value(bytes)
     }
 
+    /// Creates a cell with a number; "?" for `None`, which is empty in tab-separated values.
+    pub(crate) fn count(count: Option<u64>) -> Self {
+        match count {
+            Some(count) => Self::plain(count.to_string()),
+            None => Self::new(Style::Dim, "?").value(""),
+        }
+    }
+
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
     pub(crate) fn value(self, value: impl Display) -> Self {

@@ -13,6 +13,7 @@ pub(crate) fn archive_json<'a>(
     let time = |at| time_json(at, context);
     object()
         .with("mode", metadata.mode)
+        .with("conversations", metadata.conversation_count())
         .with("email", &metadata.email)
         .with("account_id", &metadata.account_id)
         .with("session_start_at", time(metadata.session_start_at))

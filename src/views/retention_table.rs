@@ -18,22 +18,23 @@ pub(crate) enum RetentionSubject {
     Snapshots,
 }
 
-fn build_columns(subject: RetentionSubject) -> [Column; 7] {
+fn build_columns(subject: RetentionSubject) -> [Column; 8] {
     let name = match subject {
-        // If the name does not fit, CREATED still identifies the archive.
-        RetentionSubject::Archives => Column::new("ARCHIVE").shorten(20),
+        // The end of a name distinguishes the archives of a window.
+        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20).widen(46, 2),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };
 
     [
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
-        Column::new("CREATED").rank(2),
+        Column::new("CREATED").rank(4),
         // The rules count each kind separately.
-        Column::new("KIND").rank(2),
-        Column::new("SIZE").rank(4).number(),
+        Column::new("KIND").rank(3),
+        Column::new("CONV").rank(1).number(),
+        Column::new("SIZE").rank(5).number(),
         name,
-        Column::new("WHY").rank(3).wrap(14),
+        Column::new("WHY").rank(2).wrap(20),
     ]
 }
 
@@ -93,7 +94,7 @@ fn build_row(
     decision: &RetentionDecision,
     is_kept: bool,
     subject: RetentionSubject,
-) -> [Cell; 7] {
+) -> [Cell; 8] {
     let candidate = &decision.candidate;
     let made_at = candidate.made_at;
     let kind = match candidate.class.name() {
@@ -121,6 +122,7 @@ fn build_row(
         Cell::plain(made_at.map_or("unknown".into(), |at| absolute_time(&at, context)))
             .value(time_json(made_at, context).unwrap_or_default()),
         Cell::plain(kind),
+        Cell::count(candidate.conversations),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
         name,
         Cell::new(Style::Dim, &decision.reason),
@@ -139,6 +141,7 @@ pub(crate) fn decisions_json(
             .with("reason", reason)
             .with("email", candidate.identity.map(|i| i.email.to_string()))
             .with("kind", candidate.class.name())
+            .with("conversations", candidate.conversations)
             .with("created_at", time_json(made_at, context))
             .with("archive_bytes", candidate.bytes)
     };

@@ -102,6 +102,7 @@ pub fn capture(
             locator: FileLocator::new(scope, &scan.source_paths, &scan.links, &names),
             writer,
             skipped: std::mem::take(&mut scan.skipped),
+            unreadable: NameSet::with_name_table(&names),
             pending: NameSet::default(),
             reached_times,
             progress,
@@ -118,6 +119,7 @@ pub fn capture(
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
 
+        metadata.conversations = Some(packer.writer.count_conversations(&packer.unreadable));
         skipped = PathNote::sort_and_dedup(packer.skipped);
         let manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
         login = login_file.and_then(|file| file.login);

@@ -90,6 +90,23 @@ pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     in_folder.then(|| RolloutName::parse(path)).flatten()
 }
 
+/// Returns the number of conversations with a rollout in `files` that is not in `unreadable`, a set of the same name
+/// table. A rollout whose name has no id counts as a conversation of its own.
+pub(super) fn count_conversations(files: &FileList, unreadable: &NameSet) -> u64 {
+    let hash_keys = RandomState::new();
+    let names = files.name_ids().filter(|id| !unreadable.contains_id(*id));
+    let hash_conversation = |id| {
+        let rollout = parse_rollout_name(files.name_table().name(id).as_path())?;
+        let conversation = rollout.id().unwrap_or(&rollout.name);
+        Some(hash_keys.hash_one(conversation.to_lowercase()))
+    };
+    // Hashes, because the ids of all conversations would need much memory.
+    let mut hashes: Vec<u64> = names.filter_map(hash_conversation).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes.len() as u64
+}
+
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
+    /// The archived rollouts that name no conversation.
+    pub(super) unreadable: NameSet,
     /// The names of the listed files that are not archived yet, including deferred files.
     pub(super) pending: NameSet,
     /// For each device, a time in nanoseconds since 1970 that its clock had reached when the capture began.
@@ -136,7 +138,11 @@ impl CaptureTarget for HomePacker<'_, '_> {
         opened: &mut OpenedFile,
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
-        let StablePrefix { meta, size } = prefix;
+        let StablePrefix {
+            meta,
+            size,
+            is_unreadable_rollout,
+        } = prefix;
 
         let name = &opened.name;
         let is_moved = *name != planned.path;
@@ -146,14 +152,19 @@ impl CaptureTarget for HomePacker<'_, '_> {
         }
 
         let mut entry = scan::entry_from_metadata(name.clone(), &meta);
-        // A file that was cut keeps changing, so it must not count as unchanged in the next backup.
-        let is_whole = size == meta.len();
+        // A file that was cut keeps changing, so it must not count as unchanged in the next backup. Neither must an
+        // unreadable rollout: the next backup has to find it unreadable again.
+        let is_whole = size == meta.len() && !is_unreadable_rollout;
         let reached_time = self.reached_times.get(&entry.stamp.dev);
         entry.stamp = match reached_time.filter(|_| is_whole) {
             Some(reached_time) => entry.stamp.discard_if_ambiguous(*reached_time),
             None => InodeStamp::default(),
         };
 
-        self.write_entry(&entry, size, &mut opened.file)
+        let reason = self.write_entry(&entry, size, &mut opened.file)?;
+        if is_unreadable_rollout && reason.is_none() {
+            self.unreadable.insert(&entry.path);
+        }
+        Ok(reason)
     }
 }

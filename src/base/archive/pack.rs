@@ -4,6 +4,7 @@
 //! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
+use super::duplicates;
 use super::error::ArchiveError;
 use super::format::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
@@ -12,7 +13,7 @@ use super::format::sizes::{
 use super::format::tar_header::{encode_file_header, encode_folder_header, encode_link_header};
 use super::format::{
     ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
-    MemberContents, NameTable,
+    MemberContents, NameSet, NameTable,
 };
 pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
@@ -293,6 +294,11 @@ impl PackWriter<'_> {
         let files = lock_files(self.files);
         let name_id = files.name_table().find(name.as_path());
         name_id.is_some_and(|id| files.name_ids().any(|file_id| file_id == id))
+    }
+
+    /// Returns the number of conversations in the archive so far; see [`duplicates::count_conversations`].
+    pub(super) fn count_conversations(&self, unreadable: &NameSet) -> u64 {
+        duplicates::count_conversations(&lock_files(self.files), unreadable)
     }
 
     /// Adds the first of `files` without reading them, if they are unchanged, by copying the members of the previous

@@ -1,9 +1,11 @@
 //! Consistent reads of files that Codex may be writing: decides how many bytes to archive, and whether to wait.
 
+use super::duplicates::parse_rollout_name;
 use super::format::FileEntry;
 use crate::codex::database::{DATABASE_HEADER_BYTES, begins_like_database};
 use crate::codex::home::{HomeEntryKind, kind_of, may_be_database};
 use crate::codex::rollout;
+use crate::history::rollout::begins_conversation;
 use crate::io::file_open::is_partial_line_at;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -25,6 +27,8 @@ pub(super) enum CaptureAttempt {
 pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
     pub(super) size: u64,
+    /// True for a rollout that is empty, filled with NUL bytes, or cut in its first line.
+    pub(super) is_unreadable_rollout: bool,
 }
 
 /// Returns true for files that Codex extends line by line: rollouts, the prompt history and
@@ -68,15 +72,18 @@ pub(super) fn find_stable_prefix(
 ) -> io::Result<Option<StablePrefix>> {
     let meta = file.metadata()?;
     let mut size = meta.len();
+    let mut complete_len = size;
 
     if is_append_only(planned) && is_partial_line_at(file, size)? {
         // Codex writes whole lines. A line without an end is being written now, or was cut off by a
         // crash long ago.
         let is_being_written = size != planned.size;
-        if is_being_written {
-            size = rollout::complete_lines_len(file, size)?;
-        } else if attempt == CaptureAttempt::First {
+        if !is_being_written && attempt == CaptureAttempt::First {
             return Ok(None);
+        }
+        complete_len = rollout::complete_lines_len(file, size)?;
+        if is_being_written {
+            size = complete_len;
         }
     }
 
@@ -89,7 +96,15 @@ pub(super) fn find_stable_prefix(
     }
 
     file.seek(SeekFrom::Start(0))?;
-    Ok(Some(StablePrefix { meta, size }))
+    let path = planned.path.as_path();
+    let is_unreadable_rollout = parse_rollout_name(path).is_some()
+        && !begins_conversation(Read::by_ref(file).take(complete_len), path);
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Some(StablePrefix {
+        meta,
+        size,
+        is_unreadable_rollout,
+    }))
 }
 
 /// Returns true if the file is a database. The scan found none, so there is no snapshot of it, and a copy byte by byte may

@@ -11,6 +11,7 @@
 
 use super::capture::{new_manifest, read_folder_ids, scan_with_snapshots, take_plain_files};
 use super::database_snapshots::DatabaseSnapshots;
+use super::duplicates::count_conversations;
 use super::error::ArchiveError;
 use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
@@ -78,10 +79,12 @@ pub fn capture_tree(
     let TreeWriter {
         files: placed_files,
         hard_linked,
+        unreadable,
         mut skipped,
         ..
     } = writer;
     skipped.append(&mut scan.skipped);
+    metadata.conversations = Some(count_conversations(&placed_files, &unreadable));
     let skipped = PathNote::sort_and_dedup(skipped);
     let mut manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
     manifest.set_files(placed_files);

@@ -30,6 +30,8 @@ pub(super) struct TreeWriter<'a> {
     pub(super) files: FileList,
     pub(super) hard_linked: NameSet,
     pub(super) skipped: Vec<PathNote>,
+    /// The placed rollouts that name no conversation. They are copies, so that the next capture opens them again.
+    pub(super) unreadable: NameSet,
     /// The names of the placed files and symbolic links.
     placed_names: NameSet,
     placed_folders: HashSet<PathBuf>,
@@ -53,6 +55,7 @@ impl<'a> TreeWriter<'a> {
             files: FileList::with_name_table(names),
             hard_linked: NameSet::with_name_table(names),
             skipped: Vec::new(),
+            unreadable: NameSet::with_name_table(names),
             placed_names: NameSet::with_name_table(names),
             placed_folders: HashSet::new(),
             started_at,
@@ -152,17 +155,17 @@ impl<'a> TreeWriter<'a> {
         self.capture_deferred(deferred)
     }
 
-    /// Places an open file in the tree, as a hard link if it is whole and a link is possible, else as a copy of its
-    /// first `entry.size` bytes. Returns a reason if the file became shorter than `entry.size`.
+    /// Places an open file in the tree, as a hard link if `may_link` is true and a link is possible, else as a copy of
+    /// its first `entry.size` bytes. Returns a reason if the file became shorter than `entry.size`.
     fn place_file(
         &mut self,
         opened: &mut OpenedFile,
         entry: &FileEntry,
-        is_whole: bool,
+        may_link: bool,
     ) -> Result<Option<SkipReason>, IoError> {
         let path = self.prepare_path(&entry.path)?;
 
-        if is_whole && self.can_link(entry) && self.try_hard_link(opened, &path)? {
+        if may_link && self.can_link(entry) && self.try_hard_link(opened, &path)? {
             self.hard_linked.insert(&entry.path);
         } else {
             match copy_prefix(&path, &mut opened.file, entry) {
@@ -277,7 +280,11 @@ impl CaptureTarget for TreeWriter<'_> {
         opened: &mut OpenedFile,
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
-        let StablePrefix { meta, size } = prefix;
+        let StablePrefix {
+            meta,
+            size,
+            is_unreadable_rollout,
+        } = prefix;
         if self.placed_names.contains(opened.name.as_path()) {
             return Ok(None);
         }
@@ -286,8 +293,12 @@ impl CaptureTarget for TreeWriter<'_> {
             size,
             ..scan::entry_from_metadata(opened.name.clone(), &meta)
         };
-        let is_whole = size == meta.len();
-        Ok(self.place_file(opened, &entry, is_whole)?)
+        let may_link = size == meta.len() && !is_unreadable_rollout;
+        let reason = self.place_file(opened, &entry, may_link)?;
+        if is_unreadable_rollout && reason.is_none() {
+            self.unreadable.insert(&entry.path);
+        }
+        Ok(reason)
     }
 }
 

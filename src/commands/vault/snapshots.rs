@@ -8,16 +8,18 @@ use crate::ui::{Cell, Column, Table, object};
 use crate::views::account::{labels_by_workspace, local_rfc3339, printable};
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use codex_manager_core::archive::Metadata;
 use codex_manager_core::vault::snapshot::{self, Snapshot};
 use serde::Serialize;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::new("ID"),
     Column::new("MADE").rank(1),
     Column::new("HOST").rank(3).shorten(8),
     Column::new("ACCOUNT").shorten(18),
     Column::new("KIND").rank(2).shorten(12),
     Column::new("LABEL").only_tsv(),
+    Column::new("CONV").rank(1).number(),
     Column::new("SIZE").rank(4).number(),
 ];
 
@@ -77,6 +79,10 @@ fn snapshot_json<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serializ
         .with("profile", tags.and_then(|tags| tags.profile.as_ref()))
         .with("mode", metadata.map(|m| m.mode.name()))
         .with("label", metadata.and_then(|m| m.label.as_ref()))
+        .with(
+            "conversations",
+            metadata.and_then(Metadata::conversation_count),
+        )
         .with("files", metadata.map(|m| m.files))
         .with("bytes", metadata.map(|m| m.bytes))
         .with("is_own", tags.is_some())
@@ -113,6 +119,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
             Cell::plain(account.unwrap_or_default()).value(email.unwrap_or_default()),
             Cell::plain(kind).value(mode.unwrap_or("other")),
             Cell::plain(label.unwrap_or_default()),
+            metadata.map_or(Cell::plain(""), |m| Cell::count(m.conversation_count())),
             metadata.map_or(Cell::plain(""), |m| Cell::bytes(m.bytes)),
         ]
     });

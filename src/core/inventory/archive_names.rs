@@ -62,6 +62,17 @@ pub fn find_by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<&'
     list_numbered(records).get(index).copied()
 }
 
+/// Returns the archive that a sidecar belongs to, if `name` is that of a sidecar. Returns any other name unchanged.
+pub fn of_sidecar(name: &Path) -> PathBuf {
+    let file_name = file_name(name);
+    match file_name.strip_suffix(".metadata.json") {
+        Some(stem) if names::is_sidecar_name(&file_name) => {
+            name.with_file_name(format!("{stem}.tar.gz"))
+        }
+        _ => name.to_path_buf(),
+    }
+}
+
 /// Finds the file of an archive: a path, or a name in `backups/`, with or without `.tar.gz`. A single component is
 /// looked up in `backups/` first, then in the current folder; any other path the other way round.
 pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Option<PathBuf> {
@@ -89,6 +100,17 @@ pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sidecar_denotes_its_archive() {
+        let of = |name: &str| of_sidecar(Path::new(name));
+        let sidecar = "x/2026-11-20-100000-a@x.com-codex.metadata.json";
+        let archive = Path::new("x/2026-11-20-100000-a@x.com-codex.tar.gz");
+        assert_eq!(of(sidecar), archive);
+        for other in ["latest", "x/", "notes.metadata.json"] {
+            assert_eq!(of(other), Path::new(other));
+        }
+    }
 
     #[test]
     fn latest_and_latest_tilde_number_are_offsets() {

@@ -65,7 +65,9 @@ pub struct RetentionCandidate {
     pub machine: Option<String>,
     /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
-    /// True if the archive is known to have no conversations.
+    /// The number of conversations that can be read; `None` if it is unknown.
+    pub conversations: Option<u64>,
+    /// True if the archive is known to have no conversations that can be read.
     pub lacks_conversations: bool,
     /// True if unreadable files are missing in the archive. Such archives count separately.
     pub incomplete: bool,
@@ -113,6 +115,7 @@ impl RetentionCandidate {
                 _ => None,
             },
             excludes: metadata.excludes,
+            conversations: metadata.conversation_count(),
             lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,
             is_partial: metadata.is_single_login() || metadata.holds_changes_only,

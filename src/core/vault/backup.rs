@@ -98,7 +98,6 @@ fn backup_until_unchanged(
         let metadata = tree.manifest.metadata.clone();
         let tags = SnapshotTags {
             profile: profile.map(str::to_owned),
-            has_no_conversations: metadata.has_no_conversations(),
             metadata,
             imported_digest: None,
         };

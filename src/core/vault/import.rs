@@ -51,7 +51,6 @@ pub fn import(
     let tags = SnapshotTags {
         imported_digest: Some(digest),
         metadata: archive.metadata().clone(),
-        has_no_conversations: archive.metadata().has_no_conversations(),
         ..SnapshotTags::default()
     };
     let time = archive.metadata().created_at.to_utc();

@@ -64,7 +64,8 @@ impl Snapshot {
             home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: metadata.machine.clone(),
             excludes: metadata.excludes,
-            lacks_conversations: tags.has_no_conversations || metadata.excludes_all_conversations(),
+            conversations: metadata.conversation_count(),
+            lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,
             is_partial: false,
             made_at: Some(self.time),
@@ -128,7 +129,8 @@ pub struct SnapshotPlace<'a> {
 }
 
 /// Returns the best snapshot of this program that `is_wanted` accepts, except safety backups. Prefers snapshots of the
-/// machine, then of its host name, then of the home, then full ones, then those of conversations, and last the newest.
+/// machine, then of its host name, then of the home, then full ones, those with conversations first, then those of
+/// conversations, and last the newest.
 pub fn find_preferred<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,
@@ -145,6 +147,7 @@ pub fn find_preferred<'a>(
             machine.is_some() && machine == place.machine,
             snapshot.host == place.host,
             metadata.source_codex_home == place.home,
+            metadata.is_full() && !metadata.has_no_conversations(),
             metadata.is_full(),
             metadata.mode == BackupMode::Sessions,
             snapshot.time,
@@ -233,7 +236,10 @@ mod tests {
     fn a_snapshot_of_an_emptied_home_lacks_conversations_for_the_retention() {
         let of_emptied_home = Snapshot {
             tags: Some(SnapshotTags {
-                has_no_conversations: true,
+                metadata: Metadata {
+                    conversations: Some(0),
+                    ..Metadata::default()
+                },
                 ..SnapshotTags::default()
             }),
             ..snapshot("ab5", "laptop", BackupMode::Full, 5)

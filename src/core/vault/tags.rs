@@ -16,6 +16,9 @@ const CONVERSATIONS: &str = "conversations";
 /// The tag of every snapshot of sync.
 pub(super) const SYNC_TAG: &str = "codex-manager-sync";
 
+/// The value of the tag `conversations` if there are none. Earlier versions wrote the tag only then.
+const NONE: &str = "none";
+
 /// The layout of the snapshots of sync: `manifest.jsonl`, and the files in `home`.
 pub(super) const LAYOUT: u32 = 1;
 
@@ -25,10 +28,8 @@ const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SnapshotTags {
     /// Only these fields are in tags: mode, account, machine, label, home, the number and size of the files, the number
-    /// of skipped paths, and whether globs excluded any.
+    /// of skipped paths, the number of conversations, and whether globs excluded any.
     pub metadata: Metadata,
-    /// See [`Metadata::has_no_conversations`]. Snapshots of earlier versions do not say so.
-    pub has_no_conversations: bool,
     /// Profile of the account on the machine that made the snapshot.
     pub profile: Option<String>,
     /// SHA-256 of the imported archive, in hexadecimal.
@@ -47,6 +48,11 @@ impl SnapshotTags {
             "yes"
         };
 
+        let conversations = match metadata.conversation_count() {
+            Some(0) if metadata.mode != BackupMode::Auth => Some(NONE.to_owned()),
+            count => count.map(|count| count.to_string()),
+        };
+
         let values = [
             ("mode", Some(metadata.mode.name())),
             ("email", metadata.email.as_deref()),
@@ -59,7 +65,7 @@ impl SnapshotTags {
             ("files", Some(&*files)),
             ("bytes", Some(&*bytes)),
             ("excludes", metadata.excludes.then_some(excludes)),
-            ("conversations", self.has_no_conversations.then_some("none")),
+            ("conversations", conversations.as_deref()),
             ("skipped", (metadata.skipped > 0).then_some(&*skipped)),
             ("archive", self.imported_digest.as_deref()),
         ];
@@ -96,9 +102,12 @@ impl SnapshotTags {
                 excludes: value("excludes").is_some(),
                 excludes_conversations: value("excludes").map(|text| text == CONVERSATIONS),
                 skipped: number("skipped"),
+                conversations: value("conversations").and_then(|text| match &*text {
+                    NONE => Some(0),
+                    count => count.parse().ok(),
+                }),
                 ..Metadata::default()
             },
-            has_no_conversations: value("conversations").is_some_and(|text| text == "none"),
             profile: value("profile"),
             imported_digest: value("archive"),
         })
@@ -183,9 +192,9 @@ mod tests {
                 excludes: true,
                 excludes_conversations: Some(true),
                 skipped: 1,
+                conversations: Some(0),
                 ..Metadata::default()
             },
-            has_no_conversations: true,
             ..SnapshotTags::default()
         };
         let tags = own.to_tags();

@@ -149,6 +149,10 @@ pub struct Metadata {
     pub skipped: u64,
     /// Label of the user, or "safety" for an archive that `restore` made.
     pub label: Option<String>,
+    /// Number of conversations that can be read. `None` in archives of older versions; see
+    /// [`Metadata::conversation_count`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<u64>,
     /// Number of files in the archive.
     #[serde(default)]
     pub files: u64,
@@ -234,15 +238,23 @@ impl Metadata {
         self.mode != BackupMode::Auth && self.excludes && lacks_all
     }
 
-    /// Returns true if the mode includes conversations and the archive is known to have none: the home had none, or all
-    /// were left out.
+    /// Returns the number of conversations that can be read. `None` if the version that made the archive did not count
+    /// them.
+    pub fn conversation_count(&self) -> Option<u64> {
+        let has_none = self.mode == BackupMode::Auth || self.has_no_conversations();
+        self.conversations.or(has_none.then_some(0))
+    }
+
+    /// Returns true if the mode includes conversations and the archive is known to have none that can be read: the home
+    /// had none, all were left out, or all are empty, filled with NUL bytes or cut in their first line.
     pub fn has_no_conversations(&self) -> bool {
         // Versions that recorded no list recorded no BLAKE3 digest either. With the digest, an empty list is complete.
         let has_list = !self.captured_files.is_empty() || self.archive_blake3.is_some();
         let lists_none = has_list && !self.lists_conversations();
         // A safety backup may have the changed files only, so its lack of conversations says nothing.
         let tells_about_home = self.mode != BackupMode::Auth && !self.is_safety();
-        tells_about_home && lists_none || self.excludes_all_conversations()
+        let has_none = lists_none || self.conversations == Some(0);
+        tells_about_home && has_none || self.excludes_all_conversations()
     }
 
     /// Returns true if the list of captured files has conversations.
@@ -378,6 +390,9 @@ mod tests {
         let digest = ContentDigest::Blake3(DigestBytes([0; 32]));
         let empty = with(&[]).into_sidecar(1, &digest);
         assert!(empty.has_no_conversations(), "an empty home");
+        let mut unreadable = with(&["sessions/"]);
+        unreadable.conversations = Some(0);
+        assert!(unreadable.has_no_conversations());
         let mut other = with(&["auth.json"]);
         other.label = Some(SAFETY_LABEL.into());
         assert!(!other.has_no_conversations());

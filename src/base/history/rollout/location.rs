@@ -3,10 +3,11 @@
 
 use super::scanner::Scanner;
 use super::{SessionMeta, read_head, scan_head};
+use crate::codex::rollout::{self, is_plain};
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::history::id::ConversationId;
 use crate::io::OrdinaryPath as _;
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
@@ -78,10 +79,34 @@ pub fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
 /// Returns true if the file begins with the first line of a rollout, as written by any version of Codex, or cannot be
 /// read.
 fn may_be_conversation(path: &Path) -> bool {
-    let mut bytes = Vec::new();
-    let read_result =
-        super::open(path).and_then(|file| file.take(EXAMINED_BYTES).read_to_end(&mut bytes));
+    // An unreadable file is accepted here, because its reader reports the error.
+    super::open(path)
+        .and_then(read_examined)
+        .map_or(true, |bytes| begins_like_conversation(&bytes))
+}
 
+/// Returns true if a file named `name`, plain or compressed, begins with the first line of a conversation, as far as
+/// its first bytes show. Returns false for a file that is empty, filled with NUL bytes, or cut in its first line.
+pub fn begins_conversation(file: impl Read, name: &Path) -> bool {
+    let read_result = if is_plain(name) {
+        read_examined(file)
+    } else {
+        rollout::decompress(file).and_then(read_examined)
+    };
+    read_result.is_ok_and(|bytes| {
+        let has_whole_line = bytes.len() as u64 == EXAMINED_BYTES || bytes.contains(&b'\n');
+        has_whole_line && !bytes.contains(&0) && begins_like_conversation(&bytes)
+    })
+}
+
+fn read_examined(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(EXAMINED_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Returns true if `bytes` begin with the first line of a rollout, as written by any version of Codex.
+fn begins_like_conversation(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
@@ -94,8 +119,7 @@ fn may_be_conversation(path: &Path) -> bool {
         || has_key("record_type")
         || (has_key("timestamp") && (has_key("type") || has_key("id")));
 
-    // An unreadable file is accepted here, because its reader reports the error.
-    read_result.is_err() || (line.starts_with('{') && is_known_form)
+    line.starts_with('{') && is_known_form
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ mod scanner;
 pub(crate) use content::{Depth, RolloutScan};
 pub use content::{SessionMeta, UserMessage, first_line};
 pub use location::{
-    find_recorded_path, find_recorded_rollout, find_resumable_rollout, is_resumable_rollout_of,
-    is_rollout_of, resolve_in_session_folders, resolve_rollout_in_home,
+    begins_conversation, find_recorded_path, find_recorded_rollout, find_resumable_rollout,
+    is_resumable_rollout_of, is_rollout_of, resolve_in_session_folders, resolve_rollout_in_home,
 };
 
 use super::lines::{JsonlLine, LineReader};

@@ -15,6 +15,7 @@ fn now() -> DateTime<Utc> {
 fn archive_made_at(text: &str) -> RetentionCandidate {
     RetentionCandidate {
         excludes: false,
+        conversations: None,
         lacks_conversations: false,
         incomplete: false,
         is_partial: false,
@@ -384,6 +385,7 @@ fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
             .map(
                 |(i, (hours, account, class, home, soundness))| RetentionCandidate {
                     excludes: i % 5 == 4,
+                    conversations: None,
                     lacks_conversations: i % 11 == 10,
                     incomplete: i % 7 == 6,
                     is_partial: false,
