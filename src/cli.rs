@@ -13,7 +13,7 @@ use self::help::{asks_for_global_options, command_tree, render_global_options};
 use crate::choices::shell_completers::ShellCompleter;
 use crate::commands::{self, recommend::RecommendArgs};
 use crate::context::{self, Context, Environment, Flags, Settings};
-use crate::doctor::permissions;
+use crate::doctor::{permissions, way_back};
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::steps::run_log::run_with_log;
 use crate::ui::{self, Ui, Verbosity, picker};
@@ -205,7 +205,15 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
     let work = || {
         tighten_manager_home(context, &command)?;
         unfinished::recover_interrupted(context, &command)?;
-        command.run(context, command_tree)
+        let (is_about_home, is_backup) = (
+            command.is_about_home(),
+            matches!(command, Command::Backup(_)),
+        );
+        let result = command.run(context, command_tree);
+        if is_about_home {
+            return name_way_back(result, is_backup, context);
+        }
+        result
     };
     if wants_log && !opens_own_log {
         let machine = None;
@@ -213,6 +221,35 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
     } else {
         work()
     }
+}
+
+/// Names the way back to the conversations that the home lacks, unless the command has named it. After a backup, only for
+/// a home without conversations, but even under `--quiet`, because backups run unattended.
+fn name_way_back(result: Result<Outcome>, is_backup: bool, context: &Context) -> Result<Outcome> {
+    let may_be_named = match &result {
+        Ok(outcome) => !matches!(outcome, Outcome::Codex(_) | Outcome::UsageLimit(_)),
+        Err(error) => {
+            matches!(error.kind, ErrorKind::Failed | ErrorKind::Usage) && !error.is_silent
+        }
+    };
+    if !may_be_named || way_back::is_named() {
+        return result;
+    }
+    let Some(way_back) = way_back::find_way_back(context) else {
+        return result;
+    };
+
+    let hint = way_back.to_hint();
+    match result {
+        Ok(_) if is_backup && way_back.is_partial => {}
+        Ok(_) if is_backup => context.warn(hint),
+        Ok(_) => context.note(hint),
+        Err(mut error) => {
+            error.hints.insert(0, hint);
+            return Err(error);
+        }
+    }
+    result
 }
 
 /// Removes the write access of other users to the manager home, and refuses links that they may have left in it, before

@@ -169,6 +169,11 @@ impl CommandError {
         self
     }
 
+    pub(crate) fn hint_each(mut self, hints: Vec<String>) -> Self {
+        self.hints.extend(hints);
+        self
+    }
+
     /// Adds a hint, followed by "nothing was changed".
     fn hint_unchanged(self, hint: impl fmt::Display) -> Self {
         self.hint(format!("{hint}; nothing was changed"))

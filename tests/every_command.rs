@@ -188,7 +188,7 @@ const STEP_VERBS: [&str; 7] = [
 
 /// The commands that open no file in this test, because the homes have no `config.toml`, trash or job. A sync
 /// writes its steps to its log.
-const WITHOUT_STEPS: [&str; 11] = [
+const WITHOUT_STEPS: [&str; 10] = [
     "completions",
     "config list",
     "config get",
@@ -196,7 +196,6 @@ const WITHOUT_STEPS: [&str; 11] = [
     "hook",
     "man",
     "mcp",
-    "storage undelete",
     "sync run",
     "sync restore",
     "schedule show",

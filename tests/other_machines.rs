@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Archives the Codex home on another machine, and copies the archive to this one. Returns its name.
-fn bring_archive(env: &mut TestEnv) -> String {
+pub(crate) fn bring_archive(env: &mut TestEnv) -> String {
     let other_manager = env.path("other-manager");
     env.set("CODEX_MANAGER_HOME", &other_manager);
     let made = env.run(["backup", "--no-status", "--json"]).code(0).json();
@@ -70,7 +70,7 @@ fn an_archive_from_another_machine_is_latest_if_own_ones_have_no_conversations()
     put(&env, "AGENTS.md", "of this machine");
     env.set("CODEX_MANAGER_NOW", "2026-11-20T14:00:00Z");
     let made = env.run(["backup", "--no-status"]).code(0);
-    let warning = "the home has no conversations";
+    let warning = "warning: an archive of today 13:00 has 2 conversations";
     assert!(made.stderr.contains(warning), "{made}");
     let run = env
         .run(["restore", "latest", "--dry-run", "--json"])

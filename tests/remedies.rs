@@ -37,14 +37,14 @@ fn profiles() -> TestEnv {
     on_path(world_of_two())
 }
 
-fn on_path(env: TestEnv) -> TestEnv {
+pub(crate) fn on_path(env: TestEnv) -> TestEnv {
     let program = env.path("bin/codex-manager");
     symlink(env!("CARGO_BIN_EXE_codex-manager"), program).unwrap();
     env
 }
 
 /// Runs a copied line in a shell.
-fn run_in_shell(env: &TestEnv, line: &str) -> Run {
+pub(crate) fn run_in_shell(env: &TestEnv, line: &str) -> Run {
     let root = env.path("");
     let line = line.replace("[ROOT]/", &root.to_string_lossy());
     let mut sh = env.other_program("sh");
@@ -54,7 +54,7 @@ fn run_in_shell(env: &TestEnv, line: &str) -> Run {
 }
 
 /// Returns the findings of `doctor` that are not `ok`.
-fn findings(env: &TestEnv) -> Vec<Value> {
+pub(crate) fn findings(env: &TestEnv) -> Vec<Value> {
     let run = env.run(["doctor", "--json"]);
     let checks = run.json()["checks"].as_array().expect("a list").clone();
     checks.into_iter().filter(|c| c["status"] != "ok").collect()
@@ -446,6 +446,13 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (archived, |_| {}, "codex.binary", ExpectedFix::ByHand),
+    // Without conversations, or with few.
+    (
+        archived,
+        |env| fs::remove_dir_all(env.codex_home().join("sessions")).unwrap(),
+        "home.conversations",
+        ExpectedFix::ByCommand,
+    ),
 ];
 
 fn make_accessible_to_others(path: &Path) {
@@ -610,7 +617,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
 }
 
 /// Returns the commands in a hint, without the text after each.
-fn commands_in(hint: &str) -> Vec<String> {
+pub(crate) fn commands_in(hint: &str) -> Vec<String> {
     let parts = hint.split(": ");
     parts
         .map(|part| part.split("; ").next().unwrap_or_default())

@@ -223,5 +223,6 @@ mod vault_locks;
 mod vault_restore;
 mod vault_s3;
 mod verify;
+mod way_back;
 mod width;
 mod worktrees;

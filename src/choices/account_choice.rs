@@ -1,12 +1,13 @@
 //! The account that the user names or picks.
 
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::text_width::elide_middle;
 use crate::ui::{Style, windows};
 use crate::views::account::{
-    label, printable, read_accounts_and_profiles, state_style, suggest_login, with_verdict,
+    label, printable, read_accounts_and_profiles, state_style, with_verdict,
 };
 use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::remedies;
@@ -57,7 +58,7 @@ pub(crate) fn find_account_index(
 ) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");
-        return Err(CommandError::failed(message).hint(suggest_login(context)));
+        return Err(CommandError::failed(message).hint_each(suggest_login(context)));
     }
     let position = find_account_position(accounts.iter().map(|a| &a.entry), text);
     position.map_err(|e| {
@@ -105,7 +106,9 @@ fn choose_account(
     let (mut accounts, _) = read_accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     if accounts.is_empty() {
-        return Err(CommandError::failed("there are no profiles yet").hint(suggest_login(context)));
+        return Err(
+            CommandError::failed("there are no profiles yet").hint_each(suggest_login(context))
+        );
     }
 
     let preferences = &context.settings.preferences;

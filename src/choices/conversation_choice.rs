@@ -3,10 +3,11 @@
 use crate::choices::listed::list_unlisted;
 use crate::choices::machines::{find_machine_of_path, list_fetched_machines};
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Result};
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::views::account::{absolute_time, printable, suggest_login, unique_short_id};
+use crate::views::account::{absolute_time, printable, unique_short_id};
 use crate::views::age::format_age;
 use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
@@ -98,7 +99,7 @@ fn unknown_conversation_error(rows: &[ThreadRow], text: &str, context: &Context)
     let message = format!("no conversation has this id or title: {}", printable(text));
     let mut error = CommandError::failed(message);
     if !context.codex_home().is_dir() {
-        return error.hint(suggest_login(context));
+        return error.hint_each(suggest_login(context));
     }
 
     let looks_like_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');

@@ -105,6 +105,24 @@ impl Command {
         }
     }
 
+    /// Returns true if the command shows or needs what a lost home lacks: conversations or their accounts.
+    pub(super) fn is_about_home(&self) -> bool {
+        matches!(
+            self,
+            Self::Accounts(_)
+                | Self::Backup(_)
+                | Self::Export(_)
+                | Self::Find(_)
+                | Self::History(_)
+                | Self::Resume(_)
+                | Self::Sessions(_)
+                | Self::Show(_)
+                | Self::Status(_)
+                | Self::Storage(_)
+                | Self::Usage(_)
+        )
+    }
+
     /// Returns true if the command may be killed at any moment without loss: it only reads, or updates the search index
     /// in transactions.
     pub(super) fn only_reads(&self) -> bool {

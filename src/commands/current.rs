@@ -2,12 +2,12 @@
 //! `--refresh`.
 
 use crate::context::Context;
+use crate::doctor::way_back::suggest_sign_in;
 use crate::error::{Outcome, Result};
 use crate::steps::refresh;
 use crate::ui::{JsonFields, JsonObject, Style, object};
 use crate::views::account::{
-    entry_label, find_figures_source, printable, quota_json, read_accounts_and_profiles,
-    suggest_sign_in, time_json,
+    entry_label, find_figures_source, printable, quota_json, read_accounts_and_profiles, time_json,
 };
 use crate::views::account_report::AccountReport;
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
@@ -115,7 +115,7 @@ impl CurrentArgs {
             ));
         }
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
-            context.note(suggest_sign_in(context));
+            context.note(suggest_sign_in(context).join("; "));
         }
         if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));

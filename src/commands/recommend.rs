@@ -2,6 +2,7 @@
 //! runs in shell prompts.
 
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::best_login::{
     describe_missing_login, note_first_without_login, recheck_chosen_login,
@@ -12,7 +13,7 @@ use crate::steps::switch_account::SwitchArgs;
 use crate::ui::text_width::{columns, pad_end};
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
-    account_json, full_time, label, printable, read_known_accounts, state_style, suggest_login,
+    account_json, full_time, label, printable, read_known_accounts, state_style,
 };
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use crate::views::week_pace::format_exhaustion_hint;
@@ -254,7 +255,12 @@ fn no_account_error(
                 .hint("list all accounts: codex-manager accounts")
         }
         None if ranking.excluded.is_empty() => {
-            CommandError::refused("no account is known yet").hint(suggest_login(context))
+            let error = CommandError::refused("no account is known yet");
+            // A prompt shows no hints, and must not wait for the list of archives.
+            if args.format.is_some() {
+                return error;
+            }
+            error.hint_each(suggest_login(context))
         }
         None => {
             CommandError::refused("no account can be recommended: every login has expired or moved")

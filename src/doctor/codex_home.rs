@@ -4,20 +4,22 @@ use super::archives::has_archive;
 use super::check::{Check, Status};
 use super::databases;
 use super::permissions::mode_to_restrict;
+use super::rollouts::{find_unlistable_folder, iter_rollouts};
+use super::way_back::{find_way_back, suggest_saved_login, suggest_sign_in};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
-use codex_manager_core::codex::rollout::{self, RolloutName};
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::rollout;
 use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
 use codex_manager_core::inventory::{losses, remedies};
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::{file_open, processes, shell};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The time limit of `codex --version`.
@@ -120,18 +122,14 @@ fn find_home_problem(context: &Context) -> Option<Check> {
     }
 
     if !home.is_dir() {
-        let check = Check::warn("home", format!("no Codex home: {path_text}"))
+        let way_back = find_way_back(context);
+        let finding = way_back.as_ref().map(|way_back| &way_back.finding);
+        let finding = finding.map_or(String::new(), |finding| format!("; {finding}"));
+        let check = Check::warn("home", format!("no Codex home: {path_text}{finding}"))
             .because("there is nothing to back up");
-        return Some(if let Some(name) = context.name_of_missing_home() {
-            check.advised(remedies::suggest_check_of_home(name, home))
-        } else if has_archive(context) {
-            check.fixed_by("codex-manager restore latest")
-        } else {
-            let sign_in = "sign in, which creates it: codex login";
-            match context.find_codex() {
-                Ok(_) => check.advised(sign_in),
-                Err(_) => check.advised(format!("{}, then {sign_in}", remedies::INSTALL_CODEX)),
-            }
+        return Some(match way_back {
+            Some(way_back) => check.fixed_by(way_back.command),
+            None => check.advised(suggest_sign_in(context).join("; ")),
         });
     }
 
@@ -310,9 +308,9 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
             check.fixed_by(remedies::format_rename_aside_command(path))
         }
         StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
-        _ => match remedies::suggest_login_command(context.codex_home(), context.manager_home()) {
-            Some(command) => check.fixed_by(command),
-            None => check.advised("sign in: codex login"),
+        _ => match suggest_saved_login(context) {
+            Some(command) if find_way_back(context).is_none() => check.fixed_by(command),
+            _ => check.advised(suggest_sign_in(context).join("; ")),
         },
     }
 }
@@ -340,17 +338,12 @@ fn check_other_files(home: &Path) -> Vec<Check> {
         .collect()
 }
 
-/// Checks that Codex's database lists at least one conversation. `history check` compares all conversations with the
-/// list.
+/// Checks that the home has at least half of the conversations of its best copy, and that Codex's database lists at least
+/// one conversation. `history check` compares all conversations with the list.
 fn check_conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
     let home = context.codex_home();
-
-    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-    let unreadable_folder = folders
-        .iter()
-        .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
-    if let Some(folder) = unreadable_folder {
+    if let Some(folder) = find_unlistable_folder(home) {
         let path_text = folder.display();
         let message =
             format!("cannot be listed (no folder, a dangling link, or no permission): {path_text}");
@@ -359,6 +352,16 @@ fn check_conversations(context: &Context) -> Check {
             .advised("mount its disk, or make it readable");
     }
 
+    if let Some(way_back) = find_way_back(context) {
+        let message = if way_back.is_partial {
+            way_back.finding
+        } else {
+            format!("there are no conversations; {}", way_back.finding)
+        };
+        return Check::warn(ID, message)
+            .because("this home lacks conversations that a copy has")
+            .fixed_by(way_back.command);
+    }
     if iter_rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
@@ -388,20 +391,6 @@ fn check_conversations(context: &Context) -> Check {
             CommandError::wrap(ErrorKind::Failed, &e).to_one_line()
         )),
     }
-}
-
-fn iter_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
-    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
-    let entries = folders
-        .into_iter()
-        // sessions/ may be a link to another disk, which Codex follows.
-        .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
-    let files = entries.flatten().filter(|e| e.file_type().is_file());
-
-    files.filter_map(|entry| {
-        let rollout = RolloutName::parse(entry.path())?;
-        Some((entry.into_path(), rollout))
-    })
 }
 
 /// Reports compressed conversations if the installed Codex does not read them. Returns `None` if the version of Codex

@@ -8,7 +8,9 @@ mod databases;
 pub(crate) mod machine;
 pub(crate) mod manager_home;
 pub(crate) mod permissions;
+mod rollouts;
 mod vault;
+pub(crate) mod way_back;
 
 use crate::context::Context;
 

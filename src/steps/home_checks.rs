@@ -1,8 +1,9 @@
 //! Checks of the Codex home before and after its login changes.
 
 use crate::context::Context;
+use crate::doctor::way_back::suggest_sign_in;
 use crate::error::{CommandError, Result};
-use crate::views::account::{printable, suggest_sign_in};
+use crate::views::account::printable;
 use codex_manager_core::accounts::isolated::is_isolated_home;
 use codex_manager_core::codex::{CodexConfig, CredentialStore};
 use codex_manager_core::inventory::remedies;
@@ -21,7 +22,7 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
         return Ok(());
     }
     let message = format!("no Codex home: {}", home.display());
-    let error = CommandError::failed(message).hint(suggest_sign_in(context));
+    let error = CommandError::failed(message).hint_each(suggest_sign_in(context));
     Err(match context.name_of_missing_home() {
         // The user has named this home.
         Some(_) => error,

@@ -2,11 +2,10 @@
 
 use crate::choices::account_choice::find_identity;
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{
-    local_rfc3339, printable, relative_time, short_id, suggest_login, time_json,
-};
+use crate::views::account::{local_rfc3339, printable, relative_time, short_id, time_json};
 use crate::views::conversation_usage::settle_launches;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{Identity, read_login};
@@ -230,7 +229,7 @@ fn print_list(launches: &[ListedLaunch], total: usize, profile: Option<&str>, co
     if launches.is_empty() {
         let profiles = context.profiles().list();
         let next_step = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
-            suggest_login(context)
+            suggest_login(context).join("; ")
         } else {
             "start one: codex-manager launch PROFILE".into()
         };

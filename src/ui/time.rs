@@ -22,6 +22,17 @@ pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) ->
         .map_or(text.clone(), |(day, _)| day.to_owned())
 }
 
+/// Formats a time of today or of the six days before as "today 15:55" or "Tue 15:55", any other like
+/// [`format_absolute`].
+pub(crate) fn format_recent(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    let days = zone.at(now).date_naive() - zone.at(at).date_naive();
+    match days.num_days() {
+        0 => zone.at(at).format("today %H:%M").to_string(),
+        1..7 => zone.at(at).format("%a %H:%M").to_string(),
+        _ => format_absolute(at, zone, now),
+    }
+}
+
 /// Formats the distance to a time by its two largest units: "in 3 d 4 h", "5 min ago", "just now".
 pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
@@ -110,6 +121,17 @@ mod tests {
             format_absolute(&at("2027-01-02T00:00:00Z"), Zone::UTC, &now),
             "Sat 2 Jan 2027 00:00"
         );
+    }
+
+    #[test]
+    fn times_of_the_last_week_have_no_date() {
+        let now = at("2026-11-21T11:50:00Z");
+        let format = |text| format_recent(&at(text), Zone::UTC, &now);
+        assert_eq!(format("2026-11-21T00:00:00Z"), "today 00:00");
+        assert_eq!(format("2026-11-20T23:59:00Z"), "Fri 23:59");
+        assert_eq!(format("2026-11-15T08:00:00Z"), "Sun 08:00");
+        assert_eq!(format("2026-11-14T08:00:00Z"), "Sat 14 Nov 08:00");
+        assert_eq!(format("2026-11-22T08:00:00Z"), "Sun 22 Nov 08:00");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
 
 use crate::context::Context;
+use crate::doctor::way_back::{find_way_back, suggest_login};
 use crate::error::{CommandError, Result};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::archive::Metadata;
 use codex_manager_core::codex::{AuthFile, Identity, read_login};
-use codex_manager_core::inventory::{CooldownFile, accounts, cooldown, remedies};
+use codex_manager_core::inventory::{CooldownFile, accounts, cooldown};
 use codex_manager_core::io::ansi::to_printable_line;
 use codex_manager_core::io::{Timestamp, shell};
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
@@ -223,37 +224,16 @@ pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> V
 /// machine or a sign-in.
 pub(crate) fn suggest_first_archive(context: &Context) -> String {
     if context.codex_home().is_dir() {
-        "create one with: codex-manager backup".into()
+        return "create one with: codex-manager backup".into();
+    }
+    let login = suggest_login(context).join("; ");
+    if find_way_back(context).is_some() {
+        login
     } else {
         format!(
             "restore a copied archive: codex-manager restore PATH; or from a vault: codex-manager vault init URL; without a \
-             copy, {}",
-            suggest_login(context)
+             copy, {login}"
         )
-    }
-}
-
-/// Returns the advice for a first profile on this machine; see [`remedies::suggest_first_login`].
-pub(crate) fn suggest_login(context: &Context) -> String {
-    let program = context.settings.codex_bin.as_deref();
-    remedies::suggest_first_login(context.codex_home(), program, &context.env)
-}
-
-/// Returns the advice to sign in to the Codex home: through Codex, or with the last saved login. If the user named a
-/// home that does not exist, returns the advice to check that name, so that no login moves to a mistyped folder.
-pub(crate) fn suggest_sign_in(context: &Context) -> String {
-    if let Some(name) = context.name_of_missing_home() {
-        return remedies::suggest_check_of_home(name, context.codex_home());
-    }
-    let saved = remedies::suggest_login_command(context.codex_home(), context.manager_home());
-    match saved {
-        Some(command) => format!(
-            "sign in: codex login; or, unless codex logout has ended it, restore the last login: {command}"
-        ),
-        None if context.find_codex().is_err() => {
-            format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
-        }
-        None => "sign in: codex login".into(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The accounts in one table, ordered by readiness, and their JSON documents.
 
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
 use crate::views::account::{
     account_json, label, local_rfc3339, printable, quota_json, read_accounts_and_profiles,
-    suggest_login, with_verdict,
+    with_verdict,
 };
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use crate::views::week_pace::format_exhaustion_hint;
@@ -88,7 +89,7 @@ impl AccountList {
         let profiles: Vec<_> = rows.collect();
         context.ui.list_document(command, "profiles", &profiles);
         if self.profiles.is_empty() && !self.rows.is_empty() {
-            let advice = suggest_login(context);
+            let advice = suggest_login(context).join("; ");
             context.note(format_args!("there are no profiles yet; {advice}"));
         }
     }
@@ -128,7 +129,7 @@ impl AccountList {
     pub(crate) fn show(&self, as_timeline: bool, context: &Context) -> Outcome {
         let ui = &context.ui;
         if self.rows.is_empty() {
-            let advice = suggest_login(context);
+            let advice = suggest_login(context).join("; ");
             ui.note(format_args!("no account is known yet; {advice}"));
         } else if as_timeline {
             timeline::draw_timeline(&self.rows, context);

@@ -1,6 +1,7 @@
 //! The table of accounts, and the names that distinguish accounts with the same email.
 
 use crate::context::Context;
+use crate::doctor::way_back::find_way_back;
 use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
 use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
@@ -49,6 +50,9 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     let accounts = rows.iter().map(|(account, _)| account);
     let without_login: Vec<_> = accounts.filter(|account| needs_login(account)).collect();
     if !without_login.is_empty() {
+        if let Some(way_back) = find_way_back(context) {
+            context.note(way_back.to_hint());
+        }
         context.note("! no usable saved login; sign in: codex-manager profile login NAME");
     }
     for account in without_login {

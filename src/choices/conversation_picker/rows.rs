@@ -3,11 +3,12 @@
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_unlisted};
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Result};
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::elide_end;
-use crate::views::account::{printable, short_id, shown_title, suggest_login};
+use crate::views::account::{printable, short_id, shown_title};
 use crate::views::age::format_age;
 use codex_manager_core::codex::threads::ChildThreads;
 use codex_manager_core::codex::{ListedThread, SESSIONS, THREAD_LOCKS, ThreadFilter, read_login};
@@ -218,7 +219,7 @@ pub(crate) fn empty_home_error(context: &Context) -> CommandError {
     if home.join(SESSIONS).is_dir() {
         error.hint("find rollouts that Codex does not list: codex-manager history check")
     } else if read_login(home).is_ok_and(|auth| auth.login().is_none()) {
-        error.hint(suggest_login(context))
+        error.hint_each(suggest_login(context))
     } else {
         error
     }

@@ -9,10 +9,10 @@ use crate::choices::conversation_picker::ConversationPicker;
 use crate::choices::machines::refresh_machines;
 use crate::choices::selection_args::FilterArgs;
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
 use crate::ui::{Table, object};
-use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use codex_manager_core::codex::{SESSIONS, ThreadFilter, read_login};
@@ -198,7 +198,8 @@ fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     } else if has_sessions_folder {
         "Codex has not listed its conversations yet; to see those on disk: codex-manager history check".into()
     } else if is_signed_out() {
-        format!("there are no conversations yet; {}", suggest_login(context))
+        let steps = suggest_login(context).join("; ");
+        format!("there are no conversations yet; {steps}")
     } else {
         "there are no conversations yet".into()
     }

@@ -3,10 +3,11 @@
 use crate::choices::account_choice::find_identity;
 use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
+use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::refresh::{probe_accounts, warn_of_failed_queries};
 use crate::ui::object;
-use crate::views::account::{suggest_login, warn_all};
+use crate::views::account::warn_all;
 use crate::views::account_list::AccountList;
 use codex_manager_core::inventory::probe_all::AccountProbe;
 
@@ -53,7 +54,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     context.ui.list_document("status", "accounts", &rows);
 
     if probes.is_empty() {
-        let first_step = suggest_login(context);
+        let first_step = suggest_login(context).join("; ");
         context.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }

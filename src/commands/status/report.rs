@@ -1,10 +1,11 @@
 //! The report on one account, in JSON and in text.
 
 use crate::context::Context;
+use crate::doctor::way_back::{suggest_saved_login, suggest_sign_in};
 use crate::error::suggest_login_storage;
 use crate::ui::time::rfc3339_of;
 use crate::ui::{JsonFields, JsonObject, Style, object};
-use crate::views::account::{quota_json, suggest_new_login, suggest_sign_in};
+use crate::views::account::{quota_json, suggest_new_login};
 use crate::views::account_report::AccountReport;
 use codex_manager_core::codex::ProbeFailure;
 use codex_manager_core::inventory::remedies;
@@ -76,24 +77,21 @@ fn suggest_fix(
     report: &StatusReport,
     context: &Context,
 ) -> Option<String> {
-    let saved_login_command =
-        || remedies::suggest_login_command(context.codex_home(), context.manager_home());
-
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
             if report.store.always_reads_auth_json() {
-                suggest_sign_in(context)
+                suggest_sign_in(context).join("; ")
             } else {
                 "sign in: codex login".into()
             }
         }
-        StatusProblem::Unreadable { .. } => match saved_login_command() {
+        StatusProblem::Unreadable { .. } => match suggest_saved_login(context) {
             Some(command) => format!("restore the last saved login: {command}"),
             None => "sign in again: codex login".into(),
         },
         StatusProblem::NotAFile { path, .. } => {
             let aside_command = remedies::format_rename_aside_command(path);
-            let next_command = saved_login_command().unwrap_or_else(|| "codex login".into());
+            let next_command = suggest_saved_login(context).unwrap_or_else(|| "codex login".into());
             format!("move it aside: {aside_command}; then: {next_command}")
         }
         StatusProblem::Denied { path, .. } => {

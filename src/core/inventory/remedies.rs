@@ -2,13 +2,17 @@
 
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
-use crate::codex::{Identity, Program, read_login};
-use crate::io::{Environment, atomic, shell};
+use crate::codex::Identity;
+use crate::io::{atomic, shell};
 use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`; `None` without a usable login. Prefers the
-/// account that was live there last, then the newest usable login in a profile, then in an archive.
-pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
+/// account that was live there last, then the newest usable login in a profile, then in an archive if `may_restore`.
+pub fn suggest_login_command(
+    codex_home: &Path,
+    manager_home: &Path,
+    may_restore: bool,
+) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
     let best_profile = usable_profiles.max_by(|a, b| {
@@ -19,6 +23,9 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     if let Some(profile) = best_profile {
         let name = shell::quote_if_needed(&profile.name);
         return Some(format!("codex-manager use {name}"));
+    }
+    if !may_restore {
+        return None;
     }
 
     let records = store::list_archives(manager_home).ok()?;
@@ -34,22 +41,6 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     })?;
     let name = shell::quote_if_needed(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))
-}
-
-/// Advises how to create the first profile: by saving the live login, else by signing in, which needs Codex.
-pub fn suggest_first_login(
-    codex_home: &Path,
-    codex_bin: Option<&Path>,
-    env: &Environment,
-) -> String {
-    if read_login(codex_home).is_ok_and(|auth| auth.login().is_some()) {
-        return "save the live login: codex-manager profile save NAME".into();
-    }
-    let sign_in = "sign in: codex-manager profile login NAME";
-    match Program::find(codex_bin, env) {
-        Ok(_) => sign_in.into(),
-        Err(_) => format!("{INSTALL_CODEX}, then {sign_in}"),
-    }
 }
 
 /// Advises how to put back the account's removed profile if the trash has a usable login of it.
