@@ -26,6 +26,9 @@ fn backed_up(env: &TestEnv) {
     let _ = env.run(["backup", "--no-status"]).code(0);
 }
 
+/// The warnings about a machine without Codex and without a vault.
+const EXPECTED_WARNINGS: [&str; 2] = ["codex.binary: warn", "archives.disk: warn"];
+
 /// Returns the checks that are not "ok", as `id: status`.
 fn findings(document: &Value) -> Vec<String> {
     document["checks"]
@@ -44,11 +47,11 @@ fn findings(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_healthy_home_without_codex_has_one_warning_and_passes() {
+fn a_healthy_home_without_codex_and_vault_has_two_warnings_and_passes() {
     let env = TestEnv::new();
     backed_up(&env);
     let run = env.run(["doctor", "--json"]).code(0);
-    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+    assert_eq!(findings(&run.json()), EXPECTED_WARNINGS);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
         "the damaged inventory was not kept"
     );
     let run = env.run(["doctor", "--json"]).code(0);
-    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+    assert_eq!(findings(&run.json()), EXPECTED_WARNINGS);
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn fix_restricts_the_folders_and_changes_no_file_below() {
         assert_eq!(mode_of(folder), 0o2700);
     }
     let run = env.run(["doctor", "--json"]).code(0);
-    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+    assert_eq!(findings(&run.json()), EXPECTED_WARNINGS);
 }
 
 #[test]

@@ -446,6 +446,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (archived, |_| {}, "codex.binary", ExpectedFix::ByHand),
+    (archived, |_| {}, "archives.disk", ExpectedFix::ByHand),
     // Without conversations, or with few.
     (
         archived,

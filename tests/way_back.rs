@@ -5,8 +5,9 @@ use crate::remedies::{commands_in, findings, on_path, run_in_shell};
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{Run, TestEnv};
 use crate::support::profiles::save_alice_and_bob;
-use crate::support::sample::{alice, backup};
+use crate::support::sample::{alice, backup, sample_home};
 use crate::support::sign_in::write_auth;
+use crate::support::skips::skip;
 use crate::vault::{self, vault_env};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -338,4 +339,70 @@ fn a_prompt_in_a_lost_home_reads_no_archive() {
     let run = env.run(["recommend", "--format", "{email}", "--verbose"]);
     assert!(!run.stderr.contains("backups"), "{run}");
     assert!(!run.stderr.contains("inventory.json"), "{run}");
+}
+
+const SINGLE_DISK: &str =
+    "on the same disk as the Codex home, and no copy on another disk is known";
+
+/// Returns true if `doctor` finds that the archives are on the disk of the home.
+fn doctor_finds_single_disk(env: &TestEnv) -> bool {
+    let checks = findings(env);
+    checks.iter().any(|check| check["id"] == "archives.disk")
+}
+
+#[test]
+fn backup_says_once_that_archives_are_on_the_disk_of_the_home() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let quiet = env.run(["backup", "--no-status", "--quiet"]).code(0);
+    assert!(!quiet.stderr.contains(SINGLE_DISK), "{quiet}");
+    let first = env.run(["backup", "--no-status"]).code(0);
+    assert!(one_line(&first).contains(SINGLE_DISK), "{first}");
+    assert!(
+        first.stderr.contains("codex-manager vault init URL"),
+        "{first}"
+    );
+    let second = env.run(["backup", "--no-status"]).code(0);
+    assert!(!one_line(&second).contains(SINGLE_DISK), "{second}");
+    assert!(doctor_finds_single_disk(&env));
+}
+
+#[test]
+fn a_vault_elsewhere_or_a_sync_is_a_copy_on_another_disk() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    env.write("home/.codex-manager/sync.toml", "");
+    let run = env.run(["backup", "--no-status"]).code(0);
+    assert!(!one_line(&run).contains(SINGLE_DISK), "{run}");
+    fs::remove_file(env.manager_home().join("sync.toml")).unwrap();
+    assert!(doctor_finds_single_disk(&env));
+
+    let set_vault = |url: &str| {
+        let _ = env.run(["config", "set", "vault.repository", url]).code(0);
+    };
+    set_vault("sftp:me@nas:/codex");
+    assert!(!doctor_finds_single_disk(&env));
+    fs::create_dir(env.path("near")).unwrap();
+    set_vault(&env.path("near").display().to_string());
+    assert!(doctor_finds_single_disk(&env));
+}
+
+#[test]
+fn archives_on_another_disk_need_no_vault() {
+    use std::os::unix::fs::MetadataExt;
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    let other = tempfile::tempdir_in("/dev/shm");
+    let device = |path: &std::path::Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    let Some(other) = other
+        .ok()
+        .filter(|other| device(other.path()) != device(&env.path("")))
+    else {
+        return skip("a second disk", "/dev/shm is no other disk");
+    };
+    fs::create_dir(env.manager_home()).unwrap();
+    symlink(other.path(), env.manager_home().join("backups")).unwrap();
+    let run = env.run(["backup", "--no-status"]).code(0);
+    assert!(!one_line(&run).contains(SINGLE_DISK), "{run}");
+    assert!(!doctor_finds_single_disk(&env));
 }

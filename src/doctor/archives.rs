@@ -13,8 +13,8 @@ use codex_manager_core::inventory::codex_change::describe_codex_change;
 use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord};
 use codex_manager_core::inventory::{store, trash};
 use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
+use codex_manager_core::io::{file_id, shell};
 use std::path::{Path, PathBuf};
 
 /// The age of the newest full archive, in days, above which `archives` warns.
@@ -25,6 +25,28 @@ const OLD_VERIFY_DAYS: i64 = 60;
 
 /// The advice for a damaged archive, which no command can repair.
 const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remove this one by hand";
+
+/// The finding about archives that a failed disk would take with the home.
+pub(crate) const SINGLE_DISK: &str =
+    "on the same disk as the Codex home, and no copy on another disk is known";
+
+/// The advice for [`SINGLE_DISK`].
+pub(crate) const OTHER_DISK_ADVICE: &str =
+    "set up a vault on another disk or server: codex-manager vault init URL";
+
+/// Returns true if the archives are on the disk of the Codex home, and neither a vault on another disk nor a sync is set
+/// up.
+pub(crate) fn is_on_single_disk(context: &Context) -> bool {
+    let read_device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
+    let home_device = read_device(context.codex_home());
+    let is_on_disk_of_home =
+        |path: &Path| home_device.is_some() && read_device(path) == home_device;
+
+    let vault = context.settings.preferences.vault.repository.as_ref();
+    is_on_disk_of_home(&context.backups())
+        && vault.is_none_or(|repository| is_on_disk_of_home(Path::new(repository)))
+        && !context.manager_path("sync.toml").exists()
+}
 
 /// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
@@ -127,7 +149,16 @@ fn check_ages_and_codex(records: &[ArchiveRecord], context: &Context) -> Vec<Che
     ];
     checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
+    checks.extend(check_disk(context));
     checks
+}
+
+/// Warns if a failed disk would take the home and all known copies.
+fn check_disk(context: &Context) -> Option<Check> {
+    let check = Check::warn("archives.disk", SINGLE_DISK)
+        .because("a failed or lost disk takes the conversations and their backups")
+        .advised(OTHER_DISK_ADVICE);
+    is_on_single_disk(context).then_some(check)
 }
 
 /// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.

@@ -14,7 +14,9 @@ pub(crate) mod way_back;
 
 use crate::context::Context;
 
-pub(crate) use archives::find_newest_full_time;
+pub(crate) use archives::{
+    OTHER_DISK_ADVICE, SINGLE_DISK, find_newest_full_time, is_on_single_disk,
+};
 pub(crate) use check::{Check, Remedy, Status};
 
 /// Runs all checks except those of `sync`.

@@ -279,9 +279,14 @@ impl Ui {
 
     /// Prints a note on stderr, such as a completed action or the next step.
     pub(crate) fn note(&self, text: impl Display) {
-        if self.verbosity >= Verbosity::Normal && !self.silent {
+        if self.shows_notes() {
             self.print_to_stderr(&text.to_string());
         }
+    }
+
+    /// Returns false under `--quiet`, and in a command that another command runs silently.
+    pub(crate) fn shows_notes(&self) -> bool {
+        self.verbosity >= Verbosity::Normal && !self.silent
     }
 
     /// Prints a step on stderr under `--verbose`, also for a command that another command runs.

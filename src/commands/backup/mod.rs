@@ -5,6 +5,7 @@ mod show;
 use self::show::{BackupResult, show_plan, show_result, show_up_to_date, warn_of_unused_globs};
 use crate::context::Context;
 use crate::copies::losses::archived::{self, BackupLosses};
+use crate::doctor::{OTHER_DISK_ADVICE, SINGLE_DISK, is_on_single_disk};
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
 use crate::steps::capture_args::CaptureArgs;
@@ -23,7 +24,7 @@ use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
 use codex_manager_core::inventory::status::{self, StatusReport};
-use codex_manager_core::inventory::store;
+use codex_manager_core::inventory::{notices, store};
 use codex_manager_core::io::atomic;
 use codex_manager_core::io::time_format::parse_duration;
 use std::path::Path;
@@ -143,6 +144,7 @@ impl BackupArgs {
         };
         show_result(context, &published, &plan.report, &result);
         warn_of_unused_globs(context, &plan.exclude_args, &result.excluded);
+        note_single_disk_once(context);
 
         let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
         let lacks_snapshot = self.vault && result.snapshot.is_none();
@@ -342,6 +344,20 @@ fn record_losses_or_warn(
         ));
         BackupLosses::default()
     })
+}
+
+/// Notes in the first backup after which it holds that a failed disk would take the home and its archives.
+fn note_single_disk_once(context: &Context) {
+    if !context.ui.shows_notes() || !is_on_single_disk(context) {
+        return;
+    }
+    // If it cannot be recorded, the note does not repeat with every backup.
+    let is_first = notices::is_first_time(context.manager_home(), "single-disk");
+    if is_first.unwrap_or(false) {
+        context.note(format_args!(
+            "the archives are {SINGLE_DISK}; {OTHER_DISK_ADVICE}"
+        ));
+    }
 }
 
 /// Returns true if figures of the account's quota are missing. They are not missing for an account with an API key or a

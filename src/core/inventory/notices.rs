@@ -1,12 +1,13 @@
-//! `notices.json`: the notices that the user has seen, so that `notify` shows each once.
+//! `notices.json`: the notices that the user has seen, so that `notify` and `backup` show each once.
 
 use super::observations;
 use crate::codex::Identity;
-use crate::io::{Document, Timestamp};
+use crate::io::{Document, DocumentError, Timestamp, document};
 use crate::quota::window::SAME_WINDOW;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// The name of the document below the manager home.
 pub const FILE_NAME: &str = "notices.json";
@@ -48,6 +49,24 @@ pub struct NoticeState {
     waiting: BTreeSet<String>,
     /// The subjects of notices that were shown and still hold, with the ends that were shown.
     shown: BTreeMap<String, Option<Timestamp>>,
+    /// The notes of commands that were printed, which are never printed again.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    printed: BTreeSet<String>,
+}
+
+/// Records that a command prints `note`. Returns true the first time.
+///
+/// # Errors
+/// The document cannot be read or written, is of a newer version, or the user interrupts the wait for its lock.
+pub fn is_first_time(manager_home: &Path, note: &str) -> Result<bool, DocumentError> {
+    let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
+    let state = document::read::<NoticeState>(&path)?.good();
+    // Most notes were printed before, and then the lock is not needed.
+    if state.is_some_and(|state| state.printed.contains(note)) {
+        return Ok(false);
+    }
+    let record = |state: &mut NoticeState| state.printed.insert(note.to_owned());
+    document::update(&path, &lock, record).map(|(is_new, _moved_aside)| is_new)
 }
 
 impl Document for NoticeState {}
