@@ -315,6 +315,10 @@ impl Advised for codex_manager_core::io::IoError {
     fn to_command_error(&self) -> CommandError {
         match self.source.kind() {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
+            std::io::ErrorKind::TimedOut if self.action == "lock" => self.hinted_error(
+                Failed,
+                "let that process continue (fg, or kill -CONT PID) or end it, then run the same command again",
+            ),
             std::io::ErrorKind::FileTooLarge => {
                 self.hinted_error(Failed, "raise the file size limit (ulimit -f)")
             }

@@ -100,7 +100,7 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
         let mut printed = BufReader::new(child.stderr.take().expect("stderr")).lines();
         let marker = printed.by_ref().map(|line| line.expect("text"));
         let marker: Vec<_> = marker
-            .take_while(|line| !line.contains("waiting for another process to finish"))
+            .take_while(|line| !line.contains("waiting for another process"))
             .collect();
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");

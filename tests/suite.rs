@@ -162,6 +162,7 @@ mod storage_trash;
 mod storage_vacuum;
 mod strangers;
 mod support;
+mod suspended;
 mod sync;
 mod sync_attestation;
 mod sync_branches;

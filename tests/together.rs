@@ -122,7 +122,7 @@ fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
     // The first one may have a file of the home open.
     let refusal = match code {
         3 => "the Codex home is in use by codex-manager",
-        _ => "another process is changing the same files",
+        _ => "is changing the same files",
     };
     assert!([1, 3].contains(&code), "{code}: {printed}");
     assert!(printed.contains(refusal), "{printed}");

@@ -82,6 +82,11 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
+    /// Returns true if a shell shows the output in its prompt, where a warning would repeat with every line.
+    pub(super) fn prints_for_prompt(&self) -> bool {
+        matches!(self, Self::Recommend(args) if args.prints_for_prompt())
+    }
+
     /// Returns true if the first signal ends this process at once. Only the terminal is restored first. Once Codex has
     /// taken over the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and changes
     /// only the search index.

@@ -29,8 +29,10 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
             Ok(Recovery::Undone(kept_folders)) => {
                 warn_of_recovery(context, name, "undone", &kept_folders);
             }
-            Ok(Recovery::InProgress) => {
-                context.warn(format_args!("another process is running a {name}"));
+            Ok(Recovery::InProgress(holder)) => {
+                if !command.prints_for_prompt() {
+                    context.warn(format_args!("{holder} is running a {name}"));
+                }
             }
             Ok(Recovery::Deferred(obstacle)) => {
                 let is_half_changed = stays_half_changed(home, interrupted, &obstacle);

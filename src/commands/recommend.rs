@@ -105,6 +105,10 @@ impl RecommendArgs {
         })
     }
 
+    pub(crate) fn prints_for_prompt(&self) -> bool {
+        self.format.is_some()
+    }
+
     /// # Errors
     /// No account can be recommended, the template is invalid, `cooldown.json` cannot be read, or with `--use` the
     /// switch fails.

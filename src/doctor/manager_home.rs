@@ -366,17 +366,17 @@ fn check_restores(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let pending_folder = folders.keys().find(|folder| folder.exists());
     // The folder also exists while a restore runs.
-    let interrupted_folder = pending_folder.filter(|folder| !journal::is_in_progress(folder));
+    let running = pending_folder.and_then(|folder| journal::find_running(folder));
 
-    if let Some(folder) = interrupted_folder {
+    if let Some(folder) = pending_folder.filter(|_| running.is_none()) {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         let check = Check::fail("restore", message)
             .because("the home may be a mix of the states before and after")
             .advised("end Codex, then run: codex-manager doctor");
         return vec![check];
     }
-    if pending_folder.is_some() {
-        let check = Check::warn("restore", "another process is running a restore")
+    if let Some(holder) = running {
+        let check = Check::warn("restore", format!("{holder} is running a restore"))
             .because("it is about to replace the home")
             .advised("wait until it has finished");
         return vec![check];

@@ -39,7 +39,7 @@ impl Advised for codex_manager_core::journal::JournalError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Document(e) => e.to_command_error(),
-            Self::InProgress(_) => self.unchanged_error(Failed, "wait for it to end"),
+            Self::InProgress { .. } => self.unchanged_error(Failed, "wait for it to end"),
             Self::ForeignFolder(_) => self.unchanged_error(Refused, "inspect it, and remove it if you do not need it"),
             Self::ConflictingSteps(_) => self.unchanged_error(Failed, "restore fewer files at once with --only"),
             Self::Busy(_) => self.unchanged_error(CodexRunning, "end these programs first, the daemon with: codex app-server daemon stop"),

@@ -35,9 +35,9 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
 /// # Errors
 /// Another process is restoring the home.
 pub(crate) fn refuse_during_restore(context: &Context) -> Result<()> {
-    if pending::is_in_progress(context.codex_home()) {
+    if let Some(holder) = pending::find_running(context.codex_home()) {
         let hint = "wait for it to finish, then run the same command again; nothing was written";
-        return Err(CommandError::failed("another process is restoring this home").hint(hint));
+        return Err(CommandError::failed(format!("{holder} is restoring this home")).hint(hint));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::shutdown::ShutdownArgs;
 use codex_manager_core::conversations::index;
 use codex_manager_core::io::progress::is_interrupted;
-use codex_manager_core::io::{FileLock, atomic};
+use codex_manager_core::io::{FileLock, LockHolder, atomic};
 use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange, IndexUpdate};
@@ -46,10 +46,9 @@ impl<'a> SyncContext<'a> {
         atomic::create_private_folder(&self.replica.folder)?;
         let lock = FileLock::acquire_within(&self.replica.lock_file(), LOCK_WAIT)?;
         lock.ok_or_else(|| {
-            CommandError::failed(
-                "another codex-manager sync command is running for this Codex home",
-            )
-            .hint("wait for it to end; nothing was changed")
+            let holder = LockHolder::find(&self.replica.lock_file());
+            let message = format!("{holder} is syncing this Codex home");
+            CommandError::failed(message).hint("wait for it to end; nothing was changed")
         })
     }
 

@@ -5,7 +5,6 @@
 //! renew the login.
 
 use crate::io::{FileLock, IoError, lock};
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,14 +12,15 @@ use std::time::Duration;
 pub(super) const AUTH_LOCK: &str = "auth.lock";
 
 /// The longest wait for Codex to finish a renewal and release its locks.
-pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+pub const REFRESH_TIMEOUT: Duration = lock::WAIT_LIMIT;
 
 /// Returns the error for the locks of `home` that Codex has not released within the time limit.
 pub fn timeout_error(home: &Path) -> IoError {
+    let path = LoginLock::held_path(home);
     IoError {
         action: "lock",
-        path: LoginLock::held_path(home),
-        source: io::Error::new(ErrorKind::TimedOut, "Codex did not release it in time"),
+        source: lock::held_error(&path),
+        path,
     }
 }
 

@@ -69,7 +69,7 @@ pub enum HistoryError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// Codex, or another command, still holds the lock of a file of Codex.
-    #[error("another process holds the lock: {}", .0.display())]
+    #[error("{} holds the lock: {}", crate::io::LockHolder::find(.0), .0.display())]
     Locked(PathBuf),
     /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes
     /// them.

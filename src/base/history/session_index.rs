@@ -8,17 +8,13 @@
 use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, position};
+use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, lock, position};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The longest wait for a lock that Codex holds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub const FILE_NAME: &str = "session_index.jsonl";
 /// The name of the lock file that Codex holds while it writes the index.
@@ -226,9 +222,9 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
-/// Takes Codex's lock on `session_index.jsonl` or `history.jsonl`; waits at most [`LOCK_TIMEOUT`].
+/// Takes Codex's lock on `session_index.jsonl` or `history.jsonl`; waits at most [`lock::WAIT_LIMIT`].
 pub(super) fn lock_list(path: &Path) -> Result<FileLock, HistoryError> {
-    let lock = FileLock::acquire_within(path, LOCK_TIMEOUT)?;
+    let lock = FileLock::acquire_within(path, lock::WAIT_LIMIT)?;
     lock.ok_or_else(|| HistoryError::Locked(path.to_path_buf()))
 }
 

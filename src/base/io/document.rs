@@ -223,7 +223,7 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::R
 ///
 /// A missing or damaged document is replaced by the default; a damaged one is moved aside first. A good document that
 /// `change` leaves equal is not written. Returns the value of `change`, and the new path of a damaged document. Waits
-/// for the lock until Ctrl-C, which is an error of the kind [`io::ErrorKind::Interrupted`].
+/// for the lock like [`FileLock::acquire_unless_interrupted`].
 pub fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
     lock_path: &Path,

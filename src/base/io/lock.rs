@@ -7,14 +7,24 @@
 
 use super::file_open::{self, FinalLink};
 use super::io_error::{IoContext, IoError};
+use super::lock_holder::LockHolder;
 use super::{flush, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// The longest wait for any lock. The process that holds it may be suspended, or wait for a disk that does not respond.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(30);
+
 /// The interval between two attempts to lock. The system offers no lock with a time limit.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The interval between two checks of the process that holds the lock. The first check reports the wait.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An attempt to lock a file.
+type TryLock = fn(&File) -> Result<(), TryLockError>;
 
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
@@ -23,38 +33,60 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
-    /// completed. Reports a long wait.
+    /// Takes the exclusive lock on `path`, for work that must be completed. Reports a long wait.
+    ///
+    /// # Errors
+    /// The file cannot be opened. An error of the kind [`ErrorKind::TimedOut`] names the process that holds the lock
+    /// after [`WAIT_LIMIT`], or that is stopped.
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_unless(path, || false)
+        Self::acquire_unless(path, try_lock, || false)
     }
 
-    /// Takes the exclusive lock on `path`, and waits for it until Ctrl-C, which is an error of the kind
-    /// [`std::io::ErrorKind::Interrupted`].
+    /// Like [`FileLock::acquire`], but ends the wait on Ctrl-C with an error of the kind [`ErrorKind::Interrupted`].
     pub fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_unless(path, progress::is_interrupted)
+        Self::acquire_unless(path, try_lock, progress::is_interrupted)
     }
 
-    fn acquire_unless(path: &Path, should_give_up: impl Fn() -> bool) -> Result<Self, IoError> {
-        Self::lock_until(path, |_| should_give_up())?
-            .ok_or_else(|| ErrorKind::Interrupted.into())
-            .at("lock", path)
+    /// Like [`FileLock::acquire`], for a lock that several processes may share.
+    pub fn acquire_shared(path: &Path) -> Result<Self, IoError> {
+        Self::acquire_unless(path, try_lock_shared, || false)
     }
 
-    /// Takes the exclusive lock on `path`, and reports a long wait. Returns `None` once `stops`, which gets the time
-    /// waited so far, returns true.
-    fn lock_until(path: &Path, stops: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
+    fn acquire_unless(
+        path: &Path,
+        try_lock: TryLock,
+        should_give_up: impl Fn() -> bool,
+    ) -> Result<Self, IoError> {
+        let stops = |waited| waited >= WAIT_LIMIT || should_give_up();
+        let lock = Self::lock_until(path, try_lock, stops)?;
+        lock.ok_or_else(|| {
+            if should_give_up() {
+                ErrorKind::Interrupted.into()
+            } else {
+                held_error(path)
+            }
+        })
+        .at("lock", path)
+    }
+
+    /// Takes the lock on `path`, and reports a long wait. Returns `None` once `stops`, which gets the time waited so
+    /// far, returns true, or if the process that holds the lock is stopped.
+    fn lock_until(
+        path: &Path,
+        try_lock: TryLock,
+        stops: impl Fn(Duration) -> bool,
+    ) -> Result<Option<Self>, IoError> {
         let file = open_lock_file(path)?;
         let started_at = Instant::now();
+        let mut checks = HolderChecks::default();
         loop {
             match try_lock(&file) {
                 Ok(()) => return Ok(Some(Self { file })),
-                Err(TryLockError::WouldBlock) if stops(started_at.elapsed()) => return Ok(None),
                 Err(TryLockError::WouldBlock) => {
-                    let lock = path.display();
-                    progress::report_wait_since(started_at, || {
-                        format!("another process to finish, which holds the lock {lock}")
-                    });
+                    let waited = started_at.elapsed();
+                    if stops(waited) || checks.show_stopped_holder(path, waited) {
+                        return Ok(None);
+                    }
                     std::thread::sleep(RETRY_INTERVAL);
                 }
                 Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
@@ -64,19 +96,12 @@ impl FileLock {
 
     /// Takes the exclusive lock on `path`, waiting at most `limit`. Returns `None` if another process still holds it.
     pub fn acquire_within(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
-        Self::lock_until(path, |waited| waited >= limit)
+        Self::lock_until(path, try_lock, |waited| waited >= limit)
     }
 
     /// Takes the exclusive lock on `path`. Returns `None` if another process holds it.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>, IoError> {
         Self::acquire_within(path, Duration::ZERO)
-    }
-
-    /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
-    pub fn acquire_shared(path: &Path) -> Result<Self, IoError> {
-        let file = open_lock_file(path)?;
-        lock_shared(&file).at("lock", path)?;
-        Ok(Self { file })
     }
 
     /// Replaces the content of the lock file. Durable on return.
@@ -108,6 +133,47 @@ impl FileLock {
             matches!((held, named), (Ok(held), Ok(named)) if held == named)
         }
     }
+}
+
+/// Returns the error for a lock that another process has not released.
+pub(crate) fn held_error(path: &Path) -> Error {
+    let holder = LockHolder::find(path);
+    Error::new(
+        ErrorKind::TimedOut,
+        format!("{holder} did not release it in time"),
+    )
+}
+
+/// The checks of the process that holds a lock, during the wait for it.
+#[derive(Default)]
+struct HolderChecks {
+    number: u32,
+    /// True if the process was stopped at the last check.
+    was_stopped: bool,
+}
+
+impl HolderChecks {
+    /// Checks the process in intervals. Returns true if it was stopped at two checks in a row: a debugger stops a
+    /// process for moments, but a suspended process does not go on by itself.
+    fn show_stopped_holder(&mut self, path: &Path, waited: Duration) -> bool {
+        if waited < CHECK_INTERVAL * (self.number + 1) {
+            return false;
+        }
+        self.number += 1;
+        let holder = LockHolder::find(path);
+        if self.number == 1 {
+            let lock = path.display();
+            progress::report_wait(&format!("{holder} to finish, which holds the lock {lock}"));
+        }
+        let was_stopped = std::mem::replace(&mut self.was_stopped, holder.is_stopped);
+        was_stopped && holder.is_stopped
+    }
+}
+
+/// Returns the process that holds the exclusive lock on `path`; `None` if there is none, or the file is missing or
+/// cannot be opened. Creates nothing.
+pub fn find_holder(path: &Path) -> Option<LockHolder> {
+    is_held(path).then(|| LockHolder::find(path))
 }
 
 /// Returns true if a process holds the exclusive lock on `path`. False if the file is missing or cannot be opened.
@@ -152,10 +218,6 @@ mod system {
     pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
         file.try_lock_shared()
     }
-
-    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
-        file.lock_shared()
-    }
 }
 
 #[cfg(windows)]
@@ -179,14 +241,10 @@ mod system {
         try_lock_byte(file, Lock::Shared)
     }
 
-    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
-        // Forgotten, so that the lock ends when the file is closed.
-        file_guard::lock(file, Lock::Shared, LOCKED_BYTE, 1).map(forget)
-    }
-
     fn try_lock_byte(file: &File, kind: Lock) -> Result<(), TryLockError> {
         match file_guard::try_lock(file, kind, LOCKED_BYTE, 1) {
             Ok(guard) => {
+                // Forgotten, so that the lock ends when the file is closed.
                 forget(guard);
                 Ok(())
             }
@@ -196,8 +254,8 @@ mod system {
     }
 }
 
+use system::try_lock_shared;
 pub use system::{lock, try_lock};
-use system::{lock_shared, try_lock_shared};
 
 /// Repeats `look` while `is_held` returns true, for tests of calls that do not wait for a lock.
 /// Other tests fork, and until exec such a child holds every lock.

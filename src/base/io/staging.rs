@@ -93,16 +93,18 @@ pub fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes the staging folders in `parent` whose process has ended. Returns an error for each that could not be
-/// removed.
+/// Removes the staging folders in `parent` whose process has ended, unless another process is creating one. Returns an
+/// error for each that could not be removed.
 pub fn remove_stale(parent: &Path) -> Vec<IoError> {
     if find_stale(parent, STAGING_PREFIX).is_empty() {
         return Vec::new();
     }
 
-    match FileLock::acquire(&parent.join(LOCK)) {
+    match FileLock::try_acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
-        Ok(_parent_lock) => {
+        // The next call removes them.
+        Ok(None) => Vec::new(),
+        Ok(Some(_parent_lock)) => {
             // The first list may have a new folder that its process had not locked yet.
             let results = find_stale(parent, STAGING_PREFIX)
                 .into_iter()

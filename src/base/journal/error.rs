@@ -2,7 +2,7 @@
 
 use crate::codex::Holder;
 use crate::io::similar::join_first_names;
-use crate::io::{DocumentError, IoError};
+use crate::io::{DocumentError, IoError, LockHolder};
 use std::path::{Path, PathBuf};
 
 /// The direction of an exchange: back to the old state, or forward to the new one.
@@ -23,8 +23,8 @@ pub enum JournalError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// Another process works with this journal.
-    #[error("another process is changing the same files: {}", .0.display())]
-    InProgress(PathBuf),
+    #[error("{holder} is changing the same files: {}", folder.display())]
+    InProgress { folder: PathBuf, holder: LockHolder },
     /// The folder has the name of a staging folder but is not a private folder of this user.
     /// Nothing was changed.
     #[error("the folder has the name of a staging folder but is not a private folder of this user: {}", .0.display())]

@@ -60,7 +60,7 @@ pub use folder::{
     staging_folder_beside, staging_folder_in, staging_folder_within,
 };
 pub use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated_by_codex};
-pub use recovery::{Recovery, is_in_progress, recover};
+pub use recovery::{Recovery, find_running, recover};
 pub use step::Step;
 pub use transaction::Transaction;
 pub use write_times::wait_for_next_tick;

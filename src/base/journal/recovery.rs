@@ -10,8 +10,8 @@ use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, discard_empty};
 use crate::io::{
-    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, OrdinaryPath, atomic,
-    beneath, document, lock, sharing,
+    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockHolder,
+    OrdinaryPath, atomic, beneath, document, lock, sharing,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Recovery {
     /// There is no interrupted transaction.
     None,
     /// Another process works with the journal.
-    InProgress,
+    InProgress(LockHolder),
     /// The old state is live: no step was done, or the steps were undone. These folders keep files that other
     /// processes wrote during the transaction.
     Undone(Vec<PathBuf>),
@@ -35,9 +35,9 @@ pub enum Recovery {
     Deferred(RecoveryObstacle),
 }
 
-/// Returns true if another process works with the journal in `folder`. Changes nothing.
-pub fn is_in_progress(folder: &Path) -> bool {
-    lock::is_held(&folder.join(LOCK_NAME))
+/// Returns the process that works with the journal in `folder`; `None` if there is none. Changes nothing.
+pub fn find_running(folder: &Path) -> Option<LockHolder> {
+    lock::find_holder(&folder.join(LOCK_NAME))
 }
 
 /// Finishes or undoes the transaction whose journal is in `folder`, and removes its staging
@@ -62,7 +62,11 @@ pub fn recover(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<Recovery, J
         Ok(Some(lock)) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
         // Another process removed the folder first.
         Ok(Some(_)) => return Ok(Recovery::None),
-        Ok(None) => return Ok(Recovery::InProgress),
+        Ok(None) => {
+            return Ok(Recovery::InProgress(LockHolder::find(
+                &folder.join(LOCK_NAME),
+            )));
+        }
         // Another process removed the folder between the check above and the lock.
         Err(e) if e.is_not_found() => return Ok(Recovery::None),
         Err(e) => return Err(e.into()),
@@ -95,7 +99,12 @@ impl Transaction {
                 Ok(Some(lock)) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
                 // The process that held the lock has removed the folder. A third process may have created it again.
                 Ok(Some(_)) => continue,
-                Ok(None) => return Err(JournalError::InProgress(folder.to_path_buf())),
+                Ok(None) => {
+                    return Err(JournalError::InProgress {
+                        folder: folder.to_path_buf(),
+                        holder: LockHolder::find(&folder.join(LOCK_NAME)),
+                    });
+                }
                 // Another process removed the folder between the two calls above.
                 Err(e) if e.is_not_found() => continue,
                 Err(e) => {

@@ -15,8 +15,8 @@ use crate::codex::threads::saved_row;
 use crate::history::rollout::read_head;
 use crate::history::{ConversationId, files, session_index};
 use crate::io::{
-    Dated, DocumentState, FileLock, IoContext, IoError, ListedPath, atomic, disk_clock, document,
-    modes, tree,
+    Dated, DocumentState, FileLock, IoContext, IoError, ListedPath, LockHolder, Staging, atomic,
+    disk_clock, document, links, modes, tree,
 };
 use crate::journal::Recovery;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the entries, below the manager home.
 const FOLDER: &str = "trash/conversations";
+
+/// The name of the lock in the folder of the entries.
+const LOCK: &str = ".lock";
 
 /// The format of the time in the name of an entry.
 const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
@@ -38,22 +41,25 @@ pub struct ConversationTrash {
 }
 
 impl ConversationTrash {
-    /// Locks the trash, and creates it if it is missing.
+    /// Locks the trash, and creates it if it is missing. Finishes or undoes incomplete moves of killed commands.
     ///
     /// # Errors
-    /// The folder of the trash cannot be created, or the user interrupts the wait for the lock.
-    pub fn lock(manager_home: &Path) -> Result<Self, IoError> {
+    /// The folder of the trash cannot be created, a move cannot be finished, or another process holds the lock; see
+    /// [`FileLock::acquire_unless_interrupted`].
+    pub fn lock(manager_home: &Path) -> Result<Self, TrashError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::acquire_unless_interrupted(&folder.join(".lock"))?;
-        Ok(Self {
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
+        let trash = Self {
             folder,
             _lock: lock,
-        })
+        };
+        trash.recover_moves()?;
+        Ok(trash)
     }
 
-    /// Moves a conversation of `home` to the trash. Durable on return. `database` is the state
-    /// database.
+    /// Moves a conversation of `home`, whose rollouts `copies` has, to the trash. Durable on return. `database` is the
+    /// state database.
     ///
     /// # Errors
     /// The conversation was not moved. But if a rollout was removed already, the move is finished, at once or by
@@ -63,6 +69,7 @@ impl ConversationTrash {
         home: &Path,
         database: Option<&Path>,
         selected: &SelectedConversation,
+        copies: &RolloutCopies,
         now: DateTime<Utc>,
     ) -> Result<TrashEntry, TrashError> {
         let id = &*selected.id;
@@ -106,7 +113,9 @@ impl ConversationTrash {
             conversation,
         };
 
-        let result = entry.write_entry().and_then(|()| entry.remove_from_home());
+        let result = entry
+            .write_entry(&copies.folder_of(id))
+            .and_then(|()| entry.remove_from_home());
         if let Err(e) = result {
             // The writer lock is still held, so Codex has not touched the home since.
             entry.finish_or_undo(&self.folder)?;
@@ -135,6 +144,30 @@ impl ConversationTrash {
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
+    }
+
+    /// Finishes or undoes incomplete moves. Lists the entries under the lock, so all moves are of killed commands.
+    fn recover_moves(&self) -> Result<Recovery, TrashError> {
+        let mut recovery = Recovery::None;
+        for entry in list_entries_in(&self.folder, is_pending)? {
+            let is_finished = entry.finish_or_undo(&self.folder)?;
+            // A move exchanges no files, so no folder keeps what other processes wrote meanwhile.
+            if is_finished {
+                recovery = Recovery::Finished(Vec::new());
+            } else if recovery == Recovery::None {
+                recovery = Recovery::Undone(Vec::new());
+            }
+        }
+
+        // As long as an entry has no document, nothing was taken out of the home.
+        for (name, _) in tree::list(&self.folder).at("list", &self.folder)? {
+            let entry = self.folder.join(&name);
+            let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
+            if is_pending(name.as_encoded_bytes()) && !has_document {
+                tree::remove(&entry)?;
+            }
+        }
+        Ok(recovery)
     }
 
     /// Returns the entries that are older than `age`, the newest first.
@@ -171,6 +204,43 @@ impl ConversationTrash {
             tree::remove(&entry.folder)?;
         }
         atomic::sync_folder(&self.folder)
+    }
+}
+
+/// Copies or links of the rollouts that will be trashed, removed when dropped. They are made before the trash is
+/// locked, because a copy from another disk takes long.
+#[derive(Debug)]
+pub struct RolloutCopies(Staging);
+
+impl RolloutCopies {
+    /// # Errors
+    /// The folder of the copies cannot be created.
+    pub fn create(manager_home: &Path) -> Result<Self, IoError> {
+        Staging::create_in(&manager_home.join("tmp")).map(Self)
+    }
+
+    /// Links the rollouts of a conversation, or copies them from another disk.
+    ///
+    /// # Errors
+    /// Codex has moved or removed a rollout, or it cannot be copied.
+    pub fn add(&self, selected: &SelectedConversation) -> Result<(), TrashError> {
+        let folder = self.folder_of(&selected.id);
+        atomic::create_unsynced_folder(&folder)?;
+        for (ListedPath(path), name) in assign_entry_names(&selected.rollouts) {
+            let copied = links::publish_copy(&path, &folder.join(name));
+            copied.map_err(|e| {
+                if e.is_not_found() {
+                    TrashError::Changed(selected.id.clone())
+                } else {
+                    e.into()
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn folder_of(&self, id: &str) -> PathBuf {
+        self.0.path(id)
     }
 }
 
@@ -322,13 +392,13 @@ fn list_entries_in(
     Ok(entries)
 }
 
-/// Finishes or undoes incomplete moves of a killed `storage trash`. Without one, only lists the trash.
+/// Finishes or undoes incomplete moves of a killed `storage trash`. Without one, only lists the trash. Does not wait for
+/// a command that holds the lock.
 ///
 /// # Errors
 /// The files cannot be written. The next call tries again.
 pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
     let folder = manager_home.join(FOLDER);
-    let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
     // A trash that cannot be listed counts as empty here; commands that show its entries report the error.
     let entries = tree::list(&folder).unwrap_or_default();
     let mut names = entries.iter().map(|(name, _)| name.as_encoded_bytes());
@@ -336,28 +406,17 @@ pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
         return Ok(Recovery::None);
     }
 
-    // The search above took no lock, so the entries are listed again under the lock.
-    let trash = ConversationTrash::lock(manager_home)?;
-    let pending = list_entries_in(&folder, is_pending)?;
-    let mut recovery = Recovery::None;
-    for entry in &pending {
-        let is_finished = entry.finish_or_undo(&trash.folder)?;
-        // A move exchanges no files, so no folder keeps what other processes wrote meanwhile.
-        if is_finished {
-            recovery = Recovery::Finished(Vec::new());
-        } else if recovery == Recovery::None {
-            recovery = Recovery::Undone(Vec::new());
+    let lock_path = folder.join(LOCK);
+    match FileLock::try_acquire(&lock_path)? {
+        None => Ok(Recovery::InProgress(LockHolder::find(&lock_path))),
+        Some(lock) => ConversationTrash {
+            folder,
+            _lock: lock,
         }
+        .recover_moves(),
     }
+}
 
-    // As long as an entry has no document, nothing was taken out of the home.
-    for (name, _) in tree::list(&folder).at("list", &folder)? {
-        let entry = folder.join(&name);
-        let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
-        if is_pending(name.as_encoded_bytes()) && !has_document {
-            tree::remove(&entry)?;
-        }
-    }
-
-    Ok(recovery)
+fn is_pending(name: &[u8]) -> bool {
+    name.starts_with(PENDING.as_bytes())
 }

@@ -129,11 +129,15 @@ impl TrashEntry {
         ids.any(|own_id| ConversationId::of(&own_id) == *id)
     }
 
-    /// Writes the entry. The rollouts are linked, or copied from another file system.
-    pub(super) fn write_entry(&self) -> Result<(), TrashError> {
+    /// Writes the entry, with the copies of the rollouts in the folder `copies`, which have the names of the entry.
+    pub(super) fn write_entry(&self, copies: &Path) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
-        for (path, name) in &self.conversation.files {
-            links::publish_copy(&path.0, &self.folder.join(name))?;
+        for (_, name) in &self.conversation.files {
+            let (copy, target) = (copies.join(name), self.folder.join(name));
+            // A disk without links would copy them again.
+            if atomic::rename_to_free_unsynced(&copy, &target).is_err() {
+                links::publish_copy(&copy, &target)?;
+            }
         }
         // The document is last: as long as it is missing, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;

@@ -18,8 +18,10 @@ use codex_manager_core::history::thread_choice;
 use codex_manager_core::inventory::losses;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::io::{pluralize, progress, shell};
-use codex_manager_core::storage::selection::{DependentFork, TrashFilter, TrashSelection};
-use codex_manager_core::storage::trash::{self, ConversationTrash};
+use codex_manager_core::storage::selection::{
+    DependentFork, SelectedConversation, TrashFilter, TrashSelection,
+};
+use codex_manager_core::storage::trash::{self, ConversationTrash, RolloutCopies};
 use codex_manager_core::storage::trash_entry::{TrashEntry, TrashError};
 use std::path::{Path, PathBuf};
 
@@ -89,14 +91,19 @@ impl TrashArgs {
             items.extend(chosen.map(TrashItem::trashed));
         } else if !selection.conversations.is_empty() {
             refuse_during_restore(context)?;
+            let copies = RolloutCopies::create(context.manager_home())?;
+            let added = copy_rollouts(&copies, &selection.conversations);
             let trash = ConversationTrash::lock(context.manager_home())?;
-            for selected in &selection.conversations {
+            for (selected, added) in selection.conversations.iter().zip(added) {
                 // Checked between two conversations, because `discard` moves a conversation as a whole or not at all.
                 if progress::is_interrupted() {
                     break;
                 }
-                let result = trash.discard(home, database.as_deref(), selected, context.now());
-                items.push(match result {
+                let discard = || {
+                    let database = database.as_deref();
+                    trash.discard(home, database, selected, &copies, context.now())
+                };
+                items.push(match added.and_then(|()| discard()) {
                     Ok(_) => TrashItem::trashed(selected),
                     Err(e) => TrashItem::skipped(selected, &e),
                 });
@@ -221,6 +228,17 @@ impl TrashArgs {
         print_json(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
     }
+}
+
+/// Copies the rollouts of the conversations. Returns the result for each one, until the user interrupts.
+fn copy_rollouts(
+    copies: &RolloutCopies,
+    conversations: &[SelectedConversation],
+) -> Vec<Result<(), TrashError>> {
+    let uninterrupted = conversations
+        .iter()
+        .take_while(|_| !progress::is_interrupted());
+    uninterrupted.map(|selected| copies.add(selected)).collect()
 }
 
 /// Returns the entry of `home` that `name` selects. If the conversation is in the trash twice, returns the newest

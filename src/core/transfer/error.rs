@@ -1,7 +1,7 @@
 //! The errors of exports and imports.
 
 use crate::accounts::{LeaseError, ProfileError};
-use crate::io::{DocumentError, IoError, NoSpace};
+use crate::io::{DocumentError, IoError, LockHolder, NoSpace};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub enum TransferError {
     #[error("changed during the export: {0}")]
     Changed(String),
     /// Codex held its lock on the live login until the wait timed out.
-    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
+    #[error("{} did not release its lock on the login in time: {}", LockHolder::find(.0), .0.display())]
     Locked(PathBuf),
     /// A passphrase or key is invalid. The text is the whole message.
     #[error("{0}")]

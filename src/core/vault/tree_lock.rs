@@ -5,7 +5,8 @@ use super::folder::{create_vault_folder, staging_parent, vault_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
 use crate::codex::home::kind_of;
-use crate::io::{FileLock, IoError, progress, staging, tree};
+use crate::io::{FileLock, IoContext, IoError, lock, progress, staging, tree};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -32,7 +33,7 @@ impl TreeLock {
     /// files changed, that restic would make an incomplete snapshot.
     ///
     /// # Errors
-    /// The file system refuses, or the user interrupts the wait.
+    /// The file system refuses, or the user or [`lock::WAIT_LIMIT`] ends the wait.
     pub fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
         let folder = create_vault_folder(manager_home)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
@@ -42,6 +43,11 @@ impl TreeLock {
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);
+            }
+            if waiting_since.elapsed() >= lock::WAIT_LIMIT {
+                let restic = "the restic of a killed command still reads this folder";
+                let error = Error::new(ErrorKind::TimedOut, restic);
+                return Err(error).at("lock", &folder).map_err(VaultError::from);
             }
             progress::report_wait_since(waiting_since, || "another process to finish".into());
             thread::sleep(POLL_INTERVAL);

@@ -112,8 +112,12 @@ pub fn start_time(pid: u32) -> Option<u64> {
     })?
 }
 
+/// Returns the process that holds a lock on the file at `path`: not known on this system.
+pub(crate) fn find_lock_holder(_path: &Path) -> Option<Process> {
+    None
+}
+
 /// Returns true if a signal or a debugger stopped the process. False if the system does not report it.
-#[cfg(unix)]
 pub(crate) fn is_stopped(pid: u32) -> bool {
     read_one(pid, |process| process.status() == ProcessStatus::Stop) == Some(true)
 }

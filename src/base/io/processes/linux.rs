@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A process that ran when the table was read. Each method reads the system again, so after the end of the process it
@@ -30,6 +31,33 @@ pub(super) fn read_all() -> Vec<Process> {
             })
         })
         .collect()
+}
+
+/// Returns the process that holds a lock (`flock`) on the file at `path`; `None` if the system does not show it.
+pub(crate) fn find_lock_holder(path: &Path) -> Option<Process> {
+    let path = fs::canonicalize(path).ok()?;
+    let inode = fs::metadata(&path).ok()?.ino();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let pids = locks
+        .lines()
+        .filter_map(|line| parse_lock_holder(line, inode));
+    let mut processes = pids.map(|pid| Process {
+        pid,
+        folder: format!("/proc/{pid}").into(),
+    });
+    // Files of several file systems may have the same inode number.
+    processes.find(|process| !process.open_files_beneath(&[&path]).is_empty())
+}
+
+/// Returns the process id in a line of `/proc/locks` if it is about an `flock` on a file with this inode number.
+fn parse_lock_holder(line: &str, inode: u64) -> Option<u32> {
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let [_number, "FLOCK", _kind, _access, pid, file, ..] = fields[..] else {
+        return None;
+    };
+    let (_device, file_inode) = file.rsplit_once(':')?;
+    let is_of_file = file_inode.parse() == Ok(inode);
+    pid.parse().ok().filter(|_| is_of_file)
 }
 
 /// Returns the start time of a process in a unit of the system; `None` for a zombie or a process that has ended.

@@ -16,9 +16,8 @@ mod time_limit;
 
 pub(crate) use ending::terminate_all;
 pub use ending::{EndTarget, kill};
-#[cfg(unix)]
-pub(crate) use table::is_stopped;
 pub use table::{Process, start_time, started_at};
+pub(crate) use table::{find_lock_holder, is_stopped};
 
 use std::collections::BTreeMap;
 

@@ -106,7 +106,7 @@ impl Fixture {
     }
 
     fn recover_with(&self, policy: &dyn RecoveryPolicy) -> Recovery {
-        let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
+        let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress(_)));
         retry_until_free(|| recover(&self.staging(), policy), is_held).unwrap()
     }
 

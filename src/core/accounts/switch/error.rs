@@ -4,7 +4,7 @@ use super::request::SwitchRequest;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::codex::{DaemonError, Holder, Identity, ProgramError};
-use crate::io::IoError;
+use crate::io::{IoError, LockHolder};
 use crate::journal::format_holders;
 use std::path::PathBuf;
 
@@ -45,8 +45,8 @@ pub enum SwitchError {
         "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
     )]
     Stale { profile: String },
-    /// Codex held its lock on the login, at this path, longer than the time limit.
-    #[error("Codex did not release its lock on the login in time: {}", .0.display())]
+    /// Codex or another command held Codex's lock on the login, at this path, longer than the time limit.
+    #[error("{} did not release its lock on the login in time: {}", LockHolder::find(.0), .0.display())]
     Locked(PathBuf),
     /// A running Codex may be spending the refresh token of the live login.
     #[error(

@@ -1,7 +1,9 @@
 //! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home. It has the path of the
 //! staging folder, a NUL, and the marker that is also in the lock file of the staging folder.
 
-use crate::io::{FileLock, IoContext, atomic, file_open, hash, json_path, random_id, sharing};
+use crate::io::{
+    FileLock, IoContext, LockHolder, atomic, file_open, hash, json_path, random_id, sharing,
+};
 use crate::journal::JournalError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,8 +40,12 @@ impl JournalPointer {
         let path = pointer_path(manager_home, folder);
 
         loop {
-            let lock = FileLock::acquire_within(&path, LOCK_TIMEOUT)?
-                .ok_or_else(|| JournalError::InProgress(folder.to_path_buf()))?;
+            let lock = FileLock::acquire_within(&path, LOCK_TIMEOUT)?.ok_or_else(|| {
+                JournalError::InProgress {
+                    folder: folder.to_path_buf(),
+                    holder: LockHolder::find(&path),
+                }
+            })?;
 
             // Another command may have removed the file as stale before it was locked.
             if !lock.is_current(&path) {
@@ -132,7 +138,7 @@ mod tests {
         let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
         let first = JournalPointer::create(&manager, &folder).unwrap();
         let second = JournalPointer::create(&manager, &folder);
-        assert!(matches!(second, Err(JournalError::InProgress(_))));
+        assert!(matches!(second, Err(JournalError::InProgress { .. })));
         let text = fs::read(&first.path).unwrap();
         assert!(text.starts_with(folder.as_os_str().as_encoded_bytes()));
         // Removing it as an old one does not either.

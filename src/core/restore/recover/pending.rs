@@ -5,7 +5,7 @@
 
 use super::journal_pointer::{JournalPointer, list_pointed_folders};
 use super::login_guard::LoginGuard;
-use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
+use crate::io::{Environment, LockHolder, OrdinaryPath, Timestamp, atomic, lock};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,12 @@ pub fn find_candidate_folders(
     without_pointer.chain(with_pointer).collect()
 }
 
-/// Returns true if another process is restoring `codex_home`.
-pub fn is_in_progress(codex_home: &Path) -> bool {
+/// Returns the process that is restoring `codex_home`; `None` if there is none.
+pub fn find_running(codex_home: &Path) -> Option<LockHolder> {
     let folders = restore_staging_folders(codex_home);
-    folders.iter().any(|folder| journal::is_in_progress(folder))
+    folders
+        .iter()
+        .find_map(|folder| journal::find_running(folder))
 }
 
 /// Returns the two staging folders in which a restore of this home can have its journal.
@@ -78,9 +80,10 @@ pub(crate) fn recover_all(
         let mut result = journal::recover(&folder, &guard);
 
         // A restore that is starting locks its pointer before its staging folder.
-        let is_running = pointer.as_deref().is_some_and(lock::is_held);
-        if is_running && matches!(result, Ok(Recovery::None)) {
-            result = Ok(Recovery::InProgress);
+        if matches!(result, Ok(Recovery::None))
+            && let Some(holder) = pointer.as_deref().and_then(lock::find_holder)
+        {
+            result = Ok(Recovery::InProgress(holder));
         }
 
         // Without the parent folder, the disk is perhaps not mounted and still has the staging folder.
