@@ -543,19 +543,33 @@ pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = open_for_changes(path)?;
     // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
     // the file out of WAL mode until `close_changed`.
+    set_journal_mode(&connection, "memory").sqlite_context("open", path)?;
     connection
-        .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+        .execute_batch("PRAGMA synchronous=OFF")
         .sqlite_context("open", path)?;
     Ok(connection)
+}
+
+/// Sets the journal mode. SQLite reports no error if the mode stays, for example after a failed checkpoint, but later
+/// changes would then be in a log that is not moved with the staged database.
+fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    // Without `main.`, SQLite would also change the mode of an attached database.
+    let sql = format!("PRAGMA main.journal_mode={mode}");
+    let new_mode: String = connection.query_row(&sql, [], |row| row.get(0))?;
+    if new_mode == mode {
+        return Ok(());
+    }
+    let message = format!("the journal mode stays {new_mode}");
+    let code = ffi::Error::new(ffi::SQLITE_IOERR);
+    Err(rusqlite::Error::SqliteFailure(code, Some(message)))
 }
 
 /// Closes a database after a change. A private database returns to WAL mode, because Codex sets WAL mode only on a
 /// database that it creates (0.169, 0.171).
 fn close_changed(connection: Connection) -> rusqlite::Result<()> {
-    // Without `main.`, SQLite would also change the mode of an attached database.
-    let run = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
-    if run("PRAGMA main.journal_mode")? == "memory" {
-        run("PRAGMA main.journal_mode=WAL")?;
+    let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    if mode == "memory" {
+        set_journal_mode(&connection, "wal")?;
     }
     connection.close().map_err(|(_, e)| e)
 }
@@ -564,6 +578,24 @@ fn close_changed(connection: Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_database_whose_log_another_process_reads_is_not_changed_as_a_private_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let reader = Connection::open(&path).unwrap();
+        let rows = "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1); BEGIN; SELECT * FROM t";
+        reader.execute_batch(rows).unwrap();
+        let error = open_private(&path).unwrap_err();
+        assert!(error.to_string().contains("a.sqlite"), "{error}");
+        drop(reader);
+        close_changed(open_private(&path).unwrap()).unwrap();
+        let mode = Connection::open(&path).unwrap();
+        let mode: String = mode
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+    }
 
     #[test]
     fn a_snapshot_of_a_database_without_a_wal_leaves_nothing_beside_it() {
