@@ -20,7 +20,7 @@ use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
 use clap_complete::env::{EnvCompleter, Shells};
-use codex_manager_core::io::{attached, owner, progress, shell, signals};
+use codex_manager_core::io::{attached, progress, shell, signals, user};
 use codex_manager_core::logging::{self, LogSettings};
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -262,9 +262,11 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
 
     let was_writable_by_others = permissions::tighten_manager_home(home)?;
     // Before that, another user may have replaced a folder by a link. Root could follow a link anywhere.
-    if was_writable_by_others || owner::is_root() {
+    if was_writable_by_others || user::is_root() {
         permissions::refuse_links_of_others(home)?;
     }
+
+    permissions::refuse_foreign_link(context.codex_home())?;
 
     if was_writable_by_others {
         let home = home.display();

@@ -119,7 +119,8 @@ fn a_database_that_fails_to_open_once_is_archived_or_reported() {
     let mut named = 0;
     for number in 1.. {
         let Some(output) = with_failing_open(&env, &database, number, &args) else {
-            assert!(number > 3, "the file was opened {number} times");
+            // Each system call is counted by itself.
+            assert!(number > 2, "the file was opened {number} times");
             break;
         };
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -150,7 +151,8 @@ fn a_restore_over_a_database_that_fails_to_open_once_is_complete_or_refused() {
         let changed = env.tree("home/.codex");
         let args = ["restore", &archive];
         let Some(output) = with_failing_open(&env, &database, number, &args) else {
-            assert!(number > 3, "the file was opened {number} times");
+            // Each system call is counted by itself.
+            assert!(number > 2, "the file was opened {number} times");
             break;
         };
         let is_done = output.status.success();

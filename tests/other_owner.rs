@@ -3,7 +3,7 @@
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
 use crate::support::pair::{Pair, SKILL};
-use crate::support::sample::{put, sample_home};
+use crate::support::sample::{FIRST, backup, put, rollout, sample_home, text};
 use crate::support::skips::skip;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
@@ -75,6 +75,208 @@ fn files_that_root_creates_keep_the_owner_of_the_home() {
     let _ = env.run(["storage", "trash", &id(2), "--yes"]).code(0);
     assert!(env.manager_home().join("index").is_dir());
     assert_given(&env.path("home"));
+}
+
+#[test]
+fn each_form_of_a_restore_leaves_the_home_to_its_owner_although_the_folder_above_is_of_root() {
+    if !is_root() {
+        return;
+    }
+    for args in [
+        &[][..],
+        &["--merge"],
+        &["--session", FIRST],
+        &["--only", "skills"],
+        &["--only", "state_5.sqlite"],
+    ] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        let archive = text(&backup(&env, &[]));
+        put(&env, "skills/mine/SKILL.md", "changed");
+        fs::remove_dir_all(home.join("sessions/2026")).unwrap();
+        give_away(&home);
+        let other = home.join("skills/mine/yarn.lock");
+        fs::write(&other, "changed").unwrap();
+        lchown(&other, Some(USER + 1), None).unwrap();
+        let _ = env
+            .run([&["restore", &archive, "--yes"][..], args].concat())
+            .code(0);
+        // A replaced file keeps an owner of its own.
+        assert_eq!(other.metadata().unwrap().uid(), USER + 1, "{args:?}");
+        lchown(&other, Some(USER), None).unwrap();
+        assert_given(&home);
+    }
+}
+
+#[test]
+fn a_restore_into_a_folder_of_a_user_and_behind_a_link_is_the_users() {
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let disk = env.path("disk/sessions");
+    fs::create_dir(env.path("disk")).unwrap();
+    fs::rename(home.join("sessions"), &disk).unwrap();
+    symlink(&disk, home.join("sessions")).unwrap();
+    fs::write(
+        disk.join(rollout(FIRST).strip_prefix("sessions").unwrap()),
+        "",
+    )
+    .unwrap();
+    give_away(&home);
+    give_away(&disk);
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    assert!(home.join("sessions").is_symlink());
+    assert_given(&home);
+    assert_given(&disk);
+
+    fs::create_dir(env.path("theirs")).unwrap();
+    give_away(&env.path("theirs"));
+    let copy = text(&env.path("theirs/copy"));
+    let _ = env.run(["restore", &archive, "--to", &copy]).code(0);
+    assert_given(&env.path("theirs"));
+}
+
+#[test]
+fn an_owner_that_a_restore_cannot_keep_is_named_once() {
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let skill = put(&env, "skills/mine/SKILL.md", "changed");
+    lchown(&skill, Some(USER), Some(GROUP)).unwrap();
+    let none = ["--bounding-set", "-all", "--inh-caps", "-all"];
+    let program = env!("CARGO_BIN_EXE_codex-manager");
+    let args = [program, "restore", &archive, "--yes"];
+    let run = env
+        .run_unprivileged_program("setpriv", &[&none[..], &args].concat())
+        .code(0);
+    let said = run.stderr.matches("could not be kept").count()
+        + run.stdout.matches("could not be kept").count();
+    assert_eq!(said, 1, "{run}");
+    assert_eq!(
+        fs::read_to_string(home.join("skills/mine/SKILL.md")).unwrap(),
+        "# mine\n"
+    );
+}
+
+/// Replaces `name` in the home by a link of the user to an entry of root with this content.
+fn link_to_roots(env: &TestEnv, name: &str) -> std::path::PathBuf {
+    let (link, target) = (env.codex_home().join(name), env.path("roots"));
+    fs::create_dir_all(&target).unwrap();
+    fs::rename(&link, target.join(name)).unwrap();
+    symlink(target.join(name), &link).unwrap();
+    lchown(&link, Some(USER), Some(GROUP)).unwrap();
+    target.join(name)
+}
+
+#[test]
+fn root_archives_nothing_behind_a_link_of_a_user_to_files_of_root() {
+    if !is_root() {
+        return;
+    }
+    for (name, inner) in [
+        ("sessions", "sessions/2026"),
+        ("state_5.sqlite", "state_5.sqlite"),
+        ("config.toml", "config.toml"),
+        ("notes.txt", "notes.txt"),
+    ] {
+        let env = TestEnv::new();
+        sample_home(&env);
+        let target = link_to_roots(&env, name);
+        let run = env.run(["backup", "--no-status", "--json"]).code(6);
+        assert!(run.stderr.contains("root does not follow"), "{name}: {run}");
+        let archive = run.json()["archive"].as_str().unwrap().to_owned();
+        let copy = env.path("copy");
+        let _ = env.run(["restore", &archive, "--to", &text(&copy)]);
+        assert!(!copy.join(inner).exists(), "{name}");
+        if name == "sessions" {
+            let run = env.run(["export", FIRST, "--out", "exported.md"]);
+            assert!(run.code != 0 && !env.path("exported.md").exists(), "{run}");
+        }
+
+        // A link of the same user to files of the user leads to another disk.
+        give_away(&env.path("roots"));
+        let _ = env.run(["backup", "--no-status"]).code(0);
+        // Through a second link of the user, it may lead anywhere again.
+        fs::remove_file(env.codex_home().join(name)).unwrap();
+        let second = env.path("second");
+        symlink(&target, &second).unwrap();
+        symlink(&second, env.codex_home().join(name)).unwrap();
+        for link in [&second, &env.codex_home().join(name)] {
+            lchown(link, Some(USER), Some(GROUP)).unwrap();
+        }
+        lchown(&target, Some(0), Some(0)).unwrap();
+        let _ = env.run(["backup", "--no-status"]).code(6);
+    }
+}
+
+#[test]
+fn root_restores_syncs_and_rebuilds_nothing_behind_a_link_of_a_user_to_files_of_root() {
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let target = link_to_roots(&env, "skills");
+    let before = all_below(&target);
+    let run = env.run(["restore", &archive, "--yes"]).code(5);
+    assert!(run.stderr.contains("skills"), "{run}");
+    let run = env
+        .run(["restore", &archive, "--only", "skills", "--yes"])
+        .code(5);
+    assert!(run.stderr.contains("remove the link"), "{run}");
+    // Another part does not need the link.
+    put(&env, "AGENTS.md", "changed");
+    let _ = env
+        .run(["restore", &archive, "--only", "AGENTS.md"])
+        .code(0);
+    assert_eq!(all_below(&target), before);
+
+    let history = link_to_roots(&env, "history.jsonl");
+    let (text_before, link) = (
+        fs::read(&history).unwrap(),
+        env.codex_home().join("history.jsonl"),
+    );
+    let _ = env.run(["history", "rebuild", "--yes"]);
+    assert_eq!(fs::read(&history).unwrap(), text_before);
+    assert!(link.is_symlink());
+
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    let (skills, elsewhere) = (pair.home("b").join("skills"), pair.0.path("roots"));
+    fs::rename(&skills, &elsewhere).unwrap();
+    symlink(&elsewhere, &skills).unwrap();
+    lchown(&skills, Some(USER), None).unwrap();
+    pair.put("a", SKILL, "two, longer");
+    pair.apply("a");
+    let _ = pair.run("b", &["run", "--apply", "--json"]);
+    assert_eq!(
+        fs::read_to_string(elsewhere.join("mine/SKILL.md")).unwrap(),
+        "one"
+    );
+}
+
+#[test]
+fn root_refuses_a_codex_home_that_is_a_link_of_a_user_to_a_folder_of_root() {
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::rename(&home, env.path("roots")).unwrap();
+    symlink(env.path("roots"), &home).unwrap();
+    lchown(&home, Some(USER), None).unwrap();
+    for args in [&["backup", "--no-status"][..], &["sessions"]] {
+        let run = env.run(args).code(5);
+        assert!(run.stderr.contains("root does not follow"), "{run}");
+    }
+    lchown(&home, Some(0), None).unwrap();
+    let _ = env.run(["backup", "--no-status"]).code(0);
 }
 
 #[test]

@@ -13,6 +13,8 @@
 )]
 #![allow(dead_code, reason = "shared helpers are not all used on every system")]
 
+#[cfg(target_os = "linux")]
+mod access_lists;
 mod account_screen;
 mod architecture;
 mod archive_index;

@@ -7,7 +7,7 @@ use codex_manager_core::inventory::{notices, observations, store};
 #[cfg(windows)]
 use codex_manager_core::io::access::{self, is_open_to_others};
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
-use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, links, modes, owner, shell, tree};
+use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, links, modes, shell, tree, user};
 use codex_manager_core::launch::{program, registry};
 use codex_manager_core::{logging, vault};
 use std::fs::{self, Metadata};
@@ -138,7 +138,7 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> Result<(), IoError> {
 /// Returns true if another user owns the path. Only root could set its mode.
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     path.metadata()
-        .is_ok_and(|meta| owner::other_owner(&meta).is_some())
+        .is_ok_and(|meta| user::other_owner(&meta).is_some())
 }
 
 /// Returns the advice for a path that another user owns; `None` if the user owns it, and on Windows.
@@ -180,7 +180,8 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
     }
 
     restrict_to_owner(folder)?;
-    Ok(true)
+    // A disk without modes ignores the change.
+    Ok(!is_writable_by_others(folder))
 }
 
 /// Fails if the manager home, or its folder of indexes, temporary files, archives or profiles, is a symbolic link of
@@ -195,7 +196,7 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
         // Removes the separator at the end, with which the system would follow a link.
         let folder: PathBuf = folder.components().collect();
         let link = folder.symlink_metadata().ok().filter(Metadata::is_symlink);
-        let other_owner = link.and_then(|link| owner::other_owner(&link));
+        let other_owner = link.and_then(|link| user::other_owner(&link));
         if other_owner.is_some_and(|owner| owner != ROOT) {
             let folder_text = folder.display();
             return Err(CommandError::refused(format!(
@@ -205,6 +206,22 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Fails if the Codex home is a link of a user to a folder of another user, and this process is root.
+///
+/// # Errors
+/// Root must not follow the link.
+pub(crate) fn refuse_foreign_link(codex_home: &Path) -> Result<()> {
+    // Without the separator at the end, with which the system would follow a link.
+    let codex_home: PathBuf = codex_home.components().collect();
+    match user::check_link(&codex_home) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(CommandError::refused(
+            format!("{e}: {}", codex_home.display()),
+        )
+        .hint("run the command as that user; nothing was changed")),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

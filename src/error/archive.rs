@@ -3,7 +3,9 @@
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
 use codex_manager_core::codex::{AUTH_JSON, AuthFile, Holder, ProcessRole};
-use codex_manager_core::inventory::remedies::format_rename_aside_command;
+use codex_manager_core::inventory::remedies::{
+    describe_making_readable, describe_making_writable, format_rename_aside_command,
+};
 use codex_manager_core::io::shell;
 
 impl Advised for codex_manager_core::archive::ArchiveError {
@@ -128,6 +130,9 @@ impl Advised for codex_manager_core::restore::RestoreError {
             Self::SharedDatabases(_) => self.unchanged_error(Refused, "restore into a separate folder with --to DIR")
                 .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
             Self::OutsideDatabases(_) => self.unchanged_error(Refused, "--yes restores them there; --to DIR restores everything into one folder"),
+            Self::ForeignLink(_) => self.unchanged_error(Refused, "run the command as that user, or remove the link"),
+            Self::UnreadableFolder(folder) => self.unchanged_error(Refused, describe_making_readable(folder)),
+            Self::UnwritableFolder(folder) => self.unchanged_error(Refused, describe_making_writable(folder)),
             Self::MountInside(_) => self.unchanged_error(Refused, "unmount it, or restore into another folder with --to DIR"),
             Self::MountedFile(_) => self.unchanged_error(Refused, "unmount it, and mount its folder instead; or restore the rest with --only or --session"),
             Self::OverlapsHome(_) => self.unchanged_error(Usage, "choose a folder outside of both homes"),

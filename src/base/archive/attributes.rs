@@ -1,9 +1,9 @@
 //! Modes and modification times of staged files and folders.
 
 use crate::io::disk_clock::modified_ns;
-use crate::io::{IoContext, IoError, beneath, modes};
-use std::fs;
+use crate::io::{IoContext, IoError, beneath, modes, user};
 use std::path::Path;
+use std::{fs, io};
 
 /// Copies the permission bits and the modification time of a file or folder. Ignores the mode on a disk that keeps no
 /// modes.
@@ -27,8 +27,17 @@ pub fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoErr
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    let result = beneath::resolve(path).and_then(|path| fs::set_permissions(path, permissions));
+    let result = resolve_for_mode(path).and_then(|path| fs::set_permissions(path, permissions));
     modes::ignore_refusal(result).at("set the mode of", path)
+}
+
+/// The user of a staging folder must not have root change the mode of another file.
+fn resolve_for_mode(path: &Path) -> io::Result<beneath::ResolvedPath<'_>> {
+    if user::is_root() {
+        beneath::resolve_entry(path)
+    } else {
+        beneath::resolve(path)
+    }
 }
 
 fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {

@@ -14,7 +14,7 @@ use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
-use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree, user};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -217,13 +217,17 @@ impl HomeWalk<'_> {
             return self.add_link(path, relative);
         }
 
+        if let Err(e) = user::check_link(path) {
+            return self.note_skip(relative, e.to_string());
+        }
+
         if let Ok(name) = EntryName::from_path(relative) {
             self.scan.linked.push(name);
         }
 
         let source_paths = &mut self.scan.source_paths;
         source_paths.map_top_level_link(relative.as_os_str(), target.clone());
-        beneath::protect(&target, FollowedLinks::NONE);
+        beneath::protect_real(&target, FollowedLinks::NONE);
 
         // The target is archived as if it were a part of the home, under the name of the link.
         self.add_tree(&target, relative);

@@ -3,10 +3,11 @@
 //! A database of Codex may come from another person's archive or cloud folder. So nothing that is stored in one
 //! runs: no trigger, no view, no function of a schema that SQLite does not trust, and no extension.
 
-use crate::io::{events, file_open, owner, progress};
+use crate::io::{beneath, events, file_open, owner, progress, user};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
+use std::io;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,18 @@ const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 /// A query on a read-only connection fails with [`ffi::SQLITE_INTERRUPT`] if the user interrupts, or after
 /// [`MAX_PROGRESS_CALLS`]. A connection that writes is never interrupted: an interrupted command cleans up with it.
 pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let cannot_open = |e: io::Error| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string());
+    if user::is_root() {
+        // SQLite follows links in the path.
+        beneath::resolve(path).map_err(cannot_open)?;
+        user::check_link(path).map_err(cannot_open)?;
+    }
     if access == Access::Create {
         // If this fails, SQLite reports the problem when it opens the path.
         let _ = owner::create_file_if_missing(path);
     } else {
         let checked = file_open::require_file_if_exists(path);
-        checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;
+        checked.map_err(cannot_open)?;
     }
 
     let (flags, parameters) = access.flags_and_parameters();

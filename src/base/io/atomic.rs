@@ -18,11 +18,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     write_with_mode(path, bytes, None)
 }
 
-/// Replaces the existing file `path` with `bytes` like [`write()`], keeping its permissions, for files of
-/// other programs.
+/// Replaces the existing file `path` with `bytes` like [`write()`], keeping its permissions, its owner and its
+/// attributes, for files of other programs.
 pub fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let meta = path.metadata().at("inspect", path)?;
-    write_with_mode(path, bytes, Some(meta.permissions()))
+    let temp = write_temp(path, bytes, Some(meta.permissions()))?;
+    owner::copy_access(path, temp.path());
+    temp.replace(path)
 }
 
 /// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
@@ -35,15 +37,19 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     write_with_mode(path, bytes, permissions)
 }
 
-/// Writes a file with this mode; `None` leaves the mode of a temp file (0600).
 fn write_with_mode(path: &Path, bytes: &[u8], mode: Option<Permissions>) -> Result<(), IoError> {
+    write_temp(path, bytes, mode)?.replace(path)
+}
+
+/// Writes a temp file beside `path` with this mode; `None` leaves the mode of a temp file (0600).
+fn write_temp(path: &Path, bytes: &[u8], mode: Option<Permissions>) -> Result<TempFile, IoError> {
     // In the same folder, because a rename does not cross file systems.
     let mut temp = TempFile::create_beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     if let Some(mode) = mode {
         modes::ignore_refusal(temp.file().set_permissions(mode)).at("set the mode of", path)?;
     }
-    temp.replace(path)
+    Ok(temp)
 }
 
 /// A temporary file that a rename turns into the final file. A drop before that removes it.

@@ -66,7 +66,15 @@ impl AsRef<Path> for ResolvedPath<'_> {
 /// Protects everything below `root`, which may be missing or a link, for the rest of the process.
 pub fn protect(root: &Path, links: FollowedLinks) {
     #[cfg(target_os = "linux")]
-    linux::protect(root, links);
+    linux::protect(root, None, links);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (root, links);
+}
+
+/// Like [`protect`], for a path without links: one that appears in it later is not followed.
+pub(crate) fn protect_real(root: &Path, links: FollowedLinks) {
+    #[cfg(target_os = "linux")]
+    linux::protect(root, Some(root), links);
     #[cfg(not(target_os = "linux"))]
     let _ = (root, links);
 }
@@ -89,6 +97,22 @@ pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     })
 }
 
+/// Returns a path that denotes the entry now at `path`, even if another process replaces it by a link. For a change of
+/// its mode or attributes, which follows links.
+///
+/// # Errors
+/// Those of [`resolve`], or there is no entry.
+pub(crate) fn resolve_entry(path: &Path) -> io::Result<ResolvedPath<'_>> {
+    #[cfg(target_os = "linux")]
+    if let Some((entry, fd_path)) = linux::open_entry(path)? {
+        return Ok(ResolvedPath {
+            path: Cow::Owned(fd_path),
+            _folder: Some(entry),
+        });
+    }
+    resolve(path)
+}
+
 /// Opens the existing file `path`, following only links that [`FollowedLinks`] permits. Returns `None` if no protected
 /// folder contains the file, if it is directly in a folder whose links are followed, or if the system does not have
 /// `openat2`. The caller then opens the file by its path.
@@ -104,6 +128,7 @@ pub(super) fn open(path: &Path, flags: rustix::fs::OFlags) -> io::Result<Option<
 mod linux {
     use super::FollowedLinks;
     use crate::io::ordinary_path::OrdinaryPath;
+    use crate::io::user;
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     use rustix::io::{Errno, retry_on_intr};
     use std::fs::File;
@@ -151,7 +176,8 @@ mod linux {
         }
     }
 
-    pub(super) fn protect(root: &Path, links: FollowedLinks) {
+    /// `real` is `root` with its links resolved, if the caller knows it.
+    pub(super) fn protect(root: &Path, real: Option<&Path>, links: FollowedLinks) {
         if !root.is_absolute() {
             return;
         }
@@ -161,7 +187,7 @@ mod linux {
             // Never removed: a path that was protected once stays so while this process runs.
             roots.push(Arc::new(ProtectedRoot {
                 spelled: root.to_path_buf(),
-                real: OnceLock::new(),
+                real: real.map_or_else(OnceLock::new, |real| real.to_path_buf().into()),
                 links,
             }));
         }
@@ -204,9 +230,12 @@ mod linux {
         /// Protects the link at the top of the folder through which the path goes. Returns false if there is no such
         /// link, or if it is not followed. Afterwards, [`locate_below_root`] returns the link as the innermost folder
         /// of the path.
-        fn follow_top_link(&self) -> bool {
+        ///
+        /// # Errors
+        /// Root does not follow the link.
+        fn follow_top_link(&self) -> io::Result<bool> {
             let Some(first) = self.relative.components().next() else {
-                return false;
+                return Ok(false);
             };
 
             let link = self.base.join(first);
@@ -219,9 +248,10 @@ mod linux {
                     at_top: false,
                     ..self.root.links
                 };
-                protect(&link, links);
+                let target = user::followed_path(&link)?;
+                protect(&link, Some(&*target).filter(|real| *real != link), links);
             }
-            is_followed
+            Ok(is_followed)
         }
     }
 
@@ -261,9 +291,21 @@ mod linux {
                 Ok(has_proc(&fd_path).then(|| (folder, fd_path.join(name))))
             }
             Opened::Unsupported => Ok(None),
-            Opened::Link if place.follow_top_link() => resolve(path),
+            Opened::Link if place.follow_top_link()? => resolve(path),
             Opened::Link => Err(link_error()),
         }
+    }
+
+    /// Opens the entry `path` itself. Returns it with its path below `/proc/self/fd`; `None` without `/proc`.
+    pub(super) fn open_entry(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let entry = File::from(rustix::fs::open(
+            &*super::resolve(path)?,
+            flags,
+            Mode::empty(),
+        )?);
+        let fd_path = PathBuf::from(format!("/proc/self/fd/{}", entry.as_raw_fd()));
+        Ok(has_proc(&fd_path).then_some((entry, fd_path)))
     }
 
     /// Returns true if `/proc` is mounted and shows the open `folder` of this process.
@@ -275,20 +317,39 @@ mod linux {
     pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
         let is_followed_at_top =
             |place: &PlaceBelow<'_>| place.is_at_top() && place.root.links.at_top;
-        let Some(place) = locate_below_root(path).filter(|place| !is_followed_at_top(place)) else {
+        let Some(place) = locate_below_root(path) else {
             return Ok(None);
         };
+        if is_followed_at_top(&place) {
+            return open_at_top(path, flags);
+        }
 
         match open_without_links(&place.root.real_path().join(place.relative), flags)? {
             Opened::File(file) => Ok(Some(file)),
             Opened::Unsupported => Ok(None),
-            Opened::Link if place.follow_top_link() => open(path, flags),
+            Opened::Link if place.follow_top_link()? => open(path, flags),
             // Only the last name may be a link: its folder is opened without links.
             Opened::Link if place.root.links.to_files => {
+                user::check_link(path)?;
                 let resolved = super::resolve(path)?;
                 let file = rustix::fs::open(&*resolved, flags | OFlags::CLOEXEC, Mode::empty())?;
                 Ok(Some(file.into()))
             }
+            Opened::Link => Err(link_error()),
+        }
+    }
+
+    /// Opens an entry directly in a folder whose links are followed, for root. Other users open it by its path.
+    fn open_at_top(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
+        if !user::is_root() || flags.contains(OFlags::NOFOLLOW) {
+            return Ok(None);
+        }
+        let folder = path.parent().unwrap_or(path).canonical()?;
+        let entry = folder.join(path.file_name().unwrap_or_default());
+        match open_without_links(&user::followed_path(&entry)?, flags)? {
+            Opened::File(file) => Ok(Some(file)),
+            Opened::Unsupported => Ok(None),
+            // It has just replaced the entry.
             Opened::Link => Err(link_error()),
         }
     }

@@ -3,7 +3,7 @@
 use super::io_error::{IoContext, IoError};
 use super::ordinary_path::OrdinaryPath;
 use super::tree::list;
-use super::{atomic, file_open, modes, sharing};
+use super::{atomic, file_open, modes, owner, sharing};
 use std::fs::{self, FileTimes, Metadata};
 use std::path::{Component, Path, PathBuf};
 
@@ -51,6 +51,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     }
     let mut copy = atomic::TempFile::create_beside(to)?;
     copy_content(from, copy.file()).at("copy", from)?;
+    owner::copy_attributes(from, copy.path());
     Ok(copy.publish(to)?.is_ok())
 }
 
@@ -63,7 +64,7 @@ fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
     modes::copy_mode(from, target)
 }
 
-/// Copies a file with its mode and mtime. `to` must not exist. Not durable.
+/// Copies a file with its mode, its mtime and its attributes. `to` must not exist. Not durable.
 pub fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     // A clone shares the blocks of the disk. On Linux, `std::io::copy` does the same where it can.
     #[cfg(target_vendor = "apple")]
@@ -85,7 +86,9 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     }
 
     let target = atomic::create_private(to)?;
-    copy_content(from, &target).at("copy", from)
+    copy_content(from, &target).at("copy", from)?;
+    owner::copy_attributes(from, to);
+    Ok(())
 }
 
 /// Creates a symbolic link to `target` at `path`.

@@ -60,6 +60,7 @@ pub mod time_format;
 pub mod time_point;
 pub mod tree;
 pub mod tree_sync;
+pub mod user;
 pub mod zip_file;
 
 pub use atomic::{PublishError, TempFile, with_suffix};

@@ -4,7 +4,7 @@
 //! search index, a cloud client, or Codex. Most of them close the file after milliseconds, so the call is repeated for
 //! a second. On other systems the call succeeds at once.
 
-use super::beneath;
+use super::{beneath, owner, user};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -78,7 +78,11 @@ pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
 
 /// Opens a file for writing with the access of `options`, and waits as [`open`] does.
 pub fn open_to_write(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
-    open(options, &beneath::resolve(path)?)
+    let path = user::followed_path(path)?;
+    open(
+        &user::without_late_links(options),
+        &beneath::resolve(&path)?,
+    )
 }
 
 /// Opens a file for writing. Creates it if it is missing, with mode 0600 and the owner of its folder.
@@ -89,7 +93,7 @@ pub fn open_or_create(options: &mut fs::OpenOptions, path: &Path) -> io::Result<
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    super::owner::create_file_if_missing(path)?;
+    owner::create_file_if_missing(path)?;
     open_to_write(options, path)
 }
 

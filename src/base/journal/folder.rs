@@ -3,7 +3,7 @@
 
 use super::error::JournalError;
 use crate::io::{
-    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree, with_suffix,
+    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, owner, tree, with_suffix,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,23 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             Err(JournalError::FolderExists(folder.to_path_buf()))
         }
-        other => Ok(other.at("create folder", folder)?),
+        other => {
+            other.at("create folder", folder)?;
+            give_to_owner(folder);
+            Ok(())
+        }
+    }
+}
+
+/// Gives the new staging folder `folder` the owner of what it replaces, so that this user can recover the transaction
+/// of root. The folder above may belong to root.
+pub(super) fn give_to_owner(folder: &Path) {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let live_name = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(RESTORE_SUFFIX));
+    if let Some(live_name) = live_name.filter(|name| !name.is_empty()) {
+        owner::copy_owner(&folder.with_file_name(live_name), folder);
     }
 }
 

@@ -32,9 +32,11 @@
 //! - change when a step counts as done, or how it is done → `step`
 //! - change the order of an exchange → `transaction`; of a recovery → `recovery`, `remaining`
 //! - change what counts as a write of another process → `late_writes`, `write_times`
+//! - change what new files keep of the replaced ones → `access`
 //! - change where staging folders are, or which ones are trusted → `folder`, `ownership`
 //! - exchange a few files of a home → `FileExchange`
 
+mod access;
 mod database_locks;
 mod document;
 mod error;

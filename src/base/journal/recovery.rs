@@ -3,7 +3,7 @@
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError, RecoveryObstacle};
-use super::folder::{is_real_folder, is_staging_folder_path};
+use super::folder::{give_to_owner, is_real_folder, is_staging_folder_path};
 use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
@@ -94,6 +94,7 @@ impl Transaction {
         // The loop begins again after a recovery, and whenever another process removes the folder in between.
         let lock = loop {
             atomic::create_private_folder(folder)?;
+            give_to_owner(folder);
             check_own_folder(folder, policy)?;
             let lock = match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
                 Ok(Some(lock)) if lock.is_current(&folder.join(LOCK_NAME)) => lock,

@@ -1,5 +1,6 @@
 //! A transaction that is prepared and committed: its staging folders, its journal, and the exchange of all steps.
 
+use super::access;
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError};
@@ -11,8 +12,8 @@ use super::write_times::BeginTime;
 use crate::codex::{Holder, ProcessRole};
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{
-    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
-    tree_sync,
+    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, owner,
+    sharing, tree, tree_sync,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -38,6 +39,8 @@ pub struct Transaction {
     /// `None` for a transaction that is recovered.
     pub(super) begin_time: Option<BeginTime>,
     lock: Option<FileLock>,
+    /// The live paths whose owner, group, access list or attributes the system refused to keep.
+    pub not_kept: Vec<PathBuf>,
 }
 
 impl Transaction {
@@ -69,6 +72,7 @@ impl Transaction {
             reserve_descriptor: None,
             begin_time: None,
             lock: Some(lock),
+            not_kept: Vec::new(),
         }
     }
 
@@ -129,6 +133,7 @@ impl Transaction {
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         let supported_steps = self.replace_unsupported_exchanges(steps.clone())?;
+        self.not_kept = access::hand_over(&steps)?;
 
         // The check for late writes compares both sides of an exchange, so it needs the steps before they are replaced
         // by moves.
@@ -449,6 +454,7 @@ impl Transaction {
 
             // Moves the entries, because Windows refuses to rename a folder with an open file, here the lock.
             atomic::create_private_folder(&kept_folder)?;
+            owner::copy_owner(folder, &kept_folder);
             for name in staged_names {
                 atomic::rename_to_free_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
             }

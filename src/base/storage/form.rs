@@ -8,7 +8,7 @@
 use crate::codex::{Relation, WriterLock, ZST, rollout};
 use crate::io::{
     FileId, IoContext, IoError, Progress, ReportingReader, TempFile, atomic, file_id, file_open,
-    modes, progress, tree,
+    modes, owner, progress, tree,
 };
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
@@ -129,6 +129,7 @@ pub(crate) fn write_new_form(
     }
 
     copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
+    owner::copy_access(source, temp.path());
     Ok(NewForm {
         size,
         unverified: Some(UnverifiedForm {

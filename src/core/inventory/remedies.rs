@@ -3,7 +3,7 @@
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
 use crate::codex::Identity;
-use crate::io::{atomic, shell};
+use crate::io::{atomic, shell, user};
 use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`; `None` without a usable login. Prefers the
@@ -106,6 +106,19 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
 pub fn describe_making_writable(folder: &Path) -> String {
     let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
     format!("make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write")
+}
+
+/// Returns the advice for a folder that cannot be listed.
+pub fn describe_making_readable(folder: &Path) -> String {
+    let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
+    let is_foreign = folder
+        .symlink_metadata()
+        .is_ok_and(|meta| user::other_owner(&meta).is_some());
+    if is_foreign {
+        format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_folder}")
+    } else {
+        format!("make it readable: chmod -R u+rwX {quoted_folder}")
+    }
 }
 
 /// Returns the command that replaces a file that has a second hard link by a copy.

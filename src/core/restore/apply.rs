@@ -2,6 +2,7 @@
 
 use super::error::RestoreError;
 use super::exchange;
+use super::plan::live_files::LiveFiles;
 use super::plan::request::RestoreRequest;
 use super::plan::restore_plan::RestorePlan;
 use super::plan::rollout_index::RolloutIndex;
@@ -14,7 +15,7 @@ use super::stage::{equal_rollouts, merge};
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, Extent, NameSet, PublishedArchive};
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::Progress;
+use crate::io::{Progress, pluralize, similar};
 use crate::journal::{JournalError, Step, Transaction};
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,7 @@ pub fn apply(
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
     let committed = exchange_states(request, work.transaction, steps)?;
+    work.notes.extend(describe_lost_access(&committed.not_kept));
 
     // The exchange is done, so later errors are reported but do not fail the restore. The owners are recorded before
     // the old state is removed: the removal takes long for a large home, and without the record another home could use
@@ -138,6 +140,7 @@ fn stage_planned_entries(
     work.stage
         .create_links_and_folders(archive.contents(), plan)?;
 
+    work.notes.extend(describe_kept(archive, &work.live, plan));
     if archive.is_python() {
         work.notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
@@ -146,6 +149,29 @@ fn stage_planned_entries(
     }
 
     Ok(())
+}
+
+/// Returns sentences about the paths of which a restore of the whole archive changes nothing: those that the backup had
+/// skipped, and folders that cannot be listed.
+fn describe_kept(archive: &ArchiveReader, live: &LiveFiles, plan: &RestorePlan) -> Vec<String> {
+    if plan.partial {
+        return Vec::new();
+    }
+    let skipped = archive.contents().skipped.iter();
+    let skipped: Vec<_> = skipped.map(ToString::to_string).collect();
+    let unreadable = live.unreadable.iter();
+    let unreadable: Vec<_> = unreadable.map(|path| path.display().to_string()).collect();
+    let describe = |why: &str, paths: &[String]| {
+        let names = similar::join_first_names(paths);
+        (!paths.is_empty()).then(|| format!("{why}, so nothing was changed there: {names}"))
+    };
+    [
+        describe("the backup had skipped a part of the home", &skipped),
+        describe("a part of the home cannot be read", &unreadable),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Exchanges the live state and the staged state.
@@ -159,6 +185,15 @@ fn exchange_states(
         Err(JournalError::Busy(holders)) => Err(RestoreError::Busy(holders)),
         other => Ok(other?),
     }
+}
+
+/// Returns a sentence about the entries whose access could not be kept.
+fn describe_lost_access(paths: &[PathBuf]) -> Option<String> {
+    let first = paths.first()?.display();
+    let count = pluralize(paths.len(), "replaced entry");
+    Some(format!(
+        "the owner, group, access list or attributes of {count} could not be kept, such as those of {first}"
+    ))
 }
 
 /// Removes the old state. Returns a sentence for each part of it that could not be removed.

@@ -50,6 +50,15 @@ pub enum RestoreError {
     /// A container mounts single files so. No rename can replace a mount point.
     #[error("the restore would replace a file that is a mount point: {}", .0.display())]
     MountedFile(PathBuf),
+    /// The link at this path belongs to a user, and its target to another one.
+    #[error("root does not follow the link of a user to files of another user: {}", .0.display())]
+    ForeignLink(PathBuf),
+    /// The restore would change files in this folder.
+    #[error("cannot list a folder with files that the restore would change: {}", .0.display())]
+    UnreadableFolder(PathBuf),
+    /// The restore would replace an entry of this folder, or the folder itself.
+    #[error("cannot write to a folder with entries that the restore would replace: {}", .0.display())]
+    UnwritableFolder(PathBuf),
     /// The folder of `--to` is not empty.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),

@@ -5,7 +5,7 @@
 use crate::archive::EntryName;
 use crate::codex::{database, home};
 use crate::io::replacement::is_mount_point;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, space, tree};
 use crate::journal::{self, Step};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
@@ -26,11 +26,16 @@ pub(crate) fn plan_steps(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
 ) -> Result<Vec<Step>, RestoreError> {
-    let steps = plan_all_steps(work, outside)?;
-    match steps.iter().find(|step| is_mount_point(&step.live)) {
-        Some(step) => Err(RestoreError::MountedFile(step.live.clone())),
-        None => Ok(steps),
+    let steps = if work.exchanges_files {
+        plan_file_steps(&work.plan, &work.stage)?
+    } else {
+        plan_root_steps(work, outside)?
+    };
+    if let Some(step) = steps.iter().find(|step| is_mount_point(&step.live)) {
+        return Err(RestoreError::MountedFile(step.live.clone()));
     }
+    check_writable(&steps)?;
+    Ok(steps)
 }
 
 /// Returns a sentence for each top-level link to a file that the restore replaces by a file.
@@ -57,15 +62,28 @@ pub(crate) fn describe_replaced_links(work: &Workspace<'_>) -> Vec<String> {
     top_names.filter_map(describe).collect()
 }
 
-fn plan_all_steps(
+/// Fails if this process may not rename the live entry of a step. A folder that moves to another folder must be
+/// writable itself.
+fn check_writable(steps: &[Step]) -> Result<(), RestoreError> {
+    let folders = steps.iter().flat_map(|step| {
+        let moved_folder = Some(&*step.live).filter(|live| is_folder(live));
+        moved_folder
+            .into_iter()
+            .chain([atomic::parent_of(&step.live)])
+    });
+    let mut folders = folders.filter(|folder| folder.is_dir());
+    match folders.find(|folder| !space::is_writable(folder)) {
+        Some(folder) => Err(RestoreError::UnwritableFolder(folder.to_path_buf())),
+        None => Ok(()),
+    }
+}
+
+/// Returns the steps that exchange whole roots, or their top-level entries.
+fn plan_root_steps(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
 ) -> Result<Vec<Step>, RestoreError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    if work.exchanges_files {
-        return plan_file_steps(plan, stage);
-    }
-
     let mut steps = Vec::new();
     for root in stage.linked_roots() {
         steps.extend(plan_linked_root(root)?);
@@ -190,7 +208,7 @@ fn is_folder(path: &Path) -> bool {
 
 /// Returns a step for each file, for each new folder, and for each removed file. The sidecar files of databases are
 /// first, the login is last.
-fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
+fn plan_file_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, IoError> {
     let mut steps = Vec::new();
 
     // The home is the first root, and is exchanged after the folders that it links to.

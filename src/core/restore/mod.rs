@@ -61,3 +61,4 @@ pub(crate) use settle::outside_databases::OutsideDatabases;
 pub use error::RestoreError;
 pub use plan::{needed_paths, request};
 pub use recover::pending;
+pub use stage::list_mounts;

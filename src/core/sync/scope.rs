@@ -3,7 +3,7 @@
 use super::config::SyncConfig;
 use super::secrets;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::OrdinaryPath;
+use crate::io::{OrdinaryPath, user};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
@@ -118,6 +118,9 @@ pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
 /// its own name. `None` if sync may follow the link, or if the link is broken.
 pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, target) = (root.canonical().ok()?, link.canonical().ok()?);
+    if user::check_link(link).is_err() {
+        return Some("a link of a user to files of another user is not followed by root");
+    }
     if root.starts_with(&target) {
         return Some("a link to a folder that contains the Codex home is not followed");
     }

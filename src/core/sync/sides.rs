@@ -4,7 +4,7 @@ use super::config::SyncConfig;
 use super::scope;
 use crate::codex::rollout::Relation;
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, OrdinaryPath, modes, modified_ns};
+use crate::io::{IoContext, IoError, OrdinaryPath, modes, modified_ns, user};
 use serde::Deserialize;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -171,7 +171,9 @@ impl SyncConfig {
 
     /// Returns true if sync follows a link at this path of a side.
     pub(crate) fn follows_link(&self, side: Side, path: &str) -> bool {
-        side == Side::Local && scope::follows_link(path, &self.scope.roots)
+        side == Side::Local
+            && scope::follows_link(path, &self.scope.roots)
+            && user::check_link(&self.local.join(path)).is_ok()
     }
 
     /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home

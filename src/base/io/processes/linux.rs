@@ -5,7 +5,7 @@
     reason = "the files in /proc belong to the system and never block"
 )]
 
-use crate::io::owner;
+use crate::io::user;
 use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -129,7 +129,7 @@ impl Process {
     }
 
     pub(crate) fn is_of_this_user(&self) -> bool {
-        fs::metadata(&self.folder).is_ok_and(|meta| owner::other_owner(&meta).is_none())
+        fs::metadata(&self.folder).is_ok_and(|meta| user::other_owner(&meta).is_none())
     }
 
     /// Returns the path of the running program, even if the file was replaced since.

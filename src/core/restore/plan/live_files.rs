@@ -3,7 +3,7 @@
 use crate::archive::path_checks::{link_problem, relativize_target};
 use crate::archive::{EntryName, NameSet, NameTable};
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::{IoError, OrdinaryPath, tree};
+use crate::io::{IoError, OrdinaryPath, tree, user};
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub(crate) struct LiveFiles {
     /// The entries among `names` that no archive can hold: links out of the home, sockets, pipes. The archived home may
     /// have had such an entry although the archive lacks it.
     pub not_archivable: NameSet,
+    /// The folders, relative to the home, that cannot be listed. The restore leaves them as they are.
+    pub unreadable: Vec<PathBuf>,
 }
 
 impl LiveFiles {
@@ -24,6 +26,7 @@ impl LiveFiles {
         Self {
             names: NameSet::with_name_table(name_table),
             not_archivable: NameSet::with_name_table(name_table),
+            unreadable: Vec::new(),
         }
     }
 }
@@ -33,7 +36,7 @@ impl LiveFiles {
 /// restore never changes. Returns an empty list if there is no home.
 ///
 /// # Errors
-/// A folder cannot be listed.
+/// The home itself cannot be listed.
 pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::empty(name_table);
     for (name, kind) in tree::list_if_exists(home)? {
@@ -42,11 +45,11 @@ pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<Liv
         // Users keep `sessions` on another disk and link it at the top level. A backup archives the target of the link.
         let is_followed = kind.is_symlink() && !is_kept_as_link(&path, home);
         let kind = match path.metadata() {
-            Ok(meta) if is_followed => meta.file_type(),
+            Ok(meta) if is_followed && user::check_link(&path).is_ok() => meta.file_type(),
             _ => kind,
         };
 
-        add_entries(&path, Path::new(&name), kind, &mut files)?;
+        add_entries(&path, Path::new(&name), kind, &mut files);
     }
 
     Ok(files)
@@ -61,19 +64,17 @@ fn is_kept_as_link(path: &Path, home: &Path) -> bool {
     target.starts_with(real_home) && name.is_some_and(|name| kind_of(name).can_be_link())
 }
 
-fn add_entries(
-    path: &Path,
-    relative: &Path,
-    kind: FileType,
-    files: &mut LiveFiles,
-) -> Result<(), IoError> {
+fn add_entries(path: &Path, relative: &Path, kind: FileType, files: &mut LiveFiles) {
     if kind_of(relative) == HomeEntryKind::Transient {
-        return Ok(());
+        return;
     }
 
     if kind.is_dir() {
-        for (name, kind) in tree::list_if_exists(path)? {
-            add_entries(&path.join(&name), &relative.join(&name), kind, files)?;
+        let Ok(entries) = tree::list_if_exists(path) else {
+            return files.unreadable.push(relative.to_path_buf());
+        };
+        for (name, kind) in entries {
+            add_entries(&path.join(&name), &relative.join(&name), kind, files);
         }
     } else if let Ok(name) = EntryName::from_path(relative) {
         files.names.insert(&name);
@@ -81,8 +82,6 @@ fn add_entries(
             files.not_archivable.insert(&name);
         }
     }
-
-    Ok(())
 }
 
 fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {

@@ -18,11 +18,25 @@ pub(crate) fn plan_with_live_files(
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_live_files(request)?;
     let mut plan = plan_restore(request, &live)?;
+    refuse_unreadable(request, &plan, &live)?;
     session_rollouts::adapt_to_session(request, &mut plan, &live)?;
     links_and_mounts::keep_equal_links_and_mounts(request, &mut plan)?;
     continued_lines::check_continued_lines(request, &plan, &live)?;
     account::check_account(request, &plan)?;
     Ok((plan, live))
+}
+
+/// Fails if the plan changes anything in a folder that cannot be listed. The plan knows nothing of its content.
+fn refuse_unreadable(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    live: &LiveFiles,
+) -> Result<(), RestoreError> {
+    let mut unreadable = live.unreadable.iter();
+    match unreadable.find(|folder| plan.changes_below(folder)) {
+        Some(folder) => Err(RestoreError::UnreadableFolder(request.folder.join(folder))),
+        None => Ok(()),
+    }
 }
 
 /// Returns the processes that use the target home; none for `--to`.

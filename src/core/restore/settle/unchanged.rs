@@ -2,7 +2,7 @@
 
 use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
-use crate::io::{IoContext, IoError, atomic, file_id, links, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, links, space, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::OutsideDatabases;
 use crate::restore::error::RestoreError;
@@ -31,7 +31,9 @@ pub(crate) fn stage_unchanged(
     let changed_count = plan.writes.len() + plan.removed.len();
 
     // Linking all unchanged files would cost more than the restore itself.
-    let is_small = plan.partial && changed_count <= MAX_SINGLE_FILE_EXCHANGES;
+    let is_small = plan.partial
+        && changed_count <= MAX_SINGLE_FILE_EXCHANGES
+        && can_write_folders(plan, &work.stage);
     work.exchanges_files =
         changes_home_only && (is_small || cannot_rename_home(work.stage.home())?);
     if !work.exchanges_files {
@@ -46,6 +48,17 @@ pub(crate) fn stage_unchanged(
     let stage = &work.stage;
     let live_home = work.plan.partial.then_some(stage.home().live.as_path());
     Ok(stage.set_folder_attributes(work.request.archive.contents(), live_home)?)
+}
+
+/// Returns true if each changed file is in a folder that this process may write. Otherwise, the home has to be exchanged
+/// as a whole.
+fn can_write_folders(plan: &RestorePlan, stage: &Stage) -> bool {
+    plan.writes.iter().chain(plan.removed.iter()).all(|name| {
+        let live = stage.root_of(name.as_path()).live_path(name.as_path());
+        let mut folders = live.ancestors().skip(1);
+        let existing = folders.find(|folder| folder.is_dir());
+        existing.is_none_or(space::is_writable)
+    })
 }
 
 /// Links the unchanged live files of all roots into the stage.

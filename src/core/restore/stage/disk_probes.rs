@@ -36,7 +36,7 @@ const MOUNT_POINT_FIELD: usize = 4;
 /// # Errors
 /// The list of mounts cannot be read. The caller must then not remove or exchange anything.
 #[cfg(target_os = "linux")]
-pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
@@ -66,7 +66,7 @@ fn unescape_octal(mut escaped: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     // On Windows, a mounted volume is a link.
     if cfg!(windows) || !folder.exists() {
         return Ok(Vec::new());
@@ -87,7 +87,11 @@ fn find_mounts_by_device(
             mounts.push(folder.clone());
         }
 
-        let entries = tree::list(&folder).at("list", &folder)?;
+        let entries = match tree::list(&folder) {
+            // Nothing in it is exchanged or removed.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => continue,
+            entries => entries.at("list", &folder)?,
+        };
         let below = entries.into_iter().filter(|(_, kind)| kind.is_dir());
         folders.extend(below.map(|(name, _)| folder.join(name)));
     }

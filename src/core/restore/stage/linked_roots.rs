@@ -4,7 +4,7 @@ use super::disk_probes;
 use super::staged_home::{NEW_STATE, StageRoot};
 use crate::archive::ArchiveManifest;
 use crate::codex::{CONFIG_TOML, kind_of};
-use crate::io::{IoContext, OrdinaryPath, atomic, space};
+use crate::io::{IoContext, OrdinaryPath, atomic, space, user};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
@@ -53,6 +53,9 @@ pub(crate) fn find_linked_roots(
         let is_other_entry = prefix == Path::new(CONFIG_TOML) && !target.is_file();
         if is_inside || is_other_entry {
             continue;
+        }
+        if user::check_link(&entry.path()).is_err() {
+            return Err(RestoreError::ForeignLink(entry.path()));
         }
 
         // A mount point cannot be renamed, and a rename does not cross file systems.

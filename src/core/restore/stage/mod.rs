@@ -7,3 +7,5 @@ pub(crate) mod linked_roots;
 pub(crate) mod merge;
 pub(crate) mod staged_home;
 pub(crate) mod workspace;
+
+pub use disk_probes::list_mounts;

@@ -3,7 +3,7 @@
 use super::error::{StepFailure, changed_file_failure};
 use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, Progress, file_open, modes};
+use crate::io::{IoContext, Progress, file_open, modes, owner};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::contents::{self, TextDigest};
 use crate::sync::manifest::ManifestEntry;
@@ -119,6 +119,7 @@ impl Copier<'_> {
             let replaces_file = copy.replaced_stat.is_some();
             let mode_source = if replaces_file { &target } else { &source };
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
+            owner::copy_access(&target, temp.path());
         }
 
         // The text of an uncompressed file is its bytes, so it is not read again.

@@ -7,7 +7,7 @@ use super::targets::{check_mounted, prepare_target, refuse_occupied};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, sharing};
+use crate::io::{IoContext, owner, sharing};
 use crate::sync::conflict_copies::{self, ConflictCopyFolders};
 use crate::sync::contents::{self, TextDigest};
 use crate::sync::line_merge::{self, Merge};
@@ -84,6 +84,7 @@ impl ApplyRun<'_> {
 
         // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
         copy_mode(temp.file(), &target).at("set mode", &target)?;
+        owner::copy_access(&target, temp.path());
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
         // The state has one digest for both sides, and none if the local file lacks old prompts.
         let text = makes_sides_equal.then_some(TextDigest { len: size, digest });

@@ -1,0 +1,83 @@
+//! The user of this process, and the links of other users that root follows.
+
+use super::ordinary_path::OrdinaryPath;
+use std::borrow::Cow;
+use std::fs::{Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Returns true if this process runs as root, which may give files to other users.
+pub fn is_root() -> bool {
+    #[cfg(unix)]
+    {
+        rustix::process::geteuid().is_root()
+    }
+    #[cfg(not(unix))]
+    {
+        false
+    }
+}
+
+/// Returns the id of the user who owns a file, if that is not the user of this process. Under sudo, the files of the
+/// calling user belong to another user. Always `None` on Windows.
+pub fn other_owner(meta: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(meta.uid()).filter(|owner| *owner != rustix::process::geteuid().as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        None
+    }
+}
+
+/// Returns the path that an operation on `path` should use. For root, this is the target of a link with its links
+/// resolved; else `path` itself.
+///
+/// # Errors
+/// `path` is a link that root does not follow ([`check_link`]), or a broken one.
+pub(crate) fn followed_path(path: &Path) -> io::Result<Cow<'_, Path>> {
+    if !is_root() || !path.is_symlink() {
+        return Ok(Cow::Borrowed(path));
+    }
+    let meta = path.symlink_metadata()?;
+    let is_roots = other_owner(&meta).is_none();
+    let target = match path.canonical() {
+        // A file may be created behind it.
+        Err(_) if is_roots => path.with_file_name("").join(path.read_link()?),
+        target => target?,
+    };
+    if is_roots
+        || target
+            .symlink_metadata()
+            .is_ok_and(|target| other_owner(&target) == other_owner(&meta))
+    {
+        return Ok(Cow::Owned(target));
+    }
+    let message =
+        "root does not follow this link of a user, because its target is not of the same user";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+/// Fails if root must not follow the link `path`: it belongs to a user, and its target does not. The user could have
+/// root read or replace files of others. Accepts a path that is missing or no link, and a link of root.
+///
+/// # Errors
+/// Root must not follow the link ([`io::ErrorKind::PermissionDenied`]), or it is a broken one of a user.
+pub fn check_link(path: &Path) -> io::Result<()> {
+    followed_path(path).map(drop)
+}
+
+/// Adds the flag to `options` by which root does not follow a link that has just replaced the file to open.
+pub(crate) fn without_late_links(options: &OpenOptions) -> OpenOptions {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "there is no root"))]
+    let mut options = options.clone();
+    #[cfg(unix)]
+    if is_root() {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    }
+    options
+}
