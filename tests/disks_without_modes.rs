@@ -362,6 +362,12 @@ fn a_manager_home_on_a_disk_without_modes_works_with_a_codex_home_elsewhere() {
         sample_home(&env);
         let setting = format!("shared_logins.{}", env.manager_home().display());
         let _ = env.run(["config", "set", &setting, "true"]).code(0);
+        for args in [&["list"][..], &["find", "one"], &["doctor"]] {
+            let run = env.run(args);
+            assert!(!run.stderr.contains("now only you can"), "{run}");
+        }
+        let run = env.run(["doctor"]);
+        assert!(run.stdout.contains("on a disk without file modes"), "{run}");
         let archive = text(&backup(&env, &[]));
         let before = env.tree("home/.codex");
         let path = env

@@ -53,6 +53,7 @@ mod find_archives;
 mod find_forms;
 mod flushes;
 mod folders;
+mod foreign_folders;
 mod forged_index;
 mod full_disk;
 mod fuzz_inputs;

@@ -68,10 +68,11 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be written, for
-    /// example on a full disk, uses it without an update and returns the error in [`RefreshReport::problem`].
+    /// example on a full disk, uses it without an update and returns the error in [`RefreshReport::problem`]. If there
+    /// is none, uses a temporary one and warns.
     ///
     /// # Errors
-    /// The index can be neither updated nor opened as it is, or the user interrupts.
+    /// The index can be neither updated nor opened as it is, and no other one created, or the user interrupts.
     pub(crate) fn open_updated(
         &self,
         thoroughness: Thoroughness,
@@ -90,9 +91,29 @@ impl<'a> IndexAccess<'a> {
                     };
                     Ok((store, report))
                 }
-                _ => Err(e.into()),
+                _ => self.open_temporary(e, thoroughness),
             },
         }
+    }
+
+    /// Creates an index that is removed at the end, because of `problem`.
+    fn open_temporary(
+        &self,
+        problem: IndexError,
+        thoroughness: Thoroughness,
+    ) -> Result<(IndexStore, RefreshReport)> {
+        let bar = LateBar::new("indexing", self.context);
+        let created = IndexStore::create_temporary().and_then(|mut store| {
+            let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
+            Ok((store, report))
+        });
+        let problem = CommandError::from(problem);
+        if created.is_ok() {
+            let reason = problem.to_one_line();
+            self.context
+                .warn(format_args!("used a temporary search index: {reason}"));
+        }
+        created.map_err(|_| problem)
     }
 
     /// Opens and updates the index under the lock. Creates a damaged index again.

@@ -3,7 +3,7 @@
 use super::archives::has_archive;
 use super::check::{Check, Status};
 use super::databases;
-use super::permissions::mode_to_restrict;
+use super::permissions::{self, mode_to_restrict};
 use super::rollouts::{find_unlistable_folder, iter_rollouts};
 use super::way_back::{find_way_back, suggest_saved_login, suggest_sign_in};
 use crate::context::Context;
@@ -11,14 +11,17 @@ use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::home::{
+    ARCHIVED_SESSIONS, AUTH_JSON, HomeEntryKind, SESSIONS, kind_of,
+};
 use codex_manager_core::codex::rollout;
 use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
 use codex_manager_core::inventory::{losses, remedies};
 use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::{file_open, processes, shell};
-use std::fs;
+use codex_manager_core::io::{OrdinaryPath, file_open, processes, shell, space, tree};
+use codex_manager_core::restore;
+use std::fs::{self, FileType};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +33,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
 
+    checks.extend(check_variable(context));
+
     let home = context.codex_home();
     if let Some(problem) = find_home_problem(context) {
         checks.push(problem);
@@ -37,6 +42,9 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     }
 
     checks.push(check_home_permissions(home));
+    checks.extend(check_writable(home));
+    checks.extend(check_mounts(home));
+    checks.extend(check_folders(home));
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(home, config.store));
@@ -149,6 +157,76 @@ fn check_home_permissions(home: &Path) -> Check {
                 .fixed_by_chmod("700", home)
         }
         None => Check::ok("home", path_text),
+    }
+}
+
+/// Checks that Codex, which does not expand a `~`, finds the folder that `CODEX_HOME` names.
+fn check_variable(context: &Context) -> Option<Check> {
+    let value = context.env.text("CODEX_HOME")?;
+    let is_found = context.env.current_dir.join(value).is_dir();
+    if !value.starts_with('~') || is_found {
+        return None;
+    }
+    let message = format!("CODEX_HOME is {value}, and Codex does not expand the ~");
+    let check = Check::fail("home", message).because("Codex does not start");
+    let home = shell::quote_if_needed(&context.env.absolute(Path::new(value)).to_string_lossy());
+    Some(check.advised(format!("set the whole path: export CODEX_HOME={home}")))
+}
+
+fn check_writable(home: &Path) -> Option<Check> {
+    if space::is_writable(home) {
+        return None;
+    }
+    let check = Check::warn("home", format!("not writable: {}", home.display())).because(
+        "Codex cannot keep its conversations and logins there, and use, launch and restore fail",
+    );
+    Some(if permissions::belongs_to_other_user(home) {
+        check.fixed_by_chmod("u+rwx", home)
+    } else {
+        check.advised(remedies::describe_making_writable(home))
+    })
+}
+
+/// Finds mount points other than folders at the top of the home, which a restore exchanges entry by entry.
+fn check_mounts(home: &Path) -> Option<Check> {
+    let home = home.canonical_or_self();
+    let mut mounts = restore::list_mounts(&home).unwrap_or_default();
+    let is_harmless =
+        |mount: &Path| mount == home || (mount.parent() == Some(&*home) && mount.is_dir());
+    mounts.retain(|mount| !is_harmless(mount));
+    let check = Check::about_paths("home.mounts", Status::Warn, "mount points", &mounts)?;
+    let check = check.because("a restore or a switch that would replace them is refused");
+    Some(check.advised("mount the whole Codex home, or its top-level folders"))
+}
+
+/// Finds folders that cannot be listed, such as those that a container has made.
+fn check_folders(home: &Path) -> Option<Check> {
+    let mut unreadable = Vec::new();
+    for (name, kind) in tree::list(home).ok()? {
+        find_unreadable(home, Path::new(&name), kind, &mut unreadable);
+    }
+    let finding = "cannot be listed";
+    let check = Check::about_paths("home.folders", Status::Warn, finding, &unreadable)?;
+    let check = check.because("backups skip it, and a restore leaves it as it is");
+    Some(check.fixed_by_chmod("-R u+rwX", &unreadable[0]))
+}
+
+/// Adds the folders at `relative` and below that archives should have, but that cannot be listed.
+fn find_unreadable(home: &Path, relative: &Path, kind: FileType, unreadable: &mut Vec<PathBuf>) {
+    let is_left_out = matches!(
+        kind_of(relative),
+        HomeEntryKind::Transient | HomeEntryKind::Tmp | HomeEntryKind::Worktrees
+    );
+    if !kind.is_dir() || is_left_out || tree::is_too_deep(relative) {
+        return;
+    }
+    match tree::list(&home.join(relative)) {
+        Ok(entries) => {
+            for (name, kind) in entries {
+                find_unreadable(home, &relative.join(name), kind, unreadable);
+            }
+        }
+        Err(_) => unreadable.push(home.join(relative)),
     }
 }
 

@@ -127,6 +127,17 @@ impl Mount {
         Self::new(&["--bind", of.to_str().expect("text")], at)
     }
 
+    /// Makes the folder `at` read-only, as on a read-only disk.
+    pub(crate) fn read_only(at: &Path) -> Option<Self> {
+        let mount = Self::bind(at, at)?;
+        let remounted = Command::new("mount")
+            .args(["-o", "remount,ro,bind"])
+            .arg(at)
+            .status();
+        assert!(remounted.is_ok_and(|status| status.success()), "remount");
+        Some(mount)
+    }
+
     /// Mounts an overlay of the folders `lower` and `upper` in `of`. The kernel needs its folder `work`.
     pub(crate) fn overlay(of: &Path, at: &Path) -> Option<Self> {
         for folder in ["lower", "upper", "work"] {

@@ -141,6 +141,8 @@ impl Place {
 pub struct IndexStore {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    /// The folder of a temporary index. Dropped after the connection.
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// Returns the path of the index of a Codex home. Each Codex home has its own index.
@@ -251,6 +253,17 @@ impl IndexStore {
         Ok(Self {
             connection: open_connection().map_err(IndexError::in_index_at(path))?,
             path: path.to_path_buf(),
+            _folder: None,
+        })
+    }
+
+    /// Creates an empty index in a folder for temporary files. The drop of the index removes it.
+    pub fn create_temporary() -> Result<Self, IndexError> {
+        let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+        let store = Self::create(&folder.path().join("index.sqlite"))?;
+        Ok(Self {
+            _folder: Some(folder),
+            ..store
         })
     }
 
