@@ -5,11 +5,12 @@ use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, FILE_NAME, Preferences};
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::Ui;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use codex_manager_core::accounts::profile::Profiles;
 use codex_manager_core::codex::program::{Program, ProgramError};
 use codex_manager_core::codex::threads;
+use codex_manager_core::inventory::losses::{self, KnownGoneById};
 use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::beneath::{self, FollowedLinks};
@@ -74,6 +75,24 @@ impl Context {
     /// Returns the current instant in the local zone.
     pub(crate) fn local_now(&self) -> Timestamp {
         self.settings.zone.at(&self.now())
+    }
+
+    /// Returns the time since when a conversation must be gone at least, so that its last copy is kept; `None` if
+    /// `prune.keep_gone` is 0.
+    pub(crate) fn oldest_kept_absence(&self) -> Option<DateTime<Utc>> {
+        let days = self.settings.preferences.keep_gone_days;
+        let span = TimeDelta::days(days.into());
+        // A number of days beyond the calendar keeps the copies for ever.
+        let oldest = || self.now().checked_sub_signed(span).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        (days > 0).then(oldest)
+    }
+
+    /// Returns the recorded conversations of the Codex home that only copies have, as long as their last copy is kept.
+    pub(crate) fn recorded_gone(&self) -> KnownGoneById {
+        let oldest = self.oldest_kept_absence();
+        oldest.map_or_else(KnownGoneById::new, |oldest| {
+            losses::read_gone(self.manager_home(), self.codex_home(), oldest)
+        })
     }
 
     /// Runs another command in this context, as a user would type it. `words` begin with the verb.

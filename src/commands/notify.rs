@@ -242,7 +242,7 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
 
 /// Returns a notice of the conversations that vanished from the home, if they are a loss.
 fn make_gone_notice(context: &Context) -> Option<DesktopNotice> {
-    let mut gone = losses::read_gone(context.manager_home(), context.codex_home());
+    let mut gone = context.recorded_gone();
     gone.retain(|_, known| known.is_loss);
     let no_end = None;
     let subjects: std::collections::BTreeMap<_, _> = gone
@@ -263,7 +263,7 @@ fn make_gone_notice(context: &Context) -> Option<DesktopNotice> {
 
 /// Returns a notice of the conversations that lacked messages at the last check, if there are any.
 fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let record = losses::read(context.manager_home())?;
     let losses_of_home = record.losses.iter().filter(|loss| loss.home == home);
     let no_end = None;

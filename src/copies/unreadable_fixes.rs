@@ -54,7 +54,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
 /// Returns the ids of the conversations whose losses the user accepted, without those with another known loss. Empty if
 /// the record cannot be read.
 fn read_accepted_ids(context: &Context) -> HashSet<String> {
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let record = losses::read(context.manager_home()).unwrap_or_default();
     let mut ids: HashSet<_> = record.accepted_in(&home).ids().cloned().collect();
     // `losses` has only the losses that the user did not accept.

@@ -71,7 +71,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
 /// Reports the recorded losses of this home. Returns `None` if no check has recorded losses of any home yet.
 fn check_losses(context: &Context) -> Option<Check> {
     const ID: &str = "home.losses";
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let mut record = match losses::read(context.manager_home()) {
         Ok(record) if record.checked_at.is_none() => return None,
         Ok(record) => record,
@@ -101,7 +101,7 @@ fn check_losses(context: &Context) -> Option<Check> {
 /// Reports the recorded conversations that only copies have; `None` if there are none.
 fn check_gone(context: &Context) -> Option<Check> {
     const ID: &str = "home.gone";
-    let gone = losses::read_gone(context.manager_home(), context.codex_home());
+    let gone = context.recorded_gone();
     if gone.is_empty() {
         return None;
     }

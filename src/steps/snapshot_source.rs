@@ -140,9 +140,8 @@ impl ConversationSource for SnapshotSource {
 
 /// Returns true if this machine made the snapshot, of the Codex home of the command.
 pub(crate) fn is_of_this_home(context: &Context, snapshot: &Snapshot) -> bool {
-    let home = context.settings.codex_home.to_string_lossy();
     let tags = snapshot.tags.as_ref();
-    let is_of_home = tags.is_some_and(|tags| tags.metadata.source_codex_home == home);
+    let is_of_home = tags.is_some_and(|tags| tags.metadata.records_home(context.codex_home()));
     is_of_home && is_from_this_machine(context, snapshot)
 }
 

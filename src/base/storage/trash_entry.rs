@@ -27,7 +27,7 @@ pub struct TrashedConversation {
     pub id: String,
     /// The first line of the name that the user gave, else of the title; empty if unknown.
     pub title: String,
-    pub(crate) trashed_at: DateTime<Utc>,
+    pub trashed_at: DateTime<Utc>,
     /// The Codex home that the conversation belongs to.
     pub home: ListedPath,
     /// The state database that had the row; `None` if the conversation had no row.

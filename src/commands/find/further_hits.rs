@@ -9,12 +9,12 @@ use crate::commands::find::found::{Found, FoundMachine};
 use crate::commands::find::matcher::Matcher;
 use crate::context::Context;
 use crate::copies::archived::list_ids_on_disk;
+use crate::copies::losses::places::may_have_copies;
 use crate::error::Result;
 use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::query::Query;
-use codex_manager_core::inventory::losses;
 use codex_manager_core::io::{Silent, shell};
 use std::collections::HashSet;
 
@@ -76,43 +76,53 @@ impl FindArgs {
     }
 
     /// Without `--archives`, prints the number of hits in conversations that only archives have, as far as the index
-    /// still has them; else that the archives were not searched. Prints nothing if the home lacks no conversation.
+    /// still has them; else that the archives were not searched. Prints nothing if there is no archive of the home.
     pub(super) fn note_unsearched_archives(
+        &self,
+        matcher: &Matcher,
+        filter: ConversationFilter,
+        context: &Context,
+    ) -> Result<()> {
+        let records = context.archives()?;
+        let home = context.codex_home();
+        let mut usable = records.iter().filter(|record| record.is_usable());
+        if self.archives || !usable.any(|record| may_have_copies(&record.metadata, home)) {
+            return Ok(());
+        }
+
+        let in_archives = match self.count_gone_hits(matcher, filter, context)? {
+            0 => "archives were not searched".into(),
+            count if count >= self.max_hits() => format!("{count} or more in archives"),
+            count => format!("{count} in archives"),
+        };
+        let words: Vec<_> = self.words.iter().map(|word| shell::quote_if_needed(word)).collect();
+        let has_options = self.filter.used_options(&self.kinds).len() > 0 || self.regex || self.exact;
+        context.note(if has_options {
+            format!("{in_archives}; add --archives")
+        } else {
+            format!("{in_archives}: codex-manager find --archives {}", words.join(" "))
+        });
+        Ok(())
+    }
+
+    /// Returns the number of gone conversations of which the index still has texts with all words.
+    fn count_gone_hits(
         &self,
         matcher: &Matcher,
         mut filter: ConversationFilter,
         context: &Context,
-    ) -> Result<()> {
-        let gone = losses::read_gone(context.manager_home(), context.codex_home());
-        if self.archives || gone.is_empty() {
-            return Ok(());
-        }
-
-        let mut count = 0;
-        if let Matcher::Query(query) = matcher {
-            filter.existing_ids = Some(list_ids_on_disk(context.codex_home())?);
-            filter.only_deleted = true;
-            let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
-            let has_all_words = deleted.result.relaxation.is_none();
-            let mut hits = deleted.result.hits;
-            hits.retain(|hit| has_all_words && gone.contains_key(&hit.conversation.session));
-            count = hits.len();
-        }
-
-        let in_archives = match count {
-            0 => "archives were not searched".into(),
-            _ => format!("{count} in archives"),
+    ) -> Result<usize> {
+        let gone = context.recorded_gone();
+        let (Matcher::Query(query), false) = (matcher, gone.is_empty()) else {
+            return Ok(0);
         };
-        let words: Vec<_> = self
-            .words
-            .iter()
-            .map(|word| shell::quote_if_needed(word))
-            .collect();
-        context.note(format_args!(
-            "{in_archives}: codex-manager find --archives {}",
-            words.join(" ")
-        ));
-        Ok(())
+        filter.existing_ids = Some(list_ids_on_disk(context.codex_home())?);
+        filter.only_deleted = true;
+        let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
+        let has_all_words = deleted.result.relaxation.is_none();
+        let hits = deleted.result.hits.iter();
+        let gone_hits = hits.filter(|hit| gone.contains_key(&hit.conversation.session));
+        Ok(if has_all_words { gone_hits.count() } else { 0 })
     }
 
     /// Adds the conversations that only other machines have, or have in another version.

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::gone::{DismissedIds, record_gone};
 use crate::copies::losses::live::LiveThreads;
-use crate::copies::losses::place::SearchedPlace;
+use crate::copies::losses::place::{CopyPlace, SearchedPlace};
 use crate::copies::losses::places;
 use crate::copies::losses::report::{
     CheckExtent, GoneJson, LossJson, record_losses, to_gone_rows, to_json_rows, warn_of_failures,
@@ -76,11 +76,11 @@ impl LossesArgs {
         could_compare_all &= found.failures.is_empty();
 
         let dismissed = DismissedIds::read(context)?;
-        let gone = search.list_gone(&dismissed);
-        let is_loss = search.finds_loss(&dismissed, context.now());
+        let gone = search.find_gone(&dismissed, CopyPlace::can_have_gone_conversations);
+        let mut vanished = search.find_vanished(&gone, context.now());
         let mut listed = Listed {
             losses: to_json_rows(&found.losses, &search.places, context),
-            gone: to_gone_rows(gone, &search.places, context),
+            gone: to_gone_rows(gone.clone(), &search, context),
         };
 
         let accepted = if self.accept.is_empty() {
@@ -91,17 +91,17 @@ impl LossesArgs {
             };
             record_losses(&found, &listed.losses, &search.places, &extent, context);
             let uses_vault = context.settings.preferences.vault.repository.is_some();
-            let is_complete_check = self.vault || !uses_vault;
-            let gone = listed.gone.iter().map(|row| &row.session_id);
-            record_gone(gone, is_loss, is_complete_check, context);
+            let is_complete_check = could_compare_all && (self.vault || !uses_vault);
+            record_gone(&gone, &vanished, is_complete_check, context);
             Vec::new()
         } else {
             self.accept_losses(&found, &listed, context)?
         };
 
         listed.remove(&accepted);
+        vanished.retain(|id| !accepted.contains(id));
         listed.show(&search.places, context);
-        let has_losses = !listed.losses.is_empty() || is_loss && listed.gone.len() > FEW_DELETIONS;
+        let has_losses = !listed.losses.is_empty() || !vanished.is_empty();
         let json = object()
             .with("losses", &listed.losses)
             .with("gone", &listed.gone)
@@ -146,7 +146,7 @@ impl LossesArgs {
             ids.collect::<Result<Vec<_>>>()?
         };
 
-        let home = context.codex_home().display().to_string();
+        let home = losses::home_key(context.codex_home());
         losses::update(context.manager_home(), |record| {
             let is_accepted = |id: &String| accepted.contains(id);
             for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
@@ -174,9 +174,6 @@ impl LossesArgs {
     }
 }
 
-/// The largest number of gone conversations that the check passes: the user may have deleted them.
-const FEW_DELETIONS: usize = 2;
-
 /// The conversations with losses.
 struct Listed {
     losses: Vec<LossJson>,
@@ -203,7 +200,7 @@ impl Listed {
 
     fn show(&self, places: &[SearchedPlace], context: &Context) {
         show_losses(&self.losses, context);
-        if !self.gone.is_empty() {
+        if !self.gone.is_empty() && !context.ui.wants_json() {
             show_gone(&self.gone, places, context);
         }
         if !self.losses.is_empty() || !self.gone.is_empty() {
@@ -261,6 +258,9 @@ fn show_losses(losses: &[LossJson], context: &Context) {
     }
 }
 
+/// The largest number of gone conversations that get a command each.
+const MAX_COMMANDS: usize = 3;
+
 /// Prints the gone conversations, grouped by the place that has them, with the command that brings all of a place back.
 fn show_gone(gone: &[GoneJson], places: &[SearchedPlace], context: &Context) {
     let ui = &context.ui;
@@ -278,7 +278,7 @@ fn show_gone(gone: &[GoneJson], places: &[SearchedPlace], context: &Context) {
     ];
     let mut table = Table::new(ui, columns);
     for of_place in gone.chunk_by(|a, b| a.place == b.place) {
-        let place = &places[of_place[0].listed.gone.place].place;
+        let place = &places[of_place[0].gone.place].place;
         let remark = pluralize(of_place.len(), "conversation");
         table.add_group(
             printable(&of_place[0].place),
@@ -300,8 +300,10 @@ fn show_gone(gone: &[GoneJson], places: &[SearchedPlace], context: &Context) {
 
     let mut commands = Vec::new();
     for row in gone {
-        let place = &places[row.listed.gone.place].place;
-        let command = place.format_merge_command().or_else(|| row.command.clone());
+        let place = &places[row.gone.place].place;
+        // `--merge` also brings the other files of the archive.
+        let merge_command = place.format_merge_command().filter(|_| gone.len() > MAX_COMMANDS);
+        let command = merge_command.or_else(|| row.command.clone());
         if let Some(command) = command.filter(|command| !commands.contains(command)) {
             commands.push(command);
         }

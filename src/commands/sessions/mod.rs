@@ -16,7 +16,6 @@ use crate::ui::{Table, object};
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use codex_manager_core::codex::{SESSIONS, ThreadFilter, read_login};
-use codex_manager_core::inventory::losses;
 use conversation_row::COLUMNS;
 use index_command::IndexArgs;
 use session_list::{ChildRows, ConversationList, SortOrder};
@@ -170,10 +169,12 @@ impl SessionsArgs {
     }
 }
 
-/// Prints the number of conversations that only copies have, below a list without filter.
+/// Prints the number of conversations that vanished from the home and that copies have, below a list without filter.
 fn note_gone(filter: &ThreadFilter, context: &Context) {
     if !filter.is_restricted() {
-        let count = losses::read_gone(context.manager_home(), context.codex_home()).len();
+        let mut gone = context.recorded_gone();
+        gone.retain(|_, known| known.is_loss);
+        let count = gone.len();
         if count > 0 {
             context.note(format_args!(
                 "{count} more in archives: codex-manager history losses"

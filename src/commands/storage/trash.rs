@@ -7,6 +7,7 @@ use crate::commands::storage::report::{
 };
 use crate::commands::storage::trash_item::{TrashAction, TrashItem, print_items, print_json};
 use crate::context::Context;
+use crate::copies::archived::list_ids_on_disk;
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::ui::{bytes, time};
@@ -23,6 +24,7 @@ use codex_manager_core::storage::selection::{
 };
 use codex_manager_core::storage::trash::{self, ConversationTrash, RolloutCopies};
 use codex_manager_core::storage::trash_entry::{TrashEntry, TrashError};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Move conversations to the trash
@@ -337,17 +339,22 @@ fn remove_entries(
     entries: &[TrashEntry],
     context: &Context,
 ) -> Result<()> {
+    let mut live_ids: HashMap<&Path, HashSet<String>> = HashMap::new();
+    for entry in entries {
+        let home = entry.conversation.home.0.as_path();
+        if !live_ids.contains_key(home) {
+            live_ids.insert(home, list_ids_on_disk(home)?);
+        }
+    }
+
     losses::update(context.manager_home(), |record| {
         for entry in entries {
-            let own_home = &entry.conversation.home.0;
-            let is_codex_home = entry.is_of_home(context.codex_home());
-            let home = if is_codex_home {
-                context.codex_home()
-            } else {
-                own_home
-            };
+            let home = entry.conversation.home.0.as_path();
             let id = entry.conversation.id.to_lowercase();
-            record.accept_gone(&home.display().to_string(), [id]);
+            // A restore can have brought the conversation back.
+            if !live_ids[home].contains(&id) {
+                record.accept_gone(&losses::home_key(home), [id]);
+            }
         }
     })?;
     Ok(trash.remove(entries)?)

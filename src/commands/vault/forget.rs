@@ -4,13 +4,13 @@ use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::archived::find_gone_copies;
+use crate::copies::losses::archived::{NeededGone, find_needed_gone};
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
 use crate::copies::losses::{describe_gone, describe_last_copy};
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::snapshot_source::{add_snapshots, is_of_this_home};
+use crate::steps::snapshot_source::{add_snapshots, is_from_this_machine, is_of_this_home};
 use crate::ui::object;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
@@ -19,6 +19,8 @@ use codex_manager_core::inventory::retention::{self, RetentionPlan};
 use codex_manager_core::io::{disk_clock, pluralize};
 use codex_manager_core::vault::restic::Restic;
 use codex_manager_core::vault::snapshot::{self, Snapshot};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Remove old snapshots from the vault
 ///
@@ -51,11 +53,15 @@ impl ForgetArgs {
             .collect();
         let mut plan =
             retention::plan_retention(&candidates, &rules, &context.now(), context.zone());
-        keep_last_copies(&mut plan, &restic, &snapshots, context)?;
+        for home in list_dropped_homes(&plan, &snapshots, context) {
+            let mut context = context.clone();
+            context.settings.codex_home = home;
+            keep_last_copies(&mut plan, &restic, &snapshots, &context)?;
+        }
 
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
-        warn_of_other_homes(&plan, &snapshots, context);
+        warn_of_other_machines(&plan, &snapshots, context);
         let count_text = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
@@ -63,10 +69,8 @@ impl ForgetArgs {
             ui.prose(format_args!("{count_text} would be removed"));
         } else {
             context.confirm_deletion(&count_text)?;
-            // With a wrong clock, `--keep-within` could keep too few snapshots.
-            if rules.within.is_some() {
-                disk_clock::check_system_clock(context.manager_home(), context.now())?;
-            }
+            // With a wrong clock, `--keep-within` and `prune.keep_gone` could keep too few snapshots.
+            disk_clock::check_system_clock(context.manager_home(), context.now())?;
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A prune of its own: if it is killed, it leaves only unused data, which the next prune removes.
             let removed = format!("{count_text} removed");
@@ -84,16 +88,16 @@ impl ForgetArgs {
     }
 }
 
-/// Warns if the plan drops snapshots of other homes: this machine cannot tell whether they have the last copy of lost
+/// Warns if the plan drops snapshots of other machines: this machine cannot tell whether they have the last copy of lost
 /// messages.
-fn warn_of_other_homes(plan: &RetentionPlan, snapshots: &[Snapshot], context: &Context) {
+fn warn_of_other_machines(plan: &RetentionPlan, snapshots: &[Snapshot], context: &Context) {
     let others = snapshots
         .iter()
-        .filter(|snapshot| is_dropped(snapshot, plan) && !is_of_this_home(context, snapshot));
+        .filter(|snapshot| is_dropped(snapshot, plan) && !is_from_this_machine(context, snapshot));
     let count = others.count();
     if count > 0 {
         context.warn(format_args!(
-            "{} of other machines or homes: whether they have the last copy of lost messages is known only there: \
+            "{} of other machines: whether they have the last copy of lost messages is known only there: \
              codex-manager history losses --vault",
             pluralize(count, "snapshot")
         ));
@@ -105,15 +109,32 @@ fn is_dropped(snapshot: &Snapshot, plan: &RetentionPlan) -> bool {
     dropped.any(|decision| decision.candidate.archive == snapshot.id)
 }
 
-/// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations
-/// of other homes, uses the losses that `history losses --vault` recorded.
+/// Returns the Codex home, and the homes of this machine of which the plan drops snapshots.
+fn list_dropped_homes(
+    plan: &RetentionPlan,
+    snapshots: &[Snapshot],
+    context: &Context,
+) -> BTreeSet<PathBuf> {
+    let dropped = snapshots.iter().filter(|snapshot| {
+        is_dropped(snapshot, plan)
+            && is_from_this_machine(context, snapshot)
+            && !is_of_this_home(context, snapshot)
+    });
+    let metadata = dropped.filter_map(|snapshot| Some(&snapshot.tags.as_ref()?.metadata));
+    let others = metadata.map(|metadata| PathBuf::from(&metadata.source_codex_home));
+    others.chain([context.codex_home().to_path_buf()]).collect()
+}
+
+/// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation of the Codex home,
+/// and with each conversation that is gone from it. For messages of other homes, uses the losses that `history losses
+/// --vault` recorded.
 fn keep_last_copies(
     plan: &mut RetentionPlan,
     restic: &Restic,
     snapshots: &[Snapshot],
     context: &Context,
 ) -> Result<()> {
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let recorded = losses::read(context.manager_home())?;
     for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
@@ -127,16 +148,15 @@ fn keep_last_copies(
     let dropped = snapshots.iter().filter(|s| is_dropped(s, plan));
     let dropped: Vec<_> = dropped.cloned().collect();
     let (dropped_search, losses_in_dropped) = find_losses(restic, dropped, context)?;
-    let gone_in_dropped = find_gone_copies(&dropped_search, is_snapshot, context)?;
-    if losses_in_dropped.is_empty() && gone_in_dropped.is_empty() {
+    if losses_in_dropped.is_empty() && !dropped_search.lacks_threads() {
         return Ok(());
     }
 
     // Searches all snapshots, because no dropped one is needed for a message that a kept one has, too.
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
-    for (id, places) in find_gone_copies(&search, is_snapshot, context)? {
+    for NeededGone { id, count, places } in find_needed_gone(&search, is_snapshot, context)? {
         let snapshot_ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
-        plan.keep_one_of(&snapshot_ids, &describe_gone(&id));
+        plan.keep_one_of(&snapshot_ids, &describe_gone(&id, count));
     }
     for loss in losses {
         for places in loss.find_needed_places(&search.places, is_snapshot) {

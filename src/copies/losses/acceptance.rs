@@ -23,7 +23,7 @@ impl LossAcceptance {
     /// # Errors
     /// The record cannot be read, or is of a newer version.
     pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self> {
-        let home = context.codex_home().display().to_string();
+        let home = losses::home_key(context.codex_home());
         let record = losses::read(context.manager_home())?;
         let mut accepted = record.accepted_in(&home);
         let mut returned = AcceptedLosses::default();
@@ -59,7 +59,7 @@ impl LossAcceptance {
         if self.returned.is_empty() && self.returned_ids.is_empty() {
             return;
         }
-        let home = context.codex_home().display().to_string();
+        let home = losses::home_key(context.codex_home());
         let change = |record: &mut losses::LossRecord| {
             record.withdraw_acceptance(&home, &self.returned);
             record.remove_returned(&home, &self.returned_ids);

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::gone::{DismissedIds, record_gone};
+use crate::copies::losses::gone::{COMPARED_AGE, DismissedIds, GoneConversation, record_gone};
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{
@@ -13,7 +13,6 @@ use crate::copies::losses::{describe_gone, describe_last_copy, places, short_id}
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::{CommandError, Result, check_interrupt};
-use chrono::TimeDelta;
 use codex_manager_core::archive::{ArchiveManifest, ArchiveReader};
 use codex_manager_core::history::check::compare;
 use codex_manager_core::history::unreadable::UnreadableCause;
@@ -41,8 +40,8 @@ enum NeededContent {
     /// Messages that the conversation lacks. The user can accept their loss.
     LostMessages,
     HiddenTurns,
-    /// A whole conversation that the home lacks. The user can accept its loss.
-    GoneConversation,
+    /// This number of whole conversations that the home lacks. The user can accept their loss.
+    GoneConversations(usize),
     /// A conversation that could not be compared, for example because its rollout is damaged. This may be its last
     /// intact copy.
     NotCompared,
@@ -57,7 +56,7 @@ impl NeededCopy {
             NeededContent::HiddenTurns => {
                 format!("has turns of the conversation {id} that Codex hides")
             }
-            NeededContent::GoneConversation => describe_gone(&self.id),
+            NeededContent::GoneConversations(count) => describe_gone(&self.id, count),
             NeededContent::NotCompared => {
                 format!("has the conversation {id}, which could not be compared")
             }
@@ -70,7 +69,7 @@ impl NeededCopy {
 pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
-    /// Compares the conversations of the Codex home and of the existing `homes` with all archives of these homes in
+    /// Compares the conversations of the Codex home and of `homes`, which may be gone, with all archives of these homes in
     /// `records`. Warns of conversations that cannot be compared; all their different copies count as needed.
     ///
     /// # Errors
@@ -91,7 +90,6 @@ impl NeededArchives {
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
         context: &Context,
     ) -> Result<Self> {
-        homes.retain(|home| home.is_dir());
         homes.insert(context.codex_home().to_path_buf());
         let mut needed = Vec::new();
         for codex_home in homes {
@@ -146,12 +144,12 @@ impl NeededArchives {
             });
         }
 
-        for (id, places) in find_gone_copies(&search, &is_wanted, context)? {
+        for NeededGone { id, count, places } in find_needed_gone(&search, &is_wanted, context)? {
             needed.push(NeededCopy {
                 id: id.clone(),
                 places,
                 restored_id: id,
-                content: NeededContent::GoneConversation,
+                content: NeededContent::GoneConversations(count),
             });
         }
 
@@ -172,32 +170,55 @@ impl NeededArchives {
     }
 }
 
-/// Returns the gone conversations of which a copy must be kept, each with sets of places of which one must stay. After
-/// the days of `prune.keep_gone`, counted from the first check that missed a conversation, its copies may go.
+/// Gone conversations of which a copy must be kept.
+#[derive(Debug)]
+pub(crate) struct NeededGone {
+    /// The id of the first conversation.
+    pub id: String,
+    /// The number of conversations that these places have, and of which each is enough.
+    pub count: usize,
+    /// The newest place first.
+    pub places: Vec<CopyPlace>,
+}
+
+/// Returns the gone conversations of which a copy must be kept. After the days of `prune.keep_gone`, counted from the
+/// first check or backup that missed a conversation, its copies may go.
 ///
 /// # Errors
 /// The record of losses or the trash cannot be read, or the user interrupts.
-pub(crate) fn find_gone_copies(
+pub(crate) fn find_needed_gone(
     search: &LossSearch,
     is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     context: &Context,
-) -> Result<Vec<(String, Vec<CopyPlace>)>> {
-    let keep_days = context.settings.preferences.keep_gone_days;
-    if keep_days == 0 {
+) -> Result<Vec<NeededGone>> {
+    let Some(oldest_kept) = context.oldest_kept_absence() else {
         return Ok(Vec::new());
-    }
+    };
+    let (home, now) = (context.codex_home(), context.now());
+    let recorded = losses::read(context.manager_home())?.gone_from(&losses::home_key(home));
+    let is_kept = |gone: &GoneConversation| {
+        let since = recorded.get(&gone.id).map(|known| known.since.to_utc());
+        let since = since.unwrap_or_else(|| search.find_time_of_absence(gone, home.is_dir(), now));
+        since >= oldest_kept
+    };
 
-    let oldest_kept = context.now() - TimeDelta::days(keep_days.into());
-    let mut recorded = losses::read_gone(context.manager_home(), context.codex_home());
-    recorded.retain(|_, known| known.since.to_utc() < oldest_kept);
-    let mut needed = Vec::new();
-    for gone in search.find_gone(&DismissedIds::read(context)?) {
-        if !recorded.contains_key(&gone.id) {
-            let places = search.find_needed_places_of_gone(&gone, &is_wanted)?;
-            needed.extend(places.into_iter().map(|places| (gone.id.clone(), places)));
+    // Most conversations have the same places, so each set of places is made once.
+    let mut by_places: BTreeMap<Vec<usize>, (String, usize)> = BTreeMap::new();
+    let is_copy = |place: &CopyPlace| place.kind != CopyPlaceKind::File;
+    let gone = search.find_gone(&DismissedIds::read(context)?, is_copy);
+    for gone in gone.into_iter().filter(is_kept) {
+        for places in search.find_needed_places_of_gone(&gone, &is_wanted)? {
+            let (_, count) = by_places.entry(places).or_insert_with(|| (gone.id.clone(), 0));
+            *count += 1;
         }
     }
-    Ok(needed)
+
+    let needed = by_places.into_iter().map(|(places, (id, count))| NeededGone {
+        id,
+        count,
+        places: places.into_iter().map(|place| search.places[place].place.clone()).collect(),
+    });
+    Ok(needed.collect())
 }
 
 /// Fails if the trash of archives has the last copy of messages that a conversation lacks, or of turns that a migration
@@ -232,7 +253,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let accept = "accept the loss: codex-manager history losses --accept";
     let (lost_content, alternative) = match copy.content {
         NeededContent::LostMessages => ("messages that a conversation lost", accept),
-        NeededContent::GoneConversation => ("a conversation that the home lacks", accept),
+        NeededContent::GoneConversations(_) => ("a conversation that the home lacks", accept),
         NeededContent::HiddenTurns | NeededContent::NotCompared => (
             "turns of a conversation that Codex hides",
             "trash the conversation: codex-manager storage trash",
@@ -255,8 +276,8 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
 pub(crate) struct BackupLosses {
     /// The conversations of the new archive that lack messages.
     pub losses: Vec<LossJson>,
-    /// The number of conversations that only the compared archives have.
-    pub gone_count: usize,
+    /// The number of conversations that only the compared archives have; `None` if they were not compared.
+    pub gone_count: Option<usize>,
     pub new_loss: Option<VanishedConversations>,
 }
 
@@ -310,7 +331,11 @@ pub(crate) fn find_and_record_losses(
     let found = search.find_losses(&acceptance.accepted)?;
     let extent = CheckExtent::LastArchive;
     let losses = warn_and_record(&found, &search, &extent, context);
-    let (gone_count, new_loss) = find_and_record_gone(search, context)?;
+    let (gone_count, new_loss) = find_and_record_gone(search, context).unwrap_or_else(|e| {
+        let problem = e.to_one_line();
+        context.warn(format_args!("not checked for lost conversations: {problem}"));
+        (None, None)
+    });
     Ok(BackupLosses {
         losses,
         gone_count,
@@ -320,37 +345,42 @@ pub(crate) fn find_and_record_losses(
 
 /// Records the conversations that the archives of `search` have and the home lacks. Returns their number, and those to
 /// warn of, if they are a loss that was not recorded before.
+///
+/// # Errors
+/// The archives, the trash or the record of losses cannot be read.
 fn find_and_record_gone(
     mut search: LossSearch,
     context: &Context,
-) -> Result<(usize, Option<VanishedConversations>)> {
-    let dismissed = DismissedIds::read(context)?;
-    if search.find_gone(&dismissed).is_empty() {
-        return Ok((0, None));
+) -> Result<(Option<usize>, Option<VanishedConversations>)> {
+    let min_count = 2 * search.live.0.len() as u64;
+    places::add_fullest_archive(&mut search, COMPARED_AGE, min_count, context)?;
+    if !search.lacks_threads() {
+        return Ok((Some(0), None));
     }
 
     // The new archive may lack conversations of the home, because of exclusions. In a folder that cannot be listed,
     // nothing is missing for sure.
     let Ok(live) = LiveThreads::read(context.codex_home()) else {
-        return Ok((0, None));
+        return Ok((None, None));
     };
     search.live = live;
-    let gone = search.list_gone(&dismissed);
-    let is_loss = search.finds_loss(&dismissed, context.now());
+    // Read after the home: a conversation that is moved to the trash meanwhile is not gone.
+    let dismissed = DismissedIds::read(context)?;
+    let gone = search.find_gone(&dismissed, CopyPlace::can_have_gone_conversations);
+    let vanished = search.find_vanished(&gone, context.now());
     let is_complete_check = false;
-    let ids = gone.iter().map(|listed| &listed.gone.id);
-    let is_new_loss = record_gone(ids, is_loss, is_complete_check, context);
+    let is_new_loss = record_gone(&gone, &vanished, is_complete_check, context);
 
-    let mut counts = BTreeMap::new();
-    for listed in &gone {
-        *counts.entry(listed.gone.place).or_default() += 1;
-    }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    let vanished = most.map(|(place, count)| VanishedConversations {
+    let by_place = gone.chunk_by(|a, b| a.place == b.place).map(|of_place| {
+        let count = of_place.iter().filter(|gone| vanished.contains(&gone.id)).count();
+        (count, of_place[0].place)
+    });
+    let most = by_place.max_by_key(|(count, _)| *count).filter(|_| is_new_loss);
+    let new_loss = most.map(|(count, place)| VanishedConversations {
         count,
         place: search.places.swap_remove(place).place,
     });
-    Ok((gone.len(), vanished.filter(|_| is_new_loss)))
+    Ok((Some(gone.len()), new_loss))
 }
 
 /// Warns of conversations that could not be compared, records the losses, and returns them.
@@ -377,7 +407,7 @@ pub(crate) fn recheck_after_restore(
     has_new_losses: bool,
     context: &Context,
 ) -> Result<()> {
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let record = losses::read(context.manager_home())?;
     let recorded_losses = record.losses.iter().filter(|loss| loss.home == home);
     let recorded_ids: Vec<_> = recorded_losses

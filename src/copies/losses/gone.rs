@@ -1,46 +1,60 @@
 //! Whole conversations that only copies have.
 //!
 //! A conversation is gone if the home has no rollout of it, and the user neither moved it to the trash nor accepted its
-//! loss. `codex delete` leaves no trace, so a few gone conversations are listed, but are no loss: [`is_loss`] decides.
+//! loss. `codex delete` leaves no trace, so a few gone conversations are listed, but are no loss.
 
 use crate::context::Context;
 use crate::copies::losses::compare::{self, ComparedThread, Loss};
-use crate::copies::losses::live::LiveThreads;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::copies::losses::search::LossSearch;
-use crate::copies::source::{
-    ConversationSource, list_thread_ids, read_names, read_threads, read_title,
-};
+use crate::copies::source::{list_thread_ids, read_names, read_threads, read_title};
 use crate::error::{Result, check_interrupt};
 use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::codex::ListedThread;
-use codex_manager_core::inventory::losses::{
-    self, AcceptedLosses, KnownGone, KnownGoneById, LossRecord,
-};
+use codex_manager_core::inventory::losses::{self, AcceptedLosses, KnownGone, LossRecord};
 use codex_manager_core::storage::trash;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// The age of the oldest archive that [`is_loss`] compares a home with, unless it is the newest one.
-const COMPARED_AGE: TimeDelta = TimeDelta::days(90);
+/// The age of the oldest archive that [`LossSearch::find_vanished`] compares a home with, unless it is the newest one.
+pub(crate) const COMPARED_AGE: TimeDelta = TimeDelta::days(90);
 
-/// The conversations that are gone by the user's own decision, by id in lower case: they are in the trash of this
-/// program, or their loss was accepted.
+/// The largest number of conversations that the user may have deleted one by one, so that they are no loss.
+const MAX_DELETED: usize = 2;
+
+/// The conversations that are gone by the user's own decision, by id in lower case.
 #[derive(Debug, Default)]
-pub(crate) struct DismissedIds(BTreeSet<String>);
+pub(crate) struct DismissedIds {
+    /// The conversations whose loss the user accepted, or which were deleted from the trash.
+    accepted: BTreeSet<String>,
+    /// The conversations in the trash of this program, with the time at which each was moved there.
+    trashed: HashMap<String, DateTime<Utc>>,
+}
 
 impl DismissedIds {
     /// # Errors
     /// The trash or the record of losses cannot be read, or is of a newer version.
     pub(crate) fn read(context: &Context) -> Result<Self> {
-        let manager_home = context.manager_home();
-        let mut ids = losses::read(manager_home)?.accepted_gone_in(&home_key(context));
-        let entries = trash::list_entries(manager_home)?;
-        let of_home = entries
-            .iter()
-            .filter(|e| e.is_of_home(context.codex_home()));
-        ids.extend(of_home.map(|entry| entry.conversation.id.to_lowercase()));
-        Ok(Self(ids))
+        let (manager_home, home) = (context.manager_home(), context.codex_home());
+        let accepted = losses::read(manager_home)?.accepted_gone_in(&losses::home_key(home));
+        let entries = trash::list_entries(manager_home)?.into_iter();
+        // The entries are in the order of time, so the last one of a conversation counts.
+        let trashed = entries.filter(|entry| entry.is_of_home(home)).map(|entry| {
+            let id = entry.conversation.id.to_lowercase();
+            (id, entry.conversation.trashed_at)
+        });
+        Ok(Self {
+            accepted,
+            trashed: trashed.collect(),
+        })
+    }
+
+    /// Returns true for a conversation that the user dismissed after a copy was made at `copied_at`. A trashed
+    /// conversation may have come back since, by a restore.
+    fn contains(&self, id: &str, copied_at: Option<DateTime<Utc>>) -> bool {
+        let trashed_at = self.trashed.get(id);
+        let is_trashed_later = |at: &DateTime<Utc>| copied_at.is_none_or(|copied| copied <= *at);
+        self.accepted.contains(id) || trashed_at.is_some_and(is_trashed_later)
     }
 }
 
@@ -53,80 +67,89 @@ pub(crate) struct GoneConversation {
     pub place: usize,
 }
 
-#[derive(Debug)]
-pub(crate) struct ListedGone {
-    pub gone: GoneConversation,
-    /// Empty if neither the place nor the rollout records one.
-    pub title: String,
-}
-
 impl LossSearch {
-    /// Returns the gone conversations, also those of subagents.
-    pub(crate) fn find_gone(&self, dismissed: &DismissedIds) -> Vec<GoneConversation> {
-        let is_gone = |id: &String| !self.live.0.contains_key(id) && !dismissed.0.contains(id);
-        let gone = self.copies.iter().filter(|(id, _)| is_gone(id));
-        let with_places = gone.filter_map(|(id, copies)| {
+    /// Returns true if a copied conversation is not live. It may be dismissed, or of a subagent.
+    pub(crate) fn lacks_threads(&self) -> bool {
+        self.copies.keys().any(|id| !self.live.0.contains_key(id))
+    }
+
+    /// Returns the gone conversations that a place selected by `is_counted` has, in the order of their newest places.
+    /// Conversations of subagents do not count: they come and go with those that started them.
+    pub(crate) fn find_gone(
+        &self,
+        dismissed: &DismissedIds,
+        is_counted: impl Fn(&CopyPlace) -> bool,
+    ) -> Vec<GoneConversation> {
+        let mut by_place: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
+        let missing = self.copies.iter().filter(|(id, _)| !self.live.0.contains_key(*id));
+        for (id, copies) in missing {
             let places = copies.iter().flat_map(|copy| &copy.places).copied();
-            let place = places.filter(|place| self.can_restore_gone(*place)).min()?;
-            let id = id.clone();
-            Some(GoneConversation { id, place })
-        });
-        with_places.collect()
-    }
-
-    fn can_restore_gone(&self, place: usize) -> bool {
-        self.places[place].place.can_have_gone_conversations()
-    }
-
-    /// Returns the gone conversations of one place after the other, without those of subagents.
-    pub(crate) fn list_gone(&self, dismissed: &DismissedIds) -> Vec<ListedGone> {
-        let mut by_place: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        for gone in self.find_gone(dismissed) {
-            by_place.entry(gone.place).or_default().push(gone.id);
-        }
-
-        let mut listed = Vec::new();
-        for (place, ids) in by_place {
-            let source = self.places[place].source.as_deref();
-            let mut threads = source.map_or_else(HashMap::new, |s| by_id(read_threads(s)));
-            let names = source
-                .and_then(|source| read_names(source).ok())
-                .unwrap_or_default();
-            for id in ids {
-                let thread = threads.remove(&id);
-                if thread.as_ref().is_some_and(ListedThread::is_child) {
-                    continue;
-                }
-                let name = names.get(&id).cloned();
-                let title = name.or(thread.map(|thread| thread.title));
-                let title = title.filter(|title| !title.is_empty());
-                let title = title.or_else(|| self.read_copied_title(&id, place));
-                listed.push(ListedGone {
-                    title: title.unwrap_or_default(),
-                    gone: GoneConversation { id, place },
-                });
+            let counted = places.filter(|place| is_counted(&self.places[*place].place));
+            if let Some(newest) = counted.min()
+                && !dismissed.contains(id, self.made_at(newest))
+            {
+                by_place.entry(newest).or_default().push(id);
             }
         }
-        listed
+
+        let mut gone = Vec::new();
+        for (place, ids) in by_place {
+            let children = self.list_children(place);
+            let own = ids.into_iter().filter(|id| !children.contains(*id));
+            gone.extend(own.map(|id| GoneConversation { id: id.clone(), place }));
+        }
+        gone
+    }
+
+    fn made_at(&self, place: usize) -> Option<DateTime<Utc>> {
+        let backup = self.places[place].place.backup.as_ref();
+        backup.map(|backup| backup.made_at)
+    }
+
+    /// Returns the ids of the subagents and side conversations at a place, in lower case.
+    fn list_children(&self, place: usize) -> HashSet<String> {
+        let source = self.places[place].source.as_deref();
+        let threads = source.map_or_else(Vec::new, read_threads).into_iter();
+        let children = threads.filter(ListedThread::is_child);
+        children.map(|thread| thread.id.to_lowercase()).collect()
+    }
+
+    /// Returns the titles of the gone conversations, in their order. A title is empty if neither the place nor the
+    /// rollout records one.
+    pub(crate) fn read_gone_titles(&self, gone: &[GoneConversation]) -> Vec<String> {
+        let mut titles = Vec::with_capacity(gone.len());
+        for of_place in gone.chunk_by(|a, b| a.place == b.place) {
+            let place = of_place[0].place;
+            let recorded = self.places[place].source.as_deref().map_or_else(HashMap::new, |source| {
+                let threads = read_threads(source).into_iter();
+                let mut recorded: HashMap<_, _> =
+                    threads.map(|thread| (thread.id.to_lowercase(), thread.title)).collect();
+                recorded.extend(read_names(source).unwrap_or_default());
+                recorded
+            });
+            titles.extend(of_place.iter().map(|gone| {
+                let title = recorded.get(&gone.id).filter(|title| !title.is_empty());
+                title.cloned().or_else(|| self.read_copied_title(gone)).unwrap_or_default()
+            }));
+        }
+        titles
     }
 
     /// Returns the title in the copied rollouts of a conversation; `None` if they have none or cannot be read.
-    fn read_copied_title(&self, id: &str, place: usize) -> Option<String> {
-        let source = self.places[place].source.as_deref()?;
-        let copies = self.copies.get(id)?.iter();
+    fn read_copied_title(&self, gone: &GoneConversation) -> Option<String> {
+        let source = self.places[gone.place].source.as_deref()?;
+        let copies = self.copies.get(&gone.id)?.iter();
         let mut entries = copies
-            .filter(|copy| copy.places.contains(&place))
-            .filter_map(|copy| {
-                let CopyContent::Entry(entry) = &copy.content else {
-                    return None;
-                };
-                Some(entry)
+            .filter(|copy| copy.places.contains(&gone.place))
+            .filter_map(|copy| match &copy.content {
+                CopyContent::Entry(entry) => Some(entry),
+                CopyContent::File(_) => None,
             });
         entries.find_map(|entry| read_title(source, entry).ok().flatten())
     }
 
-    /// Returns sets of the places that `is_wanted` selects, the newest place first in each set. If one place of each
-    /// set is kept, each message of the gone conversation that any of these places has can still be restored.
+    /// Returns sets of indexes of places, the newest first in each set. If one place of each set is kept, each message
+    /// of the gone conversation that any place selected by `is_wanted` has can still be restored.
     ///
     /// # Errors
     /// The user interrupts.
@@ -134,22 +157,26 @@ impl LossSearch {
         &self,
         gone: &GoneConversation,
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
-    ) -> Result<Vec<Vec<CopyPlace>>> {
+    ) -> Result<Vec<Vec<usize>>> {
         let copies = self.copies.get(&gone.id).map_or(&[][..], Vec::as_slice);
         let names: BTreeSet<_> = copies.iter().map(|copy| &copy.rollout_name.name).collect();
         // Most conversations did not change between two backups: all their copies are equal, and none is read.
         if names.len() < copies.len()
             && let Some(loss) = self.compare_gone(gone, copies)?
         {
-            return Ok(loss.find_needed_places(&self.places, is_wanted));
+            let needed = loss.find_needed_places(&self.places, is_wanted).into_iter();
+            let index_of = |place: CopyPlace| {
+                let mut searched = self.places.iter();
+                searched.position(|searched| searched.place.name == place.name)
+            };
+            return Ok(needed.map(|set| set.into_iter().filter_map(index_of).collect()).collect());
         }
 
-        let places_of = |copy: &RolloutCopy| {
-            let places = copy.places.iter().map(|place| &self.places[*place].place);
-            let wanted = places.filter(|place| is_wanted(&place.kind)).cloned();
-            wanted.collect()
+        let wanted_places_of = |copy: &RolloutCopy| {
+            let places = copy.places.iter().copied();
+            places.filter(|place| is_wanted(&self.places[*place].place.kind)).collect()
         };
-        Ok(copies.iter().map(places_of).collect())
+        Ok(copies.iter().map(wanted_places_of).collect())
     }
 
     /// Returns all messages of a gone conversation as lost ones; `None` if a copy cannot be read.
@@ -172,99 +199,123 @@ impl LossSearch {
         Ok(Loss::from_lost_messages(gone.id.clone(), lost, &accepted))
     }
 
-    /// Returns true if so many conversations of the newest archive, or of the fullest one of [`COMPARED_AGE`], are gone
-    /// that the user hardly deleted them one by one.
-    pub(crate) fn finds_loss(&self, dismissed: &DismissedIds, now: DateTime<Utc>) -> bool {
-        let full_backups = self.places.iter().filter_map(|searched| {
+    /// Returns the time from which a conversation is known to be gone, for one that no check recorded: that of the
+    /// first full backup without it, else `now`. If no backup can show it, because the copy is of another machine or
+    /// the home is gone altogether, the time of the newest copy.
+    pub(crate) fn find_time_of_absence(
+        &self,
+        gone: &GoneConversation,
+        has_home: bool,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let Some(newest_copy) = &self.places[gone.place].place.backup else {
+            return now;
+        };
+        if newest_copy.is_from_other_machine || !has_home {
+            return newest_copy.made_at;
+        }
+        let later = self.own_full_backups().map(|(_, backup)| backup.made_at);
+        let later = later.filter(|made_at| *made_at > newest_copy.made_at);
+        later.min().unwrap_or(now)
+    }
+
+    /// Returns the indexes of the places with all conversations that the home had when each was made.
+    fn own_full_backups(&self) -> impl Iterator<Item = (usize, &CopyBackup)> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(index, searched)| {
             let backup = searched.place.backup.as_ref()?;
-            let counts = backup.is_full && searched.place.can_have_gone_conversations();
-            counts.then_some((backup.made_at, searched.source.as_deref()?))
-        });
-        let mut full_backups: Vec<_> = full_backups.collect();
-        full_backups.sort_by_key(|(made_at, _)| std::cmp::Reverse(*made_at));
-        full_backups
-            .iter()
-            .enumerate()
-            .any(|(age, (made_at, source))| {
-                let is_newest = age == 0;
-                let is_compared = is_newest || now - *made_at <= COMPARED_AGE;
-                is_compared && is_loss(*source, &self.live, dismissed, is_newest)
-            })
+            (backup.is_full && !backup.is_from_other_machine).then_some((index, backup))
+        })
+    }
+
+    /// Returns the ids of the gone conversations that the user hardly deleted one by one: the home lacks more than a
+    /// tenth of the newest backup, or has less than half as many as the fullest one of [`COMPARED_AGE`].
+    pub(crate) fn find_vanished(
+        &self,
+        gone: &[GoneConversation],
+        now: DateTime<Utc>,
+    ) -> BTreeSet<String> {
+        let gone_ids: BTreeSet<_> = gone.iter().map(|gone| gone.id.as_str()).collect();
+        let newest = self.own_full_backups().max_by_key(|(_, backup)| backup.made_at);
+        let recent = self
+            .own_full_backups()
+            .filter(|(_, backup)| now - backup.made_at <= COMPARED_AGE);
+        let fullest = recent.max_by_key(|(place, _)| self.list_ids_at(*place).len());
+
+        let mut vanished = BTreeSet::new();
+        for (place, is_newest) in [(newest, true), (fullest, false)] {
+            if let Some((place, _)) = place {
+                vanished.extend(self.find_vanished_since(place, is_newest, &gone_ids));
+            }
+        }
+        vanished
+    }
+
+    fn list_ids_at(&self, place: usize) -> BTreeSet<String> {
+        let source = self.places[place].source.as_deref();
+        source.map_or_else(BTreeSet::new, |source| list_thread_ids(source.files()))
+    }
+
+    /// Returns those of `gone_ids` that the backup at `place` has, if they are a loss.
+    fn find_vanished_since(
+        &self,
+        place: usize,
+        is_newest: bool,
+        gone_ids: &BTreeSet<&str>,
+    ) -> BTreeSet<String> {
+        let is_live = |id: &String| self.live.0.contains_key(id);
+        let mut copied_ids = self.list_ids_at(place);
+        copied_ids.retain(|id| is_live(id) || gone_ids.contains(id.as_str()));
+        let vanished: BTreeSet<_> = copied_ids.iter().filter(|id| !is_live(id)).cloned().collect();
+        if vanished.len() <= MAX_DELETED {
+            return BTreeSet::new();
+        }
+
+        let children = self.list_children(place);
+        let copied_count = copied_ids.difference(&children.iter().cloned().collect()).count();
+        let live_count = self.live.0.keys().filter(|id| !children.contains(*id)).count();
+        let is_loss = is_newest && vanished.len() * 10 > copied_count || live_count * 2 < copied_count;
+        if is_loss { vanished } else { BTreeSet::new() }
     }
 }
 
-/// Returns true if the home lacks more than two and more than a tenth of the conversations of the newest archive, or
-/// has less than half as many as an archive. Conversations of subagents do not count.
-fn is_loss(
-    source: &dyn ConversationSource,
-    live: &LiveThreads,
-    dismissed: &DismissedIds,
-    is_newest: bool,
-) -> bool {
-    let mut archived_ids = list_thread_ids(source.files());
-    archived_ids.retain(|id| !dismissed.0.contains(id));
-    let is_gone = |id: &&String| !live.0.contains_key(*id);
-    // The database of the archive is read only if the home may have lost something.
-    if archived_ids.iter().filter(is_gone).count() <= 2 && live.0.len() * 2 >= archived_ids.len() {
-        return false;
-    }
-
-    let threads = read_threads(source).into_iter();
-    let children = threads.filter(ListedThread::is_child);
-    let children: BTreeSet<_> = children.map(|thread| thread.id.to_lowercase()).collect();
-    archived_ids.retain(|id| !children.contains(id));
-    let live_count = live.0.keys().filter(|id| !children.contains(*id)).count();
-    let gone_count = archived_ids.iter().filter(is_gone).count();
-    let lacks_many = gone_count > 2 && gone_count * 10 > archived_ids.len();
-    let has_less_than_half = gone_count > 0 && live_count * 2 < archived_ids.len();
-    is_newest && lacks_many || has_less_than_half
-}
-
-fn by_id(threads: Vec<ListedThread>) -> HashMap<String, ListedThread> {
-    let threads = threads.into_iter();
-    threads
-        .map(|thread| (thread.id.to_lowercase(), thread))
-        .collect()
-}
-
-/// Records the gone conversations for `doctor`, `sessions` and `notify`. A check of all places also removes the others.
-/// Returns true if `is_loss` and a conversation was not recorded as lost before. Prints a warning if the record cannot
-/// be written.
-pub(crate) fn record_gone<'a>(
-    gone_ids: impl Iterator<Item = &'a String>,
-    is_loss: bool,
+/// Records the gone conversations for `doctor`, `sessions` and `notify`, with those in `vanished` as a loss. A check of
+/// all places also removes the others from the record. Returns true if more conversations than a user deletes are
+/// recorded as a loss for the first time. Prints a warning if the record cannot be written.
+pub(crate) fn record_gone(
+    gone: &[GoneConversation],
+    vanished: &BTreeSet<String>,
     is_complete_check: bool,
     context: &Context,
 ) -> bool {
-    let home = home_key(context);
-    let former = losses::read(context.manager_home())
-        .unwrap_or_default()
-        .gone_from(&home);
-    let mut record = if is_complete_check {
-        BTreeMap::new()
-    } else {
-        former.clone()
+    let home = losses::home_key(context.codex_home());
+    let now = context.local_now();
+    let mut new_losses = 0;
+    let mut update_gone = |record: &LossRecord| {
+        let former = record.gone_from(&home);
+        let accepted = record.accepted_gone_in(&home);
+        let mut known = if is_complete_check { BTreeMap::new() } else { former.clone() };
+        new_losses = 0;
+        for id in gone.iter().map(|gone| &gone.id).filter(|id| !accepted.contains(*id)) {
+            let former = former.get(id);
+            let was_loss = former.is_some_and(|former| former.is_loss);
+            let is_loss = was_loss || vanished.contains(id);
+            new_losses += usize::from(is_loss && !was_loss);
+            let since = former.map_or(now, |former| former.since);
+            known.insert(id.clone(), KnownGone { since, is_loss });
+        }
+        known
     };
-    let mut is_new_loss = false;
-    for id in gone_ids {
-        let known = former.get(id);
-        let was_lost = known.is_some_and(|known| known.is_loss);
-        is_new_loss |= is_loss && !was_lost;
-        let since = known.map_or_else(|| context.local_now().into(), |known| known.since);
-        let is_loss = is_loss || was_lost;
-        record.insert(id.clone(), KnownGone { since, is_loss });
-    }
 
-    if record != former {
-        let change = |losses: &mut LossRecord| losses.set_gone(&home, record);
+    let record = losses::read(context.manager_home()).unwrap_or_default();
+    if update_gone(&record) != record.gone_from(&home) {
+        let change = |record: &mut LossRecord| {
+            let gone = update_gone(record);
+            record.set_gone(&home, gone);
+        };
         if let Err(e) = losses::update(context.manager_home(), change) {
             context.warn(format_args!("cannot record the lost conversations: {e}"));
         }
     }
-    is_new_loss
-}
-
-/// Returns the name of the Codex home in the record of losses.
-fn home_key(context: &Context) -> String {
-    context.codex_home().display().to_string()
+    new_losses > MAX_DELETED
 }

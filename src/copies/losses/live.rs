@@ -4,7 +4,7 @@ use crate::copies::source::rollout_files;
 use codex_manager_core::archive::FileList;
 use codex_manager_core::codex::RolloutName;
 use codex_manager_core::history::files;
-use codex_manager_core::io::{IoError, modified_ns};
+use codex_manager_core::io::{IoContext, IoError, modified_ns};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -27,14 +27,17 @@ impl LiveThreads {
     /// Lists the rollouts of a home. Opens no file.
     ///
     /// # Errors
-    /// A folder cannot be listed. Its conversations would seem to be deleted.
+    /// A folder or a rollout cannot be read. Its conversations would seem to be deleted.
     pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
         let mut threads = Self::default();
         for rollout in files::find_rollouts(home)? {
             let path = rollout.path(home);
             let compressed_copy = rollout.compressed_copy(home);
-            if let Ok(meta) = path.metadata() {
-                threads.add(path, compressed_copy, meta.len(), modified_ns(&meta));
+            match path.metadata().at("read", &path) {
+                Ok(meta) => threads.add(path, compressed_copy, meta.len(), modified_ns(&meta)),
+                // Codex moved it since the folder was listed.
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(threads)

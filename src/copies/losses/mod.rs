@@ -23,9 +23,13 @@ pub(crate) fn describe_last_copy(id: &str) -> String {
     format!("has messages that the conversation {} lost", short_id(id))
 }
 
-/// Returns the reason to keep the last archive or snapshot with a conversation that the home lacks, as a clause.
-pub(crate) fn describe_gone(id: &str) -> String {
-    format!("alone has the conversation {}", short_id(id))
+/// Returns the reason to keep the last archive or snapshot with `count` conversations that the home lacks, as a clause.
+/// `id` is the id of one of them.
+pub(crate) fn describe_gone(id: &str, count: usize) -> String {
+    match count {
+        1 => format!("alone has the conversation {}", short_id(id)),
+        _ => format!("alone has {count} conversations"),
+    }
 }
 
 fn short_id(id: &str) -> String {

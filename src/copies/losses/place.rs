@@ -26,7 +26,7 @@ pub(crate) struct CopyBackup {
     /// The account that was signed in.
     pub account: Option<Identity>,
     pub is_from_other_machine: bool,
-    /// True if the backup tried to take all conversations of the home.
+    /// True if the backup has all conversations that the home had.
     pub is_full: bool,
 }
 
@@ -37,7 +37,7 @@ impl CopyBackup {
             made_at: metadata.created_at.to_utc(),
             account: metadata.identity(),
             is_from_other_machine: metadata.is_from_other_machine(machine),
-            is_full: !metadata.holds_changes_only && !metadata.excludes,
+            is_full: !metadata.holds_changes_only && !metadata.excludes && metadata.skipped == 0,
         }
     }
 }

@@ -6,17 +6,17 @@ use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::error::{CommandError, Result, check_interrupt};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::archive::{ArchiveReader, BackupMode, Metadata};
 use codex_manager_core::codex::{RolloutName, rollout};
 use codex_manager_core::inventory::archive_names::list_numbered;
-use codex_manager_core::inventory::{ArchiveRecord, trash};
+use codex_manager_core::inventory::{ArchiveProblem, ArchiveRecord, trash};
 use codex_manager_core::io::parallel;
 use codex_manager_core::storage;
 use codex_manager_core::sync::conflict_copies::ConflictCopies;
 use codex_manager_core::sync::sides::Side;
 use codex_manager_core::sync::state::Replica;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 /// An archive that may have copies. It is not opened yet.
@@ -68,6 +68,39 @@ pub(crate) fn list_candidate_archives(
         path,
     });
     Ok(archives.chain(trashed).collect())
+}
+
+/// Adds the archive of the Codex home with the most conversations among those that are younger than `max_age`, if it has
+/// more than `min_count` and is not one of the places yet. An archive that cannot be opened is left out.
+///
+/// # Errors
+/// The archives cannot be listed.
+pub(crate) fn add_fullest_archive(
+    search: &mut LossSearch,
+    max_age: TimeDelta,
+    min_count: u64,
+    context: &Context,
+) -> Result<()> {
+    let records = context.archives()?;
+    let machine = context.machine();
+    let is_compared = |record: &&ArchiveRecord| {
+        let metadata = &record.metadata;
+        record.is_usable()
+            && may_have_copies(metadata, context.codex_home())
+            && !metadata.is_from_other_machine(machine.as_deref())
+            && context.now() - metadata.created_at.to_utc() <= max_age
+            && metadata.conversation_count() > Some(min_count)
+            && !search.places.iter().any(|searched| searched.place.name == record.path)
+    };
+    let compared = records.iter().filter(is_compared);
+    let fullest = compared.max_by_key(|record| record.metadata.conversation_count());
+    if let Some(record) = fullest
+        && let Ok(archive) = ArchiveReader::open(&context.backups().join(&record.path))
+    {
+        let place = CopyPlace::for_archive(record, machine.as_deref());
+        search.add_source(place, Box::new(archive));
+    }
+    Ok(())
 }
 
 /// Adds the newest archived copy of each rollout in `wanted_ids`, but none from the archives `excluded_names`. Opens
@@ -165,7 +198,28 @@ pub(crate) fn add_archives(
         (candidate, result)
     };
     parallel::run_each_ordered(parallel::thread_count(), archives, open_archive, add_opened)?;
+    add_damaged_archives(search, records, context);
     Ok(are_all_readable)
+}
+
+/// Adds the conversations that are not live of the archives that `verify` found damaged: some can still be extracted.
+fn add_damaged_archives(search: &mut LossSearch, records: &[ArchiveRecord], context: &Context) {
+    let machine = context.machine();
+    let is_damaged = |record: &&ArchiveRecord| {
+        record.problem() == Some(ArchiveProblem::FoundDamaged)
+            && may_have_copies(&record.metadata, context.codex_home())
+    };
+    for record in list_numbered(records).into_iter().filter(is_damaged) {
+        if let Ok(archive) = ArchiveReader::open(&context.backups().join(&record.path)) {
+            let mut place = CopyPlace::for_archive(record, machine.as_deref());
+            // It proves nothing about the home.
+            place.backup = place.backup.map(|backup| CopyBackup { is_full: false, ..backup });
+            let live_ids: HashSet<_> = search.live.0.keys().cloned().collect();
+            search.add_rollouts(place, Box::new(archive), |name| {
+                name.id().is_some_and(|id| !live_ids.contains(&id.to_lowercase()))
+            });
+        }
+    }
 }
 
 /// Adds the copies that are single files: conflict copies of `sync`, trashed conversations, and compressed rollouts

@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
-use crate::copies::losses::gone::ListedGone;
+use crate::copies::losses::gone::GoneConversation;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
-use crate::copies::losses::search::FoundLosses;
+use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::ui::time::{format_absolute, rfc3339};
 use chrono::{DateTime, Utc};
 use codex_manager_core::history::thread_titles::read_titles;
@@ -56,29 +56,31 @@ pub(crate) struct GoneJson {
     pub place: String,
     pub command: Option<String>,
     #[serde(skip)]
-    pub listed: ListedGone,
+    pub gone: GoneConversation,
 }
 
+/// Converts gone conversations to rows of the JSON output, with the titles that `search` finds.
 pub(crate) fn to_gone_rows(
-    gone: Vec<ListedGone>,
-    places: &[SearchedPlace],
+    gone: Vec<GoneConversation>,
+    search: &LossSearch,
     context: &Context,
 ) -> Vec<GoneJson> {
-    let to_row = |listed: ListedGone| {
-        let place = &places[listed.gone.place].place;
+    let titles = search.read_gone_titles(&gone);
+    let to_row = |(gone, title): (GoneConversation, String)| {
+        let place = &search.places[gone.place].place;
         let backup = place.backup.as_ref();
         let account = backup.and_then(|backup| backup.account.as_ref());
         GoneJson {
-            session_id: listed.gone.id.clone(),
-            title: listed.title.clone(),
+            session_id: gone.id.clone(),
+            title,
             last_live_at: backup.map(|backup| rfc3339(&backup.made_at, context.settings.zone)),
             email: account.map(|account| account.email.to_string()),
             place: place.display_name().to_owned(),
-            command: place.format_restore_command(&listed.gone.id),
-            listed,
+            command: place.format_restore_command(&gone.id),
+            gone,
         }
     };
-    gone.into_iter().map(to_row).collect()
+    gone.into_iter().zip(titles).map(to_row).collect()
 }
 
 /// Converts losses to rows of the JSON output, with the titles of their conversations.
@@ -127,7 +129,7 @@ pub(crate) fn record_losses(
     context: &Context,
 ) {
     let manager_home = context.manager_home();
-    let home = context.codex_home().display().to_string();
+    let home = losses::home_key(context.codex_home());
     let former_record = losses::read(manager_home).unwrap_or_default();
 
     // A check with the last archive never removes a recorded loss. If it finds no loss, there is nothing to write.

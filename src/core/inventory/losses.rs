@@ -6,7 +6,8 @@
 use super::cooldown::LOCK_NAME;
 use crate::codex::RolloutName;
 use crate::history::files;
-use crate::io::{Document, DocumentError, Timestamp, document};
+use crate::io::{Document, DocumentError, OrdinaryPath, Timestamp, document};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -151,11 +152,17 @@ pub fn read(manager_home: &Path) -> Result<LossRecord, DocumentError> {
     Ok(record.good().unwrap_or_default())
 }
 
-/// Returns the recorded conversations of a Codex home that only copies have, without those that are live again. None if
-/// the record cannot be read.
-pub fn read_gone(manager_home: &Path, home: &Path) -> KnownGoneById {
+/// Returns the name of a Codex home in the record. It does not depend on the spelling of the path.
+pub fn home_key(home: &Path) -> String {
+    home.canonical_or_self().display().to_string()
+}
+
+/// Returns the recorded conversations of a Codex home that only copies have and that are gone since `oldest` or later,
+/// without those that are live again. None if the record cannot be read.
+pub fn read_gone(manager_home: &Path, home: &Path, oldest: DateTime<Utc>) -> KnownGoneById {
     let record = read(manager_home).unwrap_or_default();
-    let mut gone = record.gone_from(&home.display().to_string());
+    let mut gone = record.gone_from(&home_key(home));
+    gone.retain(|_, known| known.since.to_utc() >= oldest);
     // Without a recorded conversation, the home is not listed.
     if !gone.is_empty() {
         for rollout in files::find_rollouts(home).unwrap_or_default() {
