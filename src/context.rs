@@ -83,7 +83,11 @@ impl Context {
         let days = self.settings.preferences.keep_gone_days;
         let span = TimeDelta::days(days.into());
         // A number of days beyond the calendar keeps the copies for ever.
-        let oldest = || self.now().checked_sub_signed(span).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let oldest = || {
+            self.now()
+                .checked_sub_signed(span)
+                .unwrap_or(DateTime::<Utc>::MIN_UTC)
+        };
         (days > 0).then(oldest)
     }
 

@@ -18,7 +18,7 @@ use codex_manager_core::inventory::remedies::{
     describe_making_writable, format_rename_aside_command, format_unlink_command,
 };
 use codex_manager_core::io::replacement::Irreplaceable;
-use codex_manager_core::io::{atomic, list_causes, owner, progress, shell};
+use codex_manager_core::io::{atomic, list_causes, progress, shell, user};
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -248,7 +248,7 @@ pub(crate) fn suggest_login_storage(error: &LoginStorageError) -> String {
 /// Returns the hint for a file at `path` that Codex may not write.
 fn suggest_writable_file(path: &Path) -> String {
     match path.metadata() {
-        Ok(meta) if meta.is_file() && owner::other_owner(&meta).is_some() => {
+        Ok(meta) if meta.is_file() && user::other_owner(&meta).is_some() => {
             format!(
                 "make it a file of your own: {}",
                 format_unlink_command(path)

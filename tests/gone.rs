@@ -31,7 +31,12 @@ fn back_up(env: &mut TestEnv, hour: i64) -> Value {
 }
 
 fn conversation(number: u32) -> Conversation {
-    Conversation::new(number, 60, &format!("question {number} apple fruit{number}"), "an answer")
+    Conversation::new(
+        number,
+        60,
+        &format!("question {number} apple fruit{number}"),
+        "an answer",
+    )
 }
 
 fn write_numbered(env: &TestEnv, numbers: impl IntoIterator<Item = u32>) {
@@ -225,7 +230,10 @@ fn i16_prune_keeps_an_archive_with_damage_that_alone_has_a_gone_conversation() {
     fs::write(&path, bytes).unwrap();
     let _ = env.run(["verify", "--all"]).code(5);
     let kept = kept(&env, &["--keep-last", "1"]);
-    assert!(kept.iter().any(|(name, _)| name == "2026-11-20-100000"), "{kept:?}");
+    assert!(
+        kept.iter().any(|(name, _)| name == "2026-11-20-100000"),
+        "{kept:?}"
+    );
 }
 
 #[test]
@@ -233,13 +241,17 @@ fn a_conversation_that_came_back_from_the_trash_can_be_lost() {
     let mut env = TestEnv::new();
     write_numbered(&env, 1..=4);
     back_up(&mut env, 10);
-    let _ = env.run(["storage", "trash", &id(1), &id(2), &id(3), "--yes"]).code(0);
+    let _ = env
+        .run(["storage", "trash", &id(1), &id(2), &id(3), "--yes"])
+        .code(0);
     write_numbered(&env, 1..=3);
     back_up(&mut env, 11);
     (1..=3).for_each(|number| delete(&env, number));
     assert_eq!(back_up(&mut env, 12)["gone"], 3);
     set_hour(&mut env, 13);
-    let _ = env.run(["storage", "trash", "--empty-trash", "--yes"]).code(0);
+    let _ = env
+        .run(["storage", "trash", "--empty-trash", "--yes"])
+        .code(0);
 }
 
 #[test]
@@ -257,7 +269,10 @@ fn i16_a_home_that_is_gone_altogether_keeps_its_last_archive() {
         fs::write(other.join("AGENTS.md"), hour.to_string()).unwrap();
         let _ = env.run(["backup", "--no-status"]).code(0);
     }
-    let names: Vec<_> = kept(&env, &["--keep-last", "1"]).into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = kept(&env, &["--keep-last", "1"])
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert!(names.contains(&"2026-11-20-110000".to_owned()), "{names:?}");
 }
 
@@ -284,7 +299,9 @@ fn subagents_of_a_deleted_conversation_keep_no_archive() {
 fn any_number_of_days_is_accepted() {
     let mut env = lost_home();
     back_up(&mut env, 11);
-    let _ = env.run(["config", "set", "prune.keep_gone", "4294967295"]).code(0);
+    let _ = env
+        .run(["config", "set", "prune.keep_gone", "4294967295"])
+        .code(0);
     set_hour(&mut env, 24 * 365);
     assert_eq!(kept(&env, &["--keep-last", "1"]).len(), 2);
 }
@@ -425,10 +442,7 @@ fn i16_vault_forget_keeps_the_last_snapshot_of_a_gone_conversation() {
     let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
     let json = env.run(forget).code(0).json();
     assert_eq!(json["drop"], json!([]));
-    assert_eq!(
-        json["keep"][1]["reason"],
-        "alone has 3 conversations"
-    );
+    assert_eq!(json["keep"][1]["reason"], "alone has 3 conversations");
     let accept = ["history", "losses", "--vault", "--accept", "--all"];
     let _ = env.run(accept).code(0);
     let json = env.run(forget).code(0).json();
@@ -619,7 +633,9 @@ fn with_real_codex_a_lost_home_is_named_at_each_step_and_comes_back() {
     let Some(lab) = Lab::new() else {
         return;
     };
-    let mut said: Vec<_> = (0..5).map(|n| lab.say(&format!("plan {n} for terraform"))).collect();
+    let mut said: Vec<_> = (0..5)
+        .map(|n| lab.say(&format!("plan {n} for terraform")))
+        .collect();
     let _ = lab.manager(["find", "terraform"]).code(0);
     let archive = lab.back_up();
     let stem = archive.file_name().unwrap().to_str().unwrap();
@@ -627,9 +643,14 @@ fn with_real_codex_a_lost_home_is_named_at_each_step_and_comes_back() {
 
     fs::rename(lab.home(), lab.world.path("lost")).unwrap();
     for command in [["sessions"], ["backup"], ["status"], ["find"], ["storage"]] {
-        let words = command.iter().chain(if command == ["find"] { &["x"][..] } else { &[] });
+        let words = command
+            .iter()
+            .chain(if command == ["find"] { &["x"][..] } else { &[] });
         let run = lab.manager(words);
-        assert!(one_line(&run.stderr).contains("codex-manager restore latest"), "{run}");
+        assert!(
+            one_line(&run.stderr).contains("codex-manager restore latest"),
+            "{run}"
+        );
     }
 
     signed_in_home(&lab.home(), &lab.backend, &SignIn::alice());
@@ -640,9 +661,15 @@ fn with_real_codex_a_lost_home_is_named_at_each_step_and_comes_back() {
     let run = lab.manager(["history", "losses"]).code(5);
     assert!(run.stdout.contains("plan 3 for terraform"), "{run}");
     let run = lab.manager(["doctor"]);
-    assert!(run.stdout.contains("only in copies: 5 conversations"), "{run}");
+    assert!(
+        run.stdout.contains("only in copies: 5 conversations"),
+        "{run}"
+    );
     let run = lab.manager(["find", "terraform"]).code(5);
-    assert!(one_line(&run.stderr).contains("5 in archives: codex-manager find --archives"), "{run}");
+    assert!(
+        one_line(&run.stderr).contains("5 in archives: codex-manager find --archives"),
+        "{run}"
+    );
     let run = lab.manager(["sessions"]).code(0);
     assert!(run.stderr.contains("5 more in archives"), "{run}");
 
@@ -655,7 +682,11 @@ fn with_real_codex_a_lost_home_is_named_at_each_step_and_comes_back() {
     let json = lab.manager(prune).code(0).json();
     let keep = json["keep"].as_array().unwrap().iter();
     let kept = keep.map(|row| row["archive"].as_str().unwrap().to_owned());
-    assert!(kept.collect::<Vec<_>>().contains(&format!("{stem}-codex.tar.gz")), "{json}");
+    assert!(
+        kept.collect::<Vec<_>>()
+            .contains(&format!("{stem}-codex.tar.gz")),
+        "{json}"
+    );
 
     let _ = lab.manager(["restore", &stem, "--merge", "--yes"]).code(0);
     said.sort();

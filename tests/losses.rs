@@ -1123,7 +1123,11 @@ impl Oracle {
         let expected = self.expected();
         let run = self.env.run(["history", "losses", "--json"]);
         // The sequence also removes whole conversations, which can be a loss without a lost message.
-        let run = if expected.is_empty() { run } else { run.code(5) };
+        let run = if expected.is_empty() {
+            run
+        } else {
+            run.code(5)
+        };
         let json = run.json();
         let found = json["losses"].as_array().expect("losses");
         let found: BTreeMap<_, _> = found

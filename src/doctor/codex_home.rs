@@ -11,9 +11,7 @@ use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::home::{
-    ARCHIVED_SESSIONS, AUTH_JSON, HomeEntryKind, SESSIONS, kind_of,
-};
+use codex_manager_core::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
 use codex_manager_core::codex::rollout;
 use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
@@ -22,7 +20,7 @@ use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::{OrdinaryPath, file_open, processes, shell, space, tree};
 use codex_manager_core::restore;
 use std::fs::{self, FileType};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The time limit of `codex --version`.

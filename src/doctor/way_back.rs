@@ -5,10 +5,10 @@ use super::rollouts::{find_unlistable_folder, iter_rollouts};
 use crate::context::Context;
 use crate::ui::time;
 use chrono::Duration;
-use codex_manager_core::archive::{ArchiveReader, BackupMode, parse_rollout_name};
+use codex_manager_core::archive::BackupMode;
 use codex_manager_core::codex::{RolloutName, read_login};
 use codex_manager_core::inventory::archive_names::{LATEST, shortest_name};
-use codex_manager_core::inventory::{ArchiveRecord, remedies, store};
+use codex_manager_core::inventory::{ArchiveRecord, losses, remedies, store};
 use codex_manager_core::io::{pluralize, shell};
 use codex_manager_core::storage::trash;
 use codex_manager_core::vault::state;
@@ -136,10 +136,6 @@ pub(crate) fn find_way_back(context: &Context) -> Option<WayBack> {
             && (!may_be_mistyped || metadata.is_of_home_path(home))
             && (!is_partial || metadata.is_of_home(home, machine))
     });
-    if is_partial && has_enough_of(most_files(&archives)?.metadata.files, context) {
-        return None;
-    }
-
     let Some((archive, count)) = find_best_archive(&archives, context) else {
         return if is_partial {
             None
@@ -172,14 +168,13 @@ fn find_best_archive<'r>(
     context: &Context,
 ) -> Option<(&'r ArchiveRecord, Option<u64>)> {
     let latest = *archives.first()?;
-    let count = count_conversations(latest, context);
+    let count = latest.metadata.conversation_count();
     let oldest = context.now() - Duration::days(MAX_FULLEST_AGE_DAYS);
-    let recent = archives.iter().copied();
-    let recent: Vec<_> = recent
-        .filter(|r| r.metadata.is_full() && r.metadata.created_at.to_utc() >= oldest)
-        .collect();
-    if let Some(fullest) = most_files(&recent)
-        && let Some(fullest_count) = count_conversations(fullest, context)
+    let recent = archives
+        .iter()
+        .filter(|r| r.metadata.is_full() && r.metadata.created_at.to_utc() >= oldest);
+    if let Some(fullest) = recent.max_by_key(|r| r.metadata.conversation_count())
+        && let Some(fullest_count) = fullest.metadata.conversation_count()
         && count.is_some_and(|count| count * 2 < fullest_count)
     {
         return Some((fullest, Some(fullest_count)));
@@ -187,28 +182,12 @@ fn find_best_archive<'r>(
     (count != Some(0)).then_some((latest, count))
 }
 
-/// Returns the archive that probably has the most conversations.
-fn most_files<'r>(archives: &[&'r ArchiveRecord]) -> Option<&'r ArchiveRecord> {
-    archives.iter().copied().max_by_key(|r| r.metadata.files)
-}
-
-/// Returns the number of conversations in an archive. `None` if the whole archive would have to be read, as one of an
-/// older version or of another program.
-fn count_conversations(record: &ArchiveRecord, context: &Context) -> Option<u64> {
-    record.metadata.archive_blake3?;
-    let archive = ArchiveReader::open(&context.backups().join(&record.path)).ok()?;
-    let files = archive.contents().files.iter();
-    let names = files.filter_map(|file| parse_rollout_name(file.path.as_path()));
-    let ids: HashSet<_> = names.filter_map(|name| lowercase_id(&name)).collect();
-    Some(ids.len() as u64)
-}
-
 fn lowercase_id(name: &RolloutName) -> Option<String> {
     name.id().map(str::to_lowercase)
 }
 
 /// Returns true if the home has at least half of `count` conversations, or all but [`FEW_MISSING`]. Those that the user
-/// moved to the trash count too.
+/// moved to the trash, or accepted as gone, count too.
 fn has_enough_of(count: u64, context: &Context) -> bool {
     let home = context.codex_home();
     let enough = count.div_ceil(2).min(count.saturating_sub(FEW_MISSING));
@@ -221,7 +200,9 @@ fn has_enough_of(count: u64, context: &Context) -> bool {
     }
     let trashed = trash::list_entries(context.manager_home()).unwrap_or_default();
     let trashed = trashed.iter().filter(|entry| entry.is_of_home(home));
-    (ids.len() + trashed.count()) as u64 >= enough
+    let losses = losses::read(context.manager_home()).unwrap_or_default();
+    let accepted = losses.accepted_gone_in(&losses::home_key(home));
+    (ids.len() + trashed.count() + accepted.len()) as u64 >= enough
 }
 
 fn describe_archive(

@@ -1,6 +1,6 @@
 //! Checks that a rename can replace the file at a path. A folder that is writable does not prove it.
 
-use super::{atomic, owner};
+use super::{atomic, user};
 use std::fs::Metadata;
 use std::path::Path;
 
@@ -72,8 +72,8 @@ fn is_kept_by_sticky_bit(file: &Metadata, folder: &Metadata) -> bool {
     let is_sticky = std::os::unix::fs::MetadataExt::mode(folder) & 0o1000 != 0;
     #[cfg(not(unix))]
     let is_sticky = false;
-    let is_of_other = |meta| owner::other_owner(meta).is_some();
-    is_sticky && !owner::is_root() && is_of_other(file) && is_of_other(folder)
+    let is_of_other = |meta| user::other_owner(meta).is_some();
+    is_sticky && !user::is_root() && is_of_other(file) && is_of_other(folder)
 }
 
 /// The state of a file or folder beside its mode.

@@ -95,12 +95,20 @@ impl FindArgs {
             count if count >= self.max_hits() => format!("{count} or more in archives"),
             count => format!("{count} in archives"),
         };
-        let words: Vec<_> = self.words.iter().map(|word| shell::quote_if_needed(word)).collect();
-        let has_options = self.filter.used_options(&self.kinds).len() > 0 || self.regex || self.exact;
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|word| shell::quote_if_needed(word))
+            .collect();
+        let has_options =
+            self.filter.used_options(&self.kinds).len() > 0 || self.regex || self.exact;
         context.note(if has_options {
             format!("{in_archives}; add --archives")
         } else {
-            format!("{in_archives}: codex-manager find --archives {}", words.join(" "))
+            format!(
+                "{in_archives}: codex-manager find --archives {}",
+                words.join(" ")
+            )
         });
         Ok(())
     }

@@ -302,7 +302,9 @@ fn show_gone(gone: &[GoneJson], places: &[SearchedPlace], context: &Context) {
     for row in gone {
         let place = &places[row.gone.place].place;
         // `--merge` also brings the other files of the archive.
-        let merge_command = place.format_merge_command().filter(|_| gone.len() > MAX_COMMANDS);
+        let merge_command = place
+            .format_merge_command()
+            .filter(|_| gone.len() > MAX_COMMANDS);
         let command = merge_command.or_else(|| row.command.clone());
         if let Some(command) = command.filter(|command| !commands.contains(command)) {
             commands.push(command);

@@ -208,16 +208,23 @@ pub(crate) fn find_needed_gone(
     let gone = search.find_gone(&DismissedIds::read(context)?, is_copy);
     for gone in gone.into_iter().filter(is_kept) {
         for places in search.find_needed_places_of_gone(&gone, &is_wanted)? {
-            let (_, count) = by_places.entry(places).or_insert_with(|| (gone.id.clone(), 0));
+            let (_, count) = by_places
+                .entry(places)
+                .or_insert_with(|| (gone.id.clone(), 0));
             *count += 1;
         }
     }
 
-    let needed = by_places.into_iter().map(|(places, (id, count))| NeededGone {
-        id,
-        count,
-        places: places.into_iter().map(|place| search.places[place].place.clone()).collect(),
-    });
+    let needed = by_places
+        .into_iter()
+        .map(|(places, (id, count))| NeededGone {
+            id,
+            count,
+            places: places
+                .into_iter()
+                .map(|place| search.places[place].place.clone())
+                .collect(),
+        });
     Ok(needed.collect())
 }
 
@@ -333,7 +340,9 @@ pub(crate) fn find_and_record_losses(
     let losses = warn_and_record(&found, &search, &extent, context);
     let (gone_count, new_loss) = find_and_record_gone(search, context).unwrap_or_else(|e| {
         let problem = e.to_one_line();
-        context.warn(format_args!("not checked for lost conversations: {problem}"));
+        context.warn(format_args!(
+            "not checked for lost conversations: {problem}"
+        ));
         (None, None)
     });
     Ok(BackupLosses {
@@ -372,10 +381,15 @@ fn find_and_record_gone(
     let is_new_loss = record_gone(&gone, &vanished, is_complete_check, context);
 
     let by_place = gone.chunk_by(|a, b| a.place == b.place).map(|of_place| {
-        let count = of_place.iter().filter(|gone| vanished.contains(&gone.id)).count();
+        let count = of_place
+            .iter()
+            .filter(|gone| vanished.contains(&gone.id))
+            .count();
         (count, of_place[0].place)
     });
-    let most = by_place.max_by_key(|(count, _)| *count).filter(|_| is_new_loss);
+    let most = by_place
+        .max_by_key(|(count, _)| *count)
+        .filter(|_| is_new_loss);
     let new_loss = most.map(|(count, place)| VanishedConversations {
         count,
         place: search.places.swap_remove(place).place,

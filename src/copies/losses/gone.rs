@@ -81,7 +81,10 @@ impl LossSearch {
         is_counted: impl Fn(&CopyPlace) -> bool,
     ) -> Vec<GoneConversation> {
         let mut by_place: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
-        let missing = self.copies.iter().filter(|(id, _)| !self.live.0.contains_key(*id));
+        let missing = self
+            .copies
+            .iter()
+            .filter(|(id, _)| !self.live.0.contains_key(*id));
         for (id, copies) in missing {
             let places = copies.iter().flat_map(|copy| &copy.places).copied();
             let counted = places.filter(|place| is_counted(&self.places[*place].place));
@@ -96,7 +99,10 @@ impl LossSearch {
         for (place, ids) in by_place {
             let children = self.list_children(place);
             let own = ids.into_iter().filter(|id| !children.contains(*id));
-            gone.extend(own.map(|id| GoneConversation { id: id.clone(), place }));
+            gone.extend(own.map(|id| GoneConversation {
+                id: id.clone(),
+                place,
+            }));
         }
         gone
     }
@@ -109,7 +115,9 @@ impl LossSearch {
     /// Returns the ids of the subagents and side conversations at a place, in lower case.
     fn list_children(&self, place: usize) -> HashSet<String> {
         let source = self.places[place].source.as_deref();
-        let threads = source.map_or_else(Vec::new, read_threads).into_iter();
+        let threads = source
+            .map_or_else(Vec::new, |source| read_threads(source))
+            .into_iter();
         let children = threads.filter(ListedThread::is_child);
         children.map(|thread| thread.id.to_lowercase()).collect()
     }
@@ -120,16 +128,24 @@ impl LossSearch {
         let mut titles = Vec::with_capacity(gone.len());
         for of_place in gone.chunk_by(|a, b| a.place == b.place) {
             let place = of_place[0].place;
-            let recorded = self.places[place].source.as_deref().map_or_else(HashMap::new, |source| {
-                let threads = read_threads(source).into_iter();
-                let mut recorded: HashMap<_, _> =
-                    threads.map(|thread| (thread.id.to_lowercase(), thread.title)).collect();
-                recorded.extend(read_names(source).unwrap_or_default());
-                recorded
-            });
+            let recorded =
+                self.places[place]
+                    .source
+                    .as_deref()
+                    .map_or_else(HashMap::new, |source| {
+                        let threads = read_threads(source).into_iter();
+                        let mut recorded: HashMap<_, _> = threads
+                            .map(|thread| (thread.id.to_lowercase(), thread.title))
+                            .collect();
+                        recorded.extend(read_names(source).unwrap_or_default());
+                        recorded
+                    });
             titles.extend(of_place.iter().map(|gone| {
                 let title = recorded.get(&gone.id).filter(|title| !title.is_empty());
-                title.cloned().or_else(|| self.read_copied_title(gone)).unwrap_or_default()
+                title
+                    .cloned()
+                    .or_else(|| self.read_copied_title(gone))
+                    .unwrap_or_default()
             }));
         }
         titles
@@ -169,12 +185,16 @@ impl LossSearch {
                 let mut searched = self.places.iter();
                 searched.position(|searched| searched.place.name == place.name)
             };
-            return Ok(needed.map(|set| set.into_iter().filter_map(index_of).collect()).collect());
+            return Ok(needed
+                .map(|set| set.into_iter().filter_map(index_of).collect())
+                .collect());
         }
 
         let wanted_places_of = |copy: &RolloutCopy| {
             let places = copy.places.iter().copied();
-            places.filter(|place| is_wanted(&self.places[*place].place.kind)).collect()
+            places
+                .filter(|place| is_wanted(&self.places[*place].place.kind))
+                .collect()
         };
         Ok(copies.iter().map(wanted_places_of).collect())
     }
@@ -236,7 +256,9 @@ impl LossSearch {
         now: DateTime<Utc>,
     ) -> BTreeSet<String> {
         let gone_ids: BTreeSet<_> = gone.iter().map(|gone| gone.id.as_str()).collect();
-        let newest = self.own_full_backups().max_by_key(|(_, backup)| backup.made_at);
+        let newest = self
+            .own_full_backups()
+            .max_by_key(|(_, backup)| backup.made_at);
         let recent = self
             .own_full_backups()
             .filter(|(_, backup)| now - backup.made_at <= COMPARED_AGE);
@@ -266,15 +288,27 @@ impl LossSearch {
         let is_live = |id: &String| self.live.0.contains_key(id);
         let mut copied_ids = self.list_ids_at(place);
         copied_ids.retain(|id| is_live(id) || gone_ids.contains(id.as_str()));
-        let vanished: BTreeSet<_> = copied_ids.iter().filter(|id| !is_live(id)).cloned().collect();
+        let vanished: BTreeSet<_> = copied_ids
+            .iter()
+            .filter(|id| !is_live(id))
+            .cloned()
+            .collect();
         if vanished.len() <= MAX_DELETED {
             return BTreeSet::new();
         }
 
         let children = self.list_children(place);
-        let copied_count = copied_ids.difference(&children.iter().cloned().collect()).count();
-        let live_count = self.live.0.keys().filter(|id| !children.contains(*id)).count();
-        let is_loss = is_newest && vanished.len() * 10 > copied_count || live_count * 2 < copied_count;
+        let copied_count = copied_ids
+            .difference(&children.iter().cloned().collect())
+            .count();
+        let live_count = self
+            .live
+            .0
+            .keys()
+            .filter(|id| !children.contains(*id))
+            .count();
+        let is_loss =
+            is_newest && vanished.len() * 10 > copied_count || live_count * 2 < copied_count;
         if is_loss { vanished } else { BTreeSet::new() }
     }
 }
@@ -294,9 +328,17 @@ pub(crate) fn record_gone(
     let mut update_gone = |record: &LossRecord| {
         let former = record.gone_from(&home);
         let accepted = record.accepted_gone_in(&home);
-        let mut known = if is_complete_check { BTreeMap::new() } else { former.clone() };
+        let mut known = if is_complete_check {
+            BTreeMap::new()
+        } else {
+            former.clone()
+        };
         new_losses = 0;
-        for id in gone.iter().map(|gone| &gone.id).filter(|id| !accepted.contains(*id)) {
+        for id in gone
+            .iter()
+            .map(|gone| &gone.id)
+            .filter(|id| !accepted.contains(*id))
+        {
             let former = former.get(id);
             let was_loss = former.is_some_and(|former| former.is_loss);
             let is_loss = was_loss || vanished.contains(id);

@@ -90,7 +90,10 @@ pub(crate) fn add_fullest_archive(
             && !metadata.is_from_other_machine(machine.as_deref())
             && context.now() - metadata.created_at.to_utc() <= max_age
             && metadata.conversation_count() > Some(min_count)
-            && !search.places.iter().any(|searched| searched.place.name == record.path)
+            && !search
+                .places
+                .iter()
+                .any(|searched| searched.place.name == record.path)
     };
     let compared = records.iter().filter(is_compared);
     let fullest = compared.max_by_key(|record| record.metadata.conversation_count());
@@ -206,17 +209,21 @@ pub(crate) fn add_archives(
 fn add_damaged_archives(search: &mut LossSearch, records: &[ArchiveRecord], context: &Context) {
     let machine = context.machine();
     let is_damaged = |record: &&ArchiveRecord| {
-        record.problem() == Some(ArchiveProblem::FoundDamaged)
+        record.problem() == Some(&ArchiveProblem::FoundDamaged)
             && may_have_copies(&record.metadata, context.codex_home())
     };
     for record in list_numbered(records).into_iter().filter(is_damaged) {
         if let Ok(archive) = ArchiveReader::open(&context.backups().join(&record.path)) {
             let mut place = CopyPlace::for_archive(record, machine.as_deref());
             // It proves nothing about the home.
-            place.backup = place.backup.map(|backup| CopyBackup { is_full: false, ..backup });
+            place.backup = place.backup.map(|backup| CopyBackup {
+                is_full: false,
+                ..backup
+            });
             let live_ids: HashSet<_> = search.live.0.keys().cloned().collect();
             search.add_rollouts(place, Box::new(archive), |name| {
-                name.id().is_some_and(|id| !live_ids.contains(&id.to_lowercase()))
+                name.id()
+                    .is_some_and(|id| !live_ids.contains(&id.to_lowercase()))
             });
         }
     }

@@ -258,7 +258,7 @@ impl Metadata {
     }
 
     /// Returns true if the list of captured files has conversations.
-    pub(crate) fn lists_conversations(&self) -> bool {
+    pub fn lists_conversations(&self) -> bool {
         let is_conversation_folder =
             |name: &String| [SESSIONS, ARCHIVED_SESSIONS].contains(&name.trim_end_matches('/'));
         self.captured_files.iter().any(is_conversation_folder)
