@@ -343,3 +343,36 @@ fn a_rollout_written_between_comparison_and_exchange_stops_the_restore() {
     let _ = env.run(["restore", &archive]).code(0);
     assert!(fs::metadata(&path).expect("metadata").len() > 5);
 }
+
+#[test]
+fn a_rollout_that_codex_expands_during_a_merge_stops_the_restore() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let home = sample_home(&env);
+    let plain = home.join(rollout(FIRST));
+    let compressed = plain.with_extension("jsonl.zst");
+    let content = fs::read(&plain).expect("read");
+    fs::write(&compressed, zstd::encode_all(&*content, 1).expect("encode")).expect("write");
+    fs::remove_file(&plain).expect("remove");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    // The folders of the stage are created after the plan.
+    let args = ["restore", &archive, "--merge"];
+    let output = run_stopped_at(&env, &args, ("linkat", 1), || {
+        fs::write(&plain, &content).expect("write");
+        fs::remove_file(&compressed).expect("remove");
+    });
+    let output = output.expect("stopped");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    let expected = "files were written during the command";
+    assert!(
+        message.contains(expected) && message.contains(FIRST),
+        "{message}"
+    );
+    assert_eq!(fs::read(&plain).expect("read"), content);
+    let _ = env.run(["restore", &archive, "--merge"]).code(0);
+    assert!(fs::metadata(&plain).is_ok() != fs::metadata(&compressed).is_ok());
+}

@@ -63,26 +63,12 @@ pub fn apply(
 ) -> Result<RestoreReport, RestoreError> {
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
-
-    stage_planned_entries(&mut work, progress)?;
-    databases::prepare_python_databases(&mut work)?;
-    let kept_rollouts = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
-    // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
-    let restored_names = work.plan.writes.clone();
-    let outside = databases::adapt_databases(&mut work, &kept_rollouts)?;
-
-    // Freed because the safety backup needs memory of its own.
-    work.stage.rollouts = RolloutIndex::default();
-    let safety_backup = safety::make_backup(&mut work, &outside, progress)?;
-    unchanged::stage_unchanged(&mut work, &outside)?;
-
-    // The login is staged last, because Codex cannot renew its login from here on.
-    let staged_login = login::stage_login(&mut work)?;
-
-    let steps = exchange::plan_steps(&work, &outside)?;
-    work.notes.extend(exchange::describe_replaced_links(&work));
-    let (plan, stage) = (&work.plan, &work.stage);
-    equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
+    let PreparedExchange {
+        steps,
+        restored_names,
+        safety_backup,
+        staged_login,
+    } = prepare_exchange(&mut work, progress).map_err(|e| e.of_home(&work.stage.home().live))?;
     let committed = exchange_states(request, work.transaction, steps)?;
     work.notes.extend(describe_lost_access(&committed.not_kept));
 
@@ -98,13 +84,53 @@ pub fn apply(
     Ok(RestoreReport {
         files: restored.files,
         bytes: restored.bytes,
-        unchanged: stage.equal_rollouts.len() as u64,
+        unchanged: work.stage.equal_rollouts.len() as u64,
         removed: work.plan.removed_files(),
         safety: safety_backup,
         auth: staged_login.outcome,
         is_login_replaced: staged_login.is_replaced(),
         notes: work.notes,
         owner_error,
+    })
+}
+
+/// The staged state, complete.
+struct PreparedExchange {
+    steps: Vec<Step>,
+    restored_names: NameSet,
+    safety_backup: Option<PublishedArchive>,
+    staged_login: login::StagedLogin,
+}
+
+/// Stages the new state and saves the old one. Changes no live file.
+fn prepare_exchange(
+    work: &mut Workspace<'_>,
+    progress: &dyn Progress,
+) -> Result<PreparedExchange, RestoreError> {
+    stage_planned_entries(work, progress)?;
+    databases::prepare_python_databases(work)?;
+    let kept_rollouts = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
+    // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
+    let restored_names = work.plan.writes.clone();
+    let outside = databases::adapt_databases(work, &kept_rollouts)?;
+
+    // Freed because the safety backup needs memory of its own.
+    work.stage.rollouts = RolloutIndex::default();
+    let safety_backup = safety::make_backup(work, &outside, progress)?;
+    unchanged::stage_unchanged(work, &outside)?;
+
+    // The login is staged last, because Codex cannot renew its login from here on.
+    let staged_login = login::stage_login(work)?;
+
+    let steps = exchange::plan_steps(work, &outside)?;
+    work.notes.extend(exchange::describe_replaced_links(work));
+    let (plan, stage) = (&work.plan, &work.stage);
+    equal_rollouts::check_linked_rollouts_unchanged(work.request.archive.contents(), plan, stage)?;
+    Ok(PreparedExchange {
+        steps,
+        restored_names,
+        safety_backup,
+        staged_login,
     })
 }
 

@@ -5,7 +5,7 @@ use crate::archive::{ArchiveError, PathNote};
 use crate::codex::{DatabaseError, Holder};
 use crate::io::{IoError, pluralize};
 use crate::journal::{JournalError, format_holders};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The reason why an archive was not restored. Unless a variant says otherwise, the restore changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -85,4 +85,20 @@ pub enum RestoreError {
     /// Codex is configured to store its login in another place than auth.json.
     #[error("{0}")]
     OtherCredentialStore(String),
+}
+
+impl RestoreError {
+    /// Returns the error for a file of `home` that vanished while it was read, before any file was exchanged. Codex moves
+    /// rollouts, and compresses or expands them.
+    pub(crate) fn of_home(self, home: &Path) -> Self {
+        match self {
+            Self::Io(e) | Self::Archive(ArchiveError::Io(e))
+                if e.is_not_found() && e.path.starts_with(home) =>
+            {
+                let (files, kept) = (vec![e.path], Vec::new());
+                JournalError::WrittenMeanwhile { files, kept }.into()
+            }
+            other => other,
+        }
+    }
 }
