@@ -124,6 +124,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             env,
             ui: ui.clone(),
             runner: run_command_line,
+            asks_before_switch: false,
         };
         let outcome = recover_and_run(command, &context, flags.log)?;
         // Printing returns no error, so a full disk makes the command fail only here, at its end.

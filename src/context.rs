@@ -62,6 +62,9 @@ pub(crate) struct Context {
     pub ui: Ui,
     /// Runs another command; see [`Context::run`].
     pub runner: Runner,
+    /// True if a start of Codex has to ask before it changes the live account: the user picked a conversation, not an
+    /// account.
+    pub asks_before_switch: bool,
 }
 
 /// Parses words like a command line and runs the command.
@@ -105,6 +108,14 @@ impl Context {
     /// The errors of the command.
     pub(crate) fn run(&self, words: &[OsString]) -> Result<Outcome> {
         (self.runner)(words, self)
+    }
+
+    /// Returns this context for a start of Codex that asks before it changes the live account.
+    pub(crate) fn asking_before_switch(&self) -> Self {
+        Self {
+            asks_before_switch: true,
+            ..self.clone()
+        }
     }
 
     /// Prints a note on stderr; see [`Ui::note`].

@@ -1,11 +1,12 @@
 //! The picker of conversations: filter, contents, preview, scopes, keys, and unchanged files.
 
 use crate::cooldown::{entry, write_cooldown};
+use crate::launch::codex;
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::held_lock::HeldLock;
 use crate::support::lab::Lab;
-use crate::support::profiles::save_alice_and_bob;
+use crate::support::profiles::{owner, save_alice_and_bob};
 use crate::support::restic;
 use crate::support::sign_in::SignIn;
 use crate::support::terminal::Terminal;
@@ -470,10 +471,15 @@ fn contents_of_other_folders_are_found_while_typing_at_each_width() {
         assert!(lines[0].contains("zygohist "), "{picture}");
         assert!(selected(&picture).contains("長い会話 🚀"), "{picture}");
         let keys = lines[lines.len() - 2..].join(" ");
+        let [enter, reading] = if args[0] == "show" {
+            ["enter show", "^r resume"]
+        } else {
+            ["enter resume", "^o open"]
+        };
         for key in [
-            "enter resume",
+            enter,
             "tab scope",
-            "^o open",
+            reading,
             "^e export",
             "^d trash",
             "^y copy",
@@ -516,7 +522,7 @@ fn a_conversation_goes_to_the_trash_and_comes_back() {
     let mut terminal = ask(&env, &["resume"]);
     terminal.type_keys("parser");
     terminal.wait_until(START, LIMIT, |p| p.contains("here 1 · tab: all 2"));
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     let picture = terminal.wait_until(START, LIMIT, |p| {
         p.contains("moved to the trash · ^z undo") && p.contains("here 0 · tab: all 1\n")
     });
@@ -545,9 +551,9 @@ fn a_conversation_goes_to_the_trash_and_comes_back() {
 fn the_command_that_brings_trashed_conversations_back_is_printed_at_the_end() {
     let env = home();
     let mut terminal = ask(&env, &["resume"]);
-    terminal.type_keys("\t\x04");
+    terminal.type_keys("\t\x04y");
     terminal.wait_until(START, LIMIT, |p| p.contains("all 2 ·"));
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, |p| p.contains("all 1 ·"));
     terminal.type_keys("\x1b");
     assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
@@ -570,9 +576,9 @@ fn the_selection_keeps_its_position_and_each_trashed_conversation_comes_back() {
     };
     terminal.type_keys("\t");
     terminal.wait_until(START, LIMIT, list("all 3 ·", "Fix the parser"));
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, list("all 2 ·", "Write the docs"));
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, list("all 1 ·", "Tune the parser"));
     terminal.type_keys("\x1a");
     terminal.wait_until(START, LIMIT, list("all 2 ·", "Tune the parser"));
@@ -581,7 +587,7 @@ fn the_selection_keeps_its_position_and_each_trashed_conversation_comes_back() {
     // The contents are searched later than the titles.
     terminal.type_keys("parser");
     terminal.wait_until(START, LIMIT, list("all 2 ·", "Tune the parser"));
-    terminal.type_keys("\x0e\x04");
+    terminal.type_keys("\x0e\x04y");
     terminal.wait_until(START, LIMIT, list("all 1 ·", "Tune the parser"));
     leave(terminal);
 }
@@ -593,7 +599,7 @@ fn the_screen_shows_why_a_conversation_was_not_trashed() {
     let lock = env.write(&name, "");
     let lock = HeldLock::exclusive(&lock);
     let mut terminal = ask(&env, &["resume"]);
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, |p| {
         let notice = p.lines().last().unwrap_or_default();
         notice.starts_with("skipped: Codex has the conversation open")
@@ -604,7 +610,7 @@ fn the_screen_shows_why_a_conversation_was_not_trashed() {
     let rollout = Conversation::new(1, 0, "", "").relative();
     fs::remove_file(env.codex_home().join(rollout)).expect("remove");
     let mut terminal = ask(&env, &["resume"]);
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, |p| {
         let notice = p.lines().last().unwrap_or_default();
         notice.contains(&id(1)) && selected(p).contains("Fix the parser")
@@ -644,7 +650,7 @@ fn each_key_reports_a_conversation_that_was_deleted_or_trashed_while_the_screen_
     let env = home();
     let mut terminal = ask(&env, &["find"]);
     delete(&env);
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     terminal.wait_until(START, LIMIT, |p| p.contains("no such conversation"));
     leave(terminal);
 }
@@ -654,12 +660,97 @@ fn the_screen_stays_when_its_last_conversation_is_trashed() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "The only one", "Yes."));
     let mut terminal = ask(&env, &["resume"]);
-    terminal.type_keys("\x04");
+    terminal.type_keys("\x04y");
     let picture = terminal.wait_until(START, LIMIT, |p| p.contains("moved to the trash · ^z undo"));
     assert_eq!(selected(&picture), "", "{picture}");
     terminal.type_keys("\r\x04\x1a");
     let is_back = |p: &str| selected(p).contains("The only one");
     terminal.wait_until(START, LIMIT, is_back);
+    leave(terminal);
+}
+
+/// Types the name of the conversation of bob, who is not the live account, and presses `key`.
+fn choose_of_bob(env: &TestEnv, args: &[&str], key: &str) -> Terminal {
+    let mut terminal = ask(env, args);
+    terminal.type_keys("elsewhere");
+    terminal.wait_until(START, LIMIT, |p| selected(p).contains("elsewhere"));
+    terminal.type_keys(key);
+    terminal
+}
+
+#[test]
+fn in_show_enter_shows_and_changes_nothing_and_ctrl_r_resumes() {
+    let mut env = home();
+    env.set("PAGER", "cat");
+    codex(&env, "exit 7");
+    let before = env.tree("home/.codex");
+    let mut terminal = choose_of_bob(&env, &["show"], "\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("Tune the parser elsewhere"));
+    assert!(
+        terminal
+            .text()
+            .contains("enter show · tab scope · ^r resume")
+    );
+    assert_same_tree(&before, &env.tree("home/.codex"));
+
+    // The conversation of the live account changes no login.
+    let mut terminal = ask(&env, &["show"]);
+    terminal.type_keys("parser\x12");
+    assert_eq!(terminal.end().code(), Some(7), "{}", terminal.text());
+}
+
+#[test]
+fn a_resume_from_a_picker_asks_before_it_changes_the_live_account() {
+    let env = home();
+    codex(&env, "exit 7");
+    let question = "make home the live account in place of alice@example.com, and resume? [y/N]";
+    for (args, key) in [
+        (&["show"][..], "\x12"),
+        (&["resume"], "\r"),
+        (&["find"], "\r"),
+        (&["sessions", "--pick"], "\r"),
+    ] {
+        let mut terminal = choose_of_bob(&env, args, key);
+        terminal.wait_until(START, LIMIT, |p| p.contains(question));
+        terminal.type_keys("\n");
+        assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+        let left = terminal.text();
+        assert!(left.contains("nothing was changed"), "{left}");
+        assert!(
+            left.contains("codex-manager resume 01a1f78b-0003-7ef3-b0ee-5caab8d3b455 --isolated"),
+            "{left}"
+        );
+        assert_eq!(owner(&env, "work"), "live", "{args:?}");
+    }
+
+    // An isolated home, `--yes` and an answer need no further consent.
+    let mut terminal = choose_of_bob(&env, &["resume", "--isolated"], "\r");
+    assert_eq!(terminal.end().code(), Some(7), "{}", terminal.text());
+    assert_eq!(owner(&env, "work"), "live");
+    let mut terminal = choose_of_bob(&env, &["resume"], "\r");
+    terminal.wait_until(START, LIMIT, |p| p.contains(question));
+    terminal.type_keys("y\n");
+    assert_eq!(terminal.end().code(), Some(7), "{}", terminal.text());
+    assert_eq!(owner(&env, "home"), "live");
+    let _ = env.run(["use", "work"]).code(0);
+    let mut terminal = choose_of_bob(&env, &["resume", "--yes"], "\r");
+    assert_eq!(terminal.end().code(), Some(7), "{}", terminal.text());
+    assert_eq!(owner(&env, "home"), "live");
+}
+
+#[test]
+fn ctrl_d_trashes_only_after_a_yes() {
+    let env = home();
+    let rollout = Conversation::new(1, 0, "", "").relative();
+    let mut terminal = ask(&env, &["resume"]);
+    for no in ["\x04", "n", "\r", "\x1b"] {
+        terminal.type_keys("\x04");
+        terminal.wait_until(START, LIMIT, |p| p.ends_with("move it to the trash? y/N"));
+        terminal.type_keys(no);
+        terminal.wait_until(START, LIMIT, is_drawn);
+        assert!(env.codex_home().join(&rollout).exists(), "{no:?}");
+    }
     leave(terminal);
 }
 
@@ -952,6 +1043,9 @@ fn codex_resumes_the_chosen_conversation_under_its_account() {
         p.contains(" 1 · tab: ") && selected(p).contains("the question of bob")
     });
     terminal.type_keys("\r");
+    // Alice is live.
+    terminal.wait_until(START, LIMIT, |p| p.contains("and resume? [y/N]"));
+    terminal.type_keys("y\n");
     assert!(terminal.end().success(), "{}", terminal.text());
     let turns = lab.backend.requests_to("/responses");
     let accounts = turns.into_iter().filter(|turn| turn.status == 200);

@@ -151,7 +151,7 @@ impl ResumeArgs {
         match picker.run(context)? {
             ScreenEnd::Chosen(id) => {
                 self.session = Some(id);
-                self.run(context)
+                self.run(&context.asking_before_switch())
             }
             ScreenEnd::Done(outcome) => Ok(outcome),
         }

@@ -72,16 +72,11 @@ impl ShowArgs {
             return self.show(&find_conversation(session_text, context)?, context);
         }
 
-        let shows_text = self.shows_picked_text(context);
         let picker = ConversationPicker {
-            enter: if shows_text { "show" } else { "resume" },
+            enter: "show",
             usage: &["name it: codex-manager show SESSION"],
             ..ConversationPicker::default()
         };
-        if !shows_text {
-            return picker.run_and_resume(context);
-        }
-
         match picker.run(context)? {
             ScreenEnd::Chosen(id) => self.show(&find_conversation(&id, context)?, context),
             ScreenEnd::Done(outcome) => Ok(outcome),
@@ -118,17 +113,6 @@ impl ShowArgs {
 
         warn_of_left_out(&left_out, session, context);
         Ok(to_outcome(&left_out, context))
-    }
-
-    /// Returns true if a picked conversation is shown, false if it is resumed. It is shown if an option concerns the
-    /// printed text, or if stdout is not a terminal.
-    fn shows_picked_text(&self, context: &Context) -> bool {
-        let has_text_flag = self.tools || self.reasoning || self.no_redact || self.raw;
-        has_text_flag
-            || self.turn.is_some()
-            || self.format.is_some()
-            || self.max_bytes.is_some()
-            || !context.ui.writes_to_terminal()
     }
 
     fn redact(&self, text: &str) -> String {

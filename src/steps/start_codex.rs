@@ -105,6 +105,9 @@ impl StartArgs {
         }
 
         self.check_json(context)?;
+        if context.asks_before_switch {
+            confirm_switch(&plan, &request, context)?;
+        }
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
@@ -183,6 +186,36 @@ impl StartArgs {
         let message = format!("cannot start {}", program.path().display());
         Err(CommandError::failed(message).because(error))
     }
+}
+
+/// Asks before a start that changes the live account. A start under the live account, or in an isolated home, changes
+/// nothing that other programs use.
+///
+/// # Errors
+/// The user declines, or there is no terminal.
+fn confirm_switch(plan: &LaunchPlan, request: &LaunchRequest<'_>, context: &Context) -> Result<()> {
+    let Some(switch) = plan.switch.as_ref().filter(|switch| !switch.is_current) else {
+        return Ok(());
+    };
+    let live = switch.from.as_ref();
+    // A newer login of the live account.
+    if live.is_some_and(|live| live.is_same(request.account)) {
+        return Ok(());
+    }
+    let name = printable(&plan.profile);
+    let replaced = live.map_or(String::new(), |from| format!(" in place of {}", from.email));
+    if context.confirm(format_args!(
+        "make {name} the live account{replaced}, and resume?"
+    )) {
+        return Ok(());
+    }
+
+    let id = printable(request.session_id.unwrap_or_default());
+    Err(CommandError::cancelled()
+        .hint(format!(
+            "keep the live account: codex-manager resume {id} --isolated"
+        ))
+        .hint(format!("only read it: codex-manager show {id}")))
 }
 
 /// Starts Codex once and waits until it ends. If a signal ended Codex, ends this process by the same signal.

@@ -12,7 +12,8 @@ use std::ffi::OsString;
 
 const OPEN: PickerKey = make_key('o', "open", KeyEffect::Choose);
 const EXPORT: PickerKey = make_key('e', "export", KeyEffect::Choose);
-const TRASH: PickerKey = make_key('d', "trash", KeyEffect::Choose);
+const RESUME: PickerKey = make_key('r', "resume", KeyEffect::Choose);
+const TRASH: PickerKey = make_key('d', "trash", KeyEffect::Ask("move it to the trash? y/N"));
 
 /// The key that restores the last conversation moved to the trash, then the one before it, and so on.
 const UNDO: PickerKey = make_key('z', "undo", KeyEffect::Leave);
@@ -59,9 +60,16 @@ impl ConversationPicker {
     fn show(&mut self, trashed: &mut Vec<String>, context: &Context) -> Result<ScreenEnd> {
         let ui = &context.ui;
         loop {
-            self.keys = vec![OPEN, EXPORT];
-            // The report is printed on stdout, which may be a file or a pipe that expects only the conversation.
-            if ui.writes_to_terminal() {
+            // Codex and the report of `storage trash` write to stdout, which may be a file or a pipe that expects only the
+            // conversation.
+            let acts = ui.writes_to_terminal();
+            self.keys = vec![EXPORT];
+            if self.enter == RESUME.label {
+                self.keys.insert(0, OPEN);
+            } else if acts {
+                self.keys.insert(0, RESUME);
+            }
+            if acts {
                 self.keys.push(TRASH);
             }
             if !trashed.is_empty() {
@@ -92,6 +100,9 @@ impl ConversationPicker {
                 Some(key) if key == OPEN.letter => {
                     return open_turn(choice, context).map(ScreenEnd::Done);
                 }
+                Some(key) if key == RESUME.letter => {
+                    return resume(choice.id, context).map(ScreenEnd::Done);
+                }
                 Some(key) if key == EXPORT.letter => {
                     return export_page(choice.id, context).map(ScreenEnd::Done);
                 }
@@ -107,10 +118,17 @@ impl ConversationPicker {
     /// Those of [`Self::run`] and of `resume`.
     pub(crate) fn run_and_resume(self, context: &Context) -> Result<Outcome> {
         match self.run(context)? {
-            ScreenEnd::Chosen(id) => context.run(&["resume".into(), id.into()]),
+            ScreenEnd::Chosen(id) => resume(id, context),
             ScreenEnd::Done(outcome) => Ok(outcome),
         }
     }
+}
+
+/// Resumes a picked conversation. A change of the live account needs consent, because the picker shows many accounts.
+fn resume(id: String, context: &Context) -> Result<Outcome> {
+    context
+        .asking_before_switch()
+        .run(&["resume".into(), id.into()])
 }
 
 /// Runs a command of `storage` on a conversation, without a report, because the screen is shown again. Returns the

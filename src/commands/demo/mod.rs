@@ -98,6 +98,7 @@ impl<'a> Demo<'a> {
                 .with("PAGER", "cat"),
             ui,
             runner: context.runner,
+            asks_before_switch: false,
         };
 
         Ok(Self {

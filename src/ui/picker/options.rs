@@ -71,6 +71,8 @@ pub(crate) enum KeyEffect {
     Choose,
     /// Ends the picker like [`Self::Choose`], even if no entry is selected or the list is empty.
     Leave,
+    /// Asks this question in the last line, and chooses the entry if the user answers with `y`.
+    Ask(&'static str),
     /// Copies the id of the entry to the clipboard, by the terminal (OSC 52).
     CopyId,
 }

@@ -51,6 +51,8 @@ pub(super) struct PickerState {
     /// The preview that arrived last, with its request.
     preview: Option<(PreviewQuery, Vec<(Style, String)>)>,
     notice: Option<String>,
+    /// The question of [`KeyEffect::Ask`] that awaits an answer, with the choice that it is about.
+    asked: Option<(&'static str, Picked)>,
     matcher: Matcher,
 }
 
@@ -206,7 +208,8 @@ impl PickerState {
 
     /// Returns the message for the last line, if there is one.
     pub(super) fn notice(&self) -> Option<&str> {
-        self.notice.as_deref()
+        let question = self.asked.as_ref().map(|(question, _)| *question);
+        question.or(self.notice.as_deref())
     }
 
     pub(super) fn set_notice(&mut self, notice: Option<String>) {
@@ -234,6 +237,15 @@ impl PickerState {
     /// Changes the filter or the selection by a key. `command_keys` has the keys of the command.
     pub(super) fn handle_key(&mut self, key: KeyEvent, command_keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
+        if let Some((_, picked)) = self.asked.take() {
+            let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+            let is_yes = matches!(key.code, KeyCode::Char('y' | 'Y')) && !is_control;
+            return if is_yes {
+                PickerAction::Choose(picked)
+            } else {
+                PickerAction::Stay
+            };
+        }
 
         if let Some(query) = self.edit_query(key) {
             // The next frame shows the new filter at once. `filter_more` examines the entries later.
@@ -282,7 +294,7 @@ impl PickerState {
 
     /// Adds pasted text to the filter, with blanks for line ends and other control characters.
     pub(super) fn paste(&mut self, text: &str) {
-        self.notice = None;
+        (self.notice, self.asked) = (None, None);
         let chars = text.trim_end().chars();
         self.query
             .extend(chars.map(|c| if c.is_control() { ' ' } else { c }));
@@ -315,6 +327,10 @@ impl PickerState {
             KeyEffect::Leave => PickerAction::Choose(picked),
             _ if picked.id.is_empty() => PickerAction::Stay,
             KeyEffect::Choose => PickerAction::Choose(picked),
+            KeyEffect::Ask(question) => {
+                self.asked = Some((question, picked));
+                PickerAction::Stay
+            }
             KeyEffect::CopyId => {
                 self.notice = Some(format!("copied {}", picked.id));
                 PickerAction::Copy(picked.id)

@@ -2,6 +2,11 @@ use super::*;
 
 const KEYS: &[PickerKey] = &[
     PickerKey {
+        letter: 'd',
+        label: "trash",
+        effect: KeyEffect::Ask("sure?"),
+    },
+    PickerKey {
         letter: 'e',
         label: "export",
         effect: KeyEffect::Choose,
@@ -272,6 +277,41 @@ fn keys_of_the_command_act_on_the_selected_entry() {
         state.handle_key(key('z'), KEYS),
         choose("", Some('z'), "nothing")
     );
+}
+
+#[test]
+fn only_y_answers_a_question_with_yes_and_the_choice_is_that_of_the_key() {
+    let control = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+    let plain = |code| KeyEvent::new(code, KeyModifiers::NONE);
+    let asked = || {
+        let mut state = state(&["a", "b"]);
+        assert_eq!(state.handle_key(control('d'), KEYS), PickerAction::Stay);
+        // An answer of a worker leaves the question.
+        state.set_notice(Some("news".into()));
+        assert_eq!(state.notice(), Some("sure?"));
+        state
+    };
+
+    for no in [
+        plain(KeyCode::Enter),
+        plain(KeyCode::Char('n')),
+        control('y'),
+        control('d'),
+        plain(KeyCode::Esc),
+    ] {
+        let mut state = asked();
+        assert_eq!(state.handle_key(no, KEYS), PickerAction::Stay, "{no:?}");
+        assert_eq!((state.notice(), state.query()), (None, ""), "{no:?}");
+    }
+    let mut pasted = asked();
+    pasted.paste("y");
+    assert_eq!((pasted.notice(), pasted.query()), (None, "y"));
+
+    let mut listed_anew = asked();
+    let items = ["b", "c"].map(|name| PickerItem::new(name, vec![(Style::Plain, name.to_owned())]));
+    listed_anew.replace_entries(PickerListing::new(items.into(), Vec::new()));
+    let answered = listed_anew.handle_key(plain(KeyCode::Char('y')), KEYS);
+    assert_eq!(answered, choose("b", Some('d'), ""));
 }
 
 /// The preview is requested once. Without it, the pane stayed empty.
