@@ -15,7 +15,8 @@ use self::ErrorKind::{Failed, Refused, Usage};
 pub(crate) use self::vault::STORE_PASSWORD;
 use codex_manager_core::codex::{AUTH_JSON, LoginStorageError};
 use codex_manager_core::inventory::remedies::{
-    describe_making_writable, format_rename_aside_command, format_unlink_command,
+    describe_making_readable, describe_making_writable, format_rename_aside_command,
+    format_unlink_command,
 };
 use codex_manager_core::io::replacement::Irreplaceable;
 use codex_manager_core::io::{atomic, list_causes, progress, shell, user};
@@ -331,6 +332,9 @@ impl Advised for codex_manager_core::io::IoError {
             std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {
                 let command = format_rename_aside_command(&self.path);
                 self.hinted_error(Failed, format!("move it aside: {command}"))
+            }
+            std::io::ErrorKind::PermissionDenied if self.action == "list" => {
+                self.hinted_error(Failed, describe_making_readable(&self.path))
             }
             _ => CommandError::wrap(Failed, self),
         }

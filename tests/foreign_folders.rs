@@ -99,6 +99,10 @@ fn a_restore_of_files_in_a_folder_that_cannot_be_read_names_the_command_that_men
     put(&env, "AGENTS.md", "changed");
     let only = ["restore", &archive, "--only", "AGENTS.md"];
     let _ = env.run_unprivileged(&only).code(0);
+    set_mode(&env.codex_home().join("sessions/2026"), 0o000);
+    let run = env.run_unprivileged(&["history", "check"]).code(1);
+    assert!(run.stderr.contains("chmod -R u+rwX"), "{run}");
+    set_mode(&env.codex_home().join("sessions/2026"), 0o755);
     let run = env.run_unprivileged(&["doctor"]);
     let found = "cannot be listed: [ROOT]/home/.codex/skills/theirs";
     assert!(unwrapped(&run.stdout).contains(found), "{run}");

@@ -2,11 +2,12 @@
 
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
+use crate::support::injection::{can_inject, traced};
 use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, backup, put, rollout, sample_home, text};
 use crate::support::skips::skip;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
 const USER: u32 = 12_345;
@@ -106,6 +107,39 @@ fn each_form_of_a_restore_leaves_the_home_to_its_owner_although_the_folder_above
         lchown(&other, Some(USER), None).unwrap();
         assert_given(&home);
     }
+}
+
+#[test]
+fn the_user_recovers_a_restore_of_root_that_was_killed() {
+    if !is_root() || !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env).canonicalize().unwrap();
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    for folder in [&home, &env.manager_home()] {
+        give_away(folder);
+    }
+    // The folder above the home stays root's.
+    fs::set_permissions(env.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    let kill = "inject=renameat2:signal=KILL";
+    let options = ["-P", &text(&home), "-e", "trace=renameat2", "-e", kill];
+    let args = ["restore", &archive, "--yes"];
+    let (output, log) = traced(&env, &options.map(str::to_owned), &args);
+    assert!(!output.status.success(), "{log}");
+    assert_given(&env.path("home/..codex.codex-manager-restore"));
+
+    let [user, group] = [USER, GROUP].map(|id| id.to_string());
+    let program = env!("CARGO_BIN_EXE_codex-manager");
+    let mut as_user = env.other_program("setpriv");
+    as_user.args(["--reuid", &user, "--regid", &group, "--clear-groups"]);
+    let run = as_user.args([program, "list-backups"]).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let agents = fs::read_to_string(home.join("AGENTS.md")).unwrap();
+    assert!(["changed", "be brief\n"].contains(&&*agents), "{agents}");
+    let _ = env.run(args).code(0);
+    assert_given(&home);
 }
 
 #[test]
