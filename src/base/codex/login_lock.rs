@@ -8,7 +8,8 @@ use crate::io::{FileLock, IoError, lock};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The first of the two lock files, in the home. The second one is beside auth.json, or beside the target of a link there.
+/// The first of the two lock files, in the home. The second one is beside auth.json, or beside the target of a link
+/// there.
 pub(super) const AUTH_LOCK: &str = "auth.lock";
 
 /// The longest wait for Codex to finish a renewal and release its locks.

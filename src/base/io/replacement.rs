@@ -43,8 +43,8 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), Irreplaceable> {
     }
 }
 
-/// Returns true if the file or folder at `path` is a mount point, as a container makes of a single file. Does not follow
-/// a link. False if there is nothing.
+/// Returns true if the file or folder at `path` is a mount point, as a container makes of a single file. Does not
+/// follow a link. False if there is nothing.
 pub fn is_mount_point(path: &Path) -> bool {
     EntryFlags::read(path).is_mount_point
 }

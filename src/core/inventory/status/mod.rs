@@ -349,8 +349,8 @@ pub fn ask_questions<const N: usize>(
     }
 }
 
-/// Checks that Codex can store a renewed login, finds Codex, checks that this home owns the login, waits while a running
-/// Codex may be renewing the login, and calls `probe`.
+/// Checks that Codex can store a renewed login, finds Codex, checks that this home owns the login, waits while a
+/// running Codex may be renewing the login, and calls `probe`.
 fn probe_when_safe<R>(
     home: &Path,
     inquiry: &Inquiry,

@@ -11,8 +11,8 @@ use crate::restore::error::RestoreError;
 /// Lists the files of the target and computes the plan.
 ///
 /// # Errors
-/// The target cannot be listed, a mounted file would be replaced, a rollout would lose lines that another one continues, or the request does not allow
-/// the account of the archive.
+/// The target cannot be listed, a mounted file would be replaced, a rollout would lose lines that another one
+/// continues, or the request does not allow the account of the archive.
 pub(crate) fn plan_with_live_files(
     request: &RestoreRequest<'_>,
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the targets of top-level links out of `home`, and top-level mounts, for which the plan stages content. The
-/// link or mount itself stays. Excludes logins and databases, for which the link is replaced by a file: SQLite keeps the
-/// log of a database beside the target.
+/// link or mount itself stays. Excludes logins and databases, for which the link is replaced by a file: SQLite keeps
+/// the log of a database beside the target.
 pub(crate) fn find_linked_roots(
     home: &Path,
     plan: &RestorePlan,
