@@ -257,11 +257,12 @@ fn a_home_of_codex_desktop_goes_through_a_vault() {
 #[test]
 fn no_database_of_a_home_of_codex_desktop_is_synced_whatever_its_name() {
     let pair = Pair::new();
-    let _open = desktop_home_at(&pair.home("a"));
+    drop(desktop_home_at(&pair.home("a")));
     let database = pair.put("a", "skills/mine/data", "");
     let open = Connection::open(database).expect("open");
-    open.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(n)")
-        .expect("create");
+    open.execute_batch("CREATE TABLE t(n)").expect("create");
+    drop(open);
+    pair.put("a", "skills/mine/data-wal", "the rest of it");
     let run = pair.run("a", &["run", "--apply", "--json"]);
     let run = run.code(0);
     assert!(run.stdout.contains("a database"), "{run}");

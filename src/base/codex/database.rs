@@ -351,7 +351,7 @@ fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), Datab
         // reports before it compares any row. This proves no damage.
         Err(e)
             if e.sqlite_error()
-                .is_some_and(|e| e.extended_code == ffi::SQLITE_ERROR) =>
+                .is_some_and(|e| e.extended_code & 0xff == ffi::SQLITE_ERROR) =>
         {
             return Ok(());
         }

@@ -73,7 +73,7 @@ pub(crate) fn prepare_python_databases(work: &mut Workspace<'_>) -> Result<(), R
     for name in sidecars {
         tree::remove(&stage.staged_path(name.as_path()))?;
         plan.drop_write(&name);
-        if plan.target == RestoreTarget::Home {
+        if work.live.names.contains(name.as_path()) {
             plan.removed.insert(&name);
         }
     }
