@@ -56,17 +56,23 @@ fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usiz
 }
 
 /// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
-/// this fails, prints a warning.
-pub(crate) fn update_losses(selection: &Selection, replaced_messages: usize, context: &Context) {
+/// this fails, prints a warning and returns false.
+pub(crate) fn update_losses(
+    selection: &Selection,
+    replaced_messages: usize,
+    context: &Context,
+) -> bool {
     let rollout_names = selection.rollout_names.iter();
     let ids = rollout_names.filter_map(|name| {
         let rollout = RolloutName::parse(Path::new(name))?;
         rollout.id().map(str::to_lowercase)
     });
-    if let Err(e) = recheck_after_restore(ids.collect(), replaced_messages > 0, context) {
+    let checked = recheck_after_restore(ids.collect(), replaced_messages > 0, context);
+    if let Err(e) = &checked {
         let problem = e.to_one_line();
         context.ui.warn(format_args!(
             "the record of lost messages was not updated, so doctor may report losses that no longer exist: {problem}"
         ));
     }
+    checked.is_ok()
 }

@@ -118,7 +118,7 @@ impl RestoreOptions {
             changed_ids.extend(thread_ids(&plan.removed));
             project_continued_rollouts(context, &request.folder, &changed_ids);
         }
-        let is_recorded = record_result(context, target, &mut report);
+        let mut is_recorded = record_result(context, target, &mut report);
 
         let backup = report.safety.as_ref();
         let backup_name = backup.map(|backup| format_archive_argument(&backup.archive, context));
@@ -127,7 +127,7 @@ impl RestoreOptions {
         report.notes.extend(message_note);
 
         if target == RestoreTarget::Home {
-            update_losses(&request.selection, replaced_messages, context);
+            is_recorded &= update_losses(&request.selection, replaced_messages, context);
         }
 
         show_report(context, command, &request, &report, &conversations);

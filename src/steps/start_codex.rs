@@ -5,7 +5,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, check_not_isolated, check_store_in_arguments,
 };
-use crate::steps::switch_account::warn_after_switch;
+use crate::steps::switch_account::{record_switch, warn_after_switch};
 use crate::steps::{before_new_codex, wait};
 use crate::ui::object;
 use crate::views::account::{
@@ -229,8 +229,9 @@ fn run_once(request: LaunchRequest<'_>, context: &Context) -> Result<LaunchRepor
     }
 
     before_new_codex::archive_if_codex_changed(context)?;
+    let to = request.account;
     let launch = session::prepare_launch(request)?;
-    print_launch_notes(&plan, &launch, context);
+    print_launch_notes(&plan, &launch, to, context);
 
     let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
     let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
@@ -275,7 +276,7 @@ fn note_usage_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: 
 }
 
 /// Prints the account and the warnings of a launch, before Codex takes over the screen.
-fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
+fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, to: &Identity, context: &Context) {
     let ui = &context.ui;
     let name = printable(&plan.profile);
     let home_note = if plan.isolated_home.is_some() {
@@ -311,6 +312,7 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
     }
 
     if let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) {
+        warn_all(&context.ui, &record_switch(switch, to, context).warnings);
         warn_after_switch(switch, context);
         if !switch.still_running.is_empty() {
             ui.note("to keep the old account live next time: codex-manager launch --isolated");

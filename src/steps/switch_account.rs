@@ -122,17 +122,14 @@ fn record_and_show(
     link_warning: Option<String>,
     context: &Context,
 ) -> Outcome {
-    let record_result = record_use(to, report.plan.from.as_ref(), context);
-    let cooldown_error = record_result.as_ref().err().map(CommandError::to_one_line);
-    let record_problem = report.record_error.clone().or(cooldown_error);
+    let record = record_switch(report, to, context);
 
     if let Some(link_warning) = link_warning {
         context.warn(link_warning);
     }
     show_switched(report, to, context);
 
-    let is_login_rejected = record_result.unwrap_or(false);
-    if is_login_rejected {
+    if record.is_login_rejected {
         context.warn(format_args!(
             "the server rejected this login at the last query; if Codex fails, sign in \
              again: codex-manager profile login {}",
@@ -140,12 +137,37 @@ fn record_and_show(
         ));
     }
 
-    if let Some(problem) = &record_problem {
-        context.warn(format_args!(
+    warn_all(&context.ui, &record.warnings);
+    Outcome::partial_if(!record.warnings.is_empty())
+}
+
+/// The result of recording a switch in the manager home.
+pub(super) struct RecordedSwitch {
+    /// The records that could not be written, as warnings.
+    pub(super) warnings: Vec<String>,
+    /// True if the server rejected the login at the last query.
+    is_login_rejected: bool,
+}
+
+/// Records the use of both accounts of a switch in `cooldown.json`. Returns the warnings about all records of the switch
+/// that could not be written, also those of the profiles and of the previous account.
+pub(super) fn record_switch(
+    report: &SwitchReport,
+    to: &Identity,
+    context: &Context,
+) -> RecordedSwitch {
+    let recorded = record_use(to, report.plan.from.as_ref(), context);
+    let cooldown_error = recorded.as_ref().err().map(CommandError::to_one_line);
+    let problems = report.record_errors.iter().cloned().chain(cooldown_error);
+    let to_warning = |problem| {
+        format!(
             "the account was switched, but the manager home does not record the switch: {problem}"
-        ));
+        )
+    };
+    RecordedSwitch {
+        warnings: problems.map(to_warning).collect(),
+        is_login_rejected: recorded.unwrap_or(false),
     }
-    Outcome::partial_if(record_problem.is_some())
 }
 
 /// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a regular file.

@@ -11,7 +11,7 @@ use crate::accounts::profile::{LoginOwner, Profiles};
 use crate::accounts::save::{LoginToKeep, SaveReport};
 use crate::codex::{AuthFile, AuthSnapshot, Holder, Login, Program, daemon, find_codex};
 use crate::history::running_turns::find_busy_conversations;
-use crate::io::{atomic, events};
+use crate::io::{atomic, events, message_with_causes};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ pub struct SwitchReport {
     pub daemon_stopped: bool,
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
-    /// The error of recording the switch. The new login is live nevertheless.
-    pub record_error: Option<String>,
+    /// The errors of recording the switch. The new login is live nevertheless.
+    pub record_errors: Vec<String>,
 }
 
 /// Switches the live login.
@@ -71,7 +71,7 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
             quarantined: None,
             daemon_stopped,
             still_running: Vec::new(),
-            record_error: None,
+            record_errors: Vec::new(),
         };
 
         if report.plan.is_current {
@@ -127,12 +127,9 @@ fn replace_live_login(
     events::info!("activated the login of {}", report.plan.profile);
 
     // After a crash or an error from here on, the record of the old login may still name this home.
-    match record_switch(request, profiles, idle) {
-        Ok(()) => events::info!("recorded the owner of each login"),
-        Err(e) => {
-            events::info!("cannot record the switch: {e}");
-            report.record_error = Some(e.to_string());
-        }
+    report.record_errors = record_switch(request, profiles, idle);
+    for error in &report.record_errors {
+        events::info!("cannot record the switch: {error}");
     }
     Ok(true)
 }
@@ -153,28 +150,32 @@ fn find_login_to_activate<'i>(
     Ok(login)
 }
 
-/// Records that the profile owns the login that was live, and records the switch.
+/// Records that the profile owns the login that was live, and records the switch. Returns the errors: each record is
+/// written even if another one cannot be.
 fn record_switch(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
     idle: &IdleLogin<'_>,
-) -> Result<(), SwitchError> {
+) -> Vec<String> {
+    let mut results = Vec::new();
     if let AuthFile::Present(old) = &idle.live
         && let Some(old_login) = &old.login
         && !old_login.identity.is_same(request.to)
     {
-        profiles.save_back(old, old_login, OwnerLocation::Profile, request.now)?;
+        let saved = profiles.save_back(old, old_login, OwnerLocation::Profile, request.now);
+        results.push(saved.map(drop));
     }
     // Codex may have removed the auth.json of another account, whose record then still names this home.
-    profiles.end_other_live_records(request.codex_home, request.to)?;
+    results.push(profiles.end_other_live_records(request.codex_home, request.to));
 
     let from = idle.plan.from.as_ref();
     // Replacing a login by a newer one of the same account is no switch.
     let is_same_account = from.is_some_and(|from| from.is_same(request.to));
     if !is_same_account {
-        record_last_switch(request, from)?;
+        results.push(record_last_switch(request, from));
     }
-    Ok(())
+    let errors = results.into_iter().filter_map(Result::err);
+    errors.map(|e| message_with_causes(&e)).collect()
 }
 
 /// Saves the live login to its profile, or quarantines an auth.json that is no login.
