@@ -206,6 +206,7 @@ mod together;
 mod transfer;
 mod trees;
 mod unreadable;
+mod unreadable_records;
 mod unstorable_logins;
 mod upgrades;
 mod usage;

@@ -203,7 +203,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
 
     let mut checks = Vec::new();
     for profile in &all_profiles {
-        if let Some(problem) = &profile.newer {
+        if let Some(problem) = &profile.unusable {
             checks.push(Check::fail(ID, problem).because(WHY).advised(UPGRADE));
         } else if let Some((fault, fix)) =
             find_profile_fault(profile, &profiles, context.codex_home())

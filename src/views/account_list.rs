@@ -152,7 +152,11 @@ impl AccountList {
                 ui.warn(format_args!("profile {name}: {problem}"));
             }
         }
-        Outcome::partial_if(self.profiles.iter().any(|profile| profile.newer.is_some()))
+        Outcome::partial_if(
+            self.profiles
+                .iter()
+                .any(|profile| profile.unusable.is_some()),
+        )
     }
 
     fn show_live_forecast(&self, context: &Context) {

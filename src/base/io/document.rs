@@ -66,6 +66,15 @@ pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError>
     }
 }
 
+/// Reads the document at `path` like [`read`]. A file that cannot be read counts as damaged, and so does a folder in its
+/// place: one such record must not stop a command.
+pub fn read_or_damaged<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError> {
+    match read(path) {
+        Err(DocumentError::Io(e)) => Ok(damaged_state(&e.source)),
+        state => state,
+    }
+}
+
 /// Reads the bytes of the document at `path`, for [`parse`], which refuses a document that is too large. `None` if the
 /// file does not exist.
 pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
@@ -232,7 +241,7 @@ pub fn update<T: Document + Default + PartialEq + Clone, R>(
     // Locked before the read, because two processes that read the same state would each drop the change of the other.
     let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
 
-    let (old_document, moved_aside) = match read::<T>(path)? {
+    let (old_document, moved_aside) = match read_or_damaged::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
         DocumentState::Absent => (None, None),
         DocumentState::Damaged(_) => (None, Some(move_aside(path)?)),
@@ -249,10 +258,16 @@ pub fn update<T: Document + Default + PartialEq + Clone, R>(
     Ok((value, moved_aside))
 }
 
-/// Renames a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists. Returns the new path.
+/// Renames a damaged file, or a folder in its place, to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists.
+/// Returns the new path.
 pub fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
-    // Copy first, so that the old name never disappears without the new one being there.
-    let copy_path = atomic::keep_copy(path, ".damaged")?;
+    let Ok(copy_path) = atomic::keep_copy(path, ".damaged") else {
+        // It cannot be read, so it cannot be copied.
+        let target = atomic::find_free_path(&atomic::with_suffix(path, ".damaged"));
+        atomic::rename(path, &target)?;
+        return Ok(target);
+    };
+    // Copied first, so that the old name never disappears without the new one being there.
     sharing::remove_file(path).at("remove", path)?;
     Ok(copy_path)
 }

@@ -82,7 +82,7 @@ impl ProfileExportArgs {
         };
 
         // The plan leaves out profiles that a newer version wrote, so these need no lock.
-        let readable = all_profiles.iter().filter(|p| p.newer.is_none());
+        let readable = all_profiles.iter().filter(|p| p.unusable.is_none());
         let accounts: Vec<_> = readable.filter_map(Profile::identity).collect();
         // The locks are held to the end, so that no process changes a login between the plan and its move.
         let _account_locks =

@@ -9,7 +9,7 @@ use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{
     Document, DocumentError, DocumentState, FileId, FileLock, IoError, OrdinaryPath, SecretBytes,
-    Timestamp, atomic, document, file_id, file_open, tree,
+    Timestamp, atomic, document, file_id, file_open, message_with_causes, tree,
 };
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -133,9 +133,9 @@ pub struct Profile {
     pub auth: AuthFile,
     /// The parse error of a damaged `profile.json`. The owner and the newest login are unknown then.
     pub damaged: Option<String>,
-    /// The error of reading a `profile.json` of a newer version. This version lists such a profile, but never uses or
-    /// changes it.
-    pub newer: Option<String>,
+    /// The error of reading a `profile.json` that is of a newer version, or cannot be read. Such a profile is listed,
+    /// but never used or changed.
+    pub unusable: Option<String>,
 }
 
 impl Profile {
@@ -149,7 +149,7 @@ impl Profile {
             },
             auth: AuthFile::Missing,
             damaged: None,
-            newer: None,
+            unusable: None,
         }
     }
 
@@ -486,15 +486,14 @@ impl Profiles {
         Ok(profile)
     }
 
-    /// Reads the profile `name`. A profile that a newer version of this program wrote has no login.
+    /// Reads the profile `name`. A profile that a newer version of this program wrote, or whose record cannot be read,
+    /// has no login.
     pub(crate) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
-            // A profile of a newer version must not keep the user from using the other profiles.
-            Err(e @ DocumentError::Newer { .. }) => {
-                return Ok(build_newer_profile(name, &folder, &e));
-            }
-            read_result => read_result?,
+            Ok(state) => state,
+            // Such a profile must not keep the user from using the other profiles.
+            Err(e) => return Ok(build_unusable_profile(name, &folder, &e)),
         };
 
         // An unreadable auth.json must not keep the user from seeing the other profiles.
@@ -512,11 +511,20 @@ impl Profiles {
             file,
             auth,
             damaged,
-            newer: None,
+            unusable: None,
         })
     }
 
-    /// Fails if a newer version of the program wrote this profile.
+    /// Fails if a profile of an unknown account cannot be used: the account may have a profile already, and another one
+    /// would be a second copy of its login.
+    pub(super) fn require_all_readable(&self) -> Result<(), ProfileError> {
+        for profile in self.list_unidentified()? {
+            self.require_readable_version(&profile.name)?;
+        }
+        Ok(())
+    }
+
+    /// Fails if a newer version of the program wrote this profile, or if its record cannot be read.
     pub(super) fn require_readable_version(&self, name: &str) -> Result<(), DocumentError> {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
@@ -568,9 +576,10 @@ pub(crate) fn is_unfinished_profile(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
-/// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
-/// a login.
-fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentError) -> Profile {
+/// Returns a profile that a newer version wrote, or whose record cannot be read: with its account, as far as that can be
+/// read, and without a login.
+fn build_unusable_profile(name: String, folder: &Path, error: &DocumentError) -> Profile {
+    let problem = message_with_causes(error);
     // Only the identity is read, because the other fields may have another form in the newer version.
     let recorded_identity = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
@@ -584,14 +593,17 @@ fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentErro
     Profile {
         name,
         damaged: None,
-        newer: Some(version_error.to_string()),
+        unusable: Some(problem.clone()),
         file: ProfileFile {
             identity: login.map(|l| l.identity.clone()).or_else(recorded_identity),
             ..ProfileFile::default()
         },
         auth: AuthFile::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
-            reason: format!("not used: its profile.json was {version_error}"),
+            reason: match error {
+                DocumentError::Newer { .. } => format!("not used: its profile.json was {problem}"),
+                DocumentError::Io(_) => format!("not used: {problem}"),
+            },
         },
     }
 }

@@ -237,8 +237,9 @@ impl Profiles {
         let plan = plan_save(&profiles, name, (snapshot, login), copy_kind)?;
         let old_name = plan.renamed_from.as_deref().unwrap_or(name);
         let profile_on_disk = profiles.into_iter().find(|p| p.name == old_name);
-        if profile_on_disk.is_some() {
-            self.require_readable_version(old_name)?;
+        match &profile_on_disk {
+            Some(_) => self.require_readable_version(old_name)?,
+            None => self.require_all_readable()?,
         }
 
         match (&plan.renamed_from, &profile_on_disk) {
@@ -505,7 +506,7 @@ mod tests {
             },
             auth: AuthFile::Present(snapshot),
             damaged: None,
-            newer: None,
+            unusable: None,
         }
     }
 

@@ -67,6 +67,9 @@ impl Profiles {
         // One lock for all profiles: the search for the profile of an account and its creation are one step.
         let _lock = FileLock::acquire(&self.lock)?;
         let old_profile = self.find(&login.identity)?;
+        if old_profile.is_none() {
+            self.require_all_readable()?;
+        }
         let name = match &old_profile {
             Some(profile) => profile.name.clone(),
             None => self.find_free_profile_name(&login.identity),

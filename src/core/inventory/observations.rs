@@ -115,16 +115,17 @@ pub(crate) fn file_path_of(manager_home: &Path, identity: &Identity) -> PathBuf 
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
-/// Reads the observations of an account. A missing or damaged file, or a file of another account, counts as empty.
-/// Takes no lock.
+/// Reads the observations of an account. A missing, damaged or unreadable file, or a file of another account, counts as
+/// empty. Takes no lock.
 ///
 /// # Errors
-/// A newer version wrote the file, or it cannot be read.
+/// A newer version wrote the file.
 pub fn load_observations(
     manager_home: &Path,
     identity: &Identity,
 ) -> Result<ObservationsFile, DocumentError> {
-    let state = document::read::<ObservationsFile>(&file_path_of(manager_home, identity))?;
+    let path = file_path_of(manager_home, identity);
+    let state = document::read_or_damaged::<ObservationsFile>(&path)?;
     let is_of_account = |file: &ObservationsFile| {
         let account = file.identity.as_ref();
         account.is_some_and(|account| account.is_same(identity))

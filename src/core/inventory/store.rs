@@ -212,7 +212,7 @@ pub fn note_verified_locked(
     }
 
     let path = manager_home.join(FILE_NAME);
-    let mut inventory = match document::read::<InventoryFile>(&path)? {
+    let mut inventory = match document::read_or_damaged::<InventoryFile>(&path)? {
         DocumentState::Good(inventory) => inventory,
         DocumentState::Absent => InventoryFile::default(),
         DocumentState::Damaged(_) => return Ok(false),

@@ -153,7 +153,7 @@ fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<()
     let mut exported: Vec<&Profile> = Vec::new();
     for profile in &profiles {
         // An export would lose the fields that a newer version added to profile.json.
-        let newer_error = profile.newer.clone();
+        let newer_error = profile.unusable.clone();
         if let Some(reason) = newer_error.or_else(|| find_import_obstacle(profile, &exported)) {
             plan.skip(&profile.name, reason);
             continue;

@@ -264,7 +264,7 @@ pub(super) fn plan(
 
         let local = LocalAccount::find(identity, &local_profiles, options);
         let local_profile = local.profile.as_ref();
-        if let Some(reason) = local_profile.and_then(|profile| profile.newer.clone()) {
+        if let Some(reason) = local_profile.and_then(|profile| profile.unusable.clone()) {
             let name = name.clone();
             left.push(NotTransferred { name, reason });
             continue;

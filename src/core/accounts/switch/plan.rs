@@ -283,7 +283,7 @@ mod tests {
             },
             auth: auth(name, day),
             damaged: None,
-            newer: None,
+            unusable: None,
         }
     }
 

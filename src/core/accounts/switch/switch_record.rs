@@ -55,7 +55,8 @@ pub(crate) fn read_last_switch(
     manager_home: &Path,
     codex_home: &Path,
 ) -> Result<Option<SwitchRecord>, ProfileError> {
-    let file = document::read::<SwitchFile>(&switch_file_path(manager_home))?.good();
+    let path = switch_file_path(manager_home);
+    let file = document::read_or_damaged::<SwitchFile>(&path)?.good();
     let home = codex_home.canonical_or_self();
     Ok(file.and_then(|mut file| file.homes.remove(&home)))
 }

@@ -33,11 +33,11 @@ enum CooldownOrigin {
     Damaged,
 }
 
-/// Reads `cooldown.json` of a manager home. Converts a document of the Python tool, and rebuilds a missing or damaged
-/// one. Takes no lock and writes nothing.
+/// Reads `cooldown.json` of a manager home. Converts a document of the Python tool, and rebuilds a missing, damaged or
+/// unreadable one. Takes no lock and writes nothing.
 ///
 /// # Errors
-/// A newer version wrote it, or it cannot be read.
+/// A newer version wrote it.
 pub fn load(
     manager_home: &Path,
     now: &DateTime<Utc>,
@@ -50,21 +50,19 @@ pub fn load(
         origin,
     };
 
-    let Some(bytes) = file_open::read_if_exists(&path)? else {
-        let rebuilt = rebuild_from_records(manager_home)?;
-        return Ok(with_origin(rebuilt, CooldownOrigin::Absent));
-    };
-
-    let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
+    let problem = match document::read_or_damaged::<CooldownFile>(&path)? {
         DocumentState::Good(file) => {
             return Ok(with_origin((file, Vec::new()), CooldownOrigin::Native));
         }
+        DocumentState::Absent => {
+            let rebuilt = rebuild_from_records(manager_home)?;
+            return Ok(with_origin(rebuilt, CooldownOrigin::Absent));
+        }
         DocumentState::Damaged(problem) => problem,
-        // Not reached, because `parse` gets the bytes of an existing file.
-        DocumentState::Absent => String::new(),
     };
 
     // The document of the Python tool has another form, so it counts as damaged until this check recognizes it.
+    let bytes = file_open::read(&path).unwrap_or_default();
     if let Some(converted) = python::parse_python_cooldown(&bytes, manager_home, now, zone) {
         return Ok(with_origin(converted, CooldownOrigin::Python));
     }
@@ -130,7 +128,7 @@ fn write_keeping_original(
             ))
         }
         CooldownOrigin::Damaged => {
-            let copy = atomic::keep_copy(&path, ".damaged")?;
+            let copy = document::move_aside(&path)?;
             Some(format!("the damaged file is kept as {}", copy.display()))
         }
     };
@@ -151,7 +149,7 @@ fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String
     }
 
     let path = manager_home.join("inventory.json");
-    let inventory = match document::read::<InventoryFile>(&path)? {
+    let inventory = match document::read_or_damaged::<InventoryFile>(&path)? {
         DocumentState::Good(inventory) => inventory,
         unusable => {
             if let DocumentState::Damaged(problem) = unusable {
