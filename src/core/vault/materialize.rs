@@ -68,7 +68,7 @@ pub fn materialize(
     check_digests(snapshot, contents, &finished)?;
     contents
         .left_out
-        .extend(left_out.iter().map(|name| name.to_string()));
+        .extend(left_out.iter().map(ToString::to_string));
     contents.left_out.sort();
     Ok((file, finished))
 }
