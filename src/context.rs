@@ -11,6 +11,7 @@ use codex_manager_core::accounts::profile::Profiles;
 use codex_manager_core::codex::program::{Program, ProgramError};
 use codex_manager_core::codex::threads;
 use codex_manager_core::inventory::losses::{self, KnownGoneById};
+use codex_manager_core::inventory::good_texts::HomeArchives;
 use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::beneath::{self, FollowedLinks};
@@ -108,6 +109,17 @@ impl Context {
     /// The errors of the command.
     pub(crate) fn run(&self, words: &[OsString]) -> Result<Outcome> {
         (self.runner)(words, self)
+    }
+
+    /// Returns the command that restores a damaged text of the Codex home; see [`HomeArchives::suggest_restore`].
+    pub(crate) fn suggest_restore_of_text(&self, text: &Path) -> Option<String> {
+        HomeArchives {
+            records: &self.archives().ok()?,
+            backups: &self.backups(),
+            home: self.codex_home(),
+            machine: self.machine().as_deref(),
+        }
+        .suggest_restore(text)
     }
 
     /// Returns this context for a start of Codex that asks before it changes the live account.

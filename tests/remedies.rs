@@ -138,6 +138,18 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
     ),
     (
         archived,
+        |env| drop(put(env, "history.jsonl", [0; 4096])),
+        "home.texts",
+        ExpectedFix::ByCommand,
+    ),
+    (
+        without_archive,
+        |env| drop(put(env, "AGENTS.md", [0; 9])),
+        "home.texts",
+        ExpectedFix::ByHand,
+    ),
+    (
+        archived,
         |env| fifo(&env.codex_home().join("config.toml")),
         "home.config",
         ExpectedFix::ByCommand,

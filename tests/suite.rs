@@ -34,6 +34,7 @@ mod cooldown;
 mod copied_homes;
 mod current;
 mod daemon;
+mod damaged_texts;
 mod databases_by_content;
 mod demo;
 mod diff;

@@ -14,6 +14,7 @@ use clap::Args;
 use codex_manager_core::archive::verify::VerifyReport;
 use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem};
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
+use codex_manager_core::inventory::good_texts;
 use codex_manager_core::inventory::records::FileStamp;
 use codex_manager_core::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use codex_manager_core::inventory::store::{self, VerifyFinding};
@@ -22,7 +23,7 @@ use codex_manager_core::inventory::{
     ArchiveProblem, ArchiveRecord, RetentionCandidate, Soundness, catalog,
 };
 use codex_manager_core::io::{DocumentError, FileLock, RetentionPolicy, parallel, pluralize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Move old archives to the trash
@@ -34,10 +35,12 @@ use std::path::{Path, PathBuf};
 /// so is the newest good one of every kind; if newer ones have no conversations, the newest one that has some too. The
 /// last archive with messages that a conversation lacks now is kept until `history losses --accept`, and so is the last
 /// one with turns that a migration hid, and for 90 days (setting `prune.keep_gone`) the last one with a conversation
-/// that the home lacks; --empty-trash refuses to delete them. A damaged archive does not use up a rule.
+/// that the home lacks; --empty-trash refuses to delete them. If a text such as history.jsonl is damaged in an archive,
+/// the newest archive with a good copy is kept. A damaged archive does not use up a rule.
 /// Rules that are not given are taken from `prune.keep_*` of config.toml.
 ///
-/// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has found no
+/// Before `prune` moves anything, it opens every archive that it keeps. One of a newer codex-manager that this version
+/// cannot read is kept. If `verify` has found no
 /// archive of an account and kind good, `prune` reads the newest one completely. If that one is
 /// damaged, `prune` plans again without it.
 #[derive(Debug, Args)]
@@ -128,6 +131,8 @@ impl PruneArgs {
                 let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
                 let needed_archives = NeededArchives::find(homes.collect(), &records, context)?;
                 needed_archives.keep_last_copies(&mut plan);
+                keep_newer_archives(&mut plan, &records);
+                good_texts::keep_good_copies(&mut plan, &records, &context.backups())?;
             }
 
             if self.dry_run || !context.backups().is_dir() {
@@ -339,18 +344,26 @@ fn make_checked_plan(
     let machine = context.machine();
     let to_candidate = |record| RetentionCandidate::from_record(record, machine.as_deref());
     let mut candidates: Vec<_> = archives.iter().filter_map(to_candidate).collect();
+    let of_newer = archives
+        .iter()
+        .filter(|r| is_newer_version(&r.metadata.manager_version));
+    let newer: HashSet<_> = of_newer.map(|record| record.path.as_str()).collect();
 
     loop {
         set_checked_soundness(&mut candidates, checks);
         let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
 
         let mut unopened: Vec<_> = list_unopened(&plan.keep).collect();
+        // An archive of a newer version may be one that this version cannot read, which is kept.
+        unopened.extend(list_unopened(&plan.drop).filter(|name| newer.contains(name.as_str())));
         if !unopened.is_empty() {
             // The rules may keep a dropped archive in place of each damaged one. Opening as many dropped ones now saves
             // rounds.
             let damaged = checks.values().filter(|c| is_damaged(&c.soundness));
             let damaged_count = damaged.count();
             unopened.extend(list_unopened(&plan.drop).take(damaged_count));
+            unopened.sort();
+            unopened.dedup();
 
             let open = |name: String| {
                 let check = check_by_opening(&backups.join(&name), stamp(&name));
@@ -377,6 +390,25 @@ fn make_checked_plan(
             checks.insert(name, check?);
         }
     }
+}
+
+/// Makes `plan` keep each archive whose sidecar has a newer schema: it may record what this version does not know.
+fn keep_newer_archives(plan: &mut RetentionPlan, records: &[ArchiveRecord]) {
+    for record in records {
+        if let Some(ArchiveProblem::Sidecar(SidecarProblem::Newer(schema))) = record.listed_problem
+        {
+            let reason = format!("its sidecar has the newer schema {schema}");
+            plan.keep_one_of(std::slice::from_ref(&record.path), &reason);
+        }
+    }
+}
+
+/// Returns true unless this text is the version of this program or an older one.
+fn is_newer_version(version: &str) -> bool {
+    let parse = |text: &str| -> Option<Vec<u64>> {
+        text.split('.').map(|number| number.parse().ok()).collect()
+    };
+    parse(version).is_none_or(|version| Some(version) > parse(env!("CARGO_PKG_VERSION")))
 }
 
 /// Sets the soundness that each check found, except where `verify` has found damage since then.

@@ -57,6 +57,14 @@ impl RestoreArgs {
         let archive = ArchiveReader::open(&path)?;
         context.note(describe_archive(context, &archive, "archive"));
         let selection = self.options.resolve_selection(&archive, context)?;
+        for (text, reason) in archive.contents().damaged.iter().flatten() {
+            if selection.wants(text.as_path()) {
+                let command = context.suggest_restore_of_text(text.as_path());
+                let good_copy = command.map(|command| format!("; its last good copy: {command}"));
+                let good_copy = good_copy.unwrap_or_default();
+                context.warn(format_args!("in the archive, {text} {reason}{good_copy}"));
+            }
+        }
         self.options
             .restore(context, &archive, selection, "restore")
     }

@@ -9,9 +9,11 @@ use super::way_back::{find_way_back, suggest_saved_login, suggest_sign_in};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
+use codex_manager_core::archive::scan::scan_home;
+use codex_manager_core::archive::{BackupMode, CaptureScope, EntryName, HomeSubset, NameSet};
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
+use codex_manager_core::codex::home::{AUTH_JSON, HomeEntryKind, USER_TEXTS, kind_of};
 use codex_manager_core::codex::rollout;
 use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
@@ -21,6 +23,7 @@ use codex_manager_core::io::{OrdinaryPath, file_open, processes, shell, space, t
 use codex_manager_core::restore;
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time limit of `codex --version`.
@@ -57,6 +60,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     }
 
     checks.extend(check_other_files(home));
+    checks.extend(check_texts(context));
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
@@ -412,6 +416,31 @@ fn check_other_files(home: &Path) -> Vec<Check> {
                 .fixed_by(remedies::format_rename_aside_command(&path))
         })
         .collect()
+}
+
+/// Finds texts of the user that a crash has damaged.
+fn check_texts(context: &Context) -> Vec<Check> {
+    let mut texts = NameSet::default();
+    let names = USER_TEXTS.iter();
+    for name in names.filter_map(|name| EntryName::from_path(Path::new(name)).ok()) {
+        texts.insert(&name);
+    }
+    let mut scope = CaptureScope::new(context.codex_home(), BackupMode::Full);
+    scope.only = Some(HomeSubset::new(texts));
+
+    // The check of the home reports one that cannot be listed.
+    let scan = scan_home(&scope, &Arc::default()).unwrap_or_default();
+    let damaged = scan.find_damaged_texts().into_iter();
+    let checks = damaged.map(|note| {
+        let message = format!("{} {}", note.path.display(), note.reason);
+        let check =
+            Check::warn("home.texts", message).because("backups archive it, but not what it lost");
+        match context.suggest_restore_of_text(&note.path) {
+            Some(command) => check.fixed_by(command),
+            None => check.advised("complete it, or remove it: no archive has a good copy"),
+        }
+    });
+    checks.collect()
 }
 
 /// Checks that the home has at least half of the conversations of its best copy, and that Codex's database lists at least

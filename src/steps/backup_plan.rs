@@ -80,7 +80,9 @@ impl BackupPlan {
     /// # Errors
     /// The home cannot be read.
     pub(crate) fn scan_home(&self) -> Result<(HomeScan, Metadata)> {
-        let scan = scan::scan_home(&self.scope, &Arc::default())?;
+        let mut scan = scan::scan_home(&self.scope, &Arc::default())?;
+        let mut damaged_texts = scan.find_damaged_texts();
+        scan.damaged.append(&mut damaged_texts);
         let metadata = Metadata {
             files: scan.file_count() as u64,
             bytes: scan.total_bytes(),

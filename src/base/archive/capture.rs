@@ -42,7 +42,8 @@ pub struct CapturedHome {
     pub skipped: Vec<PathNote>,
     /// Skipped databases that could not be read. They may be sound, unlike those that failed the integrity check.
     pub unreadable_databases: HashSet<PathBuf>,
-    /// Archived files whose content does not match their name, such as a database without a SQLite header.
+    /// Archived files whose content does not match their name, such as a database without a SQLite header, and texts of
+    /// the user that a crash damaged.
     pub damaged: Vec<PathNote>,
 }
 
@@ -96,13 +97,14 @@ pub fn capture(
 
     // The closure can only return the manifest, so it sets `skipped` and `login` itself.
     let (compression, previous) = (options.compression, options.previous);
-    let (mut skipped, mut login) = (Vec::new(), None);
+    let (mut skipped, mut damaged, mut login) = (Vec::new(), Vec::new(), None);
     let packed = pack::pack(out_file, &path, compression, previous, &names, |writer| {
         let mut packer = HomePacker {
             locator: FileLocator::new(scope, &scan.source_paths, &scan.links, &names),
             writer,
             skipped: std::mem::take(&mut scan.skipped),
             unreadable: NameSet::with_name_table(&names),
+            damaged: Vec::new(),
             pending: NameSet::default(),
             reached_times,
             progress,
@@ -121,7 +123,14 @@ pub fn capture(
 
         metadata.conversations = Some(packer.writer.count_conversations(&packer.unreadable));
         skipped = PathNote::sort_and_dedup(packer.skipped);
-        let manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
+        damaged = PathNote::sort_and_dedup(packer.damaged);
+        let manifest = new_manifest(
+            scope,
+            metadata,
+            login_file.as_ref(),
+            [&skipped, &damaged],
+            &mut scan,
+        );
         login = login_file.and_then(|file| file.login);
         Ok(manifest)
     })?;
@@ -133,7 +142,7 @@ pub fn capture(
         excluded: scan.excluded,
         skipped,
         unreadable_databases: databases.unreadable,
-        damaged: scan.damaged,
+        damaged: PathNote::sort_and_dedup([scan.damaged, damaged].concat()),
     })
 }
 
@@ -178,16 +187,17 @@ pub(super) fn take_plain_files(scan: &mut HomeScan, databases: &DatabaseSnapshot
     files
 }
 
-/// Returns a manifest without files and members. Moves the folders and links out of `scan`. Sets the number of skipped
-/// paths in the metadata, and limits the size of the metadata.
+/// Returns a manifest without files and members. Moves the folders and links out of `scan`. Sets the numbers of skipped
+/// paths and damaged texts in the metadata, and limits the size of the metadata.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     login_file: Option<&LoginFile>,
-    skipped: &[PathNote],
+    [skipped, damaged]: [&[PathNote]; 2],
     scan: &mut HomeScan,
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
+    metadata.damaged = damaged.len() as u64;
     if !scope.excludes.globs.is_empty() {
         let is_conversation = |note: &PathNote| kind_of(&note.path).is_rollout_folder();
         let leaves_out_some = scan.excluded.iter().any(is_conversation);
@@ -198,11 +208,15 @@ pub(super) fn new_manifest(
 
     // A path that no archive can hold cannot be listed in the manifest either.
     let skipped_names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
+    let damaged_texts = damaged
+        .iter()
+        .filter_map(|note| Some((EntryName::from_path(&note.path).ok()?, note.reason.clone())));
     ArchiveManifest {
         metadata,
         account_auth: login_file.map(|file| file.account_auth.clone()),
         excluded_globs: scope.excludes.globs.clone(),
         skipped: skipped_names.flatten().collect(),
+        damaged: Some(damaged_texts.collect()),
         linked: std::mem::take(&mut scan.linked),
         folders: std::mem::take(&mut scan.folders),
         links: std::mem::take(&mut scan.links),

@@ -2,8 +2,10 @@
 
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
+use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::stable_read::{CaptureAttempt, StablePrefix, find_stable_prefix, wait_for_growth};
+use crate::codex::text_damage::find_text_damage;
 use crate::io::progress::check_interrupt;
 use std::io;
 
@@ -23,6 +25,9 @@ pub(super) trait CaptureTarget {
     fn locator(&self) -> &FileLocator<'_>;
 
     fn skip(&mut self, name: &EntryName, reason: String);
+
+    /// The captured texts of the user that look damaged.
+    fn damaged(&mut self) -> &mut Vec<PathNote>;
 
     /// Returns true if the file needs no reading, because this capture or an earlier one has it already. Records the
     /// file then.
@@ -67,10 +72,16 @@ pub(super) trait CaptureTarget {
             attempts += 1;
             let reason = match find_stable_prefix(&mut opened.file, planned, attempt) {
                 Ok(None) => return Ok(false),
-                Ok(Some(prefix)) => match self.add_opened_file(planned, &mut opened, prefix)? {
-                    None => return Ok(true),
-                    Some(reason) => reason,
-                },
+                Ok(Some(prefix)) => {
+                    let size = prefix.size;
+                    match self.add_opened_file(planned, &mut opened, prefix)? {
+                        None => {
+                            self.note_if_damaged(&opened.name, size);
+                            return Ok(true);
+                        }
+                        Some(reason) => reason,
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
                 Err(e) => SkipReason::Permanent(e.to_string()),
             };
@@ -80,6 +91,19 @@ pub(super) trait CaptureTarget {
                 self.skip(&opened.name, reason.to_string());
                 return Ok(true);
             }
+        }
+    }
+
+    /// Notes a text of the user of which `size` bytes were captured, if it looks damaged. Ignores a file that has another
+    /// size now, because another process is writing it.
+    fn note_if_damaged(&mut self, name: &EntryName, size: u64) {
+        let path = self.locator().source_paths.source_path(name);
+        // A file that cannot be read again was captured before.
+        let damage = find_text_damage(name.as_path(), &path).unwrap_or_default();
+        if let Some(reason) = damage
+            && path.metadata().is_ok_and(|meta| meta.len() == size)
+        {
+            self.damaged().push(PathNote::new(name.as_path(), reason));
         }
     }
 

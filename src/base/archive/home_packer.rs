@@ -24,6 +24,7 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) skipped: Vec<PathNote>,
     /// The archived rollouts that name no conversation.
     pub(super) unreadable: NameSet,
+    pub(super) damaged: Vec<PathNote>,
     /// The names of the listed files that are not archived yet, including deferred files.
     pub(super) pending: NameSet,
     /// For each device, a time in nanoseconds since 1970 that its clock had reached when the capture began.
@@ -58,6 +59,8 @@ impl HomePacker<'_, '_> {
             if copied_count > 0 {
                 for file in files.range(0..copied_count) {
                     self.pending.remove(file.path.as_path());
+                    self.damaged
+                        .extend(self.writer.find_known_damage(&file.path));
                     // The progress counts the file as done, although it is not read.
                     self.progress.add_bytes(file.size);
                 }
@@ -130,6 +133,10 @@ impl CaptureTarget for HomePacker<'_, '_> {
 
     fn skip(&mut self, name: &EntryName, reason: String) {
         self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    fn damaged(&mut self) -> &mut Vec<PathNote> {
+        &mut self.damaged
     }
 
     fn add_opened_file(

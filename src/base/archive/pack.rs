@@ -19,6 +19,7 @@ pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, FileInMember, MemberJob, MemberSink, SharedFileList, lock_files,
 };
+use super::path_note::PathNote;
 use super::reuse::PreviousArchive;
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
@@ -283,6 +284,14 @@ impl PackWriter<'_> {
     fn encode_file_header(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
         encode_file_header(entry.path.as_path(), entry.size, entry.mode, entry.mtime)
             .at("write", self.path)
+    }
+
+    /// Returns the damage of a text that [`Self::add_unchanged_files`] copied, as the previous archive records it.
+    pub(super) fn find_known_damage(&self, name: &EntryName) -> Option<PathNote> {
+        let manifest = self.previous?.manifest();
+        let mut texts = manifest.damaged.iter().flatten();
+        let (_, reason) = texts.find(|(text, _)| text == name)?;
+        Some(PathNote::new(name.as_path(), reason))
     }
 
     fn file_count(&self) -> u64 {

@@ -6,6 +6,7 @@ use super::format::{
     NameTable,
 };
 use super::reader::ArchiveReader;
+use crate::codex::text_damage::is_judged;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::io::{file_open, position};
@@ -114,6 +115,10 @@ impl<'a> PreviousArchive<'a> {
         self.manifest.files.name_table()
     }
 
+    pub(super) fn manifest(&self) -> &ArchiveManifest {
+        self.manifest
+    }
+
     pub fn path(&self) -> &Path {
         self.path
     }
@@ -177,12 +182,16 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
-    /// an earlier comparison of the content proves that the content is the same.
+    /// an earlier comparison of the content proves that the content is the same. A text of the user in an archive that
+    /// does not record damage is read once.
     fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
         let has_equal_header = (&archived.path, archived.size, archived.mode, archived.mtime)
             == (&live.path, live.size, live.mode, live.mtime);
         let has_equal_stamp = archived.stamp == live.stamp && live.stamp.ctime != 0;
-        has_equal_header && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
+        let path = live.path.as_path();
+        has_equal_header
+            && (has_equal_stamp || self.equal_files.contains(path))
+            && (self.manifest.damaged.is_some() || !is_judged(path))
     }
 
     /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such

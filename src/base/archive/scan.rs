@@ -12,6 +12,7 @@ use super::scope::{CaptureScope, IN_DATABASE_SNAPSHOT};
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::codex::text_damage::{find_text_damage, is_judged};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree, user};
@@ -56,6 +57,22 @@ impl HomeScan {
     /// Returns the number of files, including databases and the login.
     pub fn file_count(&self) -> usize {
         self.files.len() + self.databases.len() + usize::from(self.login.is_some())
+    }
+
+    /// Returns the scanned texts of the user that look damaged.
+    pub fn find_damaged_texts(&self) -> Vec<PathNote> {
+        let judged = self
+            .files
+            .iter()
+            .filter(|file| is_judged(file.path.as_path()));
+        let notes = judged.filter_map(|file| {
+            let (name, path) = (
+                file.path.as_path(),
+                self.source_paths.source_path(&file.path),
+            );
+            Some(PathNote::new(name, find_text_damage(name, &path).ok()??))
+        });
+        notes.collect()
     }
 
     /// Returns the top-level entries that are captured, folders with a trailing `/`.

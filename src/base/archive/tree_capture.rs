@@ -42,7 +42,8 @@ pub struct CapturedTree {
     pub excluded: Vec<PathNote>,
     /// Paths that could not be captured.
     pub skipped: Vec<PathNote>,
-    /// Captured files whose content does not match their name, such as a database without a SQLite header.
+    /// Captured files whose content does not match their name, such as a database without a SQLite header, and texts of
+    /// the user that a crash damaged.
     pub damaged: Vec<PathNote>,
     /// The files in the tree that are hard links.
     hard_linked: NameSet,
@@ -81,12 +82,19 @@ pub fn capture_tree(
         hard_linked,
         unreadable,
         mut skipped,
+        damaged,
         ..
     } = writer;
     skipped.append(&mut scan.skipped);
     metadata.conversations = Some(count_conversations(&placed_files, &unreadable));
     let skipped = PathNote::sort_and_dedup(skipped);
-    let mut manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
+    let mut manifest = new_manifest(
+        scope,
+        metadata,
+        login_file.as_ref(),
+        [&skipped, &damaged],
+        &mut scan,
+    );
     manifest.set_files(placed_files);
 
     let tree = CapturedTree {
@@ -95,7 +103,7 @@ pub fn capture_tree(
         login: login_file.and_then(|file| file.login),
         excluded: scan.excluded,
         skipped,
-        damaged: scan.damaged,
+        damaged: PathNote::sort_and_dedup([scan.damaged, damaged].concat()),
         hard_linked,
     };
 

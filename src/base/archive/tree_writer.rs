@@ -32,6 +32,7 @@ pub(super) struct TreeWriter<'a> {
     pub(super) skipped: Vec<PathNote>,
     /// The placed rollouts that name no conversation. They are copies, so that the next capture opens them again.
     pub(super) unreadable: NameSet,
+    pub(super) damaged: Vec<PathNote>,
     /// The names of the placed files and symbolic links.
     placed_names: NameSet,
     placed_folders: HashSet<PathBuf>,
@@ -56,6 +57,7 @@ impl<'a> TreeWriter<'a> {
             hard_linked: NameSet::with_name_table(names),
             skipped: Vec::new(),
             unreadable: NameSet::with_name_table(names),
+            damaged: Vec::new(),
             placed_names: NameSet::with_name_table(names),
             placed_folders: HashSet::new(),
             started_at,
@@ -257,6 +259,10 @@ impl CaptureTarget for TreeWriter<'_> {
 
     fn skip(&mut self, name: &EntryName, reason: String) {
         self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    fn damaged(&mut self) -> &mut Vec<PathNote> {
+        &mut self.damaged
     }
 
     /// Returns true for a rollout that an earlier capture hard-linked. Records each rollout once.

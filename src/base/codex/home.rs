@@ -22,6 +22,19 @@ pub const HISTORY_DATABASE_PREFIX: &str = "thread_history_";
 /// The name prefixes of the databases of goals, queued messages and memories. The rows of a thread have its id in the
 /// column `thread_id`.
 pub const THREAD_DATA_PREFIXES: [&str; 3] = ["goals_", "queue_", "memories_"];
+/// The top-level files and folders with texts of the user that no other check covers. `plugins/` is left out, because
+/// Codex installs it again.
+pub const USER_TEXTS: [&str; 9] = [
+    "history.jsonl",
+    "session_index.jsonl",
+    "AGENTS.md",
+    "AGENTS.override.md",
+    "prompts",
+    "skills",
+    "memories",
+    "rules",
+    ".codex-global-state.json",
+];
 /// The folder to which Codex moves databases that it cannot read.
 pub const DB_BACKUPS: &str = "db-backups";
 /// The folder of locks that Codex holds while it writes a conversation.

@@ -35,6 +35,7 @@ pub mod rollout_lines;
 pub mod rpc;
 pub mod sign_in;
 pub mod status_text;
+pub mod text_damage;
 pub mod thread_list;
 pub mod threads;
 pub mod window;

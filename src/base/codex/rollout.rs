@@ -185,7 +185,7 @@ pub fn split_uuid(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The first bytes of a compressed file.
-pub const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(crate) const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The start of a line, in bytes, that contains the type of its event.
 const TYPE_BYTES: usize = 256;

@@ -16,6 +16,9 @@ use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suff
 use codex_manager_core::inventory::status::StatusReport;
 use codex_manager_core::io::{pluralize, shell};
 
+/// The largest number of damaged texts with a command that restores them. `doctor` has the commands of all.
+const MAX_SUGGESTED_TEXTS: usize = 3;
+
 /// The parts of a backup's result that are not in its metadata.
 #[derive(Default)]
 pub(super) struct BackupResult {
@@ -118,6 +121,7 @@ pub(super) fn show_result(
     }
 
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
+    note_good_copies(context, &result.damaged);
     warn_of_losses(context, &result.losses.losses);
     if let Some(vanished) = &result.losses.new_loss {
         warn_of_vanished(context, vanished);
@@ -126,6 +130,18 @@ pub(super) fn show_result(
         "restore it with: codex-manager restore {}",
         shell::quote_if_needed(strip_archive_suffix(&name))
     ));
+}
+
+/// Prints the commands that bring back the first of the damaged texts.
+fn note_good_copies(context: &Context, damaged: &[PathNote]) {
+    let commands = damaged
+        .iter()
+        .filter_map(|note| context.suggest_restore_of_text(&note.path));
+    for command in commands.take(MAX_SUGGESTED_TEXTS) {
+        context
+            .ui
+            .note(format_args!("its last good copy: {command}"));
+    }
 }
 
 fn warn_of_losses(context: &Context, losses: &[LossJson]) {

@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod cleanup;
 pub mod codex_change;
 pub mod cooldown;
+pub mod good_texts;
 pub mod legacy;
 pub mod losses;
 pub mod notices;

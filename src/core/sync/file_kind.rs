@@ -24,4 +24,8 @@ impl FileKind {
             Self::Plain
         }
     }
+
+    pub(crate) fn has_lines(self) -> bool {
+        self != Self::Plain
+    }
 }

@@ -1,11 +1,11 @@
 //! A version of a file on one side, and comparisons of its content.
 
 use crate::codex::rollout::{self, Relation};
+use crate::codex::text_damage;
 use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::contents::{self, TextDigest};
-use crate::sync::file_kind::FileKind;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::ObservedFile;
 use std::io;
@@ -77,7 +77,7 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let defect = contents::find_defect(path, FileKind::Lines).at("read", path)?;
+        let defect = text_damage::find_defect(path, true).at("read", path)?;
         Ok(self.observed.stat.size > 0 && defect.is_none())
     }
 

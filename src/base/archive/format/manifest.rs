@@ -89,6 +89,10 @@ pub struct ArchiveManifest {
     /// Paths that existed in the home and could not be archived. A restore leaves them unchanged.
     #[serde(default)]
     pub skipped: Vec<EntryName>,
+    /// The archived texts of the user that look damaged, with the reason. `None` in archives of older versions, which do
+    /// not record damage.
+    #[serde(default)]
+    pub damaged: Option<Vec<(EntryName, String)>>,
     /// Top-level entries that were links to a place outside the home. The archive has the targets in place of the
     /// links.
     #[serde(default)]

@@ -147,6 +147,9 @@ pub struct Metadata {
     /// content.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Number of archived texts of the user that look damaged. Zero in archives of older versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub damaged: u64,
     /// Label of the user, or "safety" for an archive that `restore` made.
     pub label: Option<String>,
     /// Number of conversations that can be read. `None` in archives of older versions; see

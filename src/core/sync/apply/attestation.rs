@@ -7,10 +7,9 @@
 
 use super::error::ApplyError;
 use super::request::ApplyRequest;
-use crate::codex::rollout;
+use crate::codex::{rollout, text_damage};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
-use crate::sync::file_kind::FileKind;
 use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::sides::{Side, Stat};
@@ -224,7 +223,7 @@ fn build_verified_entry(
         let remote_text = read_text(&remote_path)?;
         if remote_text == read_text(&local_path)? {
             last.text = Some(remote_text);
-        } else if contents::find_defect(&remote_path, FileKind::Plain)
+        } else if text_damage::find_defect(&remote_path, false)
             .at("read", &remote_path)?
             .is_some()
         {

@@ -1,6 +1,7 @@
 //! Copies files to temp files beside their targets. Used by several threads at once in a batch.
 
 use super::error::{StepFailure, changed_file_failure};
+use crate::codex::text_damage;
 use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress, file_open, modes, owner};
@@ -123,7 +124,7 @@ impl Copier<'_> {
         }
 
         // The text of an uncompressed file is its bytes, so it is not read again.
-        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
+        let text = if text_damage::is_uncompressed(temp.file()).at("read", &target)? {
             Some(TextDigest { len: size, digest })
         } else {
             read_compressed_text_digest(copy, temp.path(), &source)?

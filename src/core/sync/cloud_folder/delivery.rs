@@ -5,10 +5,10 @@
 
 use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
+use crate::codex::text_damage::{self, SearchedPart};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::cloud_names;
-use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, describe_read_failure};
@@ -163,7 +163,9 @@ impl FolderReader<'_> {
 
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
         let full_path = &version.full_path;
-        if contents::is_zero_filled(full_path, kind, SearchedPart::Whole).at("read", full_path)? {
+        if text_damage::is_zero_filled(full_path, kind.has_lines(), SearchedPart::Whole)
+            .at("read", full_path)?
+        {
             return Ok(Some(ZERO_FILLED));
         }
 
@@ -202,7 +204,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.observed.stat.size);
-        let defect = contents::find_defect(path, kind).at("read", path)?;
+        let defect = text_damage::find_defect(path, kind.has_lines()).at("read", path)?;
         if defect.is_some() {
             return Ok(defect);
         }
@@ -217,7 +219,7 @@ impl FolderReader<'_> {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
             return match kind {
-                FileKind::Plain => contents::find_truncation(path).at("read", path),
+                FileKind::Plain => text_damage::find_truncation(path).at("read", path),
                 FileKind::Rollout | FileKind::Lines => Ok(None),
             };
         }

@@ -2,11 +2,10 @@
 
 use super::fact_reader::FactReader;
 use crate::codex::rollout::{self, Relation};
+use crate::codex::text_damage::{self, SearchedPart};
 use crate::io::file_open;
 use crate::sync::config::SyncRemote;
 use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::contents::{self, SearchedPart};
-use crate::sync::file_kind::FileKind;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
@@ -89,7 +88,7 @@ impl<'a> FactReader<'a> {
 
         let has_text = |side| {
             let path = self.records.conflict_copies.path_of(side, copy);
-            contents::is_zero_filled(&path, FileKind::Rollout, SearchedPart::Ends)
+            text_damage::is_zero_filled(&path, true, SearchedPart::Ends)
                 .is_ok_and(|is_zero_filled| !is_zero_filled)
         };
         // Two files with equal size and time are not read completely.
@@ -112,7 +111,7 @@ impl<'a> FactReader<'a> {
     fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
         let path = self.records.conflict_copies.path_of(side, copy);
         let file = file_open::open(&path);
-        let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
+        let is_uncompressed = file.and_then(|file| text_damage::is_uncompressed(&file));
         is_uncompressed.unwrap_or_default() && copy.matches_digest_of(&path).unwrap_or_default()
     }
 

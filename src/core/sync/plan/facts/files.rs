@@ -4,10 +4,10 @@ use super::compared_file::{ComparedFile, FileReading, LineMergeFacts};
 use super::fact_reader::FactReader;
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
+use crate::codex::text_damage::{self, SearchedPart};
 use crate::io::{IoContext, IoError};
 use crate::sync::cloud_folder::delivery::{DeliveredFiles, UncheckedFiles};
 use crate::sync::config::{Compare, SessionMode};
-use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_group::{FileGroup, display_path};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
@@ -277,7 +277,8 @@ impl<'a> FactReader<'a> {
             None => SearchedPart::Ends,
         };
 
-        let is_zero_filled = contents::is_zero_filled(path, kind, part).at("read", path)?;
+        let is_zero_filled =
+            text_damage::is_zero_filled(path, kind.has_lines(), part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&observed.path, why)))
