@@ -116,15 +116,6 @@ fn is_database(file: &mut File) -> io::Result<bool> {
     Ok(begins_like_database(&start))
 }
 
-/// Returns true if the file is a database. The scan found none, so there is no snapshot of it, and a copy byte by byte may
-/// mix two states.
-fn is_database(file: &mut File) -> io::Result<bool> {
-    let mut start = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(DATABASE_HEADER_BYTES).read_to_end(&mut start)?;
-    Ok(begins_like_database(&start))
-}
-
 /// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like
 /// this.
 fn is_nul_filled(file: &mut File) -> io::Result<bool> {
