@@ -77,7 +77,8 @@ const SCREENS: [(&str, &[&str]); 17] = [
             "Thu 19 Nov 10:00",
             "Fri 20 Nov 10:00",
             "full",
-            "codex-manager restore 1",
+            "5",
+            "codex-manager restore latest",
         ],
     ),
     (
@@ -212,7 +213,7 @@ fn screens_of_the_vault_fit_and_show_their_facts_at_40_80_and_120_columns() {
             ),
             (
                 "vault restore --dry-run",
-                &["full snapshot of work", "have the same size and time"],
+                &["full snapshot of work", "would restore 5 conversations"],
             ),
             (
                 "vault restore",
@@ -238,8 +239,8 @@ fn pickers_have_a_line_for_each_entry_at_40_80_and_120_columns() {
             (
                 "restore --dry-run",
                 &[
-                    "> 1 Fri 20 Nov 10:00 full work",
-                    "3 Wed 18 Nov 10:00 full work",
+                    "> 1 Fri 20 Nov 10:00 5 conversations",
+                    "3 Wed 18 Nov 10:00 5 conversations",
                 ][..],
                 3,
             ),
