@@ -37,9 +37,14 @@ pub(crate) struct WayBack {
 impl WayBack {
     /// Returns the hint, and records that it is named.
     pub(crate) fn to_hint(&self) -> String {
-        IS_NAMED.store(true, Relaxed);
+        mark_named();
         format!("{}: {}", self.finding, self.command)
     }
+}
+
+/// Records that a text of this run has named the conversations that the home lacks.
+pub(crate) fn mark_named() {
+    IS_NAMED.store(true, Relaxed);
 }
 
 /// Returns true if a hint of this run has named the way back.

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::copies::losses::archived::{BackupLosses, VanishedConversations};
 use crate::copies::losses::report::LossJson;
+use crate::doctor::way_back;
 use crate::error::{Outcome, Result};
 use crate::steps::backup_plan::BackupPlan;
 use crate::ui::time::format_duration;
@@ -170,6 +171,7 @@ fn warn_of_vanished(context: &Context, vanished: &VanishedConversations) {
     let Some(command) = place.format_merge_command() else {
         return;
     };
+    way_back::mark_named();
     context.warn(format_args!(
         "{} of {} are not in this home: {command}",
         pluralize(vanished.count, "conversation"),
