@@ -465,7 +465,7 @@ impl Profiles {
         let names = entries.filter_map(|(name, _)| name.into_string().ok());
         let is_profile = |name: &String| !name.starts_with('.') && self.folder.join(name).is_dir();
         let profiles = names.filter(is_profile);
-        profiles.map(|name| self.read(name)).collect()
+        Ok(profiles.map(|name| self.read(name)).collect())
     }
 
     /// Returns the name of an account for people: its profile, if that can be read, else its identity.
@@ -488,12 +488,12 @@ impl Profiles {
 
     /// Reads the profile `name`. A profile that a newer version of this program wrote, or whose record cannot be read,
     /// has no login.
-    pub(crate) fn read(&self, name: String) -> Result<Profile, ProfileError> {
+    pub(crate) fn read(&self, name: String) -> Profile {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
             Ok(state) => state,
             // Such a profile must not keep the user from using the other profiles.
-            Err(e) => return Ok(build_unusable_profile(name, &folder, &e)),
+            Err(e) => return build_unusable_profile(name, &folder, &e),
         };
 
         // An unreadable auth.json must not keep the user from seeing the other profiles.
@@ -506,13 +506,13 @@ impl Profiles {
             DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };
 
-        Ok(Profile {
+        Profile {
             name,
             file,
             auth,
             damaged,
             unusable: None,
-        })
+        }
     }
 
     /// Fails if a profile of an unknown account cannot be used: the account may have a profile already, and another one

@@ -8,7 +8,7 @@ use super::profile::{HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Pr
 use super::profile_ops::check_name_free;
 use super::save::format_stamp;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
-use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
+use crate::io::{Document, DocumentError, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,9 +65,8 @@ impl Profiles {
         let mut records = Vec::new();
         for TrashedProfile { stamp, folder, .. } in self.list_trash().unwrap_or_default() {
             // If a `profile.json` cannot be read, only its record is missing from the result.
-            if let Ok(profile) = self.read(format!("{TRASH}/{folder}"))
-                && profile.is_of(identity)
-            {
+            let profile = self.read(format!("{TRASH}/{folder}"));
+            if profile.is_of(identity) {
                 let record = ProfileFile {
                     newest: profile.newest(),
                     ..profile.file
@@ -150,7 +149,7 @@ impl Profiles {
         };
 
         let profiles = self.list()?;
-        let removed = self.read(format!("{TRASH}/{folder}"))?;
+        let removed = self.read(format!("{TRASH}/{folder}"));
         if let Some(identity) = removed.identity()
             && let Some(newer_profile) = profiles.iter().find(|p| p.is_of(identity))
         {
@@ -229,7 +228,7 @@ impl Profiles {
         trashed.sort();
         let removals = trashed.into_iter().filter_map(|profile| {
             let TrashedProfile { name, folder, .. } = profile;
-            let removed = self.read(format!("{TRASH}/{folder}")).ok()?;
+            let removed = self.read(format!("{TRASH}/{folder}"));
             if !removed.is_of(account) {
                 return None;
             }
@@ -292,7 +291,12 @@ impl Profiles {
             let Ok(name) = folder.strip_prefix(&self.folder) else {
                 continue;
             };
-            let profile = self.read(name.to_string_lossy().into_owned())?;
+            let name = name.to_string_lossy().into_owned();
+            // The record of a profile is kept when the profile is deleted, so it has to be readable.
+            if let Err(e @ DocumentError::Io(_)) = self.require_readable_version(&name) {
+                return Err(e.into());
+            }
+            let profile = self.read(name);
             let Some(identity) = profile.identity() else {
                 continue;
             };

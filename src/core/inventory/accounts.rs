@@ -57,7 +57,7 @@ pub fn recheck_profile_logins<'a>(
         }
 
         if let Some(name) = &account.entry.profile {
-            let profile = profiles.read(name.clone()).ok();
+            let profile = Some(profiles.read(name.clone()));
             account.login = match profile.filter(|profile| profile.damaged.is_none()) {
                 Some(profile) if profile.is_stale() => LoginState::Expired,
                 Some(profile) if profile.login().is_some() => continue,
