@@ -233,7 +233,8 @@ fn name_way_back(result: Result<Outcome>, is_backup: bool, context: &Context) ->
             matches!(error.kind, ErrorKind::Failed | ErrorKind::Usage) && !error.is_silent
         }
     };
-    if !may_be_named || way_back::is_named() {
+    let needs_none = || is_backup && result.is_ok() && way_back::has_conversations(context);
+    if !may_be_named || way_back::is_named() || needs_none() {
         return result;
     }
     let Some(way_back) = way_back::find_way_back(context) else {
@@ -242,7 +243,6 @@ fn name_way_back(result: Result<Outcome>, is_backup: bool, context: &Context) ->
 
     let hint = way_back.to_hint();
     match result {
-        Ok(_) if is_backup && way_back.is_partial => {}
         Ok(_) if is_backup => context.warn(hint),
         Ok(_) => context.note(hint),
         Err(mut error) => {

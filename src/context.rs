@@ -71,6 +71,12 @@ pub(crate) struct Context {
 /// Parses words like a command line and runs the command.
 pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome>;
 
+/// The largest number of damaged texts with a command that restores them. `doctor` has the commands of all.
+pub(crate) const MAX_SUGGESTED_TEXTS: usize = 3;
+
+/// The time for which gone conversations are reported if their copies are not kept.
+const REPORTED_ABSENCE: TimeDelta = TimeDelta::days(90);
+
 impl Context {
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
@@ -95,12 +101,12 @@ impl Context {
         (days > 0).then(oldest)
     }
 
-    /// Returns the recorded conversations of the Codex home that only copies have, as long as their last copy is kept.
+    /// Returns the recorded conversations of the Codex home that only copies have, as long as their last copy is kept;
+    /// if `prune.keep_gone` is 0, for [`REPORTED_ABSENCE`].
     pub(crate) fn recorded_gone(&self) -> KnownGoneById {
         let oldest = self.oldest_kept_absence();
-        oldest.map_or_else(KnownGoneById::new, |oldest| {
-            losses::read_gone(self.manager_home(), self.codex_home(), oldest)
-        })
+        let oldest = oldest.unwrap_or_else(|| self.now() - REPORTED_ABSENCE);
+        losses::read_gone(self.manager_home(), self.codex_home(), oldest)
     }
 
     /// Runs another command in this context, as a user would type it. `words` begin with the verb.

@@ -115,6 +115,11 @@ fn list_steps(way_back: Option<&WayBack>, last_step: String) -> Vec<String> {
     way_back.into_iter().chain([last_step]).collect()
 }
 
+/// Returns true if the home has at least one conversation.
+pub(crate) fn has_conversations(context: &Context) -> bool {
+    iter_rollouts(context.codex_home()).next().is_some()
+}
+
 /// Returns the way back to the conversations that the home lacks. `None` if it has enough of those in its best copy, if
 /// no copy is known, or if the folder of the home or of its conversations exists but cannot be listed, as on a
 /// disk that is not mounted.
@@ -132,7 +137,7 @@ pub(crate) fn find_way_back(context: &Context) -> Option<WayBack> {
     let mut archives = store::list_latest_first(&records, home, machine, is_usable);
     let latest = archives.first().copied();
 
-    let is_partial = iter_rollouts(home).next().is_some();
+    let is_partial = has_conversations(context);
     let may_be_mistyped = context.name_of_missing_home().is_some();
     archives.retain(|record| {
         let metadata = &record.metadata;
@@ -148,7 +153,11 @@ pub(crate) fn find_way_back(context: &Context) -> Option<WayBack> {
             find_snapshot(context)
         };
     };
-    if is_partial && count.is_none_or(|count| has_enough_of(count, context)) {
+    let has_enough = match (is_partial, count) {
+        (true, count) => count.is_none_or(|count| has_enough_of(count, context)),
+        (false, count) => count.is_some_and(|count| count_dismissed(context) >= count),
+    };
+    if has_enough {
         return None;
     }
 
@@ -203,11 +212,17 @@ fn has_enough_of(count: u64, context: &Context) -> bool {
             return true;
         }
     }
+    ids.len() as u64 + count_dismissed(context) >= enough
+}
+
+/// Returns the number of conversations that the user moved to the trash, or accepted as gone.
+fn count_dismissed(context: &Context) -> u64 {
+    let home = context.codex_home();
     let trashed = trash::list_entries(context.manager_home()).unwrap_or_default();
     let trashed = trashed.iter().filter(|entry| entry.is_of_home(home));
     let losses = losses::read(context.manager_home()).unwrap_or_default();
     let accepted = losses.accepted_gone_in(&losses::home_key(home));
-    (ids.len() + trashed.count() + accepted.len()) as u64 >= enough
+    (trashed.count() + accepted.len()) as u64
 }
 
 fn describe_archive(

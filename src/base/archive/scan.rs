@@ -361,7 +361,11 @@ impl HomeWalk<'_> {
         }
 
         // A copy of a database byte by byte may mix two states, so each one is recognized, whatever its name.
-        let may_be_database = meta.len() > 0 && home::may_be_database(file.path.as_path());
+        // A database has whole pages of 512 bytes or more, so most other files are not opened.
+        let has_pages = meta.len() > 0 && meta.len().is_multiple_of(512);
+        let may_be_database = kind == HomeEntryKind::Database || has_pages;
+        let may_be_database =
+            meta.len() > 0 && may_be_database && home::may_be_database(file.path.as_path());
         match may_be_database.then(|| database::has_sqlite_header(source)) {
             Some(Ok(true)) => self.scan.databases.push(file),
             Some(Err(e)) if kind == HomeEntryKind::Database => {

@@ -2,7 +2,7 @@
 
 use crate::copies::losses::rollout_copy::CopyOrigin;
 use chrono::{DateTime, Utc};
-use codex_manager_core::archive::Metadata;
+use codex_manager_core::archive::{BackupMode, Metadata};
 use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::shortest_name;
@@ -37,7 +37,10 @@ impl CopyBackup {
             made_at: metadata.created_at.to_utc(),
             account: metadata.identity(),
             is_from_other_machine: metadata.is_from_other_machine(machine),
-            is_full: !metadata.holds_changes_only && !metadata.excludes && metadata.skipped == 0,
+            is_full: metadata.mode != BackupMode::Auth
+                && !metadata.holds_changes_only
+                && !metadata.excludes
+                && metadata.skipped == 0,
         }
     }
 }
