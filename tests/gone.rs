@@ -171,8 +171,9 @@ fn the_printed_command_brings_one_conversation_back() {
 }
 
 #[test]
-fn the_words_of_a_conversation_that_no_index_has_are_not_counted() {
+fn archives_that_take_long_to_search_are_only_named() {
     let mut env = TestEnv::new();
+    put(&env, "big", vec![b'x'; 17 << 20]);
     write_numbered(&env, 1..=4);
     back_up(&mut env, 10);
     (1..=3).for_each(|number| delete(&env, number));

@@ -129,7 +129,7 @@ fn a_read_only_home_is_backed_up_but_not_restored() {
     let _ = env.run_unprivileged(&["backup", "--no-status"]).code(0);
     assert_same_tree(&before, &env.tree("home/.codex"));
     let run = env.run_unprivileged(&["restore", "latest", "--only", "AGENTS.md"]);
-    assert_eq!(run.code, 1, "{run}");
+    assert_eq!(run.code, 5, "{run}");
     assert!(
         run.stderr.contains("home/.codex"),
         "the error names no path: {run}"
@@ -816,8 +816,8 @@ fn the_no_safety_backup_flag_is_suggested_only_where_it_helps() {
     // Entries of a folder that cannot be listed cannot be linked either.
     let folder = home.join("skills/mine");
     lock(&folder, 0o000);
-    let run = env.run_unprivileged(&["restore", &archive]).code(1);
+    let run = env.run_unprivileged(&["restore", &archive]).code(5);
     assert!(!run.stderr.contains(advice), "{run}");
-    let _ = env.run_unprivileged(&["restore", &archive, advice]).code(1);
+    let _ = env.run_unprivileged(&["restore", &archive, advice]).code(5);
     lock(&folder, 0o700);
 }

@@ -69,7 +69,7 @@ fn control_c_at_a_question_reports_that_nothing_was_changed() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     put(&env, "notes.txt", "changed");
-    assert_cancelled(&env, &["restore", "latest"], "home/.codex? [y/N]");
+    assert_cancelled(&env, &["restore", "latest"], "~/.codex? [y/N]");
     let _ = env.run(["prune", "--keep-last", "1"]).code(0);
     let empty = &["prune", "--empty-trash"];
     assert_cancelled(&env, empty, "permanently? [y/N]");

@@ -259,15 +259,15 @@ fn a_hook_with_invalid_arguments_is_refused() {
 }
 
 #[test]
-fn a_prompt_ends_without_output_if_reading_the_cooldown_file_would_never_end() {
+fn a_prompt_answers_from_the_profiles_if_reading_the_cooldown_file_would_never_end() {
     let env = world();
     // The cache is a pipe without a writer, so reading it never ends.
     let cache = env.manager_home().join("cooldown.json");
     std::fs::remove_file(&cache).unwrap();
     create_pipe(&cache).unwrap();
     let run = env.run(["recommend", "--format", "{email}"]);
-    assert_ne!(run.code, 0);
-    assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+    assert!(run.stderr.contains("not a regular file"), "{run}");
+    assert!(run.code(0).stdout.contains('@'));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn forget_counts_machines_with_the_same_host_name_separately() {
         assert!(!plan.stdout.contains(&id[..9]), "{plan}");
     }
     // Only the other machine knows which messages it has lost.
-    let warning = "2 snapshots of other machines or homes";
+    let warning = "2 snapshots of other machines";
     assert!(plan.stderr.contains(warning), "{plan}");
     let _ = env.run([&rules[..], &["--yes"]].concat()).code(0);
     let kept = snapshots(&env);

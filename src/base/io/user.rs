@@ -77,7 +77,9 @@ pub(crate) fn without_late_links(options: &OpenOptions) -> OpenOptions {
     #[cfg(unix)]
     if is_root() {
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        // Non-blocking, because this replaces the flags of the caller, and a pipe must not stop the program.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
     }
     options
 }

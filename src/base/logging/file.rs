@@ -5,6 +5,7 @@ use crate::io::file_open::{self, FinalLink};
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use chrono::NaiveDate;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_STEM: &str = "codex-manager";
@@ -128,6 +129,10 @@ impl LogLocation {
     /// Opens a log for appending. A missing file is created with mode 0600. A link is not followed,
     /// because it may lead anywhere.
     pub(super) fn open_for_append(path: &Path) -> Result<File, IoError> {
+        if path.is_symlink() {
+            let refused = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
+            return Err(refused).at("write the log", path);
+        }
         let mut options = File::options();
         options.read(true).append(true);
         // Non-blocking, so that a pipe in the place of a log cannot stop the program.

@@ -10,6 +10,7 @@ use crate::commands::find::matcher::Matcher;
 use crate::context::Context;
 use crate::copies::archived::list_ids_on_disk;
 use crate::copies::losses::places::may_have_copies;
+use crate::doctor::way_back::find_way_back;
 use crate::error::Result;
 use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
@@ -17,6 +18,10 @@ use codex_manager_core::conversations::search::conversation_filter::Conversation
 use codex_manager_core::conversations::search::query::Query;
 use codex_manager_core::io::{Silent, shell};
 use std::collections::HashSet;
+
+/// The largest number of archives, and the size of the largest home in them, that are searched within 0.3 s.
+const MAX_FAST_ARCHIVES: usize = 50;
+const MAX_FAST_BYTES: u64 = 16 << 20;
 
 impl FindArgs {
     /// Adds the conversations that are only in archives, and their ids to `searched_ids`, which are those on disk.
@@ -75,62 +80,63 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Without `--archives`, prints the number of hits in conversations that only archives have, as far as the index
-    /// still has them; else that the archives were not searched. Prints nothing if there is no archive of the home.
+    /// For a search without `--archives`: prints the number of conversations in archives that match, if they can be
+    /// searched at once; else that the archives were not searched. Prints nothing if there is no archive of the home.
     pub(super) fn note_unsearched_archives(
-        &self,
+        self,
         matcher: &Matcher,
-        filter: ConversationFilter,
+        thread_filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
-        let records = context.archives()?;
+        let mut records = context.archives()?;
         let home = context.codex_home();
-        let mut usable = records.iter().filter(|record| record.is_usable());
-        if self.archives || !usable.any(|record| may_have_copies(&record.metadata, home)) {
+        records.retain(|record| record.is_usable() && may_have_copies(&record.metadata, home));
+        if records.is_empty() {
             return Ok(());
         }
 
-        let in_archives = match self.count_gone_hits(matcher, filter, context)? {
-            0 => "archives were not searched".into(),
-            count if count >= self.max_hits() => format!("{count} or more in archives"),
-            count => format!("{count} in archives"),
-        };
+        if let Some(way_back) = find_way_back(context) {
+            context.note(way_back.to_hint());
+        }
+        let options = self.filter.used_options(&self.kinds);
+        let has_options = !options.is_empty() || self.regex || self.exact || self.role.is_some();
         let words: Vec<_> = self
             .words
             .iter()
             .map(|word| shell::quote_if_needed(word))
             .collect();
-        let has_options =
-            self.filter.used_options(&self.kinds).len() > 0 || self.regex || self.exact;
-        context.note(if has_options {
-            format!("{in_archives}; add --archives")
+        let command = if has_options {
+            "; add --archives".into()
         } else {
-            format!(
-                "{in_archives}: codex-manager find --archives {}",
-                words.join(" ")
-            )
-        });
-        Ok(())
-    }
-
-    /// Returns the number of gone conversations of which the index still has texts with all words.
-    fn count_gone_hits(
-        &self,
-        matcher: &Matcher,
-        mut filter: ConversationFilter,
-        context: &Context,
-    ) -> Result<usize> {
-        let gone = context.recorded_gone();
-        let (Matcher::Query(query), false) = (matcher, gone.is_empty()) else {
-            return Ok(0);
+            format!(": codex-manager find --archives {}", words.join(" "))
         };
-        filter.existing_ids = Some(list_ids_on_disk(context.codex_home())?);
-        filter.only_deleted = true;
-        let deleted = self.search_existing_index(&IndexAccess::new(context), query, &filter)?;
-        let has_all_words = deleted.result.relaxation.is_none();
-        let hits = deleted.result.hits.iter();
-        let gone_hits = hits.filter(|hit| gone.contains_key(&hit.conversation.session));
-        Ok(if has_all_words { gone_hits.count() } else { 0 })
+
+        let bytes = records.iter().map(|record| record.metadata.bytes).max();
+        let is_fast = records.len() <= MAX_FAST_ARCHIVES && bytes <= Some(MAX_FAST_BYTES);
+        let in_archives = if is_fast {
+            // Without `archives`, the search would settle for a part of the words.
+            let strict = Self {
+                archives: true,
+                ..self
+            };
+            let mut found = Found::default();
+            let mut searched_ids = list_ids_on_disk(home)?;
+            strict.add_hits_in_archives(
+                &mut found,
+                &mut searched_ids,
+                matcher,
+                thread_filter,
+                context,
+            )?;
+            match found.result.hits.len() {
+                0 => return Ok(()),
+                count => format!("{count} in archives"),
+            }
+        } else {
+            "archives were not searched".into()
+        };
+        context.note(format_args!("{in_archives}{command}"));
+        Ok(())
     }
 
     /// Adds the conversations that only other machines have, or have in another version.

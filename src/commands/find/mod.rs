@@ -159,8 +159,9 @@ impl FindArgs {
             Outcome::partial_if(found.is_partial)
         };
         // Hits with only a part of the words are no answer: an archive may have all of them.
-        if found.result.hits.is_empty() || found.result.relaxation.is_some() {
-            self.note_unsearched_archives(&matcher, filter, context)?;
+        let has_answer = !found.result.hits.is_empty() && found.result.relaxation.is_none();
+        if !self.archives && !has_answer {
+            self.note_unsearched_archives(&matcher, &thread_filter, context)?;
         }
         Ok(outcome)
     }

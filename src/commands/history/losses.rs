@@ -10,6 +10,7 @@ use crate::copies::losses::report::{
     CheckExtent, GoneJson, LossJson, record_losses, to_gone_rows, to_json_rows, warn_of_failures,
 };
 use crate::copies::losses::search::{FoundLosses, LossSearch};
+use crate::doctor::way_back::find_way_back;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::snapshot_source::add_all_snapshots;
@@ -310,7 +311,9 @@ fn show_gone(gone: &[GoneJson], places: &[SearchedPlace], context: &Context) {
             commands.push(command);
         }
     }
-    ui.note("bring them back with:");
+    // The hint for a home that lacks its conversations names this command.
+    let way_back = find_way_back(context).map(|way_back| way_back.command);
+    commands.retain(|command| Some(command) != way_back.as_ref());
     for command in commands {
         ui.line(ui.complete_command(2, &command));
     }

@@ -131,6 +131,9 @@ fn replace_live_login(
     for error in &report.record_errors {
         events::info!("cannot record the switch: {error}");
     }
+    if report.record_errors.is_empty() {
+        events::info!("recorded the owner of each login");
+    }
     Ok(true)
 }
 

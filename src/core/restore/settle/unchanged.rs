@@ -50,9 +50,13 @@ pub(crate) fn stage_unchanged(
     Ok(stage.set_folder_attributes(work.request.archive.contents(), live_home)?)
 }
 
-/// Returns true if each changed file is in a folder that this process may write. Otherwise, the home has to be exchanged
-/// as a whole.
+/// Returns true if each changed file is in a folder that this process may write, or if it may not
+/// write the home. Otherwise, the home has to be exchanged as a whole.
 fn can_write_folders(plan: &RestorePlan, stage: &Stage) -> bool {
+    // The new home gets the mode of the old one, so it could not be filled.
+    if !space::is_writable(&stage.home().live) {
+        return true;
+    }
     plan.writes.iter().chain(plan.removed.iter()).all(|name| {
         let live = stage.root_of(name.as_path()).live_path(name.as_path());
         let mut folders = live.ancestors().skip(1);
