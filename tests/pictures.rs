@@ -245,6 +245,9 @@ fn the_animated_picture_matches_the_output() {
         p.contains("together.") && p.contains("turn 1, assistant:\n")
     });
     terminal.type_keys("\r");
+    // The conversation belongs to an account that is not live.
+    let _ = shot(&terminal, &|p| p.contains("[y/N]"));
+    terminal.type_keys("y\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     let resumed = shot(&terminal, &|_| true);
     let frames = [all, found, resumed];

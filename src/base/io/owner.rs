@@ -170,11 +170,19 @@ fn copy_setgid(model: &Path, created: &Path) {
     let _ = (model, created);
 }
 
+/// Removes the access lists that the new folder `folder` got from the folder above it, so that nothing in it gets them.
+pub(crate) fn remove_access_lists(folder: &Path) {
+    #[cfg(target_os = "linux")]
+    linux::remove_access_lists(folder);
+    #[cfg(not(target_os = "linux"))]
+    let _ = folder;
+}
+
 /// Access lists and extended attributes, which other systems keep in other ways.
 #[cfg(target_os = "linux")]
 mod linux {
     use crate::io::{beneath, modes};
-    use rustix::fs::{XattrFlags, lgetxattr, llistxattr, setxattr};
+    use rustix::fs::{XattrFlags, lgetxattr, llistxattr, removexattr, setxattr};
     use std::ffi::CStr;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
@@ -202,6 +210,13 @@ mod linux {
     /// `entry` is from [`beneath::resolve_entry`].
     fn write(entry: &Path, name: &CStr, value: &[u8]) -> bool {
         setxattr(entry, name, value, XattrFlags::empty()).is_ok()
+    }
+
+    pub(super) fn remove_access_lists(folder: &Path) {
+        for name in [ACCESS_LIST, LIST_OF_NEW_ENTRIES] {
+            // Most folders have none.
+            let _ = removexattr(folder, name);
+        }
     }
 
     pub(super) fn copy_attributes(model: &Path, created: &Path) -> bool {

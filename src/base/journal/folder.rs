@@ -93,6 +93,7 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
         }
         other => {
             other.at("create folder", folder)?;
+            owner::remove_access_lists(folder);
             give_to_owner(folder);
             Ok(())
         }
