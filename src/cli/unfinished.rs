@@ -3,7 +3,6 @@
 use super::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::steps::home_checks::refuse_during_restore;
 use codex_manager_core::conversations::index;
 use codex_manager_core::io::links;
 use codex_manager_core::journal::{JournalError, Recovery, RecoveryObstacle};
@@ -31,10 +30,6 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                 warn_of_recovery(context, name, "undone", &kept_folders);
             }
             Ok(Recovery::InProgress(holder)) => {
-                // The files of the home may be a mixture of two states.
-                if interrupted == Interrupted::Restore && command.requires_complete_home() {
-                    refuse_during_restore(context)?;
-                }
                 if !command.prints_for_prompt() {
                     context.warn(format_args!("{holder} is running a {name}"));
                 }

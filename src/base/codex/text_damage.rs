@@ -7,6 +7,7 @@ use super::home::{HomeEntryKind, USER_TEXTS, kind_of};
 use super::rollout;
 use crate::io::{file_open, position};
 use serde::de::IgnoredAny;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -17,13 +18,20 @@ const END_BYTES: u64 = 512;
 const DAMAGE_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
+/// The extensions of texts in the folders of the user, which can also have programs, pictures and fonts.
+const TEXT_EXTENSIONS: [&str; 8] = ["json", "jsonl", "md", "mdx", "toml", "txt", "yaml", "yml"];
 /// The reason for a text with zeros, as a clause.
 const ZEROS_FOR_TEXT: &str = "has zeros where its text was";
 
 /// Returns true if [`find_text_damage`] judges the file at this path of a home.
 pub fn is_judged(relative: &Path) -> bool {
     let top = relative.components().next();
-    top.is_some_and(|top| USER_TEXTS.iter().any(|name| top.as_os_str() == *name))
+    let is_text = relative.parent() == Some(Path::new(""))
+        || relative
+            .extension()
+            .and_then(OsStr::to_str)
+            .is_some_and(|extension| TEXT_EXTENSIONS.contains(&extension));
+    is_text && top.is_some_and(|top| USER_TEXTS.iter().any(|name| top.as_os_str() == *name))
 }
 
 /// Returns the reason why a text of the user looks damaged, as a clause; `None` if it looks complete, is empty, or is no
