@@ -127,7 +127,7 @@ fn a_pipe_in_place_of_a_file_is_reported_by_name() {
         ("home/.codex/state_5.sqlite", [5, 0, 0, 0, 1, 6, 5]),
         ("home/.codex/goals_1.sqlite", [5, 0, 0, 0, 5, 6, 0]),
         ("home/.codex-manager/config.toml", [5, 4, 4, 4, 4, 4, 4]),
-        ("home/.codex-manager/cooldown.json", [5, 0, 0, 1, 5, 1, 6]),
+        ("home/.codex-manager/cooldown.json", [5, 0, 0, 0, 5, 0, 0]),
         ("home/.codex-manager/inventory.json", [5, 0, 0, 0, 5, 6, 6]),
     ] {
         let env = prepared();

@@ -19,7 +19,9 @@ const DAMAGE_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 /// The extensions of texts in the folders of the user, which can also have programs, pictures and fonts.
-const TEXT_EXTENSIONS: [&str; 8] = ["json", "jsonl", "md", "mdx", "toml", "txt", "yaml", "yml"];
+const TEXT_EXTENSIONS: [&str; 9] = [
+    "json", "jsonl", "md", "mdx", "rules", "toml", "txt", "yaml", "yml",
+];
 /// The reason for a text with zeros, as a clause.
 const ZEROS_FOR_TEXT: &str = "has zeros where its text was";
 
