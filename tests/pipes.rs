@@ -128,7 +128,7 @@ fn a_pipe_in_place_of_a_file_is_reported_by_name() {
         ("home/.codex/goals_1.sqlite", [5, 0, 0, 0, 5, 6, 0]),
         ("home/.codex-manager/config.toml", [5, 4, 4, 4, 4, 4, 4]),
         ("home/.codex-manager/cooldown.json", [5, 0, 0, 0, 5, 0, 0]),
-        ("home/.codex-manager/inventory.json", [5, 0, 0, 0, 5, 6, 6]),
+        ("home/.codex-manager/inventory.json", [5, 0, 0, 0, 5, 0, 0]),
     ] {
         let env = prepared();
         let pipe = env.path(name);
