@@ -79,28 +79,38 @@ fn printed(output: Output) -> String {
 
 const BASH: &str = r#"
 PS1='$ '; PROMPT_COMMAND='code=$?'
-eval "$(codex-manager hook bash --format '{label}%')"
-eval "$(codex-manager hook bash --format '{label}%')"
-false; eval "$PROMPT_COMMAND"; first=$_codex_manager_next
-printf '%s|%s|' "${PS1@P}" "$code"
-eval "$PROMPT_COMMAND"
+. ./hook; . ./hook
+draw() { for command in "${PROMPT_COMMAND[@]}"; do eval "$command"; done; printf '%s|' "${PS1@P}"; }
+false; draw; first=$_codex_manager_next
+printf '%s|' "$code"
+draw
 test "$first" -gt 1000 && test "$first" = "$_codex_manager_next" || echo "asked again"
 CODEX_MANAGER_HOME=/nonexistent CODEX_HOME=/nonexistent
 export CODEX_MANAGER_HOME CODEX_HOME
-eval "$PROMPT_COMMAND"
-printf '%s|' "${PS1@P}"
+draw
 "#;
+
+/// Writes the output of `hook SHELL` to the file `hook` in the home folder. Its code names the program, whatever `PATH`
+/// leads to later.
+fn write_hook(env: &TestEnv, shell: &str, format: &str) {
+    let code = env.run(["hook", shell, "--format", format]).code(0).stdout;
+    env.write("home/hook", code);
+}
 
 #[test]
 fn bash_shows_the_account_and_refreshes_in_the_background() {
     let env = world();
+    write_hook(&env, "bash", "{label}%");
     report_to(&env, "status");
     let listener = wait_for_message(&env);
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-c", BASH]);
     let shown = printed(bash.output().expect("bash"));
     // Loading twice has no effect. The exit code is preserved. Without an account there are no brackets.
-    assert_eq!(shown, "[alice@example.com%] $ |1|$ |");
+    assert_eq!(
+        shown,
+        "[alice@example.com%] $ |1|[alice@example.com%] $ |$ |"
+    );
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
@@ -111,12 +121,13 @@ fn a_shell_startup_file_that_is_sourced_twice_shows_the_account_once() {
         format!("{setting}; eval \"$(codex-manager hook {shell} --format '{{label}}%')\"\n")
     };
     let settings = once("bash", "PS1='$ '").repeat(2);
-    let show = "eval \"$PROMPT_COMMAND\"; printf '%s|%s' \"${PS1@P}\" \"$PROMPT_COMMAND\"";
+    let show = "for c in \"${PROMPT_COMMAND[@]}\"; do eval \"$c\"; done; \
+                printf '%s|%s' \"${PS1@P}\" \"${PROMPT_COMMAND[*]}\"";
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-uc", &(settings + show)]);
     assert_eq!(
         printed(bash.output().expect("bash")),
-        "[alice@example.com%] $ |_codex_manager_prompt"
+        "[alice@example.com%] $ | _codex_manager_prompt"
     );
     // A script that reads the file has no prompt, and stays so.
     let mut bash = shell(&env, "bash");
@@ -139,8 +150,7 @@ fn a_shell_startup_file_that_is_sourced_twice_shows_the_account_once() {
 
 const ZSH: &str = r#"
 PROMPT='$ '
-eval "$(codex-manager hook zsh --format '{label}%')"
-eval "$(codex-manager hook zsh --format '{label}%')"
+. ./hook; . ./hook
 for f in $precmd_functions; do $f; done
 print -nP -- "$PROMPT|"
 export CODEX_MANAGER_HOME=/nonexistent CODEX_HOME=/nonexistent
@@ -154,6 +164,7 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
         return;
     }
     let env = world();
+    write_hook(&env, "zsh", "{label}%");
     report_to(&env, "status");
     let listener = wait_for_message(&env);
     let mut zsh = shell(&env, "zsh");
@@ -162,10 +173,200 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
+/// Runs an interactive bash with `settings` as its startup file, and returns what it prints for two commands.
+fn bash_session(env: &TestEnv, settings: &str) -> (String, String) {
+    let settings = env.write("home/settings", settings);
+    let input = env.write("home/input", "false | true | false\n(exit 3)\n");
+    let mut bash = shell(env, "bash");
+    bash.args(["--noprofile", "--rcfile"]).arg(settings);
+    let input = std::fs::File::open(input).expect("open");
+    let output = bash.arg("-i").stdin(input).output().expect("bash");
+    let [out, messages] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (out, messages)
+}
+
+// Where other programs stand in PROMPT_COMMAND, before and after the hook.
+const OTHER_PROMPT_COMMANDS: [(&str, &str); 6] = [
+    ("PROMPT_COMMAND=p", ""),
+    ("PROMPT_COMMAND='p; '", ""),
+    ("PROMPT_COMMAND=(p p)", ""),
+    (
+        "",
+        "PROMPT_COMMAND=\"${PROMPT_COMMAND:+$PROMPT_COMMAND;}p\"",
+    ),
+    (
+        "",
+        "PROMPT_COMMAND=\"p${PROMPT_COMMAND:+;$PROMPT_COMMAND}\"",
+    ),
+    ("readonly status=x", "PROMPT_COMMAND+=(p)"),
+];
+
+#[test]
+fn bash_gives_other_prompt_commands_the_exit_codes_of_the_whole_pipe() {
+    let env = world();
+    write_hook(&env, "bash", "{label}");
+    let print = "p() { echo \"$? ${PIPESTATUS[*]}\"; }\nPS1='$ '\n";
+    for (before, after) in OTHER_PROMPT_COMMANDS {
+        let (plain, _) = bash_session(&env, &format!("{print}{before}\n{after}\n"));
+        assert!(
+            plain.contains("1 1 0 1\n") && plain.contains("3 3\n"),
+            "{plain}"
+        );
+        let (shown, messages) =
+            bash_session(&env, &format!("{print}{before}\n. ~/hook\n{after}\n"));
+        assert_eq!(shown, plain, "{before} {after}");
+        assert!(!messages.contains("readonly"), "{messages}");
+        assert!(messages.contains("[alice@example.com] $ "), "{messages}");
+    }
+}
+
+#[test]
+fn bash_before_5_1_runs_the_hook_after_the_other_prompt_commands() {
+    let env = world();
+    write_hook(&env, "bash", "{label}");
+    let hook = std::fs::read_to_string(env.path("home/hook")).expect("read");
+    // bash 5.0 uses the first element only.
+    let hook = hook.replace("-ge 501", "-ge 9900");
+    for before in ["PROMPT_COMMAND=p", "PROMPT_COMMAND='p; '"] {
+        let settings =
+            format!("p() {{ echo \"$? ${{PIPESTATUS[*]}}\"; }}\nPS1='$ '\n{before}\n{hook}\n");
+        let (shown, messages) = bash_session(&env, &settings);
+        assert!(shown.contains("1 1 0 1\n3 3\n"), "{shown}");
+        assert!(messages.contains("[alice@example.com] $ "), "{messages}");
+    }
+}
+
+/// Texts that shells evaluate in some prompts.
+const EVALUATED: &str = "$(>ran) `>ran` $((1+1)) $HOME %n %# {label}";
+const SHOWN: &str = "[$(>ran) `>ran` $((1+1)) $HOME %n %# alice@example.com]";
+
+#[test]
+fn a_prompt_shows_the_text_of_the_hook_and_runs_nothing_in_it() {
+    let env = world();
+    write_hook(&env, "bash", EVALUATED);
+    let (_, messages) = bash_session(&env, "PS1='$ '\n. ~/hook\n");
+    assert!(messages.contains(&format!("{SHOWN} $ ")), "{messages}");
+    if has("zsh") {
+        write_hook(&env, "zsh", EVALUATED);
+        // With the option, the user's own prompt is evaluated; without it, it is not.
+        for (option, user) in [("prompt_subst", "2"), ("no_prompt_subst", "$((1+1))")] {
+            let script = format!(
+                "setopt {option}; PROMPT='$((1+1)) '; . ./hook; $precmd_functions; print -rP -- $PROMPT"
+            );
+            let mut zsh = shell(&env, "zsh");
+            let shown = printed(zsh.args(["-fc", &script]).output().expect("zsh"));
+            assert_eq!(shown, format!("{SHOWN} {user} \n"), "{option}");
+        }
+    }
+    if has("fish") {
+        write_hook(&env, "fish", EVALUATED);
+        let script = "source ./hook; emit fish_prompt; fish_prompt";
+        let mut fish = shell(&env, "fish");
+        let shown = printed(
+            fish.args(["--no-config", "-c", script])
+                .output()
+                .expect("fish"),
+        );
+        assert!(shown.starts_with(SHOWN), "{shown}");
+    }
+    assert!(!env.path("home/ran").exists());
+}
+
+#[test]
+fn zsh_changes_no_option_and_is_silent_under_strict_ones() {
+    if !has("zsh") {
+        return;
+    }
+    let env = world();
+    write_hook(&env, "zsh", "{label}");
+    let script = "setopt warn_create_global no_unset ksh_arrays; before=$(setopt); \
+                  theme() { PROMPT='$ '; }; precmd_functions=(theme); . ./hook; . ./hook; \
+                  draw() { local f; for f in ${precmd_functions[@]}; do $f; done; print -rP -- \"$PROMPT\"; }; draw; draw; \
+                  [[ $before = $(setopt) ]] || echo changed";
+    let mut zsh = shell(&env, "zsh");
+    let shown = printed(zsh.args(["-fc", script]).output().expect("zsh"));
+    assert_eq!(shown, "[alice@example.com] $ \n".repeat(2));
+}
+
+#[test]
+fn a_hook_names_the_binary_if_the_path_leads_to_a_launcher() {
+    let env = world();
+    std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
+    let launcher = "#!/bin/sh\necho launcher\n";
+    write_program(&env.path("bin/codex-manager"), launcher);
+    // The path has what each shell and each file treats in its own way.
+    let binary = env.path("it's a \"$x\" `y` #z/codex-manager");
+    std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
+    // In a process of its own: a file that this one has open for writing cannot be run by its other threads' children.
+    let mut copy = env.other_program("cp");
+    let copy = copy.arg(env!("CARGO_BIN_EXE_codex-manager")).arg(&binary);
+    printed(copy.output().expect("cp"));
+    let hook = |arguments: &[&str]| {
+        let mut command = env.other_program(&binary);
+        let output = command.arg("hook").args(arguments).output().expect("hook");
+        printed(output)
+    };
+    for (name, arguments, draw) in [
+        (
+            "bash",
+            "--noprofile --norc -c",
+            "_codex_manager_prompt; echo \"${PS1@P}\"",
+        ),
+        ("zsh", "-fc", "$precmd_functions; print -rP -- $PROMPT"),
+        (
+            "fish",
+            "--no-config -c",
+            "emit fish_prompt; fish_prompt; echo",
+        ),
+    ] {
+        if !has(name) {
+            continue;
+        }
+        env.write("home/hook", hook(&[name, "--format", "{label}"]));
+        let script = format!("PS1='$ '; . ./hook; {draw}");
+        let script = if name == "fish" {
+            format!("source ./hook; {draw}")
+        } else {
+            script
+        };
+        let mut command = shell(&env, name);
+        let shown = printed(
+            command
+                .args(arguments.split(' '))
+                .arg(script)
+                .output()
+                .unwrap(),
+        );
+        assert!(shown.starts_with("[alice@example.com] "), "{name}: {shown}");
+        // --wrap: the path leads to a program.
+        env.write("home/hook", hook(&[name, "--wrap"]) + "\ncodex --version\n");
+        let mut command = shell(&env, name);
+        let shown = command.arg("./hook").output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(!shown.contains("launcher"), "{name}: {shown}");
+    }
+    let server: toml_edit::DocumentMut = hook(&["mcp"]).parse().expect("TOML");
+    let command = server["mcp_servers"]["codex-manager"]["command"].as_str();
+    assert_eq!(command, binary.to_str());
+    let module: toml_edit::DocumentMut = hook(&["starship", "--format", "{label}"])
+        .parse()
+        .expect("TOML");
+    let command = module["custom"]["codex"]["command"]
+        .as_str()
+        .expect("a command");
+    let mut sh = shell(&env, "sh");
+    assert_eq!(
+        printed(sh.args(["-c", command]).output().unwrap()),
+        "alice@example.com\n"
+    );
+    let tmux = hook(&["tmux"]);
+    assert!(tmux.contains("it'\\\\''s a "), "{tmux}");
+}
+
 const FISH: &str = r#"
 function fish_prompt; printf '%s:%s\n$ ' $status "$pipestatus"; end
-codex-manager hook fish --format '{label}%' | source
-codex-manager hook fish --format '{label}%' | source
+source ./hook; source ./hook
 emit fish_prompt; false | true | false; fish_prompt; printf '|'
 set -gx CODEX_MANAGER_HOME /nonexistent
 set -gx CODEX_HOME /nonexistent
@@ -178,6 +379,7 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
         return;
     }
     let env = world();
+    write_hook(&env, "fish", "{label}%");
     report_to(&env, "status");
     let listener = wait_for_message(&env);
     let mut fish = shell(&env, "fish");

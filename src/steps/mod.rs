@@ -9,7 +9,7 @@
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_context`], [`sync_checks`], [`sync_shutdown`]; through the vault: [`vault_sync`]
 //! - accounts: [`account_screen`], [`recommend_template`]; figures: [`refresh`], [`price_file`]
-//! - files: [`new_file`], [`run_log`], [`run_program`]
+//! - files: [`new_file`], [`run_log`]; programs: [`run_program`], [`this_program`]
 
 pub(crate) mod account_screen;
 pub(crate) mod archive_check;
@@ -36,5 +36,6 @@ pub(crate) mod switch_account;
 pub(crate) mod sync_checks;
 pub(crate) mod sync_context;
 pub(crate) mod sync_shutdown;
+pub(crate) mod this_program;
 pub(crate) mod vault_sync;
 pub(crate) mod wait;

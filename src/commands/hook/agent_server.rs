@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::steps::this_program;
 use codex_manager_core::io::{IoContext as _, atomic, shell};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -33,7 +34,11 @@ fn list_server_arguments(context: &Context) -> Vec<String> {
 }
 
 /// Returns the block of `config.toml` that adds the server, with the command that writes it as a comment.
-pub(super) fn format_config_block(context: &Context) -> String {
+///
+/// # Errors
+/// The path of this program is unknown.
+pub(super) fn format_config_block(context: &Context) -> Result<String> {
+    let program = this_program::name_of_this_program(context)?;
     let arguments = list_server_arguments(context);
     let words: Vec<_> = arguments
         .iter()
@@ -42,11 +47,13 @@ pub(super) fn format_config_block(context: &Context) -> String {
 
     // A list of strings in JSON is also valid TOML.
     let list = Value::from(arguments).to_string();
-    format!(
-        "# The same as: codex mcp add {NAME} -- codex-manager {}\n\
-         [mcp_servers.{NAME}]\ncommand = \"codex-manager\"\nargs = {list}\n",
-        words.join(" ")
-    )
+    Ok(format!(
+        "# The same as: codex mcp add {NAME} -- {} {}\n\
+         [mcp_servers.{NAME}]\ncommand = {}\nargs = {list}\n",
+        shell::quote_if_needed(&program),
+        words.join(" "),
+        Value::from(program.as_str())
+    ))
 }
 
 /// Writes a marketplace with the plugin into `folder`, and overwrites the files of an earlier plugin. Returns the
@@ -68,7 +75,8 @@ pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> R
         return Err(CommandError::refused(message).hint("name a new folder"));
     }
 
-    let server = json!({"command": "codex-manager", "args": list_server_arguments(context)});
+    let program = this_program::name_of_this_program(context)?;
+    let server = json!({"command": program, "args": list_server_arguments(context)});
     let servers = json!({"mcpServers": {NAME: server}});
     let manifest_text = MANIFEST.replace("VERSION", env!("CARGO_PKG_VERSION"));
     let skill = plugin_folder.join("skills/past-conversations/SKILL.md");

@@ -7,6 +7,7 @@ mod wrap;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::recommend_template::Template;
+use crate::steps::this_program;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use codex_manager_core::io::settings::choice_name;
@@ -74,60 +75,66 @@ enum HookShell {
     Zsh,
 }
 
-// The query starts in a subshell, so that bash prints no job messages. bash 5.1 allows an array as PROMPT_COMMAND; the
-// assignment changes its first element then. The names keep a default for `set -u`.
+// The query starts in a subshell, so that bash prints no job messages. The names keep a default for `set -u`.
 const BASH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
-  local status=$?
-  CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
+  local _codex_manager_code=$?
+  CODEX_MANAGER_PROMPT=$(command PROGRAM recommend --ready-only --format FORMAT 2>/dev/null) ||
     CODEX_MANAGER_PROMPT=
   if [ "${SECONDS:-0}" -ge "${_codex_manager_next:-0}" ]; then
     _codex_manager_next=$((SECONDS + EVERY))
-    (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
+    (command PROGRAM status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
   fi
-  return $status
+  # At each prompt, because other code may set PS1.
+  case "${PS1-}" in
+    *CODEX_MANAGER_PROMPT*) ;;
+    *) PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"${PS1-}" ;;
+  esac
+  return $_codex_manager_code
 }
-case "${PROMPT_COMMAND:-}" in
+case "${PROMPT_COMMAND[*]-}" in
   *_codex_manager_prompt*) ;;
-  *) PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
-esac
-# Checked separately: sourcing ~/.bashrc again may reset PS1. A shell without a prompt gets none.
-case "${PS1-CODEX_MANAGER_PROMPT}" in
-  *CODEX_MANAGER_PROMPT*) ;;
-  *) PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1" ;;
+  *)
+    if [ "$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))" -ge 501 ]; then
+      # bash gives each element the exit codes of the last command. Other code may use the first one.
+      PROMPT_COMMAND[0]=${PROMPT_COMMAND[0]-}
+      PROMPT_COMMAND+=(_codex_manager_prompt)
+    else
+      PROMPT_COMMAND="${PROMPT_COMMAND:+$PROMPT_COMMAND$'\n'}_codex_manager_prompt"
+    fi
+    ;;
 esac
 "#;
 
-// In a zsh prompt a percent sign starts an escape, so it is doubled.
+// zsh shows an element of `psvar` as it is. In PROMPT itself it expands percent signs, and with `prompt_subst`, which
+// belongs to the user, also commands.
 const ZSH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
-  CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
+  emulate -L zsh
+  CODEX_MANAGER_PROMPT=$(command PROGRAM recommend --ready-only --format FORMAT 2>/dev/null) ||
     CODEX_MANAGER_PROMPT=
-  _codex_manager_shown=${CODEX_MANAGER_PROMPT:+"[${CODEX_MANAGER_PROMPT//\%/%%}] "}
+  psvar[40]=${CODEX_MANAGER_PROMPT:+"[$CODEX_MANAGER_PROMPT] "}
   if (( SECONDS >= ${_codex_manager_next:-0} )); then
     _codex_manager_next=$(( SECONDS + EVERY ))
-    (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
+    (command PROGRAM status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
   fi
+  # At each prompt, because other code may set PROMPT.
+  [[ ${PROMPT-} == *%40v* ]] || PROMPT="%40v${PROMPT-}"
 }
 if [[ -z ${precmd_functions[(r)_codex_manager_prompt]:-} ]]; then
   precmd_functions+=(_codex_manager_prompt)
-fi
-# Checked separately: sourcing ~/.zshrc again may reset PROMPT.
-if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
-  setopt prompt_subst
-  PROMPT='${_codex_manager_shown-}'"${PROMPT-}"
 fi
 "#;
 
 // fish asks before it closes while a job runs, unless the job is disowned. The job may have ended already.
 const FISH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 function _codex_manager_prompt --on-event fish_prompt
-  set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
+  set -g CODEX_MANAGER_PROMPT (command PROGRAM recommend --ready-only --format FORMAT 2>/dev/null)
   or set -g CODEX_MANAGER_PROMPT
   set -l now (command date +%s)
   if not set -q _codex_manager_next; or test $now -ge $_codex_manager_next
     set -g _codex_manager_next (math $now + EVERY)
-    command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &
+    command PROGRAM status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &
     disown 2>/dev/null
   end
 end
@@ -152,11 +159,11 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
   $global:CodexManagerNext = [DateTime]::MinValue
   function global:prompt {
     $code = $global:LASTEXITCODE
-    $account = codex-manager recommend --ready-only --format FORMAT 2>$null
+    $account = & PROGRAM recommend --ready-only --format FORMAT 2>$null
     if ($LASTEXITCODE -eq 0 -and $account) { Write-Host -NoNewline "[$account] " }
     if ([DateTime]::UtcNow -ge $global:CodexManagerNext) {
       $global:CodexManagerNext = [DateTime]::UtcNow.AddSeconds(EVERY)
-      $null = Start-Job { codex-manager status --quiet --if-older EVERYs 2>&1 | Out-Null }
+      $null = Start-Job { & PROGRAM status --quiet --if-older EVERYs 2>&1 | Out-Null }
     }
     $global:LASTEXITCODE = $code
     & $global:CodexManagerPromptBefore
@@ -167,7 +174,7 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 // The lines are safe to run twice, because users reload the file with source-file. The default length of the right
 // side, 40, would truncate the account or its figure.
 const TMUX: &str = r##"# The account and its quota, from codex-manager's cache, on the right side.
-set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
+set -g @codex_manager " #(PROGRAM recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
 # Widens the right side if its length has two digits, as the default of 40 has.
 if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
@@ -176,7 +183,7 @@ if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
 // Without `when`, starship never runs the command of a custom module.
 const STARSHIP: &str = r#"# The account and its quota, from codex-manager's cache. Nothing is shown when there is none.
 [custom.codex]
-command = """codex-manager recommend --ready-only --format FORMAT"""
+command = """PROGRAM recommend --ready-only --format FORMAT"""
 when = true
 format = '[\[$output\]]($style) '
 "#;
@@ -199,14 +206,14 @@ impl HookArgs {
     /// folder is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
-            _ if self.wrap => self.format_wrap_function()?,
+            _ if self.wrap => self.format_wrap_function(context)?,
             (HookShell::Plugin, Some(folder)) => {
                 let folder = context.env.absolute(folder);
                 agent_server::write_plugin(&folder, self.dry_run, context)?
             }
             (_, Some(_)) => return Err(CommandError::usage("DIR is only for hook plugin")),
-            (HookShell::Mcp, None) => agent_server::format_config_block(context),
-            (_, None) => self.format_prompt_code()?,
+            (HookShell::Mcp, None) => agent_server::format_config_block(context)?,
+            (_, None) => self.format_prompt_code(context)?,
         };
 
         let shell = choice_name(&self.shell);
@@ -217,37 +224,32 @@ impl HookArgs {
     }
 
     /// Returns the shell function `codex` of `--wrap`.
-    fn format_wrap_function(&self) -> Result<String> {
-        match self.shell {
-            HookShell::Bash => Ok(wrap::BASH.to_owned()),
-            HookShell::Fish => Ok(wrap::FISH.to_owned()),
-            HookShell::Powershell => Ok(wrap::POWERSHELL.to_owned()),
+    fn format_wrap_function(&self, context: &Context) -> Result<String> {
+        let code = match self.shell {
+            HookShell::Bash => wrap::BASH.to_owned(),
+            HookShell::Fish => wrap::FISH.to_owned(),
+            HookShell::Powershell => wrap::POWERSHELL.to_owned(),
             // zsh has no `type -P`.
-            HookShell::Zsh => Ok(wrap::BASH.replace("type -P", "whence -p")),
-            _ => Err(CommandError::usage("--wrap needs a shell with functions")
-                .hint("choose bash, fish, powershell or zsh")),
-        }
+            HookShell::Zsh => wrap::BASH.replace("type -P", "whence -p"),
+            _ => {
+                let error = CommandError::usage("--wrap needs a shell with functions");
+                return Err(error.hint("choose bash, fish, powershell or zsh"));
+            }
+        };
+        Ok(code.replace("PROGRAM", &self.quote_program(context)?))
     }
 
     /// Returns the code that shows the account in the prompt, or the instructions for agents.
-    fn format_prompt_code(&self) -> Result<String> {
-        let text = &self.format;
-        let (code, quoted_format) = match self.shell {
+    fn format_prompt_code(&self, context: &Context) -> Result<String> {
+        let code = match self.shell {
             // `run` has already handled `mcp` and `plugin`. The options of a prompt do not apply to instructions.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
-            HookShell::Bash => (BASH, shell::single_quote(text)),
-            HookShell::Zsh => (ZSH, shell::single_quote(text)),
-            HookShell::Fish => {
-                let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
-                (FISH, format!("'{escaped}'"))
-            }
-            HookShell::Powershell => (POWERSHELL, format!("'{}'", text.replace('\'', "''"))),
-            HookShell::Starship => (STARSHIP, escape_double_quotes(&shell::single_quote(text))),
-            // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
-            HookShell::Tmux => {
-                let escaped = escape_double_quotes(&shell::single_quote(text));
-                (TMUX, escaped.replace('$', "\\$").replace('#', "##"))
-            }
+            HookShell::Bash => BASH,
+            HookShell::Zsh => ZSH,
+            HookShell::Fish => FISH,
+            HookShell::Powershell => POWERSHELL,
+            HookShell::Starship => STARSHIP,
+            HookShell::Tmux => TMUX,
         };
 
         if self.every < Duration::minutes(1) {
@@ -264,9 +266,39 @@ impl HookArgs {
         } else {
             code.to_owned()
         };
-        Ok(code
-            .replace("EVERY", &self.every.num_seconds().to_string())
-            .replace("FORMAT", &quoted_format))
+
+        // The texts of the user are inserted last, so that nothing is replaced in them.
+        let every = self.every.num_seconds().to_string();
+        let format = self.quote(&self.format);
+        let parts = code
+            .split("PROGRAM")
+            .map(|part| part.replace("EVERY", &every).replace("FORMAT", &format));
+        let parts: Vec<_> = parts.collect();
+        Ok(parts.join(&self.quote_program(context)?))
+    }
+
+    /// Returns the name or path of this program as a word of the shell.
+    fn quote_program(&self, context: &Context) -> Result<String> {
+        let program = this_program::name_of_this_program(context)?;
+        Ok(match &*program {
+            this_program::NAME => program,
+            path => self.quote(path),
+        })
+    }
+
+    /// Quotes a text as a word for the shell, or for the file that the program of the prompt reads.
+    fn quote(&self, text: &str) -> String {
+        match self.shell {
+            HookShell::Fish => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+            HookShell::Powershell => format!("'{}'", text.replace('\'', "''")),
+            HookShell::Starship => escape_double_quotes(&shell::single_quote(text)),
+            // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
+            HookShell::Tmux => {
+                let escaped = escape_double_quotes(&shell::single_quote(text));
+                escaped.replace('$', "\\$").replace('#', "##")
+            }
+            _ => shell::single_quote(text),
+        }
     }
 }
 

@@ -1,15 +1,14 @@
 //! The function `codex` of `hook --wrap`, one per shell.
 //!
-//! The function contains only the name `codex-manager`, no path, so that an upgrade may move the
-//! program. `launch --if-folder` replaces itself with Codex if the folder has no account. If
+//! `PROGRAM` is the name or path of this program. `launch --if-folder` replaces itself with Codex if the folder has no account. If
 //! codex-manager is not on `PATH`, the function starts Codex directly.
 
 // `function codex` instead of `codex()`: bash would expand an alias of that name. `type -P` finds
 // programs only, not this function.
 pub(super) const BASH: &str = r#"# Start Codex under the account of the folder, and as usual where the folder has none.
 function codex {
-  if type -P codex-manager >/dev/null; then
-    command codex-manager launch --if-folder -- "$@"
+  if type -P PROGRAM >/dev/null; then
+    command PROGRAM launch --if-folder -- "$@"
   else
     command codex "$@"
   fi
@@ -18,8 +17,8 @@ function codex {
 
 pub(super) const FISH: &str = r"# Start Codex under the account of the folder, and as usual where the folder has none.
 function codex --description 'Codex under the account of the folder'
-  if command -sq codex-manager
-    command codex-manager launch --if-folder -- $argv
+  if command -sq PROGRAM
+    command PROGRAM launch --if-folder -- $argv
   else
     command codex $argv
   end
@@ -30,7 +29,7 @@ end
 // ExternalScript is needed.
 pub(super) const POWERSHELL: &str = r"# Start Codex under the account of the folder, and as usual where the folder has none.
 function global:codex {
-  $manager = Get-Command codex-manager -CommandType Application -TotalCount 1 -ErrorAction SilentlyContinue
+  $manager = Get-Command PROGRAM -CommandType Application -TotalCount 1 -ErrorAction SilentlyContinue
   $program = $manager
   $first = @('launch', '--if-folder', '--')
   if (-not $manager) {

@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::steps::this_program;
 use codex_manager_core::codex::Program;
-use codex_manager_core::io::OrdinaryPath;
 use codex_manager_core::schedule::{JobContext, Scheduler};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
 /// resolved now, because the scheduler's `PATH` may differ.
@@ -30,26 +30,13 @@ pub(super) fn build_job_context(
 ) -> Result<JobContext<'_>> {
     Ok(JobContext {
         scheduler,
-        program: find_this_program(context)?,
+        program: this_program::find_this_program(context)?,
         codex_home: context.codex_home().to_path_buf(),
         manager_home: context.manager_home().to_path_buf(),
         codex_bin,
         env: &context.env,
         user_id: user_id(),
     })
-}
-
-/// Returns the path of this program: its entry on `PATH` if it has one, otherwise its real path. An upgrade replaces
-/// the real file but keeps the entry.
-fn find_this_program(context: &Context) -> Result<PathBuf> {
-    // The scheduler does not have the PATH of a shell, so a name would not be enough.
-    let exe = std::env::current_exe()
-        .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
-    let path_entry = exe
-        .file_name()
-        .and_then(|name| context.env.find_program(Path::new(name)))
-        .filter(|path| path.canonical().ok() == exe.canonical().ok());
-    Ok(path_entry.unwrap_or(exe))
 }
 
 #[cfg(unix)]
