@@ -5,8 +5,10 @@ use crate::support::restic;
 use crate::support::sample::{FIRST, rollout, sample_home};
 use crate::vault::{run_restic, set_up};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// A home with a vault, and a copy of its snapshot to modify.
 struct Forgery {
@@ -161,15 +163,92 @@ fn i13_missing_and_damaged_manifests_are_refused() {
 }
 
 #[test]
-fn files_that_the_manifest_does_not_name_are_not_restored() {
+fn a_file_that_the_manifest_does_not_name_is_refused_and_a_link_is_left_out() {
     let Some(forgery) = Forgery::new() else {
         return;
     };
     let forged = forgery.env.path("forged");
-    fs::write(forged.join("extra"), "x").unwrap();
     std::os::unix::fs::symlink("/etc", forged.join("etc")).unwrap();
     let run = forgery.restore().code(0);
     let new = forgery.env.tree("new");
     assert!(new.0.contains_key(&rollout(FIRST)), "{run}");
-    assert!(new.only(&["extra", "etc"]).0.is_empty(), "{new:?}");
+    assert!(new.only(&["etc"]).0.is_empty(), "{new:?}");
+    fs::remove_dir_all(forgery.env.path("new")).unwrap();
+    fs::write(forged.join("skills-extra"), "x").unwrap();
+    forgery.assert_refused("skills-extra is not in the manifest");
+}
+
+#[test]
+fn other_bytes_of_the_same_length_are_refused() {
+    // A conversation, a text, a database and the login: linked and copied files.
+    let conversation = rollout(FIRST).to_str().unwrap().to_owned();
+    let paths = [&*conversation, "config.toml", "state_5.sqlite", "auth.json"];
+    for path in paths {
+        let Some(forgery) = Forgery::new() else {
+            return;
+        };
+        let file = forgery.env.path("forged").join(path);
+        let mut bytes = fs::read(&file).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        forgery.assert_refused(&format!("{path} does not match its digest"));
+    }
+}
+
+#[test]
+fn a_snapshot_reads_unchanged_files_once_and_has_the_digest_of_every_file() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    set_up(&mut env);
+    let manifest = env
+        .manager_home()
+        .join("vault/tree/.codex-manager/manifest.json");
+    let digests = || -> BTreeMap<String, Value> {
+        let text = fs::read(&manifest).expect("the manifest of the tree");
+        let manifest: Value = serde_json::from_slice(&text).unwrap();
+        let files = manifest["files"].as_array().unwrap().iter();
+        files
+            .map(|file| {
+                (
+                    file["path"].as_str().unwrap().to_owned(),
+                    file["blake3"].clone(),
+                )
+            })
+            .collect()
+    };
+    let name = rollout(FIRST).to_str().unwrap().to_owned();
+    let path = env.codex_home().join(&name);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let set_time = |path: &Path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(hour_ago).unwrap();
+    };
+    set_time(&path);
+    let _ = env.run(["vault", "backup"]).code(0);
+    let first = digests();
+    assert!(
+        first.len() > 3 && first.values().all(Value::is_string),
+        "{first:?}"
+    );
+    // A manifest that names other digests shows which files are not read again.
+    let text = fs::read_to_string(&manifest).unwrap();
+    let mark = "0".repeat(64);
+    let marked = first.values().fold(text, |text, digest| {
+        text.replace(digest.as_str().unwrap(), &mark)
+    });
+    fs::write(&manifest, &marked).unwrap();
+    let _ = env.run(["vault", "backup"]).code(0);
+    assert_eq!(digests()[&name], mark);
+    assert_ne!(digests()["auth.json"], mark);
+    // Other bytes with the same size and time are another version.
+    fs::write(&manifest, &marked).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    set_time(&path);
+    let _ = env.run(["vault", "backup"]).code(0);
+    assert_eq!(digests()[&name], first[&name]);
 }

@@ -33,6 +33,7 @@ pub mod sink;
 pub(crate) mod source_paths;
 mod stable_read;
 pub mod tree_capture;
+mod tree_digests;
 mod tree_writer;
 mod unpack_indexed;
 mod unpack_stream;

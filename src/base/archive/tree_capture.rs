@@ -1,7 +1,7 @@
 //! Captures a home into a folder tree for another backup program.
 //!
 //! Order and rules are those of [`super::capture`]: databases by SQLite's backup API, then files, then
-//! the login under Codex's locks. The manifest in the tree has no digests.
+//! the login under Codex's locks.
 //!
 //! Unchanged files are hard links to the files of the home: they take no space, and neither this
 //! program nor the backup program reads them again. A link shares its content with Codex, so
@@ -18,6 +18,7 @@ use super::login_read::{self, LoginFile};
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use super::scope::CaptureScope;
+use super::tree_digests::{add_digests, read_digest, read_earlier_files};
 pub use super::tree_writer::is_always_copied;
 use super::tree_writer::{TreeWriter, copy_prefix, remove_copies};
 use crate::codex::auth::Login;
@@ -34,7 +35,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct CapturedTree {
     pub root: PathBuf,
-    /// The manifest, without digests.
     pub manifest: ArchiveManifest,
     /// The captured login, or `None` if the tree has none.
     pub login: Option<Login>,
@@ -72,6 +72,8 @@ pub fn capture_tree(
     let plain_files = take_plain_files(&mut scan, &databases);
 
     atomic::create_unsynced_folder(root)?;
+    let manifest_path = root.join(MANIFEST_NAME);
+    let earlier_files = read_earlier_files(&manifest_path);
     let mut writer = TreeWriter::open(root, scope, &scan, &names)?;
     // Until the `CapturedTree` exists, nothing else removes the copies after an error.
     let login_file = write_entries(&mut writer, scope, &scan, &databases, &plain_files)
@@ -85,6 +87,8 @@ pub fn capture_tree(
         damaged,
         ..
     } = writer;
+    let placed_files = add_digests(root, &placed_files, &hard_linked, &earlier_files)
+        .inspect_err(|_| remove_copies(root, &placed_files, &hard_linked))?;
     skipped.append(&mut scan.skipped);
     metadata.conversations = Some(count_conversations(&placed_files, &unreadable));
     let skipped = PathNote::sort_and_dedup(skipped);
@@ -112,7 +116,7 @@ pub fn capture_tree(
         return Err(ArchiveError::Replaced(scope.home.clone()));
     }
 
-    write_manifest(&root.join(MANIFEST_NAME), &tree.manifest)?;
+    write_manifest(&manifest_path, &tree.manifest)?;
     Ok(tree)
 }
 
@@ -179,7 +183,7 @@ impl CapturedTree {
             };
             copy_prefix(&path, &mut file, &copied)?;
             self.hard_linked.remove(name);
-            files.push(&copied);
+            files.push(&read_digest(&self.root, copied, false)?);
         }
 
         if replaced_count > 0 {

@@ -1,14 +1,14 @@
 //! Converts a snapshot into an archive, so that it is checked and restored like any other archive.
 //!
 //! restic streams folders as tar and files as they are; nothing is unpacked. The manifest names every
-//! file with its size and time and, after an import, its digest. A file that grew while restic read it is
-//! cut at the size in the manifest.
+//! file with its size, time and digest. A file that grew while restic read it is cut at the size in the manifest.
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
 use crate::archive::format::tar_stream::for_each_entry;
+use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::{
     ArchiveError, ArchiveManifest, Compression, EntryContent, EntryName, FileEntry,
     FinishedArchive, PackWriter, RawEntry, RawKind, pack,
@@ -147,7 +147,8 @@ impl Repacker<'_, '_, '_> {
         self.contents.manifest.files.get(position)
     }
 
-    /// Adds one entry, unless the manifest does not list it.
+    /// Adds one entry. Leaves out folders, links and the manifest, and in a snapshot of another program everything that
+    /// the manifest does not list. Fails for any other file that is not listed, or was added before.
     fn add_entry(
         &mut self,
         entry: &RawEntry,
@@ -156,10 +157,17 @@ impl Repacker<'_, '_, '_> {
         let path = entry.name.as_path().strip_prefix(&self.contents.home).ok();
         let name = path.and_then(|path| EntryName::from_path(path).ok());
         match name.and_then(|name| self.take_missing_file(&name)) {
-            None => Ok(()),
+            None if self.may_be_unlisted(entry) => Ok(()),
+            None => Err(self.damage_error(format!("{} is not in the manifest", entry.name))),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
             Some(listed) => Err(self.damage_error(format!("{} is not a file", listed.path))),
         }
+    }
+
+    fn may_be_unlisted(&self, entry: &RawEntry) -> bool {
+        let is_manifest = entry.name.as_path() == Path::new(MANIFEST_NAME);
+        let is_file = matches!(entry.kind, RawKind::File);
+        self.is_of_other_program || is_manifest || !is_file
     }
 
     /// Adds the first bytes of `content`, up to the size in the manifest.
