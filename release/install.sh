@@ -19,9 +19,18 @@ main() {
     *) fail "no binary for $os-$cpu" ;;
   esac
   name=codex-manager-@VERSION@-$target
-  to=${CODEX_MANAGER_INSTALL_DIR:-$HOME/.local/bin}
+  to=${CODEX_MANAGER_INSTALL_DIR:-${HOME:-}/.local/bin}
+  case $to in
+    /.local/bin) fail "HOME is not set; set CODEX_MANAGER_INSTALL_DIR" ;;
+    /*) ;;
+    *) fail "the folder is not an absolute path: $to" ;;
+  esac
+  if [ -L "$to/codex-manager" ] || { [ -e "$to/codex-manager" ] && [ ! -f "$to/codex-manager" ]; }; then
+    fail "not a regular file, so it is not replaced: $to/codex-manager"
+  fi
   temp=$(mktemp -d)
-  trap 'rm -rf "$temp" "$to/.codex-manager.new"' EXIT
+  new=
+  trap 'rm -rf "$temp"; [ -z "$new" ] || rm -f "$new"' EXIT
   trap 'exit 1' HUP INT TERM
 
   download "@DOWNLOADS@/$name.tar.gz" "$temp/archive"
@@ -32,8 +41,10 @@ main() {
   tar xzf "$temp/archive" -C "$temp"
   mkdir -p "$to"
   # The new binary gets its name at once, so that a running one or a full disk is no problem.
-  cp "$temp/$name/codex-manager" "$to/.codex-manager.new"
-  mv -f "$to/.codex-manager.new" "$to/codex-manager"
+  new=$(mktemp "$to/.codex-manager.XXXXXX")
+  cp "$temp/$name/codex-manager" "$new"
+  chmod 755 "$new"
+  mv -f "$new" "$to/codex-manager"
   echo "installed codex-manager @VERSION@: $to/codex-manager"
   case :$PATH: in
     *:"$to":*) ;;

@@ -1,6 +1,6 @@
 //! The list of targets, the workflows, the README and everything that installs a release agree, and what is installed runs.
 
-use crate::support::env::TestEnv;
+use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
 use crate::support::write_program;
 use serde_json::Value;
@@ -255,7 +255,7 @@ fn the_release_workflow_builds_all_targets_and_publishes_all_packages_of_the_rea
         "sha256sum --check ./*.sha256",
         "node release/packages.mjs archives packages\n",
         "archives/* packages/install.sh packages/codex-manager.rb packages/codex-manager.json packages/codex-manager.cdx.json",
-        "release/sbom packages/codex-manager.cdx.json",
+        "release/sbom codex-manager.cdx.json",
         "npm publish --provenance",
         "/homebrew-tap\" tap",
     ] {
@@ -417,6 +417,50 @@ fn the_install_line_of_the_readme_installs_a_program_that_runs_and_refuses_a_dam
     assert!(before == fs::read(&program).unwrap());
     let left = fs::read_dir(env.path("home/.local/bin")).unwrap().count();
     assert_eq!(left, 1);
+}
+
+#[test]
+fn the_installer_refuses_what_is_in_its_way_and_folders_without_a_full_path() {
+    if !has_npm() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let _ = release_of_this_program(&env);
+    serve_release(&env);
+    let script = env.path("packages/install.sh");
+    // `mktemp` of the script uses a folder that the test can list.
+    fs::create_dir_all(env.path("tmp")).unwrap();
+    fs::create_dir_all(env.path("folder/codex-manager")).unwrap();
+    fs::create_dir_all(env.path("link")).unwrap();
+    let victim = env.write("victim", "mine");
+    std::os::unix::fs::symlink(&victim, env.path("link/codex-manager")).unwrap();
+    std::os::unix::fs::symlink(&victim, env.path("link/.codex-manager.new")).unwrap();
+    let before = env.tree("");
+    let folder = |name: &str| env.path(name).display().to_string();
+    for (folder, home, reason) in [
+        (&*folder("folder"), "/home/a", "not a regular file"),
+        (&folder("link"), "/home/a", "not a regular file"),
+        ("relative/bin", "/home/a", "not an absolute path"),
+        ("-t", "/home/a", "not an absolute path"),
+        ("", "", "HOME is not set"),
+    ] {
+        let mut sh = env.other_program("sh");
+        sh.arg(&script).env("CODEX_MANAGER_INSTALL_DIR", folder);
+        sh.env("HOME", home).env("TMPDIR", env.path("tmp"));
+        let output = sh.output().expect("sh");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{folder}: {stderr}");
+        assert!(stderr.contains(reason), "{folder}: {stderr}");
+        assert_same_tree(&env.tree(""), &before);
+    }
+    // A link at the former temporary name is not written through.
+    fs::remove_file(env.path("link/codex-manager")).unwrap();
+    let mut sh = env.other_program("sh");
+    sh.arg(&script).env("TMPDIR", env.path("tmp"));
+    let sh = sh.env("CODEX_MANAGER_INSTALL_DIR", folder("link"));
+    assert!(sh.status().expect("sh").success());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+    assert_eq!(fs::read_dir(env.path("tmp")).unwrap().count(), 0);
 }
 
 /// Returns what actionlint reports about a workflow.
