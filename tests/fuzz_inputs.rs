@@ -40,10 +40,10 @@ const NUMBERS: [u64; 12] = [
 ];
 
 /// A deterministic random number generator.
-struct RandomSource(u64);
+pub(crate) struct RandomSource(u64);
 
 impl RandomSource {
-    fn of(round: u64) -> Self {
+    pub(crate) fn of(round: u64) -> Self {
         let mut dice = Self(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         dice.roll();
         dice
@@ -56,7 +56,7 @@ impl RandomSource {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.roll() % end.max(1) as u64).expect("in range")
     }
 
@@ -65,7 +65,7 @@ impl RandomSource {
     }
 
     /// Changes, removes or inserts a few bytes.
-    fn damage(&mut self, bytes: &mut Vec<u8>, keep_length: bool) {
+    pub(crate) fn damage(&mut self, bytes: &mut Vec<u8>, keep_length: bool) {
         for _ in 0..=self.below(3) {
             let at = self.below(bytes.len());
             if bytes.is_empty() {

@@ -11,13 +11,13 @@ use sha2::Digest;
 use std::fs;
 
 /// An entry of a hostile export.
-struct Entry {
+pub(crate) struct Entry {
     name: Vec<u8>,
     bytes: Vec<u8>,
     kind: tar::EntryType,
 }
 
-fn entry(name: &str, bytes: impl Into<Vec<u8>>) -> Entry {
+pub(crate) fn entry(name: &str, bytes: impl Into<Vec<u8>>) -> Entry {
     Entry {
         name: name.as_bytes().to_vec(),
         bytes: bytes.into(),
@@ -25,7 +25,7 @@ fn entry(name: &str, bytes: impl Into<Vec<u8>>) -> Entry {
     }
 }
 
-fn tar_of(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn tar_of(entries: &[Entry]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for Entry { name, bytes, kind } in entries {
         let mut head = tar::Header::new_gnu();
@@ -40,18 +40,18 @@ fn tar_of(entries: &[Entry]) -> Vec<u8> {
     tar.into_inner().expect("a tar")
 }
 
-fn listed(name: &str, bytes: &[u8]) -> Value {
+pub(crate) fn listed(name: &str, bytes: &[u8]) -> Value {
     json!({"path": name, "size": bytes.len(),
            "sha256": format!("{:x}", sha2::Sha256::digest(bytes))})
 }
 
-fn manifest(files: &[Value]) -> Value {
+pub(crate) fn manifest(files: &[Value]) -> Value {
     json!({"schema": 1, "product": "codex-manager export", "created_at": null,
            "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
 }
 
 /// Creates an export of these files with a matching manifest.
-fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
     let list: Vec<_> = files
         .iter()
         .map(|(name, bytes)| listed(name, bytes))

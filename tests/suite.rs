@@ -57,6 +57,7 @@ mod folders;
 mod foreign_folders;
 mod forged_index;
 mod full_disk;
+mod fuzz_exports;
 mod fuzz_inputs;
 mod gone;
 mod good_archive;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the path of a machine's manifest.
-fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
+pub(crate) fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
     let folder = pair.cloud().join(".codex-manager/machines");
     let entries = fs::read_dir(folder)
         .unwrap()
