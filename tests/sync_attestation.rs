@@ -49,6 +49,32 @@ fn files_copied_to_the_cloud_folder_by_hand_reach_further_machines() {
     }
 }
 
+/// Such a rollout is no version of the conversation of its name, and would replace it.
+#[test]
+fn a_rollout_whose_first_line_has_another_id_than_its_name_is_not_taken() {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let other = META.replace("3b455", "3b4ff");
+    assert_ne!(other, META);
+    let new = ROLLOUT.replace("3b455", "3b466");
+    // In the place of a conversation, and under a new name.
+    for path in [ROLLOUT, &new] {
+        pair.put("b", path, &format!("{other}{other}"));
+    }
+    let _ = pair.run("b", &["run", "--apply"]);
+    assert_eq!(pair.text("cloud", &new), format!("{other}{other}"));
+    let run = pair.run("a", &["run", "--apply"]);
+    assert_eq!(pair.text("a", ROLLOUT), META, "{run}");
+    assert!(!pair.home("a").join(&new).exists(), "{run}");
+    let notices = run.stdout + &run.stderr;
+    assert_eq!(
+        notices
+            .matches("has the id of another conversation")
+            .count(),
+        2,
+        "{notices}"
+    );
+}
+
 #[test]
 fn files_of_a_removed_machine_reach_further_machines() {
     let pair = Pair::new();

@@ -23,7 +23,7 @@ pub(crate) struct FileVersion {
     pub(crate) attested_digest: Option<Sha256Digest>,
     /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
     pub(crate) raw_digest: Option<Sha256Digest>,
-    /// The secret in a plain file, which is therefore not copied.
+    /// The reason why this version is not copied: a secret in a plain file, or another conversation in a rollout.
     pub(crate) secret: Option<FileSecret>,
 }
 

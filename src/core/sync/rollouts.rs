@@ -3,6 +3,7 @@
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, OrderedRolloutId, RolloutName};
+use crate::history::{self, ConversationId};
 use crate::io::hash::Sha256Digest;
 use chrono::NaiveDateTime;
 use serde_json::Value;
@@ -187,6 +188,16 @@ pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
     let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
     Some(base.get("thread_id")?.as_str()?.to_lowercase())
+}
+
+/// Returns true if the metadata of the rollout at `full_path` name another conversation than `path`, its path below a
+/// home. False if one of them names none.
+pub(super) fn is_of_other_conversation(path: &str, full_path: &Path) -> bool {
+    let named = id(path).map(|id| ConversationId::of(&id));
+    let head = history::rollout::read_head(full_path).ok().flatten();
+    named
+        .zip(head)
+        .is_some_and(|(named, head)| named != head.id)
 }
 
 pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {

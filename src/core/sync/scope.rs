@@ -3,7 +3,7 @@
 use super::config::SyncConfig;
 use super::secrets;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::{OrdinaryPath, user};
+use crate::io::{OrdinaryPath, ansi, user};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
@@ -18,8 +18,14 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     if let Some(why) = secrets::reason_to_refuse_name(&lower) {
         return Some(why);
     }
-    if lower.split('/').any(|folder| folder == ".git") {
-        return Some("a Git repository is never synced: its hooks and settings run commands");
+    if lower.split('/').any(runs_commands) {
+        return Some("a repository is never synced: its hooks and settings run commands");
+    }
+    if lower
+        .split('/')
+        .any(|folder| reduce_name(folder) == ".codex")
+    {
+        return Some("the Codex settings of a project are never synced: they run commands");
     }
 
     // A copy such as `state_5.sqlite.bak` counts as the file itself.
@@ -54,6 +60,24 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
         _ if is_lock && !lower.contains('/') => Some("a lock is never synced"),
         _ => None,
     }
+}
+
+/// Returns true if Git or Mercurial runs commands that a folder of this lower-case name names, on any system.
+fn runs_commands(folder: &str) -> bool {
+    let name = reduce_name(folder);
+    // Windows gives `.git` this short name.
+    let is_short_name = name
+        .strip_prefix("git~")
+        .is_some_and(|number| number.parse::<u32>().is_ok());
+    name == ".git" || name == ".hg" || is_short_name
+}
+
+/// Returns the name under which other systems find a file: macOS ignores invisible characters, Windows drops blanks and
+/// periods at the end, and what follows a colon.
+fn reduce_name(name: &str) -> String {
+    let visible: String = name.chars().filter(|c| !ansi::is_invisible(*c)).collect();
+    let before_stream = visible.split(':').next().unwrap_or_default();
+    before_stream.trim_end_matches(['.', ' ']).to_owned()
 }
 
 /// Normalizes an entry of `include_roots`; `None` if it includes everything.
@@ -337,6 +361,42 @@ fn translate_glob(pattern: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_that_run_commands_are_refused_under_each_name_that_a_system_takes_for_them() {
+        for name in [
+            ".git",
+            ".GIT",
+            ".git.",
+            ".git ",
+            ".git. .",
+            "git~1",
+            "GIT~12",
+            ".g\u{200c}it",
+            "\u{feff}.git",
+            ".git::$INDEX_ALLOCATION",
+            ".hg",
+            ".Hg.",
+            ".codex",
+            ".codex\u{200d}",
+        ] {
+            let path = format!("skills/x/{name}/config");
+            assert!(never_synced_reason(&path).is_some(), "{name:?}");
+        }
+        for name in [
+            ".gitignore",
+            ".github",
+            "git",
+            "git~",
+            "git~x",
+            ".hgignore",
+            "codex",
+            ".codexrc",
+        ] {
+            let path = format!("skills/x/{name}");
+            assert_eq!(never_synced_reason(&path), None, "{name:?}");
+        }
+    }
 
     #[test]
     fn never_synced_files_and_outside_paths_are_refused_as_roots() {

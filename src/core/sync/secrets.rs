@@ -164,14 +164,22 @@ pub(crate) enum FileSecret {
     /// The whole file is a login or a key.
     Whole(&'static str),
     InText(SecretInText),
+    /// A rollout whose metadata have another id than its name.
+    OtherConversation,
 }
 
 impl fmt::Display for FileSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Whole(what) => f.write_str(what),
+            Self::Whole(what) => write!(f, "it contains what looks like {what}"),
             Self::InText(SecretInText { kind, line }) => {
-                write!(f, "a secret ({kind}) in line {line}")
+                write!(
+                    f,
+                    "it contains what looks like a secret ({kind}) in line {line}"
+                )
+            }
+            Self::OtherConversation => {
+                f.write_str("its first line has the id of another conversation")
             }
         }
     }

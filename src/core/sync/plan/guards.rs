@@ -53,7 +53,7 @@ pub(super) fn notice_if_refused(file: &ComparedFile<'_>, decision: FileDecision)
     let secret = source_sides
         .iter()
         .find_map(|side| file.version_on(*side)?.secret)?;
-    let mut why = format!("is not synced: it contains what looks like {secret}");
+    let mut why = format!("is not synced: {secret}");
     if let FileSecret::InText(_) = secret {
         why.push_str("; --allow-secrets syncs it once");
     }

@@ -178,7 +178,7 @@ fn find_reason_to_skip(
             _ => secrets::find_whole_secret(from, size),
         })
         .map_err(|e| damaged_error(&e))?;
-    Ok(secret.map(|why| format!("it contains what looks like {why}")))
+    Ok(secret.map(|why| why.to_string()))
 }
 
 fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {

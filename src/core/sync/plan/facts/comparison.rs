@@ -10,6 +10,7 @@ use crate::sync::conflict_copies;
 use crate::sync::decide::{FileFacts, FormerVersion, Presence};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::{FileVersion, VersionRelation};
+use crate::sync::rollouts;
 use crate::sync::secrets::{self, FileSecret};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
@@ -329,6 +330,13 @@ impl<'a> FactReader<'a> {
                 local.raw_digest = Some(local.read_raw_digest()?);
                 remote.raw_digest = Some(remote.read_raw_digest()?);
             }
+        }
+
+        if kind == FileKind::Rollout
+            && let Some(remote) = &mut file.remote
+            && rollouts::is_of_other_conversation(&file.path, &remote.full_path)
+        {
+            remote.secret = Some(FileSecret::OtherConversation);
         }
 
         // Prompts and conversations are not searched: a quoted secret would keep them from the other machines.
