@@ -20,6 +20,7 @@ use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
 use clap_complete::env::{EnvCompleter, Shells};
+use codex_manager_core::codex::redaction;
 use codex_manager_core::io::{attached, progress, shell, signals, user};
 use codex_manager_core::logging::{self, LogSettings};
 use std::ffi::{OsStr, OsString};
@@ -107,6 +108,10 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
 
     let mut ui = Ui::new(flags.json, verbosity, color, &env);
     ui.home_options = home_options;
+    ui.shows_conversations = command.shows_conversations();
+    if flags.no_redact && !matches!(command, Command::Mcp(_)) {
+        redaction::keep_secrets();
+    }
     if let Some(problem) = config_problem {
         ui.warn(format_args!("{problem}; the defaults are used"));
     }

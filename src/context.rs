@@ -8,7 +8,9 @@ use crate::ui::Ui;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::accounts::stored_logins::add_stored_logins;
 use codex_manager_core::codex::program::{Program, ProgramError};
+use codex_manager_core::codex::redaction::known_values;
 use codex_manager_core::codex::threads;
 use codex_manager_core::inventory::good_texts::HomeArchives;
 use codex_manager_core::inventory::losses::{self, KnownGoneById};
@@ -273,6 +275,9 @@ pub(crate) struct Flags {
     /// When to use colour [default: color of config.toml, else auto]
     #[arg(long, global = true, value_name = "WHEN")]
     pub color: Option<ColorChoice>,
+    /// Keep secrets in texts of conversations, instead of `[redacted]`; logs and the answers of `mcp` never have them
+    #[arg(long, global = true)]
+    pub no_redact: bool,
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     pub yes: bool,
@@ -283,7 +288,7 @@ pub(crate) struct Flags {
 
 impl Settings {
     /// Resolves every setting: flags first, then environment, `config.toml`, defaults. Protects both homes from links
-    /// for the rest of the process (`beneath::protect`).
+    /// for the rest of the process (`beneath::protect`), and lets the tokens of their logins be found in all output.
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
@@ -318,6 +323,9 @@ impl Settings {
         // another disk.
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
+
+        let homes = (codex_home.clone(), manager_home.clone());
+        known_values::set_logins(move |values| add_stored_logins(&homes.0, &homes.1, values));
 
         let given_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
         let zone_is_set = given_zone.is_some();

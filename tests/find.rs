@@ -9,6 +9,7 @@ use crate::support::faults::Mount;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
+use codex_manager_core::conversations::past_answers;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -173,7 +174,7 @@ fn hits_name_turn_author_and_text_and_role_since_and_project_limit_them() {
     assert_eq!(text.matches("zeppelin").count(), 1, "{text}");
     assert!(text.ends_with("--turn 1\n"), "{text}");
     let text = env.run(["find", "proj"]).code(0).stdout;
-    assert!(text.contains("\n    folder: alice/proj"), "{text}");
+    assert!(text.contains("\n>     folder: alice/proj"), "{text}");
     assert_eq!(found(&env, &["needle", "--role", "tool"]), [id(1)]);
     assert_eq!(found(&env, &["needle", "--role", "user"]), [""; 0]);
     assert_eq!(found(&env, &["needle", "--since", "30min"]), [""; 0]);
@@ -765,15 +766,16 @@ fn context_lines_include_the_messages_before_and_after_the_match() {
     write(&env, &conversation);
     let text = env.run(["find", "needle", "-C", "2"]).code(0).stdout;
     let command = format!("    codex-manager show {} --turn 1", &id(1)[..13]);
-    let lines: Vec<_> = text.lines().skip(1).collect();
+    assert!(past_answers::is_mcp_answer(&text), "{text}");
+    let lines: Vec<_> = text.lines().skip(2).collect();
     let expected = [
-        "    turn 1, assistant:",
-        "      one",
-        "      two",
-        "      the needle",
-        "    turn 1, tool:",
-        "      three",
-        "      four",
+        ">     turn 1, assistant:",
+        ">       one",
+        ">       two",
+        ">       the needle",
+        ">     turn 1, tool:",
+        ">       three",
+        ">       four",
         &command,
     ];
     assert_eq!(lines, expected, "{text}");
@@ -784,6 +786,7 @@ fn context_lines_include_the_messages_before_and_after_the_match() {
         let texts: Vec<_> = texts.map(|line| line["text"].as_str()).collect();
         assert_eq!(texts, [Some("two"), Some("the needle"), Some("three")]);
         assert_eq!(nearby[2]["role"], "tool");
+        assert!(past_answers::is_mcp_answer(&document.stdout));
     }
     // A title is in no message.
     let text = env.run(["find", "question", "--role", "user", "-C", "0"]);

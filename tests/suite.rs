@@ -99,6 +99,7 @@ mod memory;
 mod mock_backend;
 mod names;
 mod new_codex;
+mod no_login_leaves;
 mod normalize;
 mod notify;
 mod odd_homes;

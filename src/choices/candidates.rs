@@ -7,6 +7,7 @@ use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use codex_manager_core::codex::ThreadFilter;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::codex::threads::{self, ChildThreads};
 use codex_manager_core::inventory::archive_names::{LATEST, list_numbered, shortest_name};
 use codex_manager_core::inventory::{cooldown, store};
@@ -128,7 +129,8 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
         .filter(|thread| begins_with(&thread.id, typed))
         .take(MAX_CONVERSATIONS);
     let titled_ids = matching_threads.map(|thread| {
-        let title = ansi::to_printable_line(&thread.title);
+        let title = hide_secrets(&thread.title);
+        let title = ansi::to_printable_line(&title);
         let short_title = title.chars().take(MAX_TITLE_CHARS).collect();
         (thread.id, Some(short_title))
     });

@@ -7,7 +7,7 @@ use crate::doctor::way_back::suggest_login;
 use crate::error::{CommandError, Result};
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::views::account::{absolute_time, printable, unique_short_id};
+use crate::views::account::{absolute_time, printable, shown_title, unique_short_id};
 use crate::views::age::format_age;
 use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
@@ -299,7 +299,7 @@ fn trashed_conversation_error(text: &str, context: &Context) -> Option<CommandEr
     );
 
     let conversation = &matching_entries.first()?.conversation;
-    let title = printable(&conversation.title);
+    let title = shown_title(&conversation.title);
     let id = printable(&conversation.id);
     let error = CommandError::failed(format!("the conversation is in the trash: {title}"));
     Some(error.hint(format!(

@@ -76,6 +76,25 @@ impl Command {
         matches!(self, Self::Sync(args) if args.keeps_log(context))
     }
 
+    /// Returns false for commands that never show a text of a conversation. Prompts and shells wait for these, and the
+    /// search for forms of secrets takes longer to begin than they take.
+    pub(super) fn shows_conversations(&self) -> bool {
+        !matches!(
+            self,
+            Self::Completions(_)
+                | Self::Config(_)
+                | Self::Cooldown(_)
+                | Self::Current(_)
+                | Self::Hook(_)
+                | Self::List(_)
+                | Self::Man(_)
+                | Self::Notify(_)
+                | Self::Profile(_)
+                | Self::Recommend(_)
+                | Self::Schedule(_)
+        )
+    }
+
     /// Returns true for `recommend`, which runs in every shell prompt. Starting the thread that
     /// listens for signals would cost it a tenth of its run time.
     pub(super) fn runs_in_prompt(&self) -> bool {

@@ -36,6 +36,7 @@ Global options (explained by: codex-manager help global):
   -q, --quiet               Leave out notes, progress, and reports
   -v, --verbose             Print files read and written, and programs started
       --color <WHEN>        When to use colour: auto, always, never
+      --no-redact           Keep secrets in texts of conversations
   -y, --yes                 Answer yes to every question";
 
 /// Returns the commands by topic, with their summaries.

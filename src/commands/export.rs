@@ -51,9 +51,6 @@ pub(crate) struct ExportArgs {
     /// Leave images out of HTML
     #[arg(long)]
     no_images: bool,
-    /// Keep tokens and keys
-    #[arg(long)]
-    no_redact: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -205,7 +202,7 @@ impl ExportArgs {
 
         let mut redacted = 0;
         let mut redact = |text: &str| {
-            if self.no_redact {
+            if context.settings.flags.no_redact {
                 return text.to_owned();
             }
 

@@ -9,7 +9,7 @@ use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
 use crate::views::transcript_text::{format_head, to_command_error, to_outcome, warn_of_left_out};
 use clap::{Args, ValueEnum};
-use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::conversations::index::truncate_bytes;
 use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::MarkdownWriter;
@@ -44,9 +44,6 @@ pub(crate) struct ShowArgs {
     /// Show only this turn
     #[arg(long, value_name = "N")]
     turn: Option<u32>,
-    /// Keep secrets in the text
-    #[arg(long)]
-    no_redact: bool,
     /// Print the lines of the rollout as they are, with secrets
     #[arg(long, conflicts_with_all = ["tools", "reasoning", "turn", "format", "max_bytes"])]
     raw: bool,
@@ -115,14 +112,6 @@ impl ShowArgs {
         Ok(to_outcome(&left_out, context))
     }
 
-    fn redact(&self, text: &str) -> String {
-        if self.no_redact {
-            text.to_owned()
-        } else {
-            redact_and_count(text).0
-        }
-    }
-
     /// Prints the JSON document. The entries are read while they are printed, so that memory does not hold them all.
     /// Returns the parts that were left out.
     fn print_json(
@@ -139,20 +128,15 @@ impl ShowArgs {
 
         let facts = object()
             .with("id", &session.id)
-            .with("title", self.redact(&session.title))
+            .with("title", &session.title)
             .with("missing_parent", &parts.missing_parent);
         let ui = &context.ui;
         ui.stream_list_document("show", "turns", facts, |print| {
-            let printed = parts.read(
-                options,
-                &mut |text| self.redact(text),
-                |piece| match piece {
-                    TranscriptPiece::Entry(id, entry) => {
-                        print(&entry_json(id, entry, context.zone()))
-                    }
-                    TranscriptPiece::Mark(_) => true,
-                },
-            );
+            // The document hides the secrets in its texts.
+            let printed = parts.read(options, &mut str::to_owned, |piece| match piece {
+                TranscriptPiece::Entry(id, entry) => print(&entry_json(id, entry, context.zone())),
+                TranscriptPiece::Mark(_) => true,
+            });
             // The second read leaves out the same parts as the first one.
             printed.map(drop).map_err(|e| to_command_error(session, e))
         })?;
@@ -186,7 +170,7 @@ impl ShowArgs {
             shown_text.len() == text.len()
         };
 
-        let mut was_cut = !write(&self.redact(&format_head(session, parts)));
+        let mut was_cut = !write(&hide_secrets(&format_head(session, parts)));
         // If the head was cut already, there may be messages that were not read.
         let mut has_entries = was_cut;
         let mut last_turn = 0;
@@ -194,19 +178,23 @@ impl ShowArgs {
         let mut writer = MarkdownWriter::new(self.tools, context.zone());
         let mut left_out = LeftOut::default();
         if !was_cut {
-            left_out = parts.read(options, &mut |text| self.redact(text), |piece| {
-                let text = match piece {
-                    TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
-                    TranscriptPiece::Entry(_, entry) => {
-                        has_entries = true;
-                        last_turn = entry.turn;
-                        writer.format_entry(&entry)
-                    }
-                };
+            left_out = parts.read(
+                options,
+                &mut |text| hide_secrets(text).into_owned(),
+                |piece| {
+                    let text = match piece {
+                        TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
+                        TranscriptPiece::Entry(_, entry) => {
+                            has_entries = true;
+                            last_turn = entry.turn;
+                            writer.format_entry(&entry)
+                        }
+                    };
 
-                was_cut = !write(&text);
-                !was_cut
-            })?;
+                    was_cut = !write(&text);
+                    !was_cut
+                },
+            )?;
         }
 
         drop(pager);

@@ -103,7 +103,7 @@ pub(super) fn quote_snippet(text: &str) -> String {
 /// Returns the quoted line that names a conversation: its folder and its title.
 pub(super) fn quote_title(cwd: &str, title: &str) -> String {
     let [cwd, title] =
-        [cwd, shown_title(title)].map(|text| truncate(&printable(&redact(text)), MAX_FIELD_CHARS));
+        [printable(&redact(cwd)), shown_title(title)].map(|text| truncate(&text, MAX_FIELD_CHARS));
     quote(&format!("{cwd}: {title}"))
 }
 

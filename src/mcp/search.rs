@@ -2,7 +2,7 @@
 
 use super::answer::{
     AnswerText, MAX_CHARS, format_cursor_note, format_open_call, format_time, quote_snippet,
-    quote_title, redact,
+    quote_title,
 };
 use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use super::index_refresh::IndexWork;
@@ -102,7 +102,6 @@ impl SearchArguments {
             order: HitOrder::Best,
             limit,
             accepts: &|result| caller != Some(&*result.session) && filter.accepts(result),
-            redact: &|text| redact(&text),
         };
 
         let search_after = |work| {

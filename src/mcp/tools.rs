@@ -6,6 +6,7 @@ use super::message::{RequestError, RequestErrorCode};
 use super::open::OpenArguments;
 use super::search::{ListArguments, SearchArguments};
 use crate::error::{CommandError, Result};
+use codex_manager_core::codex::redaction::known_values;
 use codex_manager_core::io::ansi;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub(super) fn call_tool(
     params: &Value,
     call: &CallContext<'_>,
 ) -> std::result::Result<Value, RequestError> {
+    // Codex may have renewed a login since the last call.
+    known_values::forget_logins();
     let name = params["name"].as_str().unwrap_or_default();
     let arguments = &params["arguments"];
     // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it

@@ -1,8 +1,10 @@
 //! The JSON documents of commands.
 
+use super::json_door::JsonDoor;
 use super::output::record_output_error;
 use super::{JsonFields, JsonObject, Ui, object};
 use crate::error::{CommandError, Result};
+use codex_manager_core::codex::redaction::hide_logins;
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::cell::Cell;
@@ -19,16 +21,20 @@ struct JsonEnvelope<'a, T> {
     body: &'a T,
 }
 
-fn write_json_document(document: &impl Serialize) -> io::Result<()> {
+fn write_json_document(document: &impl Serialize, ui: &Ui) -> io::Result<()> {
     let mut to = io::BufWriter::new(io::stdout().lock());
-    write_json(&mut to, document)?;
+    write_json(&mut to, JsonDoor::new(ui), document)?;
     to.write_all(b"\n")?;
     to.flush()
 }
 
 /// Writes a document. The writer is a trait object, so that the code for a document is compiled only once.
-fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Result<()> {
-    serde_json::to_writer_pretty(to, document)
+fn write_json(
+    to: &mut dyn Write,
+    door: JsonDoor<'_>,
+    document: &impl Serialize,
+) -> serde_json::Result<()> {
+    document.serialize(&mut serde_json::Serializer::with_formatter(to, door))
 }
 
 impl Ui {
@@ -46,8 +52,9 @@ impl Ui {
 
         // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
         // a document may be long.
-        let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
-        record_output_error(serialized.and_then(|()| write_json_document(&document)));
+        let serialized =
+            write_json(&mut io::sink(), JsonDoor::open(), &document).map_err(io::Error::from);
+        record_output_error(serialized.and_then(|()| write_json_document(&document, self)));
     }
 
     /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
@@ -76,11 +83,12 @@ impl Ui {
             error: Cell::new(None),
             item: PhantomData,
         };
-        let written = write_json_document(&JsonEnvelope {
+        let document = JsonEnvelope {
             schema: 1,
             command,
             body: &object().with(key, &stream).and(summary),
-        });
+        };
+        let written = write_json_document(&document, self);
         // If the items cannot be read, the output fails only because of that.
         if let Some(error) = stream.error.into_inner() {
             return Err(error);
@@ -109,7 +117,7 @@ pub(crate) fn print_json_error(error: &CommandError) {
         },
     });
     // In one write, so that other output does not split the message.
-    let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
+    let _ = io::stderr().write_all(hide_logins(&format!("{document}\n")).as_bytes());
 }
 
 /// A list of items that are read during its serialization, so it can be serialized only once.

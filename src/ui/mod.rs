@@ -7,6 +7,7 @@ pub(crate) mod chart;
 mod column;
 pub(crate) mod dialog;
 mod documents;
+mod json_door;
 pub(crate) mod json_object;
 mod markdown;
 mod output;
@@ -31,12 +32,15 @@ pub(crate) use self::table::{Cell, Column, Table};
 pub(crate) use self::table_lines::StoredItems;
 pub(crate) use self::time::bytes;
 
-use self::output::{HAS_COLORS, paint, record_output_error, write_stderr, write_stdout};
+use self::output::{
+    HAS_COLORS, hide_secrets_if, paint, record_output_error, write_stderr, write_stdout,
+};
 use crate::config::ColorChoice;
 use crate::error::CommandError;
 use codex_manager_core::io::ansi;
 use codex_manager_core::io::environment::Environment;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering;
@@ -75,6 +79,8 @@ pub(crate) struct Ui {
     width_err: usize,
     /// The options with which the user named the homes, for suggested commands.
     pub(crate) home_options: Vec<String>,
+    /// True if the command may show texts of conversations, so that everything that it prints is searched for secrets.
+    pub(crate) shows_conversations: bool,
 }
 
 static LAST_WARNING: Mutex<String> = Mutex::new(String::new());
@@ -137,6 +143,7 @@ impl Ui {
             width: choose_width(out_size),
             width_err: choose_width(err_size),
             home_options: Vec::new(),
+            shows_conversations: false,
         }
     }
 
@@ -205,8 +212,14 @@ impl Ui {
     /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
     pub(crate) fn line(&self, text: impl Display) {
         if !self.json && !self.tsv && !self.silent {
-            write_stdout(&format!("{text}\n"));
+            write_stdout(&format!("{}\n", self.hide_secrets(&text.to_string())));
         }
+    }
+
+    /// Replaces secrets by `[redacted]`. The tokens of the user's logins are replaced in every output; this function
+    /// also replaces what has the form of a secret.
+    pub(super) fn hide_secrets<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        hide_secrets_if(self.shows_conversations, text)
     }
 
     /// Prints data on stdout without adding a newline, also for tab-separated values. Prints nothing in JSON mode.
@@ -307,7 +320,8 @@ impl Ui {
     }
 
     fn print_to_stderr(&self, text: &str) {
-        write_stderr(format_args!("{}\n", self.wrap_for_stderr(2, text)));
+        let text = self.hide_secrets(text);
+        write_stderr(format_args!("{}\n", self.wrap_for_stderr(2, &text)));
     }
 
     /// Returns a line for stderr, with its commands on separate lines. On a terminal, also wraps the line.

@@ -1,5 +1,6 @@
-//! Writes to stdout and stderr. All text passes through [`sanitize`].
+//! Writes to stdout and stderr. All text passes through [`sanitize`], and without the tokens of the user's logins.
 
+use codex_manager_core::codex::redaction::{hide_logins, hide_secrets};
 use codex_manager_core::io::ansi;
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -74,14 +75,24 @@ pub(super) fn record_output_error(result: io::Result<()>) {
 }
 
 pub(super) fn write_stdout(text: &str) {
-    record_output_error(io::stdout().lock().write_all(sanitize(text).as_bytes()));
+    let text = hide_logins(text);
+    record_output_error(io::stdout().lock().write_all(sanitize(&text).as_bytes()));
 }
 
 pub(super) fn write_stderr(text: std::fmt::Arguments<'_>) {
     // There is no other place to report an error.
-    let _ = io::stderr()
-        .lock()
-        .write_all(sanitize(&text.to_string()).as_bytes());
+    let text = text.to_string();
+    let text = hide_logins(&text);
+    let _ = io::stderr().lock().write_all(sanitize(&text).as_bytes());
+}
+
+/// Replaces what has the form of a secret, if the text may be of a conversation.
+pub(super) fn hide_secrets_if(may_be_of_conversation: bool, text: &str) -> Cow<'_, str> {
+    if may_be_of_conversation {
+        hide_secrets(text)
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Replaces all characters that steer a terminal, except the colour codes of this program. All output passes through
@@ -120,8 +131,9 @@ const COLORS: [&str; 6] = [
 
 /// Writes a line of a protocol to stdout. Returns false if the reader has closed it.
 pub(crate) fn send_line(line: &impl Display) -> bool {
+    let line = line.to_string();
     let mut to = io::stdout().lock();
-    let written = writeln!(to, "{line}").and_then(|()| to.flush());
+    let written = writeln!(to, "{}", hide_logins(&line)).and_then(|()| to.flush());
     let is_written = written.is_ok();
     record_output_error(written);
     is_written

@@ -2,6 +2,7 @@
 
 use super::Ui;
 use super::output::sanitize;
+use codex_manager_core::codex::redaction::hide_logins;
 use codex_manager_core::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
@@ -33,11 +34,14 @@ impl Ui {
 impl Pager<'_> {
     /// Writes a part. Returns false if the user has closed the pager.
     pub(crate) fn write(&mut self, text: &str) -> bool {
+        let text = &*self.ui.hide_secrets(text);
         let Some(stdin) = self.child.as_mut().and_then(|child| child.stdin.as_mut()) else {
             self.ui.print_part(text);
             return true;
         };
-        stdin.write_all(sanitize(text).as_bytes()).is_ok()
+        stdin
+            .write_all(sanitize(&hide_logins(text)).as_bytes())
+            .is_ok()
     }
 }
 

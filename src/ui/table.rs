@@ -5,6 +5,7 @@
 //! line with all columns.
 
 use super::column::{ColumnScope, Fit, GAP, NARROW_WIDTH, ShownColumn, distribute_widths};
+use super::output::hide_secrets_if;
 use super::table_lines::{LineStorage, StoredLines, TableLine};
 use super::text_width::{columns as width_of, elide_end};
 use super::{Style, Ui, Verbosity, paint, record_output_error, time, wrap};
@@ -114,6 +115,7 @@ pub(crate) struct Table {
     /// The width of the terminal; `None` in a pipe.
     width: Option<usize>,
     is_colored: bool,
+    hides_secrets: bool,
     /// True if a long table repeats its heads below the last row, because the first ones may have scrolled away.
     repeats_heads: bool,
     /// True if a narrow terminal gets rows with fewer columns instead of blocks.
@@ -131,6 +133,7 @@ impl Table {
         Self {
             has_values: ui.tsv,
             is_colored: ui.color_out,
+            hides_secrets: ui.shows_conversations,
             ..Self::plain(columns, ui.terminal_out.then_some(ui.width))
         }
     }
@@ -174,12 +177,11 @@ impl Table {
         self.line.clear();
         for (cell, width) in cells.into_iter().zip(&mut self.widths) {
             let Cell { style, text, value } = cell.into();
-            if self.has_values {
-                self.line.add_cell(style, value.as_ref().unwrap_or(&text));
-            } else {
-                *width = width_of(&text).max(*width);
-                self.line.add_cell(style, &text);
-            }
+            let shown = value.filter(|_| self.has_values).unwrap_or(text);
+            // Before the text is cut, because a part of a secret would not be recognized.
+            let shown = hide_secrets_if(self.hides_secrets, &shown);
+            *width = width_of(&shown).max(*width);
+            self.line.add_cell(style, &shown);
         }
         self.lines.push(&self.line);
     }
@@ -190,7 +192,7 @@ impl Table {
         let mut heading = TableLine::heading();
         let name = Cell::new(Style::Strong, name);
         for cell in std::iter::once(name).chain(remark) {
-            heading.add_cell(cell.style, &cell.text);
+            heading.add_cell(cell.style, &hide_secrets_if(self.hides_secrets, &cell.text));
         }
         self.lines.push(&heading);
     }

@@ -7,6 +7,7 @@ use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::archive::Metadata;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::codex::{AuthFile, Identity, read_login};
 use codex_manager_core::inventory::{CooldownFile, accounts, cooldown};
 use codex_manager_core::io::ansi::to_printable_line;
@@ -139,12 +140,12 @@ pub(crate) fn printable(text: &str) -> String {
     to_printable_line(text).into_owned()
 }
 
-/// Returns the title of a conversation as lists show it.
-pub(crate) fn shown_title(title: &str) -> &str {
+/// Returns the title of a conversation as lists show it: on one line, without secrets.
+pub(crate) fn shown_title(title: &str) -> String {
     if title.is_empty() {
-        "(no title)"
+        "(no title)".to_owned()
     } else {
-        title
+        printable(&hide_secrets(title))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The conversations that a restore brings and removes, for its question and its report.
 
 use crate::context::Context;
-use crate::views::account::{printable, shown_title};
+use crate::views::account::shown_title;
 use codex_manager_core::archive::{NameSet, parse_rollout_name};
 use codex_manager_core::codex::rollout::uuid_time_ms;
 use codex_manager_core::history::thread_titles::read_titles;
@@ -118,7 +118,7 @@ fn thread_id(path: &Path) -> Option<String> {
 
 /// Returns a title in quotes.
 fn shorten(title: &str) -> String {
-    let title = printable(shown_title(title));
+    let title = shown_title(title);
     let start: String = title.chars().take(MAX_TITLE_CHARS).collect();
     let end = if start.len() < title.len() { "…" } else { "" };
     format!("\"{start}{end}\"")

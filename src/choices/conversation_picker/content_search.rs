@@ -145,7 +145,6 @@ fn hit_options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> Se
         order: HitOrder::Best,
         limit,
         accepts,
-        redact: &|text| text,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
 use crate::views::account::{absolute_time, printable};
 use chrono::DateTime;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::conversations::index::truncate_bytes;
 use codex_manager_core::conversations::transcript::{self, EntryKind, TranscriptOptions};
 use codex_manager_core::history::rollout::find_recorded_rollout;
@@ -15,6 +16,9 @@ use std::path::Path;
 
 /// The maximum number of characters that the preview shows of a message.
 const MAX_MESSAGE_CHARS: usize = 1500;
+
+/// The length of the beginning of a message in which secrets are searched, in bytes.
+const MAX_SEARCHED_BYTES: usize = 16 * MAX_MESSAGE_CHARS;
 
 /// The maximum number of characters that the preview shows of a line before the match.
 const CHARS_BEFORE: usize = 60;
@@ -65,7 +69,8 @@ fn describe_match(
 
     let mut entries = Vec::new();
     // The last part is the conversation itself, without the one that it continues. `turn` counts only its turns.
-    let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
+    let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |mut entry| {
+        entry.map_texts(&mut |text| hide_secrets(text).into_owned());
         entries.push(entry);
         true
     });
@@ -166,7 +171,9 @@ fn describe_conversation(row: &OfferedConversation, context: &Context) -> Vec<(S
 
 fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
     let known_facts = facts.into_iter().flatten().filter(|fact| !fact.is_empty());
-    let texts: Vec<_> = known_facts.map(|fact| printable(&fact)).collect();
+    let texts: Vec<_> = known_facts
+        .map(|fact| printable(&hide_secrets(&fact)))
+        .collect();
     texts.join(" · ")
 }
 
@@ -196,6 +203,8 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
 
 /// Returns the beginning of a message, without empty lines and tabs.
 fn truncate_message(text: &str) -> String {
+    // A secret at the end of the shown part is searched with what follows it.
+    let text = hide_secrets(truncate_bytes(text, MAX_SEARCHED_BYTES));
     let text: String = text.chars().take(MAX_MESSAGE_CHARS).collect();
     let lines = text.lines().map(|line| line.replace('\t', "    "));
     let lines: Vec<_> = lines

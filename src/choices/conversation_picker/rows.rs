@@ -10,6 +10,7 @@ use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::elide_end;
 use crate::views::account::{printable, short_id, shown_title};
 use crate::views::age::format_age;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::codex::threads::ChildThreads;
 use codex_manager_core::codex::{ListedThread, SESSIONS, THREAD_LOCKS, ThreadFilter, read_login};
 use codex_manager_core::io::lock;
@@ -158,13 +159,13 @@ fn find_open_ids(home: &Path) -> HashSet<String> {
 impl OfferedConversation {
     /// Returns the title, or `(no title)`.
     pub(crate) fn title(&self) -> String {
-        printable(shown_title(self.thread.title.trim()))
+        shown_title(self.thread.title.trim())
     }
 
     fn project_name(&self) -> String {
         let path = Path::new(&self.thread.cwd);
         let name = path.file_name().map(|name| name.to_string_lossy());
-        name.map_or(String::new(), |name| printable(&name))
+        name.map_or(String::new(), |name| printable(&hide_secrets(&name)))
     }
 
     /// Returns the states of the conversation, such as `running, archived`, or an empty text.

@@ -95,7 +95,7 @@ impl HitRow<'_> {
         .map(Cell::plain)
     }
 
-    /// Returns the hit as text for a person. The last line is the command that shows the match, or that restores the
+    /// Returns the hit as text for a person; in a pipe, all lines with texts of the conversation are quoted. The last line is the command that shows the match, or that restores the
     /// conversation from its archive.
     pub(super) fn format_text(&self, context: &Context) -> String {
         let ui = &context.ui;
@@ -111,7 +111,7 @@ impl HitRow<'_> {
         let matching_title = self.find_title_matches();
         let title = match &matching_title {
             Some(title) => highlight_matches(title, context),
-            None => ui.paint(Style::Strong, printable(shown_title(&conversation.title))),
+            None => ui.paint(Style::Strong, shown_title(&conversation.title)),
         };
 
         let id = short_id(&conversation.session);
@@ -147,6 +147,9 @@ impl HitRow<'_> {
             lines.push(wrap(6, format!("      {text}")));
         }
 
+        if !ui.writes_to_terminal() {
+            lines.iter_mut().for_each(|line| line.insert_str(0, "> "));
+        }
         // A separate line that is never wrapped, so that the user can copy the command.
         lines.push(ui.complete_command(4, &self.format_command()));
         lines.join("\n") + "\n"

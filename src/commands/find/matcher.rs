@@ -47,13 +47,9 @@ impl Matcher {
     pub(super) fn find_snippet(&self, line: &str) -> Option<Snippet> {
         let snippet = match self {
             Self::Query(query) => snippet::make_snippet(line, &query.terms),
-            Self::Pattern(pattern) => {
-                let matches: Vec<_> = pattern
-                    .find_iter(line)
-                    .map(|one_match| one_match.range())
-                    .collect();
-                snippet::cut_around(line, &matches)
-            }
+            Self::Pattern(pattern) => snippet::make_snippet_by(line, |line| {
+                pattern.find_iter(line).map(|found| found.range()).collect()
+            }),
         };
         (!snippet.matches.is_empty()).then_some(snippet)
     }

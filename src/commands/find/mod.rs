@@ -29,6 +29,7 @@ use clap::builder::RangedU64ValueParser;
 use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::codex::rollout_lines::Role;
 use codex_manager_core::conversations::index::{self, IndexError, IndexStore, Thoroughness};
+use codex_manager_core::conversations::past_answers::FIRST_LINE;
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::{
     self, Hit, HitOrder, Relaxation, SearchOptions, SearchResult, describe_spellings,
@@ -196,7 +197,6 @@ impl FindArgs {
             order: HitOrder::Newest,
             limit: MAX_UNFILTERED,
             accepts: &|_| true,
-            redact: &|text| text,
         };
 
         let store = IndexAccess::new(context).open_existing().ok().flatten()?;
@@ -237,6 +237,7 @@ impl FindArgs {
         if ui.wants_json() {
             let hits = rows.iter().map(|row| row.to_json(context));
             let document = object()
+                .with("note", FIRST_LINE)
                 .with("hits", hits.collect::<Vec<_>>())
                 .with("total", found.result.total)
                 .with("refreshed", found.refreshed)
@@ -248,6 +249,10 @@ impl FindArgs {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.to_cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
+            if !ui.writes_to_terminal() {
+                // The reader may be an agent.
+                pager.write(&format!("{FIRST_LINE}\n"));
+            }
             for row in &rows {
                 if !pager.write(&row.format_text(context)) {
                     // The user has closed the pager.
@@ -447,7 +452,6 @@ impl FindArgs {
             order: self.sort,
             limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
-            redact: &|text| text,
         };
 
         if self.archives || self.machines {

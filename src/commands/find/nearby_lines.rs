@@ -2,6 +2,7 @@
 
 use crate::commands::find::matcher::Matcher;
 use codex_manager_core::codex::LineParts;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::codex::rollout_lines::Role;
 use codex_manager_core::conversations::reader::EventReader;
 use codex_manager_core::conversations::search::evaluate::Hit;
@@ -47,6 +48,8 @@ pub(super) fn read_nearby_lines(
             continue;
         };
         let text = ansi::without_colors(text);
+        // As a whole, because a key has several lines.
+        let text = hide_secrets(&text);
 
         let at_ms = event.at.map(|at| at.timestamp_millis());
         // An event has no id: turn, author and time identify the message of the hit.
@@ -66,7 +69,7 @@ pub(super) fn read_nearby_lines(
             let is_match = matching_line.is_some();
             let text = match matching_line {
                 Some((_, snippet)) => snippet,
-                None => snippet::cut_around(line, &[]),
+                None => snippet::make_snippet_by(line, |_| Vec::new()),
             };
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });

@@ -245,7 +245,7 @@ fn show_losses(losses: &[LossJson], context: &Context) {
     ));
 
     for loss in losses {
-        let title = ui.paint(Style::Strong, printable(&loss.title));
+        let title = ui.paint(Style::Strong, shown_title(&loss.title));
         ui.line(format_args!("\n{title}  {}", loss.session_id));
         let since = loss.format_first_lost(context);
         ui.line(format_args!(

@@ -10,7 +10,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::refresh::ask_live;
 use crate::ui::chart::as_length;
 use crate::ui::{Cell, Column, Table, object};
-use crate::views::account::{label, printable};
+use crate::views::account::{label, printable, shown_title};
 use chrono::NaiveDate;
 use codex_manager_core::codex::Question;
 use codex_manager_core::codex::app_server::{ModelEstimate, ServerUsage, ThreadEstimate};
@@ -133,7 +133,7 @@ pub(super) fn print_conversation(
     let usd = estimate.usd.map(|usd| format!(", ${usd:.2}"));
     context.ui.report(format_args!(
         "{}: {:.2} credits{}, estimated by the server without subagents",
-        printable(&session.title),
+        shown_title(&session.title),
         estimate.credits,
         usd.unwrap_or_default()
     ));

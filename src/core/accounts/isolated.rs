@@ -21,7 +21,7 @@ use crate::io::{
 use std::path::{Path, PathBuf};
 
 /// The folder of isolated homes in `profiles/`.
-const ISOLATED: &str = ".isolated";
+pub(super) const ISOLATED: &str = ".isolated";
 
 /// The lock that running launches of one isolated home share.
 const LAUNCH_LOCK: &str = "launch.lock";

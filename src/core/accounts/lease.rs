@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The folder in `profiles/` that holds the scratch homes and the lock files of accounts.
-const PROBE_HOMES: &str = ".probes";
+pub(super) const PROBE_HOMES: &str = ".probes";
 
 /// Codex's file with the id of the installation, which its servers receive.
 const INSTALLATION_ID: &str = "installation_id";

@@ -13,6 +13,7 @@
 //! - sign in to a new account → `new_login`
 //! - remove profiles, or remember removed ones → `removed`
 //! - tell the account of a running Codex → `running`
+//! - keep the tokens of all logins out of a text → `stored_logins`
 
 pub mod isolated;
 pub mod lease;
@@ -26,6 +27,7 @@ pub mod removed;
 pub mod running;
 pub mod save;
 pub mod source;
+pub mod stored_logins;
 pub mod switch;
 pub mod switchers;
 

@@ -1,20 +1,24 @@
 //! Removes secrets from texts, by one table of forms (`forms.txt`): from exports and shown conversations, from
-//! messages of Codex and of servers, from logs; and finds them in files that would be synced.
+//! messages of Codex and of servers, from logs; and finds them in files that would be synced. The tokens of the user's
+//! own logins are found by their values (`known_values`).
 //!
 //! Codex includes the body of a failed request in its error message, and that body may repeat the
 //! token of the request.
 
 mod checks;
 mod encoded_text;
+pub mod known_values;
 mod private_key;
 mod search;
 
 use encoded_text::{Controls, UnescapedText, decode_base64_parts};
 use regex::{Captures, Regex};
-use search::TextKind;
+use search::{FoundSecret, TextKind};
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest printed message, in characters.
 const MAX_CHARS: usize = 300;
@@ -40,9 +44,44 @@ pub struct SecretInText {
     pub line: usize,
 }
 
+/// True if the user wants texts of conversations as they are.
+static KEEPS_SECRETS: AtomicBool = AtomicBool::new(false);
+
+/// Lets [`hide_secrets`] keep secrets for the rest of the process, because the user asked for it.
+pub fn keep_secrets() {
+    KEEPS_SECRETS.store(true, Ordering::Relaxed);
+}
+
+/// Replaces the secrets in a text that is shown, like [`redact_and_count`], unless [`keep_secrets`] was called.
+pub fn hide_secrets(text: &str) -> Cow<'_, str> {
+    if KEEPS_SECRETS.load(Ordering::Relaxed) {
+        return Cow::Borrowed(text);
+    }
+    match redact_and_count(text) {
+        (_, 0) => Cow::Borrowed(text),
+        (redacted, _) => Cow::Owned(redacted),
+    }
+}
+
+/// Replaces the tokens of the user's logins in a text, unless [`keep_secrets`] was called.
+pub fn hide_logins(text: &str) -> Cow<'_, str> {
+    let secrets = known_values::find_known_secrets(text.as_bytes());
+    if secrets.is_empty() || KEEPS_SECRETS.load(Ordering::Relaxed) {
+        return Cow::Borrowed(text);
+    }
+    let places = secrets.into_iter().map(|secret| secret.place);
+    Cow::Owned(replace_places(text, places.collect()).0)
+}
+
+/// Returns the secrets in a text: by their values, then by their forms.
+fn find_all(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
+    let known = known_values::find_known_secrets(text).into_iter();
+    known.chain(search::find_secrets(text, kind))
+}
+
 /// Returns the first secret in a text. Escapes and base64 are not decoded.
 pub fn find_secret(text: &[u8]) -> Option<SecretInText> {
-    let secret = search::find_secrets(text, TextKind::Document).next()?;
+    let secret = find_all(text, TextKind::Document).next()?;
     let before = &text[..secret.place.start];
     Some(SecretInText {
         kind: secret.kind,
@@ -54,7 +93,7 @@ pub fn find_secret(text: &[u8]) -> Option<SecretInText> {
 /// replacements.
 pub fn redact_and_count(text: &str) -> (String, usize) {
     let find_places = |text: &str| {
-        let secrets = search::find_secrets(text.as_bytes(), TextKind::Document);
+        let secrets = find_all(text.as_bytes(), TextKind::Document);
         secrets.map(|secret| secret.place).collect::<Vec<_>>()
     };
     let mut secret_places = find_places(text);
@@ -103,7 +142,7 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
 /// Replaces the secrets in a message of a program or server, and most placeholders in the form of a secret: a message
 /// has no reason to contain examples.
 pub fn redact_message(text: &str) -> String {
-    let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
+    let secrets = find_all(text.as_bytes(), TextKind::Message);
     let places = secrets.map(|secret| secret.place).collect();
     let (redacted, _count) = replace_places(text, places);
     redacted

@@ -355,7 +355,7 @@ impl Search<'_> {
         // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
         let snippets = line_texts.into_iter().rev();
         let best_snippet = snippets
-            .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
+            .map(|text| snippet::make_snippet(&text, self.terms))
             .max_by_key(|snippet| snippet.matches.len());
 
         Ok(Hit {

@@ -19,6 +19,4 @@ pub struct SearchOptions<'a> {
     pub limit: usize,
     /// Returns true for conversations that pass the filter.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
-    /// Redacts a text before the snippet is cut from it, because a part of a secret would not be recognized.
-    pub redact: &'a dyn Fn(String) -> String,
 }

@@ -114,13 +114,14 @@ fn find_first_match(
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
-        let matches: Vec<_> = pattern.find_iter(text).map(|found| found.range()).collect();
-        (!matches.is_empty()).then(|| Hit {
+        let find_matches =
+            |text: &str| pattern.find_iter(text).map(|found| found.range()).collect();
+        pattern.is_match(text).then(|| Hit {
             conversation: conversation.clone(),
             turn,
             role: author,
             at_ms,
-            snippet: snippet::cut_around(text, &matches),
+            snippet: snippet::make_snippet_by(text, find_matches),
             score: 1.0,
         })
     };

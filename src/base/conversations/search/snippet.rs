@@ -2,6 +2,7 @@
 
 use super::query::{IndexWord, Term};
 use super::word_forms::matches_form;
+use crate::codex::redaction::hide_secrets;
 use crate::conversations::index::tokens::{
     self, MIN_PART_LETTERS, TextRun, fold_text, is_word_char,
 };
@@ -28,7 +29,9 @@ pub struct Snippet {
 }
 
 /// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
+/// Secrets are hidden before the part is cut, because a part of a secret would not be recognized.
 pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
+    let text = &*hide_secrets(text);
     let matches = find_matches(text, terms);
 
     // Estimates how many different words a snippet around the match at this index would have: a character counts as one
@@ -50,6 +53,13 @@ pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     cut_around(text, &matches[best_first_match.unwrap_or(0)..])
 }
 
+/// Returns the part of `text` around the first of the matches of `find`, which are in order. Hides secrets like
+/// [`make_snippet`].
+pub fn make_snippet_by(text: &str, find: impl FnOnce(&str) -> Vec<Range<usize>>) -> Snippet {
+    let text = &*hide_secrets(text);
+    cut_around(text, &find(text))
+}
+
 /// Returns true if one sentence of `text` has all `terms`.
 pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
     // A sentence ends at a line break, or at a blank after a punctuation mark.
@@ -67,7 +77,7 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
 }
 
 /// Returns the part of `text` around the first of `matches`, which must be in order.
-pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
+fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     // The snippet begins at most `CHARS_BEFORE` characters before the match.
     let match_start = matches.first().map_or(0, |first| first.start);
     let chars_before = text[..match_start].char_indices().rev();

@@ -31,7 +31,6 @@ fn searched(store: &IndexStore, typed: &[String], role: Option<Role>) -> BTreeSe
         order: HitOrder::Best,
         limit: usize::MAX,
         accepts: &|_| true,
-        redact: &|text| text,
     };
     let hits = evaluate::search(store, &query, &options).unwrap().hits;
     for hit in &hits {
