@@ -5,7 +5,7 @@ use crate::rewinds::resumed;
 use crate::support::copy_tree;
 use crate::support::env::Run;
 use crate::support::lab::{Lab, rollouts};
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, meta_of};
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
@@ -595,9 +595,15 @@ fn assert_held(run: &Run, paths: &[&str]) {
 /// Creates machines that share the rollouts `others`, a rollout, and a skill. `a` has published a fork that continues the
 /// rollout and that is not in the cloud folder of `b` yet. Returns the machines and the text of the fork.
 fn with_missing_fork(others: &[&str]) -> (Pair, String) {
-    let base = format!("{META}{}", line("one"));
+    let base = one_line_at(ROLLOUT);
+    let other_texts: Vec<_> = others.iter().map(|path| one_line_at(path)).collect();
     let mut files = vec![(ROLLOUT, &*base), (SKILL, "text")];
-    files.extend(others.iter().map(|path| (*path, &*base)));
+    files.extend(
+        others
+            .iter()
+            .copied()
+            .zip(other_texts.iter().map(|text| &**text)),
+    );
     let pair = Pair::synced(&files);
     pair.configure("b", PROPAGATE);
     let fork = continuation(FORK_ID, &base);
@@ -605,6 +611,11 @@ fn with_missing_fork(others: &[&str]) -> (Pair, String) {
     pair.apply("a");
     fs::remove_file(pair.cloud().join(FORK)).unwrap();
     (pair, fork)
+}
+
+/// Returns the text of the conversation whose rollout is at `path`.
+fn one_line_at(path: &str) -> String {
+    format!("{}{}", meta_of(path), line("one"))
 }
 
 /// Returns the paths of rollouts that are older than the fork.
@@ -762,10 +773,11 @@ fn a_fork_that_has_not_arrived_holds_back_no_decision() {
 
 #[test]
 fn a_fork_that_is_not_downloaded_keeps_its_base() {
-    let base = format!("{META}{}", line("one"));
+    let base = one_line_at(ROLLOUT);
     let newer_id = FORK_ID.replace("b456", "b457");
     let newer = FORK.replace(FORK_ID, &newer_id);
-    let pair = Pair::synced(&[(ROLLOUT, &base), (&newer, &base), (SKILL, "text")]);
+    let newer_text = one_line_at(&newer);
+    let pair = Pair::synced(&[(ROLLOUT, &base), (&newer, &newer_text), (SKILL, "text")]);
     for name in ["a", "b"] {
         pair.configure(name, PROPAGATE);
     }

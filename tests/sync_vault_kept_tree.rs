@@ -1,6 +1,6 @@
 //! The links to conversations that a run through the vault keeps for the next one.
 
-use crate::support::pair::{META, ROLLOUT, SKILL};
+use crate::support::pair::{META, ROLLOUT, SKILL, meta_of};
 use crate::sync_vault::Machines;
 use crate::vault_faults::replace_verb;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ fn the_next_run_reuses_the_links_of_the_last_run_and_links_only_changed_files() 
         return;
     };
     machines.put("a", ROLLOUT, META);
-    machines.put("a", OTHER, META);
+    machines.put("a", OTHER, &meta_of(OTHER));
     machines.put("a", SKILL, "copied, because editors write in place");
     machines.apply("a");
     let first = links(&machines);
@@ -64,7 +64,7 @@ fn the_next_run_reuses_the_links_of_the_last_run_and_links_only_changed_files() 
     assert_eq!(second[ROLLOUT].0, inode(&machines, ROLLOUT));
     machines.apply("b");
     assert_eq!(machines.text("b", ROLLOUT), longer);
-    assert_eq!(machines.text("b", OTHER), META);
+    assert_eq!(machines.text("b", OTHER), meta_of(OTHER));
     // A run with what another machine changed.
     let longest = format!("{longer}{{\"n\":2}}\n");
     machines.put("b", ROLLOUT, &longest);
@@ -103,7 +103,7 @@ fn a_plan_on_a_new_machine_keeps_no_links() {
     };
     machines.put("b", ROLLOUT, META);
     machines.apply("b");
-    machines.put("a", OTHER, META);
+    machines.put("a", OTHER, &meta_of(OTHER));
     machines.sync("a", &["run", "--dry-run"]).code(0);
     assert_eq!(kept(&machines), None);
 }
@@ -121,7 +121,7 @@ fn a_compressed_conversation_is_not_downloaded_by_each_run() {
     fs::remove_file(&plain).unwrap();
     machines.apply("a");
     replace_verb(&machines.0, "restore", "echo 'Fatal: download' >&2; exit 1");
-    machines.put("a", OTHER, META);
+    machines.put("a", OTHER, &meta_of(OTHER));
     machines.apply("a");
     // Codex makes it plain again when it resumes it.
     fs::remove_file(plain.with_extension("jsonl.zst")).unwrap();
@@ -130,7 +130,7 @@ fn a_compressed_conversation_is_not_downloaded_by_each_run() {
     fs::remove_file(machines.0.path("bin/restic")).unwrap();
     machines.apply("b");
     assert_eq!(machines.text("b", ROLLOUT), META);
-    assert_eq!(machines.text("b", OTHER), META);
+    assert_eq!(machines.text("b", OTHER), meta_of(OTHER));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn the_next_run_removes_the_links_to_deleted_conversations_and_one_through_a_fol
         settings.replace("[sync]\n", "[sync]\ndelete_policy = \"propagate\"\n"),
     );
     machines.put("a", ROLLOUT, META);
-    machines.put("a", OTHER, META);
+    machines.put("a", OTHER, &meta_of(OTHER));
     machines.apply("a");
     fs::remove_file(machines.home("a").join(OTHER)).unwrap();
     machines.apply("a");

@@ -152,7 +152,7 @@ fn shell_prompts_show_the_dollar_sign_of_a_cost() {
             "bash",
             &["--noprofile", "--norc", "-c"][..],
             format!(
-                "PS1=''; eval \"$(codex-manager hook bash --format {format})\"; eval \"$PROMPT_COMMAND\"; \
+                "PS1=''; eval \"$(codex-manager hook bash --format {format})\"; for c in \"${{PROMPT_COMMAND[@]}}\"; do eval \"$c\"; done; \
                  printf %s \"${{PS1@P}}\""
             ),
         ),

@@ -17,6 +17,12 @@ pub(crate) const ROLLOUT: &str =
 pub(crate) const META: &str =
     "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
 
+/// Returns the first line of the rollout at `path`, with the id of its name.
+pub(crate) fn meta_of(path: &str) -> String {
+    let end = path.len() - ".jsonl".len();
+    META.replace(ID, &path[end - ID.len()..end])
+}
+
 pub(crate) const SKILL: &str = "skills/mine/SKILL.md";
 
 /// The words of a run of machine `a`, for a program that starts it.

@@ -54,13 +54,17 @@ fn text(relative: &str) -> String {
     std::fs::read_to_string(path).expect("read")
 }
 
-/// Returns the matches of `pattern` in the Rust files below `folder`.
+/// Returns the matches of `pattern` in the Rust files and scripts below `folder`.
 fn find_names(folder: &str, pattern: &str) -> BTreeSet<String> {
     let pattern = Regex::new(pattern).expect("a valid pattern");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = walkdir::WalkDir::new(root).into_iter().flatten();
     let texts = files
-        .filter(|file| file.path().extension().is_some_and(|e| e == "rs"))
+        .filter(|file| {
+            file.path()
+                .extension()
+                .is_some_and(|e| e == "rs" || e == "sh")
+        })
         .map(|file| std::fs::read_to_string(file.path()).expect("read"));
     texts
         .flat_map(|text| {
@@ -78,7 +82,7 @@ fn contributing_lists_every_variable_of_the_tests_and_no_other() {
     // The program and its unit tests have no other variables that only tests set.
     let of_tests = r"\bCODEX_MANAGER_TEST[A-Z0-9_]*[A-Z0-9]\b|\bUPDATE_DOCS\b";
     let of_tests = find_names("src", of_tests);
-    let ordinary: BTreeSet<_> = &find_names("src", any) - &of_tests;
+    let ordinary = &(&find_names("src", any) | &find_names("release", any)) - &of_tests;
     let expected: BTreeSet<_> = &(&find_names("tests", any) | &of_tests) - &ordinary;
     let row = Regex::new(r"(?m)^\| `([A-Z][A-Z0-9_]*)[`=]").expect("a valid pattern");
     let guide = text("CONTRIBUTING.md");

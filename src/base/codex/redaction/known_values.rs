@@ -81,7 +81,7 @@ pub fn forget_logins() {
 
 /// Returns the parts of a text that are parts of a known token, in order.
 pub(super) fn find_known_secrets(text: &[u8]) -> Vec<FoundSecret> {
-    if long_runs(text).next().is_none() {
+    if !long_runs(text).any(|run| is_like_random(&text[run])) {
         return Vec::new();
     }
     let places = read_values().map_or(Vec::new(), |values| values.find_places(text));
@@ -136,7 +136,8 @@ impl KnownValues {
         for run in long_runs(token).map(|run| &token[run]) {
             let shared_len = shared_header_len(run);
             for (start, part) in run.windows(PART_BYTES).enumerate() {
-                if start + PART_BYTES > shared_len && has_different_bytes(part) {
+                let may_be_secret = is_like_random(part) && has_different_bytes(part);
+                if start + PART_BYTES > shared_len && may_be_secret {
                     self.parts.insert(self.digest(part));
                 }
             }
@@ -179,6 +180,14 @@ fn is_public(name: &str) -> bool {
 fn shared_header_len(token: &[u8]) -> usize {
     let header_len = memchr::memchr(b'.', token).filter(|_| token.starts_with(JWT_START));
     header_len.map_or(0, |len| len + 1 + JWT_START.len())
+}
+
+/// Returns false for a text of small letters and punctuation, as names of files and hosts are. Of 16 random characters in
+/// base64 or hexadecimal, at least one is a capital letter or a digit. So a prompt with an email address does not wait until
+/// all logins are read.
+fn is_like_random(part: &[u8]) -> bool {
+    let is_of_token = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    part.iter().any(is_of_token)
 }
 
 fn has_different_bytes(part: &[u8]) -> bool {
