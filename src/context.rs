@@ -21,6 +21,7 @@ use codex_manager_core::io::clock::{Clock, Timestamp, Zone};
 pub(crate) use codex_manager_core::io::environment::Environment;
 use codex_manager_core::io::{IoError, OrdinaryPath};
 use codex_manager_core::vault::state;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -73,9 +74,6 @@ pub(crate) struct Context {
 /// Parses words like a command line and runs the command.
 pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome>;
 
-/// The largest number of damaged texts with a command that restores them. `doctor` has the commands of all.
-pub(crate) const MAX_SUGGESTED_TEXTS: usize = 3;
-
 /// The time for which gone conversations are reported if their copies are not kept.
 const REPORTED_ABSENCE: TimeDelta = TimeDelta::days(90);
 
@@ -119,15 +117,20 @@ impl Context {
         (self.runner)(words, self)
     }
 
-    /// Returns the command that restores a damaged text of the Codex home; see [`HomeArchives::suggest_restore`].
-    pub(crate) fn suggest_restore_of_text(&self, text: &Path) -> Option<String> {
+    /// Returns the commands that restore damaged texts of the Codex home; see [`HomeArchives::suggest_restores`].
+    pub(crate) fn suggest_restores<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t Path>,
+    ) -> HashMap<PathBuf, String> {
+        // Other commands report archives that cannot be listed.
+        let records = self.archives().unwrap_or_default();
         HomeArchives {
-            records: &self.archives().ok()?,
+            records: &records,
             backups: &self.backups(),
             home: self.codex_home(),
             machine: self.machine().as_deref(),
         }
-        .suggest_restore(text)
+        .suggest_restores(texts)
     }
 
     /// Returns this context for a start of Codex that asks before it changes the live account.

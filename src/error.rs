@@ -318,7 +318,7 @@ impl Advised for codex_manager_core::io::IoError {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
             std::io::ErrorKind::TimedOut if self.action == "lock" => self.hinted_error(
                 Failed,
-                "let that process continue (fg, or kill -CONT PID) or end it, then run the same command again",
+                "let that process continue or end it, then run the same command again",
             ),
             std::io::ErrorKind::FileTooLarge => {
                 self.hinted_error(Failed, "raise the file size limit (ulimit -f)")

@@ -229,8 +229,8 @@ fn a_good_copy_outlives_a_prune_until_a_newer_archive_has_one() {
         kept(&plan),
         [
             "15: last 1",
-            "12: has the newest good copy of history.jsonl",
             "13: has the newest good copy of prompts/mine.md",
+            "12: has the newest good copy of history.jsonl",
         ]
     );
     assert_eq!(prune(&env)["drop"], Value::Array(Vec::new()));
@@ -243,7 +243,7 @@ fn a_good_copy_outlives_a_prune_until_a_newer_archive_has_one() {
 }
 
 /// Changes the manifest of an archive, and describes the new file in its sidecar.
-fn edit_manifest(archive: &Path, edit: impl FnOnce(&mut Value)) {
+pub(crate) fn edit_manifest(archive: &Path, edit: impl FnOnce(&mut Value)) {
     let mut parts = Parts::of(&fs::read(archive).expect("read"));
     edit(parts.manifest_mut());
     let bytes = parts.pack();
@@ -256,7 +256,7 @@ fn edit_manifest(archive: &Path, edit: impl FnOnce(&mut Value)) {
     });
 }
 
-fn edit_sidecar(archive: &Path, edit: impl FnOnce(&mut Value)) {
+pub(crate) fn edit_sidecar(archive: &Path, edit: impl FnOnce(&mut Value)) {
     let path = text(archive).replace(".tar.gz", ".metadata.json");
     let mut sidecar: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
     edit(&mut sidecar);
@@ -348,6 +348,43 @@ fn an_archive_of_a_newer_version_that_this_one_cannot_read_stays_and_is_named() 
             assert!(table.stdout.contains("2026-11-18-100000"), "{table}");
         }
     }
+}
+
+#[test]
+fn vault_forget_keeps_the_newest_snapshot_with_a_good_copy_of_a_damaged_text() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    let home = sample_home(&env);
+    vault::set_up(&mut env);
+    // Snapshots have the time of the system.
+    env.unset("CODEX_MANAGER_NOW");
+    let good = fs::read(home.join("history.jsonl")).expect("read");
+    let back_up = |code: i32| {
+        let made = env.run(["vault", "backup", "--json"]).code(code).json();
+        text_of(&made["snapshot"]).to_owned()
+    };
+    let forget = || {
+        let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
+        env.run(forget).code(0).json()
+    };
+    let first = back_up(0);
+    put(&env, "history.jsonl", vec![0; good.len()]);
+    let _ = (back_up(6), back_up(6));
+    let plan = forget();
+    let kept: Vec<_> = plan["keep"].as_array().expect("a list").iter().collect();
+    assert_eq!(kept.len(), 2, "{plan}");
+    assert!(text_of(&kept[1]["archive"]).starts_with(&first), "{plan}");
+    assert_eq!(
+        kept[1]["reason"],
+        "has the newest good copy of history.jsonl"
+    );
+    assert_eq!(plan["drop"].as_array().expect("a list").len(), 1);
+
+    put(&env, "history.jsonl", &good);
+    back_up(0);
+    assert_eq!(forget()["keep"].as_array().expect("a list").len(), 1);
 }
 
 #[test]

@@ -26,8 +26,8 @@ fn backed_up(env: &TestEnv) {
     let _ = env.run(["backup", "--no-status"]).code(0);
 }
 
-/// The warnings about a machine without Codex and without a vault.
-const EXPECTED_WARNINGS: [&str; 2] = ["codex.binary: warn", "archives.disk: warn"];
+/// The warning about a machine without Codex.
+const EXPECTED_WARNINGS: [&str; 1] = ["codex.binary: warn"];
 
 /// Returns the checks that are not "ok", as `id: status`.
 fn findings(document: &Value) -> Vec<String> {
@@ -47,7 +47,7 @@ fn findings(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_healthy_home_without_codex_and_vault_has_two_warnings_and_passes() {
+fn a_healthy_home_without_codex_has_one_warning_and_passes() {
     let env = TestEnv::new();
     backed_up(&env);
     let run = env.run(["doctor", "--json"]).code(0);

@@ -5,8 +5,8 @@ use crate::support::conversations::{Conversation, assistant, id, state, user, wr
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::lab::Lab;
-use crate::support::sample::put;
-use crate::support::sign_in::{SignIn, signed_in_home};
+use crate::support::sample::{alice, bob, put};
+use crate::support::sign_in::{SignIn, signed_in_home, write_auth};
 use crate::support::{restic, variables};
 use codex_manager_core::archive::ArchiveReader;
 use serde_json::{Value, json};
@@ -119,6 +119,34 @@ fn a_backup_names_the_archive_of_vanished_conversations_once() {
     );
 }
 
+fn find_check(env: &TestEnv, id: &str) -> Option<Value> {
+    let json = env.run(["doctor", "--json"]).json();
+    let mut checks = json["checks"].as_array().expect("a list").iter();
+    checks.find(|check| check["id"] == id).cloned()
+}
+
+#[test]
+fn a_home_that_lacks_a_part_of_its_newest_archive_gets_the_list_of_the_lost_conversations() {
+    let mut env = TestEnv::new();
+    write_numbered(&env, 1..=10);
+    back_up(&mut env, 10);
+    (1..=3).for_each(|number| delete(&env, number));
+    assert_eq!(back_up(&mut env, 11)["gone"], 3);
+    let sessions = one_line(&env.run(["sessions"]).code(0).stderr);
+    let hint = "3 more in archives: codex-manager history losses";
+    assert!(sessions.contains(hint), "{sessions}");
+    assert_eq!(gone(&env, 5), ids(1..=3));
+    let check = find_check(&env, "home.gone").expect("a check");
+    assert_eq!(
+        (&check["status"], &check["message"]),
+        (&json!("warn"), &json!("only in copies: 3 conversations"))
+    );
+    assert_eq!(
+        find_check(&env, "home.conversations").expect("a check")["status"],
+        "ok"
+    );
+}
+
 #[test]
 fn every_list_names_conversations_that_vanished() {
     let mut env = lost_home();
@@ -135,20 +163,25 @@ fn every_list_names_conversations_that_vanished() {
     assert_eq!(row["place"], "2026-11-20-100000-signed-out-codex.tar.gz");
     assert_eq!(row["last_live_at"], "2026-11-20T10:00:00+00:00");
 
-    let sessions = env.run(["sessions"]).code(0);
-    assert!(sessions.stderr.contains("5 more in archives"), "{sessions}");
+    let sessions = one_line(&env.run(["sessions"]).code(0).stderr);
+    assert!(
+        sessions.contains("5 more in archives; an archive of "),
+        "{sessions}"
+    );
+    assert_eq!(sessions.matches("codex-manager ").count(), 1, "{sessions}");
     let found = env.run(["find", "fruit3"]).code(5);
     assert!(
         one_line(&found.stderr).contains("1 in archives: codex-manager find --archives fruit3"),
         "{found}"
     );
-    let checks = env.run(["doctor", "--json"]).json();
-    let checks = checks["checks"].as_array().unwrap();
-    let check = checks
-        .iter()
-        .find(|check| check["id"] == "home.gone")
-        .expect("a check");
-    assert_eq!(check["status"], "warn");
+    // The check of the conversations names the archive, so that none is needed for the lost ones.
+    assert_eq!(find_check(&env, "home.gone"), None);
+    let check = find_check(&env, "home.conversations").expect("a check");
+    let message = check["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("5 more in archives; an archive of "),
+        "{message}"
+    );
     let notices = env.run(["notify", "--dry-run", "--json"]).code(0).json();
     let kinds: Vec<_> = notices["notices"]
         .as_array()
@@ -168,6 +201,78 @@ fn the_printed_command_brings_one_conversation_back() {
     let words: Vec<_> = command.split(' ').skip(1).chain(["--yes"]).collect();
     let _ = env.run(words).code(0);
     assert_eq!(gone(&env, 5), ids([1, 2, 4, 5]));
+}
+
+#[test]
+fn conversations_of_two_accounts_in_one_home_are_lost_and_come_back_whichever_is_live() {
+    let mut env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    write_numbered(&env, 1..=3);
+    back_up(&mut env, 9);
+    write_auth(&env.codex_home(), &bob());
+    for number in 4..=6 {
+        let mut of_bob = conversation(number);
+        of_bob.account = "acct-bob".into();
+        write(&env, &of_bob);
+    }
+    back_up(&mut env, 10);
+    (1..=5).for_each(|number| delete(&env, number));
+
+    write_auth(&env.codex_home(), &alice(1));
+    set_hour(&mut env, 11);
+    let run = env.run(["backup", "--no-status"]).code(0);
+    let command = "codex-manager restore 2026-11-20-100000-bob@example.com --merge";
+    let warning = format!("5 conversations of Fri 20 Nov 10:00 are not in this home: {command}");
+    assert!(one_line(&run.stderr).contains(&warning), "{run}");
+    write_auth(&env.codex_home(), &bob());
+    assert_eq!(back_up(&mut env, 12)["gone"], 5);
+
+    // Each account keeps its newest archive. Two of the five conversations are in no other one than this.
+    let names: BTreeSet<_> = kept(&env, &["--keep-last", "1"]).into_iter().collect();
+    let expected = [
+        ("2026-11-20-100000", "alone has 2 conversations"),
+        ("2026-11-20-110000", "last 1"),
+        ("2026-11-20-120000", "last 1"),
+    ];
+    let expected = expected.map(|(name, reason)| (name.to_owned(), reason.to_owned()));
+    assert_eq!(names, BTreeSet::from(expected));
+    let json = env.run(["history", "losses", "--json"]).code(5).json();
+    assert_eq!(json["gone"][0]["email"], "bob@example.com");
+    let words = command.split(' ').skip(1).chain(["--yes"]);
+    let _ = env.run(words).code(0);
+    assert_eq!(gone(&env, 0), ids([]));
+}
+
+#[test]
+fn conversations_that_only_the_vault_has_are_listed_and_come_back() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    crate::vault::set_up(&mut env);
+    let _ = env
+        .run(["config", "set", "vault.repository", "vault"])
+        .code(0);
+    // Snapshots have the time of the system.
+    env.unset("CODEX_MANAGER_NOW");
+    write_numbered(&env, 1..=6);
+    crate::vault::backup(&env);
+    (1..=5).for_each(|number| delete(&env, number));
+    let losses = ["history", "losses", "--vault", "--json"];
+    let json = env.run(losses).code(5).json();
+    let rows = json["gone"].as_array().expect("a list");
+    assert_eq!(rows.len(), 5, "{json}");
+    let check = find_check(&env, "home.gone").expect("a check");
+    assert_eq!(check["message"], "only in copies: 5 conversations");
+    let sessions = one_line(&env.run(["sessions"]).code(0).stderr);
+    let hint = "5 more in the vault: codex-manager history losses --vault";
+    assert!(sessions.contains(hint), "{sessions}");
+    for row in rows {
+        let command = row["command"].as_str().expect("a command");
+        let words: Vec<_> = command.split(' ').skip(1).chain(["--yes"]).collect();
+        let _ = env.run(words).code(0);
+    }
+    assert_eq!(env.run(losses).code(0).json()["gone"], json!([]));
 }
 
 #[test]
@@ -487,7 +592,9 @@ struct Model {
     dice: Dice,
     hour: i64,
     live: BTreeMap<u32, Conversation>,
-    /// The text of each conversation at the last backup that had it.
+    /// The live conversations whose rollouts a power cut filled with zeros.
+    torn: BTreeSet<u32>,
+    /// The text of each conversation at the last backup that had it whole.
     backed_up: BTreeMap<u32, String>,
     /// The hour at which each conversation left the home without a word to this program.
     vanished: BTreeMap<u32, i64>,
@@ -521,7 +628,21 @@ impl Model {
         let conversation = self.live.get_mut(&number).unwrap();
         conversation.lines.extend([user(&text), assistant("yes")]);
         write(&self.env, conversation);
+        if self.torn.remove(&number) {
+            // The home has a good copy again, so that none in an archive is kept until the next backup.
+            self.backed_up.remove(&number);
+        }
         format!("grow {number}")
+    }
+
+    fn tear(&mut self) -> String {
+        let Some(number) = self.any_live() else {
+            return "nothing".into();
+        };
+        let path = self.env.codex_home().join(self.live[&number].relative());
+        fs::write(path, [0; 400]).unwrap();
+        self.torn.insert(number);
+        format!("tear {number}")
     }
 
     /// Codex deletes a conversation, or the disk loses some.
@@ -531,6 +652,7 @@ impl Model {
             if let Some(number) = self.any_live() {
                 delete(&self.env, number);
                 self.live.remove(&number);
+                self.torn.remove(&number);
                 self.vanished.insert(number, self.hour);
                 numbers.push(number);
             }
@@ -539,7 +661,8 @@ impl Model {
     }
 
     fn trash(&mut self) -> String {
-        let Some(number) = self.any_live() else {
+        let number = self.any_live();
+        let Some(number) = number.filter(|number| !self.torn.contains(number)) else {
             return "nothing".into();
         };
         let _ = self
@@ -571,8 +694,17 @@ impl Model {
     }
 
     fn back_up(&mut self) -> String {
-        back_up(&mut self.env, self.hour);
-        for (number, conversation) in &self.live {
+        set_hour(&mut self.env, self.hour);
+        // Without a change, two archives would have equal contents.
+        put(&self.env, "notes.txt", self.hour.to_string());
+        let run = self.env.run(["backup", "--no-status"]);
+        // Damaged files are no reason to end with 0.
+        assert!([0, 6].contains(&run.code), "{run}");
+        let whole = self
+            .live
+            .iter()
+            .filter(|(number, _)| !self.torn.contains(number));
+        for (number, conversation) in whole {
             self.backed_up.insert(*number, conversation.text());
         }
         "backup".into()
@@ -583,9 +715,12 @@ impl Model {
         set_hour(&mut self.env, self.hour);
         let _ = self.env.run(["prune", "--keep-last", &count]).code(0);
         let archives = archived_texts(&self.env);
-        for (number, hour) in &self.vanished {
-            let is_recent = self.hour - hour < 90 * 24;
-            if let (true, Some(text)) = (is_recent, self.backed_up.get(number)) {
+        let recent = self
+            .vanished
+            .iter()
+            .filter(|(_, hour)| self.hour - **hour < 90 * 24);
+        for number in recent.map(|(number, _)| number).chain(&self.torn) {
+            if let Some(text) = self.backed_up.get(number) {
                 let mut copies = archives.iter().filter_map(|texts| texts.get(&id(*number)));
                 assert!(
                     copies.any(|copy| copy == text),
@@ -605,13 +740,14 @@ fn i16_in_random_sequences_prune_loses_no_conversation_of_the_last_ninety_days()
             dice: Dice::seeded(seed),
             hour: 0,
             live: BTreeMap::new(),
+            torn: BTreeSet::new(),
             backed_up: BTreeMap::new(),
             vanished: BTreeMap::new(),
         };
         let mut steps = vec![format!("seed {seed}"), model.make(), model.back_up()];
         for _ in 0..60 {
             model.hour += [1, 24, 24 * 20][usize::try_from(model.dice.below(3)).unwrap()];
-            let step = match model.dice.below(10) {
+            let step = match model.dice.below(11) {
                 0 | 1 => model.make(),
                 2 => model.grow(),
                 3 => model.vanish(1),
@@ -619,6 +755,7 @@ fn i16_in_random_sequences_prune_loses_no_conversation_of_the_last_ninety_days()
                 5 => model.trash(),
                 6 => model.accept(),
                 7 | 8 => model.back_up(),
+                9 => model.tear(),
                 _ => model.prune(&steps),
             };
             steps.push(format!("{} h: {step}", model.hour));
@@ -662,10 +799,8 @@ fn with_real_codex_a_lost_home_is_named_at_each_step_and_comes_back() {
     let run = lab.manager(["history", "losses"]).code(5);
     assert!(run.stdout.contains("plan 3 for terraform"), "{run}");
     let run = lab.manager(["doctor"]);
-    assert!(
-        run.stdout.contains("only in copies: 5 conversations"),
-        "{run}"
-    );
+    let finding = "5 more in archives; an archive of";
+    assert!(run.stdout.contains(finding), "{run}");
     let run = lab.manager(["find", "terraform"]).code(5);
     assert!(
         one_line(&run.stderr).contains("5 in archives: codex-manager find --archives"),

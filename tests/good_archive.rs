@@ -1,6 +1,7 @@
 //! The number of conversations in an archive, and the archive that `latest` takes by it.
 
-use crate::support::conversations::{Conversation, id, write, write_rewound};
+use crate::damaged_texts::{edit_manifest, edit_sidecar};
+use crate::support::conversations::{Conversation, assistant, id, write, write_rewound};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::restic;
 use crate::vault::set_up;
@@ -13,6 +14,14 @@ const AFTER: &str = "2026-11-20T12:00:00Z";
 
 fn conversation(number: u32, title: &str) -> Conversation {
     Conversation::new(number, 60, title, "Done.")
+}
+
+/// Writes a conversation of a subagent of the first conversation. Codex lists it only there.
+fn write_child(env: &TestEnv, number: u32) {
+    let mut child = conversation(number, "a subagent");
+    child.source = "subagent".into();
+    child.parent = Some(1);
+    write(env, &child);
 }
 
 fn back_up(env: &TestEnv) -> PathBuf {
@@ -75,6 +84,7 @@ fn list_backups_counts_the_conversations_that_can_be_read() {
         write(&env, &conversation(number, "kept"));
     }
     write_rewound(&env, &conversation(3, "kept"), 2);
+    write_child(&env, 11);
     let mut archived = conversation(4, "archived");
     archived.archived = true;
     let path = write(&env, &archived);
@@ -195,14 +205,37 @@ fn latest_reads_an_archive_of_an_older_version_which_has_no_count() {
 
 /// Removes the number of conversations from the sidecar of an archive.
 fn forget_count(archive: &Path) {
-    let name = archive
-        .to_str()
-        .unwrap()
-        .replace(".tar.gz", ".metadata.json");
-    let mut sidecar: Value = serde_json::from_slice(&fs::read(&name).unwrap()).unwrap();
-    let removed = sidecar.as_object_mut().unwrap().remove("conversations");
-    assert!(removed.is_some(), "{sidecar}");
-    fs::write(name, sidecar.to_string()).unwrap();
+    edit_sidecar(archive, |sidecar| {
+        let removed = sidecar.as_object_mut().unwrap().remove("conversations");
+        assert!(removed.is_some(), "{sidecar}");
+    });
+}
+
+#[test]
+fn a_backup_after_one_of_an_older_version_reads_the_rollouts_once_to_count_them() {
+    let mut env = TestEnv::new();
+    let mut long = conversation(1, "kept");
+    let answers = (0..2000).map(|number| assistant(&format!("answer {number}")));
+    long.lines.extend(answers);
+    let path = write(&env, &long);
+    crate::support::sample::set_time(&path, 1_790_000_000, 0);
+    let mut back_up_at = |minute: u32| {
+        env.set("CODEX_MANAGER_NOW", format!("2026-11-20T11:{minute}:00Z"));
+        let run = env.run(["backup", "--no-status", "--json"]).code(0).json();
+        let archive = run["archive"].as_str().expect("an archive");
+        let path = env.manager_home().join("backups").join(archive);
+        (path, run["reused_bytes"].as_u64().expect("bytes"))
+    };
+    let (_, none_reused) = back_up_at(10);
+    let (archive, all_reused) = back_up_at(20);
+    assert!(all_reused > none_reused);
+    edit_manifest(&archive, |manifest| {
+        let metadata = manifest["metadata"].as_object_mut().expect("an object");
+        assert!(metadata.remove("conversations").is_some());
+    });
+    forget_count(&archive);
+    assert!(back_up_at(30).1 < all_reused);
+    assert_eq!(back_up_at(40).1, all_reused);
 }
 
 #[test]
@@ -234,6 +267,7 @@ fn the_vault_lists_conversations_and_restores_a_snapshot_that_has_some() {
     set_up(&mut env);
     env.set("CODEX_MANAGER_NOW", BEFORE);
     let paths = [1, 2].map(|number| write(&env, &conversation(number, "kept")));
+    write_child(&env, 3);
     let good = env.run(["vault", "backup", "--json"]).code(0).json();
     for path in &paths {
         fs::write(path, [0; 500]).unwrap();

@@ -1,5 +1,6 @@
 //! `prune` drops archives by rules, can move them back, and keeps the last good one.
 
+use crate::damaged_texts::edit_sidecar;
 use crate::support::conversations::{Conversation, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
@@ -702,11 +703,26 @@ fn prune_keeps_the_only_archive_of_another_home() {
     assert!(reason.ends_with("home/work"), "{reason}");
 }
 
-/// Reasons that only a real Codex or several homes bring are in `losses` and `unreadable`.
 #[test]
 fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
     let mut env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
+    let newer = make_archive(&mut env, "2026-11-04T10:00:00Z", &[]);
+    edit_sidecar(&newer, |sidecar| sidecar["schema"] = 99.into());
+    let prompts = put(&env, "history.jsonl", "{\"text\":\"one\"}\n");
+    make_archive(&mut env, "2026-11-05T10:00:00Z", &[]);
+    fs::write(&prompts, [0; 15]).unwrap();
+    env.set("CODEX_MANAGER_NOW", "2026-11-06T10:00:00Z");
+    let _ = env.run(["backup", "--no-status"]).code(6);
+    fs::remove_file(prompts).unwrap();
+    let [hidden, uncompared, gone] =
+        [2, 3, 4].map(|number| Conversation::new(number, 60, "How?", "So."));
+    for (day, conversation) in [(6, &gone), (7, &uncompared), (8, &hidden)] {
+        let rollout = write(&env, conversation);
+        make_archive(&mut env, &format!("2026-11-0{day}T11:00:00Z"), &[]);
+        fs::remove_file(rollout).unwrap();
+    }
+
     let mut conversation = Conversation::new(1, 60, "How?", "So.");
     write(&env, &conversation);
     make_archive(&mut env, "2026-11-09T10:00:00Z", &[]);
@@ -746,6 +762,13 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
     let unknown = backups.join("2026-11-16-100000-carol@example.com-codex.tar.gz");
     fs::write(unknown, "junk").unwrap();
     write(&env, &conversation);
+    let migrated = write(&env, &hidden);
+    fs::write(migrated, migrate(&hidden)).unwrap();
+    let rollout = write(&env, &uncompared);
+    // The magic number of zstd, without a valid frame.
+    let damaged = [0x28, 0xb5, 0x2f, 0xfd, 0xff, 0xff, 0xff, 0xff];
+    fs::write(rollout.with_extension("jsonl.zst"), damaged).unwrap();
+    fs::remove_file(rollout).unwrap();
 
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
     let rules = [
@@ -761,7 +784,9 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
     let sizes = regex::Regex::new(r"[\d.]+ k?B").unwrap();
     let paths = regex::Regex::new(r"/\S+carol\S+").unwrap();
     let text = paths.replace_all(&terminal.text(), "[PATH]").into_owned();
-    insta::assert_snapshot!(sizes.replace_all(&text, "[SIZE]"), @r"
+    // The warnings before it have the path of the home.
+    let text = &text[text.find("  DO ").expect("the table")..];
+    insta::assert_snapshot!(sizes.replace_all(text, "[SIZE]"), @r"
       DO    KIND  CONV  ARCHIVE                               WHY
     alice@example.com
       keep  full     0  2026-12-05-100000-alice@example.com   dated in the future
@@ -782,6 +807,19 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
       keep  full     1  2026-11-09-100000-alice@example.com   has messages that the
                                                               conversation 01a1f78b
                                                               lost
+      keep  full     1  2026-11-08-110000-alice@example.com   has turns of the
+                                                              conversation 01a1f78b
+                                                              that Codex hides
+      keep  full     1  2026-11-07-110000-alice@example.com   has the conversation
+                                                              01a1f78b, which could
+                                                              not be compared
+      keep  full     1  2026-11-06-110000-alice@example.com   alone has the
+                                                              conversation 01a1f78b
+      drop  full     0  2026-11-06-100000-alice@example.com   no rule
+      keep  full     0  2026-11-05-100000-alice@example.com   has the newest good
+                                                              copy of history.jsonl
+      keep  full     0  2026-11-04-100000-alice@example.com   its sidecar has the
+                                                              newer schema 99
       keep  auth     0  2026-11-18-100000-alice@example.com   damaged, but there is
                                                               no undamaged one
     unknown
@@ -792,7 +830,7 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
                                                               [PATH]
       keep  full     ?  2026-11-16-100000-carol@example.com   its account and time
                                                               are unknown
-    2 archives would be moved to the trash, [SIZE]
+    3 archives would be moved to the trash, [SIZE]
     nothing was written (--dry-run)
     ");
     assert!(
@@ -804,6 +842,21 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
 fn make_archive(env: &mut TestEnv, at: &str, options: &[&str]) -> PathBuf {
     env.set("CODEX_MANAGER_NOW", at);
     backup(env, options)
+}
+
+/// Returns the text of a subagent's rollout after a migration of Codex that hides its turns.
+fn migrate(conversation: &Conversation) -> String {
+    let lines = conversation.text();
+    let lines = lines.lines().enumerate().map(|(number, line)| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["ordinal"] = number.into();
+        if number == 0 {
+            line["payload"]["history_mode"] = "paginated".into();
+            line["payload"]["subagent_history_start_ordinal"] = 99.into();
+        }
+        format!("{line}\n")
+    });
+    lines.collect()
 }
 
 /// Removes the end of an archive.

@@ -1,15 +1,18 @@
 //! No command waits for one that is slow or suspended: reading commands go on, and writing commands name it.
 
+use crate::support::conversations::{Conversation, write};
 use crate::support::env::{Run, TestEnv};
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{RENAME, can_inject, run_ends_before_call, run_stopped_at};
 use crate::support::pauses::wait_until;
 use crate::support::sample::{backup, put, sample_home, text};
 use crate::support::skips::skip;
+use codex_manager_core::io::lock::WAIT_LIMIT;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Instant;
 
 const RENAMES: &str = "rename,renameat,renameat2";
 
@@ -128,7 +131,9 @@ fn a_command_names_the_suspended_one_and_goes_on() {
             assert!(line.starts_with("warning: another process (PID "), "{line}");
             let verb = format!(", codex-manager {name}");
             assert!(line.contains(&verb), "{line}");
-            let end = format!(", stopped) is running a {name}");
+            let (_, pid) = line.split_once("(PID ").unwrap();
+            let (pid, _) = pid.split_once(',').unwrap();
+            let end = format!(", stopped; continue it with: kill -CONT {pid}) is running a {name}");
             assert!(line.ends_with(&end), "{line}");
         });
         ended.expect("a rename").code(0);
@@ -168,8 +173,9 @@ fn a_writing_command_fails_beside_a_suspended_one_and_names_it() {
             let error: String = error.collect();
             let named = format!(", codex-manager {verb}");
             assert!(error.contains("another process (PID "), "{run}");
+            assert!(error.contains(&named), "{run}");
             assert!(
-                error.contains(&named) && error.contains("stopped)"),
+                error.contains(", stopped; continue it with: kill -CONT "),
                 "{run}"
             );
         });
@@ -179,6 +185,40 @@ fn a_writing_command_fails_beside_a_suspended_one_and_names_it() {
             assert!([0, 6].contains(&status), "{command:?}: {status}");
         }
     }
+}
+
+#[test]
+fn find_and_sessions_use_the_index_as_it_is_while_another_process_keeps_its_lock() {
+    let env = TestEnv::new();
+    // Without a database of Codex, the index is the only list.
+    let write = |number, word| {
+        write(&env, &Conversation::new(number, 60, word, "an answer"));
+        fs::remove_file(env.codex_home().join("state_5.sqlite")).unwrap();
+    };
+    write(1, "early");
+    env.run(["find", "early"]).code(0);
+    write(2, "late");
+    let files = fs::read_dir(env.manager_home().join("index")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let lock = files.find(|path| path.extension().is_some_and(|e| e == "lock"));
+    let held = HeldLock::exclusive(&lock.expect("a lock"));
+
+    let run_soon = |args: &[&str], code| {
+        let started_at = Instant::now();
+        let run = env.run(args).code(code);
+        assert!(started_at.elapsed() < WAIT_LIMIT, "{run}");
+        run
+    };
+    let found = run_soon(&["find", "early"], 0);
+    assert!(found.stdout.contains("early"), "{found}");
+    let warning = "did not release it in time";
+    assert!(found.stderr.contains(warning), "{found}");
+    // The conversation may be one that the index lacks.
+    run_soon(&["find", "late"], 6);
+    let listed = run_soon(&["sessions"], 0);
+    assert!(listed.stdout.contains("early"), "{listed}");
+    drop(held);
+    env.run(["find", "late"]).code(0);
 }
 
 #[test]

@@ -68,8 +68,8 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be written, for
-    /// example on a full disk, uses it without an update and returns the error in [`RefreshReport::problem`]. If there
-    /// is none, uses a temporary one and warns.
+    /// example on a full disk or while another process updates it, uses it without an update and returns the error in
+    /// [`RefreshReport::problem`]. If there is none, uses a temporary one and warns.
     ///
     /// # Errors
     /// The index can be neither updated nor opened as it is, and no other one created, or the user interrupts.
@@ -116,12 +116,14 @@ impl<'a> IndexAccess<'a> {
         created.map_err(|_| problem)
     }
 
-    /// Opens and updates the index under the lock. Creates a damaged index again.
+    /// Opens and updates the index under the lock. Creates a damaged index again. Fails if another process keeps the
+    /// lock: a search can use the index as it is.
     fn open_and_update(
         &self,
         thoroughness: Thoroughness,
     ) -> Result<(IndexStore, RefreshReport), IndexError> {
-        let _lock = self.acquire_lock()?;
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
+        let _lock = FileLock::acquire_soon(&lock_path(&self.path))?;
         let bar = LateBar::new("indexing", self.context);
         let outcome = IndexStore::open(&self.path).and_then(|mut store| {
             let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;

@@ -1,7 +1,7 @@
 //! `restore`: restores an archive into the Codex home, or into another folder.
 
 use crate::choices::archive_choice::{self, find_archive, lacks_readable_conversations};
-use crate::context::{Context, MAX_SUGGESTED_TEXTS};
+use crate::context::Context;
 use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
@@ -58,16 +58,13 @@ impl RestoreArgs {
         context.note(describe_archive(context, &archive, "archive"));
         let selection = self.options.resolve_selection(&archive, context)?;
         let damaged = archive.contents().damaged.iter().flatten();
-        for (number, (text, reason)) in damaged.enumerate() {
-            if selection.wants(text.as_path()) {
-                // The search for a good copy opens the archives.
-                let command = (number < MAX_SUGGESTED_TEXTS)
-                    .then(|| context.suggest_restore_of_text(text.as_path()))
-                    .flatten();
-                let good_copy = command.map(|command| format!("; its last good copy: {command}"));
-                let good_copy = good_copy.unwrap_or_default();
-                context.warn(format_args!("in the archive, {text} {reason}{good_copy}"));
-            }
+        let damaged = damaged.filter(|(text, _)| selection.wants(text.as_path()));
+        let commands = context.suggest_restores(damaged.clone().map(|(text, _)| text.as_path()));
+        for (text, reason) in damaged {
+            let command = commands.get(text.as_path());
+            let good_copy = command.map(|command| format!("; its last good copy: {command}"));
+            let good_copy = good_copy.unwrap_or_default();
+            context.warn(format_args!("in the archive, {text} {reason}{good_copy}"));
         }
         self.options
             .restore(context, &archive, selection, "restore")

@@ -11,7 +11,7 @@ use codex_manager_core::archive::names;
 use codex_manager_core::archive::sidecar::SidecarProblem;
 use codex_manager_core::inventory::codex_change::describe_codex_change;
 use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord};
-use codex_manager_core::inventory::{store, trash};
+use codex_manager_core::inventory::{notices, store, trash};
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
 use codex_manager_core::io::{file_id, shell};
@@ -29,6 +29,9 @@ const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remov
 /// The finding about archives that a failed disk would take with the home.
 pub(crate) const SINGLE_DISK: &str =
     "on the same disk as the Codex home, and no copy on another disk is known";
+
+/// The name under which `backup` records that it has printed [`SINGLE_DISK`].
+pub(crate) const SINGLE_DISK_NOTE: &str = "single-disk";
 
 /// The advice for [`SINGLE_DISK`].
 pub(crate) const OTHER_DISK_ADVICE: &str =
@@ -153,12 +156,20 @@ fn check_ages_and_codex(records: &[ArchiveRecord], context: &Context) -> Vec<Che
     checks
 }
 
-/// Warns if a failed disk would take the home and all known copies.
+/// Warns if a failed disk would take the home and all known copies, until `backup` has printed it: the user may have a
+/// copy that this program does not know.
 fn check_disk(context: &Context) -> Option<Check> {
-    let check = Check::warn("archives.disk", SINGLE_DISK)
-        .because("a failed or lost disk takes the conversations and their backups")
-        .advised(OTHER_DISK_ADVICE);
-    is_on_single_disk(context).then_some(check)
+    const ID: &str = "archives.disk";
+    if !is_on_single_disk(context) {
+        return None;
+    }
+    let was_printed = notices::was_printed(context.manager_home(), SINGLE_DISK_NOTE);
+    if was_printed.unwrap_or(false) {
+        return Some(Check::ok(ID, SINGLE_DISK));
+    }
+    let check = Check::warn(ID, SINGLE_DISK)
+        .because("a failed or lost disk takes the conversations and their backups");
+    Some(check.advised(OTHER_DISK_ADVICE))
 }
 
 /// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.

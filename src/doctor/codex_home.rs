@@ -5,7 +5,7 @@ use super::check::{Check, Status};
 use super::databases;
 use super::permissions::{self, mode_to_restrict};
 use super::rollouts::{find_unlistable_folder, iter_rollouts};
-use super::way_back::{find_way_back, suggest_saved_login, suggest_sign_in};
+use super::way_back::{find_way_back, format_losses_command, suggest_saved_login, suggest_sign_in};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, suggest_login_storage};
 use codex_manager_core::accounts::running::AccountHistory;
@@ -100,11 +100,12 @@ fn check_losses(context: &Context) -> Option<Check> {
     )))
 }
 
-/// Reports the recorded conversations that only copies have; `None` if there are none.
+/// Reports the recorded conversations that only copies have; `None` if there are none, or if the check of the home or of
+/// its conversations names the way back to them.
 fn check_gone(context: &Context) -> Option<Check> {
     const ID: &str = "home.gone";
     let gone = context.recorded_gone();
-    if gone.is_empty() {
+    if gone.is_empty() || find_way_back(context).is_some() {
         return None;
     }
 
@@ -113,11 +114,10 @@ fn check_gone(context: &Context) -> Option<Check> {
         return Some(Check::ok(ID, message));
     }
     let check = Check::warn(ID, message).because("many vanished at once");
-    Some(
-        check.advised(
-            "list them, with the commands that bring them back: codex-manager history losses",
-        ),
-    )
+    let command = format_losses_command(context);
+    Some(check.advised(format!(
+        "list them, with the commands that bring them back: {command}"
+    )))
 }
 
 /// Returns a finding if the home is missing or cannot be read.
@@ -430,12 +430,13 @@ fn check_texts(context: &Context) -> Vec<Check> {
 
     // The check of the home reports one that cannot be listed.
     let scan = scan_home(&scope, &Arc::default()).unwrap_or_default();
-    let damaged = scan.find_damaged_texts().into_iter();
-    let checks = damaged.map(|note| {
+    let damaged = scan.find_damaged_texts();
+    let mut commands = context.suggest_restores(damaged.iter().map(|note| note.path.as_path()));
+    let checks = damaged.into_iter().map(|note| {
         let message = format!("{} {}", note.path.display(), note.reason);
         let check =
             Check::warn("home.texts", message).because("backups archive it, but not what it lost");
-        match context.suggest_restore_of_text(&note.path) {
+        match commands.remove(&note.path) {
             Some(command) => check.fixed_by(command),
             None => check.advised("complete it, or remove it: no archive has a good copy"),
         }

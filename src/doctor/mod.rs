@@ -15,7 +15,7 @@ pub(crate) mod way_back;
 use crate::context::Context;
 
 pub(crate) use archives::{
-    OTHER_DISK_ADVICE, SINGLE_DISK, find_newest_full_time, is_on_single_disk,
+    OTHER_DISK_ADVICE, SINGLE_DISK, SINGLE_DISK_NOTE, find_newest_full_time, is_on_single_disk,
 };
 pub(crate) use check::{Check, Remedy, Status};
 

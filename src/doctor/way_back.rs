@@ -3,27 +3,84 @@
 
 use super::rollouts::{find_unlistable_folder, iter_rollouts};
 use crate::context::Context;
+use crate::error::Result;
 use crate::ui::time;
-use chrono::Duration;
+use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::archive::BackupMode;
-use codex_manager_core::codex::{RolloutName, read_login};
+use codex_manager_core::codex::read_login;
 use codex_manager_core::inventory::archive_names::{LATEST, shortest_name};
 use codex_manager_core::inventory::{ArchiveRecord, losses, remedies, store};
 use codex_manager_core::io::{pluralize, shell};
 use codex_manager_core::storage::trash;
 use codex_manager_core::vault::state;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The age of an archive, in days, up to which it is named instead of a newer one with less than half its
-/// conversations.
-const MAX_FULLEST_AGE_DAYS: i64 = 90;
+/// The age of the oldest archive that a home is compared with, unless it is the newest one.
+pub(crate) const COMPARED_AGE: TimeDelta = TimeDelta::days(90);
 
-/// The number of conversations that a home may lack without a hint.
-const FEW_MISSING: u64 = 2;
+/// The largest number of conversations that the user may have deleted one by one, so that they are no loss.
+pub(crate) const MAX_DELETED: usize = 2;
+
+/// Returns true if the user hardly deleted one by one the conversations that a home lacks: `missing` of the `copied`
+/// ones in an archive. The home has less than half as many, or lacks more than a tenth of the newest archive.
+pub(crate) fn is_loss(missing: usize, live: usize, copied: usize, is_newest: bool) -> bool {
+    let is_below_half = live * 2 < copied;
+    missing > MAX_DELETED && (is_below_half || is_newest && missing * 10 > copied)
+}
+
+/// Returns the archive with the most conversations among those of [`COMPARED_AGE`], with their number.
+pub(crate) fn find_fullest<'r>(
+    records: impl Iterator<Item = &'r ArchiveRecord>,
+    now: DateTime<Utc>,
+) -> Option<(&'r ArchiveRecord, u64)> {
+    let recent = records.filter(|record| now - record.metadata.created_at.to_utc() <= COMPARED_AGE);
+    let counted = recent.filter_map(|record| Some((record, record.metadata.conversation_count()?)));
+    counted.max_by_key(|(_, count)| *count)
+}
 
 /// True once a hint of this run has named the way back.
 static IS_NAMED: AtomicBool = AtomicBool::new(false);
+
+/// The conversations that are gone by the user's own decision, by id in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct DismissedIds {
+    /// The conversations whose loss the user accepted, or which were deleted from the trash.
+    accepted: BTreeSet<String>,
+    /// The conversations in the trash of this program, with the time at which each was moved there.
+    trashed: HashMap<String, DateTime<Utc>>,
+}
+
+impl DismissedIds {
+    /// # Errors
+    /// The trash or the record of losses cannot be read, or is of a newer version.
+    pub(crate) fn read(context: &Context) -> Result<Self> {
+        let (manager_home, home) = (context.manager_home(), context.codex_home());
+        let accepted = losses::read(manager_home)?.accepted_gone_in(&losses::home_key(home));
+        let entries = trash::list_entries(manager_home)?.into_iter();
+        // The entries are in the order of time, so the last one of a conversation counts.
+        let trashed = entries.filter(|entry| entry.is_of_home(home)).map(|entry| {
+            let id = entry.conversation.id.to_lowercase();
+            (id, entry.conversation.trashed_at)
+        });
+        Ok(Self {
+            accepted,
+            trashed: trashed.collect(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.accepted.len() + self.trashed.len()
+    }
+
+    /// Returns true for a conversation that the user dismissed after a copy was made at `copied_at`. A trashed
+    /// conversation may have come back since, by a restore.
+    pub(crate) fn contains(&self, id: &str, copied_at: Option<DateTime<Utc>>) -> bool {
+        let trashed_at = self.trashed.get(id);
+        let is_trashed_later = |at: &DateTime<Utc>| copied_at.is_none_or(|copied| copied <= *at);
+        self.accepted.contains(id) || trashed_at.is_some_and(is_trashed_later)
+    }
+}
 
 /// The best copy of a home that is missing, without conversations, or that lacks more than half of those in the copy.
 pub(crate) struct WayBack {
@@ -50,6 +107,30 @@ pub(crate) fn mark_named() {
 /// Returns true if a hint of this run has named the way back.
 pub(crate) fn is_named() -> bool {
     IS_NAMED.load(Relaxed)
+}
+
+/// Returns the hint below a list that lacks conversations of the home: the way back, or the command that lists the lost
+/// ones. `None` if the home lost none.
+pub(crate) fn suggest_complete_list(context: &Context) -> Option<String> {
+    let way_back = find_way_back(context);
+    way_back.as_ref().map(WayBack::to_hint).or_else(|| {
+        let (lost, command) = (describe_lost(context)?, format_losses_command(context));
+        Some(format!("{lost}: {command}"))
+    })
+}
+
+/// Returns the command that lists the lost conversations. Without archives, the vault has them.
+pub(crate) fn format_losses_command(context: &Context) -> String {
+    let vault_option = if has_archives(context) {
+        ""
+    } else {
+        " --vault"
+    };
+    format!("codex-manager history losses{vault_option}")
+}
+
+fn has_archives(context: &Context) -> bool {
+    context.archives().is_ok_and(|records| !records.is_empty())
 }
 
 /// Returns the next steps to the login of a first profile, one hint each: the way back to the conversations if the home
@@ -155,7 +236,7 @@ pub(crate) fn find_way_back(context: &Context) -> Option<WayBack> {
     };
     let has_enough = match (is_partial, count) {
         (true, count) => count.is_none_or(|count| has_enough_of(count, context)),
-        (false, count) => count.is_some_and(|count| count_dismissed(context) >= count),
+        (false, count) => count.is_some_and(|count| count_dismissed(context) as u64 >= count),
     };
     if has_enough {
         return None;
@@ -175,20 +256,16 @@ pub(crate) fn find_way_back(context: &Context) -> Option<WayBack> {
     })
 }
 
-/// Returns the first of `archives`, the latest, with the number of its conversations if it is known. If an archive of the
-/// last [`MAX_FULLEST_AGE_DAYS`] has more than twice as many, returns that one.
+/// Returns the first of `archives`, the latest, with the number of its conversations if it is known. If the fullest
+/// archive has more than twice as many, returns that one.
 fn find_best_archive<'r>(
     archives: &[&'r ArchiveRecord],
     context: &Context,
 ) -> Option<(&'r ArchiveRecord, Option<u64>)> {
     let latest = *archives.first()?;
     let count = latest.metadata.conversation_count();
-    let oldest = context.now() - Duration::days(MAX_FULLEST_AGE_DAYS);
-    let recent = archives
-        .iter()
-        .filter(|r| r.metadata.is_full() && r.metadata.created_at.to_utc() >= oldest);
-    if let Some(fullest) = recent.max_by_key(|r| r.metadata.conversation_count())
-        && let Some(fullest_count) = fullest.metadata.conversation_count()
+    let full = archives.iter().copied().filter(|r| r.metadata.is_full());
+    if let Some((fullest, fullest_count)) = find_fullest(full, context.now())
         && count.is_some_and(|count| count * 2 < fullest_count)
     {
         return Some((fullest, Some(fullest_count)));
@@ -196,33 +273,21 @@ fn find_best_archive<'r>(
     (count != Some(0)).then_some((latest, count))
 }
 
-fn lowercase_id(name: &RolloutName) -> Option<String> {
-    name.id().map(str::to_lowercase)
+/// Returns true if the home did not lose most of the `copied` conversations. Those that the user dismissed do not count.
+fn has_enough_of(copied: u64, context: &Context) -> bool {
+    let has_enough_of = |copied: usize| {
+        let mut ids = HashSet::new();
+        iter_rollouts(context.codex_home()).any(|(_, name)| {
+            ids.extend(name.id().map(str::to_lowercase));
+            !is_loss(copied.saturating_sub(ids.len()), ids.len(), copied, false)
+        })
+    };
+    let copied = usize::try_from(copied).unwrap_or(usize::MAX);
+    has_enough_of(copied) || has_enough_of(copied.saturating_sub(count_dismissed(context)))
 }
 
-/// Returns true if the home has at least half of `count` conversations, or all but [`FEW_MISSING`]. Those that the user
-/// moved to the trash, or accepted as gone, count too.
-fn has_enough_of(count: u64, context: &Context) -> bool {
-    let home = context.codex_home();
-    let enough = count.div_ceil(2).min(count.saturating_sub(FEW_MISSING));
-    let mut ids = HashSet::new();
-    for (_, name) in iter_rollouts(home) {
-        ids.extend(lowercase_id(&name));
-        if ids.len() as u64 >= enough {
-            return true;
-        }
-    }
-    ids.len() as u64 + count_dismissed(context) >= enough
-}
-
-/// Returns the number of conversations that the user moved to the trash, or accepted as gone.
-fn count_dismissed(context: &Context) -> u64 {
-    let home = context.codex_home();
-    let trashed = trash::list_entries(context.manager_home()).unwrap_or_default();
-    let trashed = trashed.iter().filter(|entry| entry.is_of_home(home));
-    let losses = losses::read(context.manager_home()).unwrap_or_default();
-    let accepted = losses.accepted_gone_in(&losses::home_key(home));
-    (trashed.count() + accepted.len()) as u64
+fn count_dismissed(context: &Context) -> usize {
+    DismissedIds::read(context).map_or(0, |dismissed| dismissed.len())
 }
 
 fn describe_archive(
@@ -245,12 +310,24 @@ fn describe_archive(
     let conversations = count.map_or("conversations".into(), |count| {
         pluralize(count, "conversation")
     });
-    let more = if is_partial {
-        ", more than twice as many as this home"
+    let archive = format!("an archive{home}{age} has {conversations}");
+    match describe_lost(context).filter(|_| is_partial) {
+        Some(lost) => format!("{lost}; {archive}"),
+        None if is_partial => format!("{archive}, more than twice as many as this home"),
+        None => archive,
+    }
+}
+
+/// Returns the number of conversations that the last check found to be lost; `None` if there are none.
+fn describe_lost(context: &Context) -> Option<String> {
+    let gone = context.recorded_gone();
+    let count = gone.values().filter(|known| known.is_loss).count();
+    let place = if has_archives(context) {
+        "archives"
     } else {
-        ""
+        "the vault"
     };
-    format!("an archive{home}{age} has {conversations}{more}")
+    (count > 0).then(|| format!("{count} more in {place}"))
 }
 
 /// Returns the way back through the vault, if this machine has made a snapshot.
@@ -269,4 +346,27 @@ fn find_snapshot(context: &Context) -> Option<WayBack> {
         command: command.into(),
         is_partial: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_more_than_a_tenth_of_the_newest_archive_or_more_than_half_of_another() {
+        for (missing, live, copied, is_newest, expected) in [
+            (2, 0, 2, true, false),
+            (3, 0, 3, false, true),
+            (3, 27, 30, true, false),
+            (4, 26, 30, true, true),
+            (15, 15, 30, false, false),
+            (16, 14, 30, false, true),
+            // Other conversations of the home do not replace those of the newest archive.
+            (30, 40, 30, true, true),
+            (30, 40, 30, false, false),
+        ] {
+            let is_loss = is_loss(missing, live, copied, is_newest);
+            assert_eq!(is_loss, expected, "{missing} of {copied}, {live} live");
+        }
+    }
 }

@@ -121,7 +121,9 @@ pub fn capture(
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
 
-        metadata.conversations = Some(packer.writer.count_conversations(&packer.unreadable));
+        let child_ids = databases.list_child_ids();
+        let count = (packer.writer).count_conversations(&packer.unreadable, &child_ids);
+        metadata.conversations = Some(count);
         skipped = PathNote::sort_and_dedup(packer.skipped);
         damaged = PathNote::sort_and_dedup(packer.damaged);
         let manifest = new_manifest(

@@ -5,7 +5,8 @@ use super::format::FileEntry;
 use super::format::manifest::is_database_path;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
-use crate::codex::database;
+use crate::codex::threads::{self, ChildThreads};
+use crate::codex::{ListedThread, ThreadFilter, database};
 use crate::io::progress::check_interrupt;
 use crate::io::staging::Staging;
 use crate::io::{message_with_causes, sharing};
@@ -37,6 +38,23 @@ impl DatabaseSnapshots {
 
     pub(super) fn was_attempted(&self, path: &Path) -> bool {
         self.has_snapshot_of(path) || self.skipped.iter().any(|note| note.path == path)
+    }
+
+    /// Returns the ids of the subagents and side conversations, in lower case.
+    pub(super) fn list_child_ids(&self) -> HashSet<String> {
+        let children = ThreadFilter {
+            children: ChildThreads::Only,
+            only_ids: true,
+            ..ThreadFilter::default()
+        };
+        let to_id = |child: ListedThread| child.id.to_lowercase();
+        let mut ids = HashSet::new();
+        for snapshot in &self.snapshots {
+            // Other databases have no such list, and one that cannot be read lists none.
+            let listed = threads::list_as(&snapshot.path, &children, to_id);
+            ids.extend(listed.unwrap_or_else(|_| Vec::new()));
+        }
+        ids
     }
 
     /// Makes snapshots in `staging` of the databases of `scan` that were not attempted before.

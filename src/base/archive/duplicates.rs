@@ -6,6 +6,7 @@ use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, Relation, RolloutName};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
@@ -91,14 +92,20 @@ pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
 }
 
 /// Returns the number of conversations with a rollout in `files` that is not in `unreadable`, a set of the same name
-/// table. A rollout whose name has no id counts as a conversation of its own.
-pub(super) fn count_conversations(files: &FileList, unreadable: &NameSet) -> u64 {
+/// table. Subagents and side conversations, whose ids are `child_ids`, do not count: Codex lists them at the conversation
+/// that started them. A rollout whose name has no id counts as a conversation of its own.
+pub(super) fn count_conversations(
+    files: &FileList,
+    unreadable: &NameSet,
+    child_ids: &HashSet<String>,
+) -> u64 {
     let hash_keys = RandomState::new();
     let names = files.name_ids().filter(|id| !unreadable.contains_id(*id));
     let hash_conversation = |id| {
         let rollout = parse_rollout_name(files.name_table().name(id).as_path())?;
-        let conversation = rollout.id().unwrap_or(&rollout.name);
-        Some(hash_keys.hash_one(conversation.to_lowercase()))
+        let conversation = rollout.id().unwrap_or(&rollout.name).to_lowercase();
+        let is_child = child_ids.contains(&conversation);
+        (!is_child).then(|| hash_keys.hash_one(conversation))
     };
     // Hashes, because the ids of all conversations would need much memory.
     let mut hashes: Vec<u64> = names.filter_map(hash_conversation).collect();

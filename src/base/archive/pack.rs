@@ -26,6 +26,7 @@ use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
 use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, IoError};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -306,8 +307,12 @@ impl PackWriter<'_> {
     }
 
     /// Returns the number of conversations in the archive so far; see [`duplicates::count_conversations`].
-    pub(super) fn count_conversations(&self, unreadable: &NameSet) -> u64 {
-        duplicates::count_conversations(&lock_files(self.files), unreadable)
+    pub(super) fn count_conversations(
+        &self,
+        unreadable: &NameSet,
+        child_ids: &HashSet<String>,
+    ) -> u64 {
+        duplicates::count_conversations(&lock_files(self.files), unreadable, child_ids)
     }
 
     /// Adds the first of `files` without reading them, if they are unchanged, by copying the members of the previous

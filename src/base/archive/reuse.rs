@@ -1,5 +1,6 @@
 //! Finds the members of a home's previous archive that can be copied unchanged into the next archive.
 
+use super::duplicates::parse_rollout_name;
 use super::error::ArchiveError;
 use super::format::{
     ArchiveManifest, Compression, EntryName, FileEntry, FileList, Member, MemberContents, NameSet,
@@ -183,7 +184,7 @@ impl<'a> PreviousArchive<'a> {
 
     /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
     /// an earlier comparison of the content proves that the content is the same. A text of the user in an archive that
-    /// does not record damage is read once.
+    /// does not record damage is read once, and so is a rollout in an archive that does not count those that can be read.
     fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
         let has_equal_header = (&archived.path, archived.size, archived.mode, archived.mtime)
             == (&live.path, live.size, live.mode, live.mtime);
@@ -192,6 +193,8 @@ impl<'a> PreviousArchive<'a> {
         has_equal_header
             && (has_equal_stamp || self.equal_files.contains(path))
             && (self.manifest.damaged.is_some() || !is_judged(path))
+            && (self.manifest.metadata.conversations.is_some()
+                || parse_rollout_name(path).is_none())
     }
 
     /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such

@@ -90,7 +90,8 @@ pub fn capture_tree(
     let placed_files = add_digests(root, &placed_files, &hard_linked, &earlier_files)
         .inspect_err(|_| remove_copies(root, &placed_files, &hard_linked))?;
     skipped.append(&mut scan.skipped);
-    metadata.conversations = Some(count_conversations(&placed_files, &unreadable));
+    let child_ids = databases.list_child_ids();
+    metadata.conversations = Some(count_conversations(&placed_files, &unreadable, &child_ids));
     let skipped = PathNote::sort_and_dedup(skipped);
     let mut manifest = new_manifest(
         scope,

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// The longest wait for any lock. The process that holds it may be suspended, or wait for a disk that does not respond.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
+/// The longest wait of a command that can do without the lock.
+const READER_LIMIT: Duration = Duration::from_secs(2);
+
 /// The interval between two attempts to lock. The system offers no lock with a time limit.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,25 +42,32 @@ impl FileLock {
     /// The file cannot be opened. An error of the kind [`ErrorKind::TimedOut`] names the process that holds the lock
     /// after [`WAIT_LIMIT`], or that is stopped.
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_unless(path, try_lock, || false)
+        Self::acquire_unless(path, try_lock, WAIT_LIMIT, || false)
     }
 
     /// Like [`FileLock::acquire`], but ends the wait on Ctrl-C with an error of the kind [`ErrorKind::Interrupted`].
     pub fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_unless(path, try_lock, progress::is_interrupted)
+        Self::acquire_unless(path, try_lock, WAIT_LIMIT, progress::is_interrupted)
+    }
+
+    /// Like [`FileLock::acquire_unless_interrupted`], for work that can do without the lock: waits [`READER_LIMIT`] at
+    /// most.
+    pub fn acquire_soon(path: &Path) -> Result<Self, IoError> {
+        Self::acquire_unless(path, try_lock, READER_LIMIT, progress::is_interrupted)
     }
 
     /// Like [`FileLock::acquire`], for a lock that several processes may share.
     pub fn acquire_shared(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_unless(path, try_lock_shared, || false)
+        Self::acquire_unless(path, try_lock_shared, WAIT_LIMIT, || false)
     }
 
     fn acquire_unless(
         path: &Path,
         try_lock: TryLock,
+        limit: Duration,
         should_give_up: impl Fn() -> bool,
     ) -> Result<Self, IoError> {
-        let stops = |waited| waited >= WAIT_LIMIT || should_give_up();
+        let stops = |waited| waited >= limit || should_give_up();
         let lock = Self::lock_until(path, try_lock, stops)?;
         lock.ok_or_else(|| {
             if should_give_up() {

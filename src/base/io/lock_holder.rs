@@ -8,7 +8,8 @@ use std::path::Path;
 /// The process that holds a lock, as far as the system shows it. Linux shows the processes of this user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockHolder {
-    process: Option<String>,
+    /// The id and the description.
+    process: Option<(u32, String)>,
     pub(super) is_stopped: bool,
 }
 
@@ -19,7 +20,7 @@ impl LockHolder {
         let pid = process.as_ref().map(Process::pid);
         Self {
             is_stopped: pid.is_some_and(processes::is_stopped),
-            process: process.map(|process| describe(&process)),
+            process: process.map(|process| (process.pid(), describe(&process))),
         }
     }
 }
@@ -27,11 +28,16 @@ impl LockHolder {
 impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("another process")?;
-        let Some(process) = &self.process else {
-            return Ok(());
-        };
-        let stopped = if self.is_stopped { ", stopped" } else { "" };
-        write!(f, " ({process}{stopped})")
+        match &self.process {
+            Some((pid, process)) if self.is_stopped => {
+                write!(
+                    f,
+                    " ({process}, stopped; continue it with: kill -CONT {pid})"
+                )
+            }
+            Some((_, process)) => write!(f, " ({process})"),
+            None => Ok(()),
+        }
     }
 }
 

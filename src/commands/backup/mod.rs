@@ -5,7 +5,7 @@ mod show;
 use self::show::{BackupResult, show_plan, show_result, show_up_to_date, warn_of_unused_globs};
 use crate::context::Context;
 use crate::copies::losses::archived::{self, BackupLosses};
-use crate::doctor::{OTHER_DISK_ADVICE, SINGLE_DISK, is_on_single_disk};
+use crate::doctor::{OTHER_DISK_ADVICE, SINGLE_DISK, SINGLE_DISK_NOTE, is_on_single_disk};
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
 use crate::steps::capture_args::CaptureArgs;
@@ -352,7 +352,7 @@ fn note_single_disk_once(context: &Context) {
         return;
     }
     // If it cannot be recorded, the note does not repeat with every backup.
-    let is_first = notices::is_first_time(context.manager_home(), "single-disk");
+    let is_first = notices::is_first_time(context.manager_home(), SINGLE_DISK_NOTE);
     if is_first.unwrap_or(false) {
         context.note(format_args!(
             "the archives are {SINGLE_DISK}; {OTHER_DISK_ADVICE}"

@@ -1,6 +1,6 @@
 //! Output of `backup`, as text and JSON.
 
-use crate::context::{Context, MAX_SUGGESTED_TEXTS};
+use crate::context::Context;
 use crate::copies::losses::archived::{BackupLosses, VanishedConversations};
 use crate::copies::losses::report::LossJson;
 use crate::doctor::way_back;
@@ -16,6 +16,9 @@ use codex_manager_core::archive::{Excludes, Metadata, PathNote, PublishedArchive
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::status::StatusReport;
 use codex_manager_core::io::{pluralize, shell};
+
+/// The largest number of damaged texts with a command that restores them. `doctor` has the commands of all.
+const MAX_SUGGESTED_TEXTS: usize = 3;
 
 /// The parts of a backup's result that are not in its metadata.
 #[derive(Default)]
@@ -132,10 +135,11 @@ pub(super) fn show_result(
 
 /// Prints the commands that bring back the first of the damaged texts.
 fn note_good_copies(context: &Context, damaged: &[PathNote]) {
-    // The search for a good copy opens the archives.
-    let first = damaged.iter().take(MAX_SUGGESTED_TEXTS);
-    let commands = first.filter_map(|note| context.suggest_restore_of_text(&note.path));
-    for command in commands {
+    let mut commands = context.suggest_restores(damaged.iter().map(|note| note.path.as_path()));
+    let commands = damaged
+        .iter()
+        .filter_map(|note| commands.remove(&note.path));
+    for command in commands.take(MAX_SUGGESTED_TEXTS) {
         context
             .ui
             .note(format_args!("its last good copy: {command}"));

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::gone::{DismissedIds, record_gone};
+use crate::copies::losses::gone::record_gone;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, SearchedPlace};
 use crate::copies::losses::places;
@@ -10,7 +10,7 @@ use crate::copies::losses::report::{
     CheckExtent, GoneJson, LossJson, record_losses, to_gone_rows, to_json_rows, warn_of_failures,
 };
 use crate::copies::losses::search::{FoundLosses, LossSearch};
-use crate::doctor::way_back::find_way_back;
+use crate::doctor::way_back::{DismissedIds, find_way_back};
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::snapshot_source::add_all_snapshots;
@@ -79,6 +79,10 @@ impl LossesArgs {
         let dismissed = DismissedIds::read(context)?;
         let gone = search.find_gone(&dismissed, CopyPlace::can_have_gone_conversations);
         let mut vanished = search.find_vanished(&gone, context.now());
+        // These vanished before the newest archive was made, so a comparison with it does not find them.
+        let recorded = context.recorded_gone();
+        let ids = gone.iter().map(|gone| gone.id.clone());
+        vanished.extend(ids.filter(|id| recorded.get(id).is_some_and(|known| known.is_loss)));
         let mut listed = Listed {
             losses: to_json_rows(&found.losses, &search.places, context),
             gone: to_gone_rows(gone.clone(), &search, context),

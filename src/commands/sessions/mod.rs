@@ -9,7 +9,7 @@ use crate::choices::conversation_picker::ConversationPicker;
 use crate::choices::machines::refresh_machines;
 use crate::choices::selection_args::FilterArgs;
 use crate::context::Context;
-use crate::doctor::way_back::suggest_login;
+use crate::doctor::way_back::{self, suggest_login};
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
 use crate::ui::{Table, object};
@@ -163,23 +163,14 @@ impl SessionsArgs {
                 limit.saturating_mul(4)
             ));
         }
-        note_gone(&filter, context);
+        if !filter.is_restricted()
+            && !way_back::is_named()
+            && let Some(hint) = way_back::suggest_complete_list(context)
+        {
+            ui.note(hint);
+        }
 
         Ok(Outcome::partial_if(are_machines_stale))
-    }
-}
-
-/// Prints the number of conversations that vanished from the home and that copies have, below a list without filter.
-fn note_gone(filter: &ThreadFilter, context: &Context) {
-    if !filter.is_restricted() {
-        let mut gone = context.recorded_gone();
-        gone.retain(|_, known| known.is_loss);
-        let count = gone.len();
-        if count > 0 {
-            context.note(format_args!(
-                "{count} more in archives: codex-manager history losses"
-            ));
-        }
     }
 }
 

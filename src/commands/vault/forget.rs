@@ -14,9 +14,11 @@ use crate::steps::snapshot_source::{add_snapshots, is_from_this_machine, is_of_t
 use crate::ui::object;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
-use codex_manager_core::inventory::losses;
+use codex_manager_core::archive::EntryName;
 use codex_manager_core::inventory::retention::{self, RetentionPlan};
+use codex_manager_core::inventory::{good_texts, losses};
 use codex_manager_core::io::{disk_clock, pluralize};
+use codex_manager_core::vault::contents::SnapshotContents;
 use codex_manager_core::vault::restic::Restic;
 use codex_manager_core::vault::snapshot::{self, Snapshot};
 use std::collections::BTreeSet;
@@ -27,8 +29,9 @@ use std::path::PathBuf;
 /// Applies the rules of `prune`, separately for each account, machine and home. The newest full
 /// snapshot of each is always kept, one with conversations if one has some, and so is the last one with messages that a
 /// conversation of the Codex home lacks, until `history losses --vault --accept`, and the last one with a conversation
-/// that the home lacks, for 90 days (setting `prune.keep_gone`) or until it is accepted. There is no trash: unused data is
-/// deleted from the repository. Snapshots of other programs are never removed.
+/// that the home lacks, for 90 days (setting `prune.keep_gone`) or until it is accepted, and the newest one with a good
+/// copy of a text that is damaged in another one. There is no trash: unused data is deleted from the repository.
+/// Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager vault forget --keep-last 3 --keep-weekly 4 --dry-run
@@ -57,6 +60,7 @@ impl ForgetArgs {
             let mut context = context.clone();
             context.settings.codex_home = home;
             keep_last_copies(&mut plan, &restic, &snapshots, &context)?;
+            keep_good_texts(&mut plan, &restic, &snapshots, &context)?;
         }
 
         let ui = &context.ui;
@@ -165,6 +169,52 @@ fn keep_last_copies(
         }
     }
     Ok(())
+}
+
+/// Changes the plan so that it keeps the newest snapshot with a good copy of each text that is damaged in another snapshot
+/// of the Codex home.
+fn keep_good_texts(
+    plan: &mut RetentionPlan,
+    restic: &Restic,
+    snapshots: &[Snapshot],
+    context: &Context,
+) -> Result<()> {
+    // The newest snapshot is the last one.
+    let of_home = snapshots.iter().rev();
+    let of_home = of_home.filter(|snapshot| is_of_this_home(context, snapshot));
+    if !of_home.clone().any(|snapshot| is_dropped(snapshot, plan)) {
+        return Ok(());
+    }
+
+    let mut texts = BTreeSet::new();
+    for snapshot in of_home
+        .clone()
+        .filter(|snapshot| has_damaged_texts(snapshot))
+    {
+        let damaged = SnapshotContents::read(restic, snapshot)?.manifest.damaged;
+        texts.extend(damaged.into_iter().flatten().map(|(text, _)| text));
+    }
+    let good =
+        good_texts::find_good_copies(texts.into_iter().collect(), of_home, |snapshot, texts| {
+            let contents = SnapshotContents::read(restic, snapshot);
+            let is_good = |text: &&EntryName| {
+                let contents = contents.as_ref().ok();
+                // A snapshot of an older version does not record damage, and may have the only good copy.
+                contents.is_some_and(|contents| {
+                    good_texts::is_recorded_good(&contents.manifest, text).unwrap_or(true)
+                })
+            };
+            texts.iter().filter(is_good).cloned().collect()
+        });
+    for (text, snapshot) in good? {
+        good_texts::keep_good_copy(plan, &snapshot.id, &text);
+    }
+    Ok(())
+}
+
+fn has_damaged_texts(snapshot: &Snapshot) -> bool {
+    let tags = snapshot.tags.as_ref();
+    tags.is_some_and(|tags| tags.metadata.damaged > 0)
 }
 
 fn is_snapshot(kind: &CopyPlaceKind) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::gone::{COMPARED_AGE, DismissedIds, GoneConversation, record_gone};
+use crate::copies::losses::gone::{GoneConversation, record_gone};
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{
@@ -12,6 +12,7 @@ use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::copies::losses::{describe_gone, describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
 use crate::copies::unreadable_fixes::find_restored_id;
+use crate::doctor::way_back::DismissedIds;
 use crate::error::{CommandError, Result, check_interrupt};
 use codex_manager_core::archive::{ArchiveManifest, ArchiveReader};
 use codex_manager_core::history::check::compare;
@@ -338,13 +339,15 @@ pub(crate) fn find_and_record_losses(
     let found = search.find_losses(&acceptance.accepted)?;
     let extent = CheckExtent::LastArchive;
     let losses = warn_and_record(&found, &search, &extent, context);
-    let (gone_count, new_loss) = find_and_record_gone(search, context).unwrap_or_else(|e| {
-        let problem = e.to_one_line();
-        context.warn(format_args!(
-            "not checked for lost conversations: {problem}"
-        ));
-        (None, None)
-    });
+    let new_count = new.metadata.conversation_count().unwrap_or_default();
+    let (gone_count, new_loss) =
+        find_and_record_gone(search, new_count, context).unwrap_or_else(|e| {
+            let problem = e.to_one_line();
+            context.warn(format_args!(
+                "not checked for lost conversations: {problem}"
+            ));
+            (None, None)
+        });
     Ok(BackupLosses {
         losses,
         gone_count,
@@ -352,17 +355,17 @@ pub(crate) fn find_and_record_losses(
     })
 }
 
-/// Records the conversations that the archives of `search` have and the home lacks. Returns their number, and those to
-/// warn of, if they are a loss that was not recorded before.
+/// Records the conversations that the archives of `search` have and the home lacks. The new archive has `new_count`
+/// conversations. Returns their number, and those to warn of, if they are a loss that was not recorded before.
 ///
 /// # Errors
 /// The archives, the trash or the record of losses cannot be read.
 fn find_and_record_gone(
     mut search: LossSearch,
+    new_count: u64,
     context: &Context,
 ) -> Result<(Option<usize>, Option<VanishedConversations>)> {
-    let min_count = 2 * search.live.0.len() as u64;
-    places::add_fullest_archive(&mut search, COMPARED_AGE, min_count, context)?;
+    places::add_fullest_archive(&mut search, 2 * new_count, context)?;
     if !search.lacks_threads() {
         return Ok((Some(0), None));
     }

@@ -9,54 +9,12 @@ use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{list_thread_ids, read_names, read_threads, read_title};
+use crate::doctor::way_back::{COMPARED_AGE, DismissedIds, MAX_DELETED, is_loss};
 use crate::error::{Result, check_interrupt};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use codex_manager_core::codex::ListedThread;
 use codex_manager_core::inventory::losses::{self, AcceptedLosses, KnownGone, LossRecord};
-use codex_manager_core::storage::trash;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-/// The age of the oldest archive that [`LossSearch::find_vanished`] compares a home with, unless it is the newest one.
-pub(crate) const COMPARED_AGE: TimeDelta = TimeDelta::days(90);
-
-/// The largest number of conversations that the user may have deleted one by one, so that they are no loss.
-const MAX_DELETED: usize = 2;
-
-/// The conversations that are gone by the user's own decision, by id in lower case.
-#[derive(Debug, Default)]
-pub(crate) struct DismissedIds {
-    /// The conversations whose loss the user accepted, or which were deleted from the trash.
-    accepted: BTreeSet<String>,
-    /// The conversations in the trash of this program, with the time at which each was moved there.
-    trashed: HashMap<String, DateTime<Utc>>,
-}
-
-impl DismissedIds {
-    /// # Errors
-    /// The trash or the record of losses cannot be read, or is of a newer version.
-    pub(crate) fn read(context: &Context) -> Result<Self> {
-        let (manager_home, home) = (context.manager_home(), context.codex_home());
-        let accepted = losses::read(manager_home)?.accepted_gone_in(&losses::home_key(home));
-        let entries = trash::list_entries(manager_home)?.into_iter();
-        // The entries are in the order of time, so the last one of a conversation counts.
-        let trashed = entries.filter(|entry| entry.is_of_home(home)).map(|entry| {
-            let id = entry.conversation.id.to_lowercase();
-            (id, entry.conversation.trashed_at)
-        });
-        Ok(Self {
-            accepted,
-            trashed: trashed.collect(),
-        })
-    }
-
-    /// Returns true for a conversation that the user dismissed after a copy was made at `copied_at`. A trashed
-    /// conversation may have come back since, by a restore.
-    fn contains(&self, id: &str, copied_at: Option<DateTime<Utc>>) -> bool {
-        let trashed_at = self.trashed.get(id);
-        let is_trashed_later = |at: &DateTime<Utc>| copied_at.is_none_or(|copied| copied <= *at);
-        self.accepted.contains(id) || trashed_at.is_some_and(is_trashed_later)
-    }
-}
 
 /// A conversation that only copies have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -293,10 +251,6 @@ impl LossSearch {
             .filter(|id| !is_live(id))
             .cloned()
             .collect();
-        if vanished.len() <= MAX_DELETED {
-            return BTreeSet::new();
-        }
-
         let children = self.list_children(place);
         let copied_count = copied_ids
             .difference(&children.iter().cloned().collect())
@@ -307,8 +261,7 @@ impl LossSearch {
             .keys()
             .filter(|id| !children.contains(*id))
             .count();
-        let is_loss =
-            is_newest && vanished.len() * 10 > copied_count || live_count * 2 < copied_count;
+        let is_loss = is_loss(vanished.len(), live_count, copied_count, is_newest);
         if is_loss { vanished } else { BTreeSet::new() }
     }
 }

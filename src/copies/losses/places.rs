@@ -5,8 +5,9 @@ use crate::context::Context;
 use crate::copies::losses::place::{CopyBackup, CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, list_rollout_ids};
+use crate::doctor::way_back::find_fullest;
 use crate::error::{CommandError, Result, check_interrupt};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use codex_manager_core::archive::{ArchiveReader, BackupMode, Metadata};
 use codex_manager_core::codex::{RolloutName, rollout};
 use codex_manager_core::inventory::archive_names::list_numbered;
@@ -70,34 +71,28 @@ pub(crate) fn list_candidate_archives(
     Ok(archives.chain(trashed).collect())
 }
 
-/// Adds the archive of the Codex home with the most conversations among those that are younger than `max_age`, if it has
-/// more than `min_count` and is not one of the places yet. An archive that cannot be opened is left out.
+/// Adds the fullest archive of the Codex home among those that are compared, if it has more than `min_count`
+/// conversations and is not one of the places yet. An archive that cannot be opened is left out.
 ///
 /// # Errors
 /// The archives cannot be listed.
 pub(crate) fn add_fullest_archive(
     search: &mut LossSearch,
-    max_age: TimeDelta,
     min_count: u64,
     context: &Context,
 ) -> Result<()> {
     let records = context.archives()?;
     let machine = context.machine();
-    let is_compared = |record: &&ArchiveRecord| {
+    let of_home = records.iter().filter(|record| {
         let metadata = &record.metadata;
         record.is_usable()
             && may_have_copies(metadata, context.codex_home())
             && !metadata.is_from_other_machine(machine.as_deref())
-            && context.now() - metadata.created_at.to_utc() <= max_age
-            && metadata.conversation_count() > Some(min_count)
-            && !search
-                .places
-                .iter()
-                .any(|searched| searched.place.name == record.path)
-    };
-    let compared = records.iter().filter(is_compared);
-    let fullest = compared.max_by_key(|record| record.metadata.conversation_count());
-    if let Some(record) = fullest
+    });
+    let is_place = |name: &str| search.places.iter().any(|of| of.place.name == name);
+    if let Some((record, count)) = find_fullest(of_home, context.now())
+        && count > min_count
+        && !is_place(&record.path)
         && let Ok(archive) = ArchiveReader::open(&context.backups().join(&record.path))
     {
         let place = CopyPlace::for_archive(record, machine.as_deref());

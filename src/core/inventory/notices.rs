@@ -54,17 +54,25 @@ pub struct NoticeState {
     printed: BTreeSet<String>,
 }
 
+/// Returns true if a command has printed `note`.
+///
+/// # Errors
+/// The document cannot be read, or is of a newer version.
+pub fn was_printed(manager_home: &Path, note: &str) -> Result<bool, DocumentError> {
+    let state = document::read::<NoticeState>(&manager_home.join(FILE_NAME))?.good();
+    Ok(state.is_some_and(|state| state.printed.contains(note)))
+}
+
 /// Records that a command prints `note`. Returns true the first time.
 ///
 /// # Errors
 /// The document cannot be read or written, is of a newer version, or the user interrupts the wait for its lock.
 pub fn is_first_time(manager_home: &Path, note: &str) -> Result<bool, DocumentError> {
-    let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
-    let state = document::read::<NoticeState>(&path)?.good();
     // Most notes were printed before, and then the lock is not needed.
-    if state.is_some_and(|state| state.printed.contains(note)) {
+    if was_printed(manager_home, note)? {
         return Ok(false);
     }
+    let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
     let record = |state: &mut NoticeState| state.printed.insert(note.to_owned());
     document::update(&path, &lock, record).map(|(is_new, _moved_aside)| is_new)
 }

@@ -28,7 +28,7 @@ const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SnapshotTags {
     /// Only these fields are in tags: mode, account, machine, label, home, the number and size of the files, the number
-    /// of skipped paths, the number of conversations, and whether globs excluded any.
+    /// of skipped paths, of damaged texts and of conversations, and whether globs excluded any.
     pub metadata: Metadata,
     /// Profile of the account on the machine that made the snapshot.
     pub profile: Option<String>,
@@ -40,8 +40,13 @@ impl SnapshotTags {
     /// Returns the values for `restic backup --tag`.
     pub(crate) fn to_tags(&self) -> Vec<String> {
         let metadata = &self.metadata;
-        let [files, bytes, skipped] =
-            [metadata.files, metadata.bytes, metadata.skipped].map(|number| number.to_string());
+        let numbers = [
+            metadata.files,
+            metadata.bytes,
+            metadata.skipped,
+            metadata.damaged,
+        ];
+        let [files, bytes, skipped, damaged] = numbers.map(|number| number.to_string());
         let excludes = if metadata.excludes_all_conversations() {
             CONVERSATIONS
         } else {
@@ -67,6 +72,7 @@ impl SnapshotTags {
             ("excludes", metadata.excludes.then_some(excludes)),
             ("conversations", conversations.as_deref()),
             ("skipped", (metadata.skipped > 0).then_some(&*skipped)),
+            ("damaged", (metadata.damaged > 0).then_some(&*damaged)),
             ("archive", self.imported_digest.as_deref()),
         ];
 
@@ -102,6 +108,7 @@ impl SnapshotTags {
                 excludes: value("excludes").is_some(),
                 excludes_conversations: value("excludes").map(|text| text == CONVERSATIONS),
                 skipped: number("skipped"),
+                damaged: number("damaged"),
                 conversations: value("conversations").and_then(|text| match &*text {
                     NONE => Some(0),
                     count => count.parse().ok(),
@@ -192,6 +199,7 @@ mod tests {
                 excludes: true,
                 excludes_conversations: Some(true),
                 skipped: 1,
+                damaged: 2,
                 conversations: Some(0),
                 ..Metadata::default()
             },
