@@ -4,6 +4,7 @@ use crate::support::conversations::{Conversation, assistant, id, tool_output, us
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::mcp_client::McpClient;
+use crate::support::shapes::windows_spellings;
 use crate::support::variables;
 use serde_json::{Value, json};
 use std::fs;
@@ -500,7 +501,10 @@ fn random_queries_have_the_same_results_as_find() {
         let mut conversation =
             Conversation::new(number, (number * 100).into(), &pick(4).0, &pick(6).0);
         conversation.lines.push(tool_output(&pick(3).0));
-        conversation.cwd = format!("/home/alice/{}", pick(1).1 % 3);
+        let spellings = windows_spellings('c', &["alice", &(pick(1).1 % 3).to_string()]);
+        conversation
+            .cwd
+            .clone_from(&spellings[number as usize % spellings.len()]);
         write(&env, &conversation);
     }
     let mut client = McpClient::start(&env);
@@ -520,7 +524,7 @@ fn random_queries_have_the_same_results_as_find() {
             .into();
         for (name, value) in [
             ("role", "tool"),
-            ("project", "/home/alice/1"),
+            ("project", r"C:\alice\1"),
             ("since", "2d"),
         ] {
             if pick(1).1 < 2 {

@@ -251,18 +251,20 @@ const SEQUENCES: u64 = 1000;
 /// Writes a random conversation. Returns the tokens of its requests.
 fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
     let has_records = dice.below(2) == 0;
+    let has_last = dice.below(4) > 0;
+    let count = |minute, total, last| count(at(minute), total, has_last.then_some(last), None);
     let mut minute = i64::try_from(dice.below(3000)).unwrap();
     let mut lines = vec![context(at(minute), "gpt-5")];
     let (mut used, mut total, mut last) = ([0; 4], [0; 4], [0; 4]);
     for _ in 0..dice.below(12) {
         minute += 1;
         match dice.below(8) {
-            0 => lines.push(count(at(minute), total, last, None)),
+            0 => lines.push(count(minute, total, last)),
             1 => lines.push(context(at(minute), "gpt-5-codex")),
             2 if !has_records => {
                 // After an estimate of the context the sum starts at zero.
                 (total, last) = ([0; 4], [0; 4]);
-                lines.push(count(at(minute), total, last, None));
+                lines.push(count(minute, total, last));
             }
             _ => {
                 let input = 1 + dice.below(10_000);
@@ -273,7 +275,7 @@ fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
                     lines.push(record(at(minute), &id(number), last, total));
                 }
                 if dice.below(6) > 0 || !has_records {
-                    lines.push(count(at(minute), total, last, None));
+                    lines.push(count(minute, total, last));
                 }
             }
         }

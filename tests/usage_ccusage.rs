@@ -4,6 +4,7 @@ use crate::support::conversations::{id, write};
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::lab::Lab;
+use crate::support::shapes::{Exchange, ForkForm, Shaped};
 use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
 use crate::support::usage_lines::{
     Tokens, at, context, conversation, count, line, record, store, sum, tokens,
@@ -199,7 +200,11 @@ fn documented_differences_from_ccusage_match_manual_counts() {
             "a sum that begins again without the figures of the request",
             vec![(
                 1,
-                vec![context(at(0), "gpt-5"), sum_only(1, two), sum_only(2, A)],
+                vec![
+                    context(at(0), "gpt-5"),
+                    count(at(1), two, None, None),
+                    count(at(2), A, None, None),
+                ],
             )],
             sum(two, A),
             two,
@@ -232,6 +237,33 @@ fn documented_differences_from_ccusage_match_manual_counts() {
     assert_eq!(manager_totals(&env), sum(two, A));
     assert_eq!(ccusage_totals(program, &env.codex_home()), two);
 
+    // Copies of the original at the beginning of a fork that does not name it.
+    for (form, has_last, theirs) in [
+        (ForkForm::SecondMeta, true, 770),
+        (ForkForm::SecondMeta, false, 770),
+        (ForkForm::Named, true, 440),
+        (ForkForm::LateSubagent, true, 440),
+    ] {
+        let env = TestEnv::new();
+        let exchange = |minute, total, last: u64| Exchange {
+            at: at(minute),
+            prompt: format!("prompt {minute}"),
+            total,
+            last: has_last.then_some(last),
+        };
+        let own = vec![exchange(1, 110, 110), exchange(5, 330, 220)];
+        let original = Shaped::new(1, at(0), own);
+        let mut fork = original.fork(2, form, at(20), 2);
+        fork.own = vec![exchange(25, 440, 110)];
+        original.write(&env);
+        fork.write(&env);
+        let totals = [
+            manager_totals(&env),
+            ccusage_totals(program, &env.codex_home()),
+        ];
+        assert_eq!(totals.map(|total| total[0]), [440, theirs], "{form:?}");
+    }
+
     // Codex compresses old rollouts.
     let env = TestEnv::new();
     let path = store(&env, &conversation(1), &counted_twice());
@@ -241,16 +273,6 @@ fn documented_differences_from_ccusage_match_manual_counts() {
     fs::remove_file(&path).unwrap();
     assert_eq!(manager_totals(&env), two);
     assert_eq!(ccusage_totals(program, &env.codex_home()), [0; 4]);
-}
-
-/// Returns a count without the figures of the last request.
-fn sum_only(minute: i64, total: Tokens) -> String {
-    let [input, cached, output, reasoning] = total;
-    let usage = json!({"input_tokens": input, "cached_input_tokens": cached, "output_tokens": output,
-                       "reasoning_output_tokens": reasoning, "total_tokens": input + output});
-    let info = json!({"total_token_usage": usage});
-    let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":null}}"#);
-    line(at(minute), "event_msg", &payload)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 """Writes a Codex home with generated conversations in the format of Codex 0.169.
 
 A conversation has instructions (20 kB) and turns: the user's message, the model's reasoning in base64,
-tool calls with outputs of 1-20 kB, and token counts.
+parallel tool calls with outputs of 1-20 kB, and token counts.
 """
 
 import base64
@@ -48,11 +48,17 @@ def write(home, mb, conversations, seed):
                 said = rng.choice(phrases)
                 line("response_item", {"type": "message", "role": "user", "content": [{"type": "input_text", "text": said}]})
                 line("event_msg", {"type": "user_message", "message": said})
-                for _ in range(rng.randint(3, 12)):
+                calls = [f"call_{ordinal}_{place}" for place in range(rng.randint(3, 12))]
+                for call in calls:
+                    command = json.dumps({"cmd": rng.choice(phrases)})
+                    line("response_item", {"type": "function_call", "name": "exec_command", "call_id": call, "arguments": command})
+                # The calls run in parallel, so their outputs come in any order.
+                rng.shuffle(calls)
+                for call in calls:
                     at = rng.randrange(60000)
                     line("response_item", {"type": "reasoning", "summary": [], "encrypted_content": noise[at:at + rng.choice((900, 1800, 3600))]})
                     output = "\n".join(rng.choice(phrases) for _ in range(rng.randint(8, 160)))
-                    line("response_item", {"type": "function_call_output", "call_id": "call_x", "output": output})
+                    line("response_item", {"type": "function_call_output", "call_id": call, "output": output})
                     line("event_msg", {"type": "token_count", "info": {"total_token_usage": {"input_tokens": rng.randint(1, 10**6), "output_tokens": 5, "total_tokens": 9}}})
     database = sqlite3.connect(f"{home}/state_5.sqlite")
     database.execute("CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, title TEXT NOT NULL)")

@@ -12,7 +12,6 @@ use codex_manager_core::conversations::search::evaluate::{self, FoundConversatio
 use codex_manager_core::history::thread_titles::replace_titles;
 use codex_manager_core::io::is_interrupted;
 use std::collections::HashSet;
-use std::path::Path;
 
 /// Returns the conversations that `filter` selects; none if Codex has no database. Replaces titles by the names in
 /// `session_index.jsonl`, but an order by title uses the titles in the database.
@@ -62,7 +61,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     conversations.retain(|conversation| {
         let is_left_out = filter.without_archived && conversation.archived;
         !is_left_out
-            && filter.accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
+            && filter.accepts_unlisted(&conversation.cwd, conversation.updated_ms)
             && conversation.path.is_file()
     });
     if conversations.is_empty() {

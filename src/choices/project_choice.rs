@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::printable;
 use codex_manager_core::codex::ThreadFilter;
+use codex_manager_core::codex::folder_key::{folder_name, is_windows_path};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -22,28 +23,32 @@ pub(crate) fn find_project_folders(name_or_path: &Path, context: &Context) -> Re
         (components.next(), components.next()),
         (Some(Component::Normal(name)), None) if name == name_or_path.as_os_str()
     );
+    let text = name_or_path.to_string_lossy();
+    if is_windows_path(&text) {
+        return Ok(vec![name_or_path.to_path_buf()]);
+    }
     if !is_name || path.is_dir() {
         return Ok(vec![path]);
     }
 
     let all = ThreadFilter::default();
-    let mut folders: BTreeSet<PathBuf> = list_threads_as(&all, context, |row| row.cwd.into())?;
+    let mut folders: BTreeSet<String> = list_threads_as(&all, context, |row| row.cwd)?;
     let unlisted = list_unlisted(&all, context)?;
-    folders.extend(unlisted.into_iter().map(|row| row.cwd.into()));
+    folders.extend(unlisted.into_iter().map(|row| row.cwd));
 
-    let has_name = |folder: &&PathBuf| folder.file_name() == Some(name_or_path.as_os_str());
-    let named_folders: Vec<_> = folders.iter().filter(has_name).cloned().collect();
+    let named_folders = folders
+        .iter()
+        .filter(|folder| folder_name(folder) == Some(&*text));
+    let named_folders: Vec<_> = named_folders.map(PathBuf::from).collect();
     if !named_folders.is_empty() {
         return Ok(named_folders);
     }
 
-    let name = name_or_path.to_string_lossy();
-    let all_folders = folders.iter();
-    let all_names = all_folders.filter_map(|folder| folder.file_name()?.to_str());
+    let all_names = folders.iter().filter_map(|folder| folder_name(folder));
     let all_names: BTreeSet<_> = all_names.collect();
-    let message = format!("no project has this name: {}", printable(&name));
+    let message = format!("no project has this name: {}", printable(&text));
     let mut error = CommandError::usage(message);
-    error.hints.extend(suggest_similar_names(&name, all_names));
+    error.hints.extend(suggest_similar_names(&text, all_names));
     Err(error.hint("list the projects: codex-manager usage projects"))
 }
 

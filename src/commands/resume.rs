@@ -9,13 +9,13 @@ use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::folder_key::is_same_folder;
 use codex_manager_core::codex::{ARCHIVED_SESSIONS, Arguments, Identity, ThreadRow, read_login};
 use codex_manager_core::history::rollout;
 use codex_manager_core::io::shell;
 use codex_manager_core::launch::binding;
 use codex_manager_core::launch::registry::LaunchRegistry;
 use std::ffi::OsString;
-use std::path::Path;
 
 /// Continue a conversation under the account to which it belongs
 ///
@@ -171,7 +171,7 @@ fn find_last_in_current_folder<'r>(
     // `codex resume --last` of Codex 0.169 skips conversations of other accounts, and silently begins a new one.
     let folder = &context.env.current_dir;
     let mut offered = rows.iter().filter(|row| !row.archived && !row.is_child);
-    let Some(last_row) = offered.find(|row| Path::new(&row.cwd) == folder) else {
+    let Some(last_row) = offered.find(|row| is_same_folder(&row.cwd, folder)) else {
         let message = format!(
             "no conversation was begun in exactly this folder: {}",
             folder.display()

@@ -90,14 +90,16 @@ impl OpenArguments {
         // `add_entry` redacts the lines that are shown, so the other lines are not redacted.
         let mut keep_text = |text: &str| text.to_owned();
         let mut last_turn = 0;
+        let mut mark_before_entry = None;
         let read_result = parts.read(options, &mut keep_text, |piece| {
             match piece {
-                TranscriptPiece::Mark(mark) => {
-                    page.add_section(&mark.format_sentence(ToOwned::to_owned), "");
-                }
+                TranscriptPiece::Mark(mark) => mark_before_entry = Some(mark),
                 TranscriptPiece::Entry(_id, entry) => {
                     last_turn = last_turn.max(entry.turn);
                     if turns.contains(&entry.turn) {
+                        if let Some(mark) = mark_before_entry.take() {
+                            page.add_section(&mark.format_sentence(ToOwned::to_owned), "");
+                        }
                         page.add_entry(&entry, context);
                     }
                 }
@@ -171,7 +173,7 @@ impl ConversationPage {
         };
 
         let quoted = quote(&text);
-        if !quoted.is_empty() {
+        if !quoted.is_empty() && !self.is_full {
             let at = format_time(entry.at.map(|at| at.timestamp_millis()), context);
             self.add_section(&format!("turn {}, {at}, {role}:", entry.turn), &quoted);
         }

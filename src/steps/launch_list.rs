@@ -8,6 +8,7 @@ use crate::ui::{Cell, Column, Style, Table, object};
 use crate::views::account::{local_rfc3339, printable, relative_time, short_id, time_json};
 use crate::views::conversation_usage::settle_launches;
 use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::folder_key::folder_name;
 use codex_manager_core::codex::{Identity, read_login};
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::io::pluralize;
@@ -16,7 +17,6 @@ use codex_manager_core::launch::record::{LaunchRecord, LaunchState};
 use codex_manager_core::launch::registry::Launches;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::path::Path;
 
 const COLUMNS: [Column; 6] = [
     Column::new("STATE"),
@@ -203,8 +203,7 @@ impl ListedLaunch {
         };
 
         let isolated_suffix = run.isolated_home.as_ref().map_or("", |_home| ", isolated");
-        let folder_name = Path::new(&run.cwd).file_name();
-        let folder = folder_name.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
+        let folder = folder_name(&run.cwd).unwrap_or(&run.cwd);
         let conversation = self.record.last_conversation();
         let session_id = conversation.map_or("", |c| &c.session_id);
 

@@ -1,12 +1,15 @@
 //! The parts of other conversations with which a fork begins. In a fork, Codex 0.169 stores only the turns of the fork.
 
 use crate::views::account::printable;
+use codex_manager_core::conversations::copied_texts::ParentRollout;
 use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::{
     self, PartMark, TranscriptEntry, TranscriptOptions,
 };
-use codex_manager_core::history::thread_rollouts::{MAX_ROLLOUTS, ThreadChain, ThreadPart};
+use codex_manager_core::history::thread_rollouts::{
+    MAX_ROLLOUTS, RolloutSlice, ThreadChain, ThreadPart,
+};
 use codex_manager_core::history::{SessionMeta, rollout};
 use std::io;
 
@@ -16,6 +19,8 @@ pub(crate) struct ConversationParts {
     pub list: Vec<ThreadPart>,
     /// The id of the rollout with the turns before the first part; see [`ThreadChain::missing`].
     pub missing_parent: Option<String>,
+    /// The conversation whose texts the last part repeats at its beginning.
+    copied_parent: Option<ParentRollout>,
 }
 
 pub(crate) enum TranscriptPiece<'a> {
@@ -28,7 +33,10 @@ pub(crate) enum TranscriptPiece<'a> {
 impl ConversationParts {
     pub(crate) fn read_chain(session: &NamedConversation) -> Self {
         let chain = ThreadChain::read(&session.home, &session.id, &session.rollout);
+        let oldest = chain.rollouts().first();
+        let find_parent = |oldest: &RolloutSlice| ParentRollout::find(&session.home, &oldest.path);
         Self {
+            copied_parent: oldest.and_then(find_parent),
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),
         }
@@ -86,9 +94,21 @@ impl ConversationParts {
                 break;
             }
 
-            left_out += transcript::read_entries(&part.slices, options, |mut entry| {
+            let copied_parent = self.copied_parent.as_ref();
+            let parent = copied_parent.filter(|_| self.list.last() == Some(part));
+            let mut was_copied = false;
+            left_out += transcript::read_entries(&part.slices, parent, options, |mut entry| {
                 entry.map_texts(&mut *redact);
-                goes_on = on_piece(TranscriptPiece::Entry(&part.id, entry));
+                let is_copied = entry.is_copied;
+                let parent_id = parent.map_or("", ParentRollout::id);
+                if is_copied != was_copied {
+                    was_copied = is_copied;
+                    let base = || PartMark::Base(printable(parent_id));
+                    let mark = if is_copied { base() } else { PartMark::Own };
+                    goes_on = on_piece(TranscriptPiece::Mark(mark));
+                }
+                let id = if is_copied { parent_id } else { &part.id };
+                goes_on = goes_on && on_piece(TranscriptPiece::Entry(id, entry));
                 goes_on
             })?;
         }

@@ -28,6 +28,7 @@ pub(crate) mod real_codex;
 pub(crate) mod restic;
 pub(crate) mod sample;
 pub(crate) mod secret_samples;
+pub(crate) mod shapes;
 pub(crate) mod sign_in;
 pub(crate) mod skips;
 pub(crate) mod snapshot_store;

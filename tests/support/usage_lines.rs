@@ -34,11 +34,12 @@ pub(crate) fn context(at: DateTime<Utc>, model: &str) -> String {
     line(at, "turn_context", &payload.to_string())
 }
 
-/// Returns the line that Codex writes after each request, with the total of the conversation and the last request.
+/// Returns the line that Codex writes after each request, with the total of the conversation and the last request. Some
+/// versions write only the total.
 pub(crate) fn count(
     at: DateTime<Utc>,
     total: Tokens,
-    last: Tokens,
+    last: impl Into<Option<Tokens>>,
     used_percent: Option<f64>,
 ) -> String {
     let resets_at: DateTime<Utc> = "2026-11-24T00:00:00Z".parse().unwrap();
@@ -46,7 +47,10 @@ pub(crate) fn count(
         json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
                "window_minutes": 10080, "resets_at": resets_at.timestamp()}})
     });
-    let info = json!({"total_token_usage": usage(total), "last_token_usage": usage(last)});
+    let mut info = json!({"total_token_usage": usage(total)});
+    if let Some(last) = last.into() {
+        info["last_token_usage"] = usage(last);
+    }
     let limits = json!(limits);
     let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":{limits}}}"#);
     line(at, "event_msg", &payload)

@@ -11,6 +11,7 @@
 //! - know who uses a home → [`process`], [`daemon`], [`writer_lock`]
 //! - read a database → [`database_view`], [`automations`]; rows of conversations → [`threads`]; turns → [`projections`]
 //! - read another kind of line in rollouts → the table in [`rollout_lines`]
+//! - compare folders of conversations → [`folder_key`]
 //! - recognize another secret → `redaction/forms.txt`
 
 pub mod app_server;
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod daemon;
 pub mod database;
 pub mod database_view;
+pub mod folder_key;
 pub mod home;
 pub mod identity;
 pub mod login_lock;

@@ -137,6 +137,8 @@ mod tests {
             turn,
             at: None,
             kind,
+            call_id: None,
+            is_copied: false,
             tool: (kind == EntryKind::ToolCall).then(|| "exec_command".to_owned()),
             text: text.to_owned(),
         }

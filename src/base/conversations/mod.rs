@@ -12,8 +12,10 @@
 //! - find out why a change is not in the index → `index::candidates` (which conversations), `index::plan` (which bytes)
 //! - change the words of the index → `index::tokens`; the query language → [`search::query`]; the order →
 //!   [`search::evaluate`]
+//! - know which texts a fork only repeats → [`copied_texts`]
 //! - count tokens → [`tally`] and `index::usage_ingest`
 
+pub mod copied_texts;
 pub mod html;
 pub mod index;
 pub mod left_out;

@@ -128,6 +128,7 @@ impl LineEvents {
         left_out.damaged_lines += usize::from(line.is_damaged(&content) && !is_rolled_back);
         let items = content.into_items().unwrap_or_default();
         let at = items.at;
+        let call_id = items.items.first().and_then(|item| item.call_id.clone());
         // If the user wrote the model's input, the event of the message follows in a later line.
         let mut kinds = items.items.iter().map(|item| &item.kind);
         let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);
@@ -139,16 +140,23 @@ impl LineEvents {
         }
 
         if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
-            self.add_images(line, at, is_before_message);
+            self.add_images(line, at, call_id.as_deref(), is_before_message);
         }
     }
 
-    fn add_images(&mut self, line: RawLine<'_>, at: Option<DateTime<Utc>>, wait_for_message: bool) {
+    fn add_images(
+        &mut self,
+        line: RawLine<'_>,
+        at: Option<DateTime<Utc>>,
+        call_id: Option<&str>,
+        wait_for_message: bool,
+    ) {
         let turn = self.state.turns.turns;
         let image_event = |url| RolloutEvent {
             turn,
             at,
             offset: line.offset,
+            call_id: call_id.map(str::to_owned),
             kind: EventKind::Image(url),
         };
         let images = parse_image_urls(line.bytes).into_iter().map(image_event);

@@ -113,6 +113,7 @@ impl ReaderState {
                 turn: self.turns.turns,
                 at,
                 offset,
+                call_id: item.call_id,
                 kind: item.kind,
             })
         };

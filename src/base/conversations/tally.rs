@@ -40,8 +40,9 @@ impl Tally {
         let last = event.last.unwrap_or(total);
         match previous {
             // Codex up to 0.150 begins at zero again when a conversation is resumed. So a sum that equals the tokens of
-            // the last request is a new beginning, unless it repeats the previous sum.
-            Some(previous) if previous != total && total == last => last,
+            // the last request is a new beginning, unless it repeats the previous sum. Without the figures of the last
+            // request, only a lower sum is one.
+            Some(previous) if previous != total && event.last == Some(total) => last,
             Some(previous) => total.checked_sub(previous).unwrap_or(last),
             None => last,
         }
@@ -170,6 +171,12 @@ mod tests {
             (Some(b), None),
         ];
         assert_eq!(counted(&events), [110, 0, 215, 0]);
+    }
+
+    #[test]
+    fn a_sum_without_the_last_request_is_compared_with_the_previous_sum() {
+        let sums = [1000, 3000, 3000, 700, 900].map(|input| (Some(usage(input, 0, 0)), None));
+        assert_eq!(counted(&sums), [1000, 2000, 0, 700, 200]);
     }
 
     #[test]

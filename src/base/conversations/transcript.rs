@@ -1,5 +1,6 @@
 //! Reads a conversation as a transcript: its messages, tool calls and compactions in order.
 
+use super::copied_texts::{CopiedTexts, ParentRollout};
 use super::left_out::LeftOut;
 use super::reader::EventReader;
 use crate::codex::rollout::is_plain;
@@ -7,6 +8,7 @@ use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::{MAX_ROLLOUTS, RolloutSlice};
 use crate::io::Zone;
 use chrono::{DateTime, Utc};
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
@@ -19,6 +21,10 @@ pub struct TranscriptEntry {
     /// The time at which Codex wrote the entry.
     pub at: Option<DateTime<Utc>>,
     pub kind: EntryKind,
+    /// The id that a tool call shares with its output.
+    pub call_id: Option<String>,
+    /// True if the entry repeats one of the parent, at the beginning of a fork.
+    pub is_copied: bool,
     /// The name of the tool; only for [`EntryKind::ToolCall`].
     pub tool: Option<String>,
     pub text: String,
@@ -78,13 +84,15 @@ pub struct TranscriptOptions {
     pub turn: Option<u32>,
 }
 
-/// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The conversation consists of
-/// rollouts that continue each other. Returns the parts that were left out.
+/// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The output of a tool follows
+/// its call, even if Codex recorded other entries between them. The conversation consists of rollouts that continue
+/// each other, and may repeat texts of `parent`. Returns the parts that were left out.
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub fn read_entries(
     slices: &[RolloutSlice],
+    parent: Option<&ParentRollout>,
     options: TranscriptOptions,
     mut visit: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<LeftOut> {
@@ -95,16 +103,23 @@ pub fn read_entries(
     };
 
     let mut reader = EventReader::open_all(slices, selection)?;
+    let mut copies = CopiedTexts::open(parent);
+    let mut is_copied = false;
+    let mut order = CallOrder::default();
     while let Some(event) = reader.next_event()? {
+        if event.kind.author_and_text().is_some() {
+            is_copied = copies.consume(&event);
+        }
         match options.turn {
             Some(turn) if event.turn < turn => continue,
             Some(turn) if event.turn > turn => break,
             _ => {}
         }
 
-        let Some(entry) = to_entry(event) else {
+        let Some(mut entry) = to_entry(event) else {
             continue;
         };
+        entry.is_copied = is_copied;
 
         let is_shown = match entry.kind {
             EntryKind::ToolOutput => options.outputs,
@@ -112,11 +127,91 @@ pub fn read_entries(
             _ => true,
         };
 
-        if is_shown && !visit(entry) {
-            break;
+        if is_shown && !order.add(entry, options.outputs, &mut visit) {
+            return Ok(reader.left_out);
         }
     }
+    order.release_all(&mut visit);
     Ok(reader.left_out)
+}
+
+/// The number of bytes of text that wait for the outputs of earlier calls.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
+/// Puts the outputs of tools under their calls. Codex runs several calls at the same time, and records their outputs in
+/// the order in which they end.
+#[derive(Default)]
+struct CallOrder {
+    /// The entries from the first call without its output on.
+    waiting: VecDeque<TranscriptEntry>,
+    waiting_bytes: usize,
+}
+
+impl CallOrder {
+    /// Adds an entry, and calls `visit` with the entries that wait for no output now. Returns false if `visit` did.
+    fn add(
+        &mut self,
+        entry: TranscriptEntry,
+        waits_for_outputs: bool,
+        visit: &mut impl FnMut(TranscriptEntry) -> bool,
+    ) -> bool {
+        let is_next_turn = |first: &TranscriptEntry| first.turn != entry.turn;
+        let is_too_much = self.waiting_bytes > MAX_WAITING_BYTES;
+        if (is_too_much || self.waiting.front().is_some_and(is_next_turn))
+            && !self.release_all(visit)
+        {
+            return false;
+        }
+
+        self.waiting_bytes += entry.text.len();
+        let position = self.find_position(&entry);
+        self.waiting.insert(position, entry);
+        while self
+            .waiting
+            .front()
+            .is_some_and(|_| !waits_for_outputs || !self.is_first_open())
+        {
+            if !self.release_first(visit) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns the position behind the call of an output and its other outputs, or the end for any other entry.
+    fn find_position(&self, entry: &TranscriptEntry) -> usize {
+        let is_of_call = |other: &TranscriptEntry| other.call_id == entry.call_id;
+        let follows_call = entry.kind != EntryKind::ToolCall && entry.call_id.is_some();
+        let last = follows_call.then(|| self.waiting.iter().rposition(is_of_call));
+        last.flatten().map_or(self.waiting.len(), |last| last + 1)
+    }
+
+    /// Returns true if the first entry is a call that its output does not follow.
+    fn is_first_open(&self) -> bool {
+        let mut entries = self.waiting.iter();
+        let call = entries
+            .next()
+            .filter(|first| first.kind == EntryKind::ToolCall && first.call_id.is_some());
+        call.is_some_and(|call| {
+            let is_output = |next: &TranscriptEntry| next.call_id == call.call_id;
+            !entries.next().is_some_and(is_output)
+        })
+    }
+
+    fn release_first(&mut self, visit: &mut impl FnMut(TranscriptEntry) -> bool) -> bool {
+        let first = self.waiting.pop_front();
+        self.waiting_bytes -= first.as_ref().map_or(0, |first| first.text.len());
+        first.is_none_or(visit)
+    }
+
+    fn release_all(&mut self, visit: &mut impl FnMut(TranscriptEntry) -> bool) -> bool {
+        while !self.waiting.is_empty() {
+            if !self.release_first(visit) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 /// Returns the entries of the last turn that has entries. Reads only the last [`MAX_TAIL_BYTES`] of a plain
@@ -175,6 +270,8 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         turn: event.turn,
         at: event.at,
         kind,
+        call_id: event.call_id,
+        is_copied: false,
         tool,
         text,
     })

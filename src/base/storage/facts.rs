@@ -1,6 +1,7 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
+use crate::codex::folder_key::FolderSpellings;
 use crate::codex::threads;
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
@@ -18,18 +19,22 @@ const MAX_OPEN_ROLLOUTS: usize = 64;
 
 /// Interned names, because many conversations share a project and an account.
 #[derive(Default)]
-struct InternedNames(HashSet<Arc<str>>);
+struct InternedNames {
+    names: HashSet<Arc<str>>,
+    folders: FolderSpellings,
+}
 
 impl InternedNames {
     /// Returns the name, or "unknown" if it is empty.
     fn intern(&mut self, name: &str) -> Arc<str> {
         let name = if name.is_empty() { "unknown" } else { name };
-        Arc::clone(self.0.get_or_insert_with(name, |_| name.into()))
+        Arc::clone(self.names.get_or_insert_with(name, |_| name.into()))
     }
 
     fn intern_facts(&mut self, project: &str, account: &str) -> ConversationFacts {
+        let project = self.folders.unify(project).to_owned();
         ConversationFacts {
-            project: self.intern(project),
+            project: self.intern(&project),
             account: self.intern(account),
             title: String::new(),
         }

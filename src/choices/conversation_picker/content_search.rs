@@ -5,6 +5,7 @@ use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
 use crate::views::account::printable;
+use codex_manager_core::codex::folder_key::is_in_folder;
 use codex_manager_core::conversations::index::{IndexError, IndexStore};
 use codex_manager_core::conversations::search::evaluate::{
     self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult, describe_spellings,
@@ -82,7 +83,7 @@ fn search_typed(
     let is_in_scope = |conversation: &FoundConversation| {
         is_offered(conversation)
             && conversation.archived == wants_archived
-            && (request.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
+            && (request.scope != HERE || is_in_folder(&conversation.cwd, folder))
     };
 
     let text = without_unfinished_word(&request.text);

@@ -69,7 +69,8 @@ fn describe_match(
 
     let mut entries = Vec::new();
     // The last part is the conversation itself, without the one that it continues. `turn` counts only its turns.
-    let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |mut entry| {
+    let slices = &chain.parts.last()?.slices;
+    let outcome = transcript::read_entries(slices, None, options, |mut entry| {
         entry.map_texts(&mut |text| hide_secrets(text).into_owned());
         entries.push(entry);
         true

@@ -10,6 +10,7 @@ use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::elide_end;
 use crate::views::account::{printable, short_id, shown_title};
 use crate::views::age::format_age;
+use codex_manager_core::codex::folder_key::{folder_name, is_in_folder};
 use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::codex::threads::ChildThreads;
 use codex_manager_core::codex::{ListedThread, SESSIONS, THREAD_LOCKS, ThreadFilter, read_login};
@@ -163,9 +164,8 @@ impl OfferedConversation {
     }
 
     fn project_name(&self) -> String {
-        let path = Path::new(&self.thread.cwd);
-        let name = path.file_name().map(|name| name.to_string_lossy());
-        name.map_or(String::new(), |name| printable(&hide_secrets(&name)))
+        let name = folder_name(&self.thread.cwd).unwrap_or_default();
+        printable(&hide_secrets(name))
     }
 
     /// Returns the states of the conversation, such as `running, archived`, or an empty text.
@@ -249,9 +249,8 @@ pub(crate) fn list_and_refuse(
 /// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have
 /// no archived conversations.
 pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
-    let is_here = |row: &OfferedConversation| {
-        !row.thread.archived && Path::new(&row.thread.cwd).starts_with(here)
-    };
+    let is_here =
+        |row: &OfferedConversation| !row.thread.archived && is_in_folder(&row.thread.cwd, here);
     let rules: [ScopeRule<'_>; 3] = [
         (HERE, &is_here),
         ("all", &|row| !row.thread.archived),

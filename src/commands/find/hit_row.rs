@@ -6,13 +6,13 @@ use crate::context::Context;
 use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{absolute_time, format_local_ms, printable, short_id, shown_title};
 use chrono::DateTime;
+use codex_manager_core::codex::folder_key::folder_name;
 use codex_manager_core::codex::rollout_lines::Role;
 use codex_manager_core::conversations::index::format_project;
 use codex_manager_core::conversations::search::evaluate::Hit;
 use codex_manager_core::conversations::search::snippet::Snippet;
 use codex_manager_core::io::shell;
 use serde::Serialize;
-use std::path::Path;
 
 /// The columns of tab-separated values.
 pub(super) const COLUMNS: [Column; 12] = [
@@ -199,8 +199,7 @@ impl HitRow<'_> {
             facts.push(time::format_relative(&at, &context.now()));
         }
 
-        let folder = Path::new(&conversation.cwd).file_name();
-        facts.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
+        facts.extend(folder_name(&conversation.cwd).map(printable));
 
         if conversation.archived {
             facts.push("archived".to_owned());

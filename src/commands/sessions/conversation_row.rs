@@ -7,6 +7,7 @@ use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{format_local_ms, local_rfc3339, short_id, shown_title};
 use crate::views::age::format_age;
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::folder_key::folder_name;
 use codex_manager_core::codex::threads::SUBAGENT;
 use codex_manager_core::codex::{ListedThread, RolloutName, THREAD_LOCKS, ZST};
 use codex_manager_core::history::rollout::find_recorded_rollout;
@@ -102,10 +103,11 @@ impl ConversationRow {
         let owner = &self.account;
         let account = owner.profile.as_deref().or(owner.email.as_deref());
 
+        let folder = folder_name(&self.thread.cwd).unwrap_or(&self.thread.cwd);
         [
             Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),
             to_age_cell(self.thread.updated_ms, context),
-            Cell::plain(folder_name(&self.thread.cwd)).value(&self.thread.cwd),
+            Cell::plain(folder).value(&self.thread.cwd),
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
                 .value(self.bytes.map_or(String::new(), |size| size.to_string())),
@@ -207,11 +209,6 @@ fn sum_earlier_rollouts(thread: &ListedThread, home: &Path) -> u64 {
         .filter_map(|slice| slice.path.metadata().ok())
         .map(|meta| meta.len())
         .sum()
-}
-
-fn folder_name(path: &str) -> &str {
-    let name = Path::new(path).file_name().and_then(|name| name.to_str());
-    name.unwrap_or(path)
 }
 
 fn to_age_cell(updated_ms: Option<i64>, context: &Context) -> Cell {

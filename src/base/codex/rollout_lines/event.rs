@@ -17,6 +17,8 @@ pub struct RolloutEvent {
     pub at: Option<DateTime<Utc>>,
     /// The offset of the line in the plain text of the rollout.
     pub offset: u64,
+    /// The id that a tool call shares with its output.
+    pub call_id: Option<String>,
     pub kind: EventKind,
 }
 

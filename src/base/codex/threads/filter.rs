@@ -1,5 +1,6 @@
 //! The conversations that a list of `threads` has, and their order.
 
+use crate::codex::folder_key::is_in_folder;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,7 +71,7 @@ impl ThreadFilter {
 
     /// Returns true if the folders and times of the filter select a conversation without a row. False if the filter
     /// names an account, a branch or subagents, which only rows have. Does not check ids and the archived flag.
-    pub fn accepts_unlisted(&self, cwd: &Path, updated_ms: Option<i64>) -> bool {
+    pub fn accepts_unlisted(&self, cwd: &str, updated_ms: Option<i64>) -> bool {
         // An unknown time is before any `since_ms`.
         let updated = updated_ms.unwrap_or(0);
         self.account.is_none()
@@ -78,10 +79,10 @@ impl ThreadFilter {
             && !self.only_subagents
             && self.since_ms.is_none_or(|since| updated >= since)
             && self.until_ms.is_none_or(|until| updated < until)
-            && self
-                .folders
-                .as_ref()
-                .is_none_or(|folders| folders.iter().any(|folder| cwd.starts_with(folder)))
+            && self.folders.as_ref().is_none_or(|folders| {
+                let mut folders = folders.iter().map(Path::new);
+                folders.any(|folder| is_in_folder(cwd, folder))
+            })
     }
 }
 

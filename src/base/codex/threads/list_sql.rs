@@ -2,6 +2,7 @@
 
 use super::filter::{AccountFilter, ChildThreads, ThreadFilter, ThreadOrder};
 use super::schema::Schema;
+use crate::codex::folder_key::key_prefix;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -104,7 +105,8 @@ impl Schema {
             ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column_sql("tokens_used")),
             ThreadOrder::Title => format!("{}, t.id", self.column_sql("title")),
             ThreadOrder::Project => {
-                format!("{}, {updated} DESC, t.id DESC", self.column_sql("cwd"))
+                let cwd = self.column_sql("cwd");
+                format!("folder_key({cwd}), {updated} DESC, t.id DESC")
             }
         }
     }
@@ -182,15 +184,15 @@ impl Schema {
 
     fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column_sql("cwd");
-        let prefixes = folders.iter().map(|folder| with_separator(folder));
+        let prefixes = folders.iter().map(|folder| key_prefix(folder));
         let prefixes: Vec<_> = prefixes.collect();
 
-        // A separator is appended to each folder, so that `/a` contains `/a` and `/a/b`, but not `/ab`.
+        // A separator is appended to each key, so that `/a` contains `/a` and `/a/b`, but not `/ab`.
         clauses.add(
             &format!(
                 "EXISTS (SELECT 1 FROM json_each(?) AS prefix \
                  WHERE {cwd} <> '' \
-                 AND substr({cwd} || substr(prefix.value, -1), 1, length(prefix.value)) = prefix.value)"
+                 AND substr(folder_key({cwd}) || '/', 1, length(prefix.value)) = prefix.value)"
             ),
             [to_json_array(&prefixes)],
         );
@@ -235,30 +237,24 @@ impl Schema {
     }
 }
 
-/// Returns a folder with one separator at its end: `\` for a path of Windows, else `/`.
-fn with_separator(folder: &str) -> String {
-    let is_windows_path = folder.get(1..3) == Some(":\\") || folder.starts_with("\\\\");
-    let separator = if is_windows_path { '\\' } else { '/' };
-    format!("{}{separator}", folder.trim_end_matches(separator))
-}
-
 /// Returns the ids of the conversations in a folder or below it, from an index of Codex's table. `None` if there are
-/// many or the table has no such index: then reading the whole list in order is faster.
+/// many or the table has no such index: then reading the whole list in order is faster. `None` also for a folder of
+/// Windows, which rows spell in several ways.
 pub(super) fn find_few_ids_in_folder(
     connection: &Connection,
     folder: &str,
 ) -> rusqlite::Result<Option<Vec<String>>> {
     let count_sql = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
     let index_count: i64 = connection.query_row(count_sql, [FOLDER_INDEX], |row| row.get(0))?;
+    let prefix = key_prefix(folder);
     // `INDEXED BY` fails without the index, which older versions do not have.
-    if index_count == 0 {
+    if index_count == 0 || !prefix.starts_with('/') || prefix.starts_with("//") {
         return Ok(None);
     }
 
-    let prefix = with_separator(folder);
-    let (parent, separator) = prefix.split_at(prefix.len() - 1);
-    // In ASCII, `0` follows `/`, and `]` follows `\`, so `prefix..range_end` has all paths below the folder.
-    let range_end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
+    let parent = prefix.trim_end_matches('/');
+    // In ASCII, `0` follows `/`, so `prefix..range_end` has all paths below the folder.
+    let range_end = format!("{parent}0");
 
     // The index begins with `archived`, so the query names both of its values.
     let sql = format!(

@@ -7,6 +7,7 @@
 use super::schema::Schema;
 use super::staged;
 use crate::codex::database::{self, DatabaseError};
+use crate::codex::folder_key;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{MAIN_SEPARATOR, Path};
 
@@ -128,10 +129,10 @@ pub fn delete_projections(database: &Path, rollout_ids: &[&str]) -> Result<(), D
     })
 }
 
-/// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a
-/// separator, and each `\` in the rest by `/`. Returns the number of changed rows.
+/// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, in any spelling of
+/// [`folder_key`], and writes the rest with `/`. Returns the number of changed rows.
 pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
-    let from = from.trim_end_matches(['/', '\\']);
+    let from_prefix = folder_key::key_prefix(from);
     let to = to.trim_end_matches(['/', '\\']);
 
     // The separator cut off above belongs to a root: `/` would be empty, and `C:` is the current folder of the drive.
@@ -142,15 +143,16 @@ pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usiz
     };
 
     change_in_transaction(database, |transaction| {
-        // The folder `from` itself becomes `target_folder`. A path below it may come from Windows, so its rest gets
-        // the separators of this system.
+        folder_key::define_function(transaction)?;
+        // The folder `from` itself becomes `target_folder`. Other spellings of the target change too.
         transaction.execute(
-            "UPDATE threads \
-             SET cwd = CASE WHEN length(cwd) <= length(?1) + 1 THEN ?3 \
-                            ELSE ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') END \
-             WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
-             AND ?1 <> '' AND ?1 <> ?2",
-            params![from, to, target_folder],
+            "WITH mapped AS (SELECT rowid AS row, CASE WHEN length(key) < length(?1) THEN ?3 \
+                               ELSE ?2 || substr(key, length(?1)) END AS folder \
+                             FROM (SELECT rowid, cwd, rtrim(folder_key(cwd), '/') AS key FROM threads) \
+                             WHERE substr(key || '/', 1, length(?1)) = ?1 AND ?1 <> '/' AND cwd <> '') \
+             UPDATE threads SET cwd = mapped.folder FROM mapped \
+             WHERE threads.rowid = mapped.row AND threads.cwd <> mapped.folder",
+            params![from_prefix, to, target_folder],
         )
     })
 }
@@ -176,6 +178,11 @@ mod tests {
             "/srv",
             "/srv/p",
             "E:\\",
+            r"\\?\C:\w\q",
+            "/mnt/c/w",
+            r"\\?\F:\x\y",
+            "f:/x",
+            "/mnt/f/x/z",
         ] {
             connection
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
@@ -189,10 +196,13 @@ mod tests {
             map_project_folders(&path, "/Users/me", "/home/me").unwrap(),
             0
         );
-        assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
+        assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 3);
         assert_eq!(map_project_folders(&path, "/home/me/x", "/").unwrap(), 1);
         assert_eq!(map_project_folders(&path, "/srv", "D:\\").unwrap(), 2);
         assert_eq!(map_project_folders(&path, "E:\\", "/e").unwrap(), 1);
+        // The target is another spelling of the same folder.
+        assert_eq!(map_project_folders(&path, "F:\\x", "/mnt/f/x").unwrap(), 2);
+        assert_eq!(map_project_folders(&path, "F:\\x", "/mnt/f/x").unwrap(), 0);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))
@@ -209,7 +219,12 @@ mod tests {
                 "/",
                 "D:\\",
                 "D:/p",
-                "/e"
+                "/e",
+                "/w/q",
+                "/w",
+                "/mnt/f/x/y",
+                "/mnt/f/x",
+                "/mnt/f/x/z"
             ]
         );
     }

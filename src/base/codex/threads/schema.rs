@@ -1,7 +1,7 @@
 //! The columns of the table, by name.
 
 use crate::codex::database::DatabaseError;
-use crate::codex::database_view;
+use crate::codex::{database_view, folder_key};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ pub(super) fn query_threads<T: Default>(
         if !schema.has_column("id") {
             return Ok(T::default());
         }
+        folder_key::define_function(connection)?;
         query(connection, &schema)
     })
 }

@@ -19,8 +19,6 @@ pub struct HtmlWriter {
     is_base: bool,
     /// A tool call that is not written yet, because it waits for its output.
     pending_call: Option<TranscriptEntry>,
-    /// The number of tool calls without an output so far.
-    open_calls: usize,
     with_images: bool,
     zone: Zone,
 }
@@ -31,7 +29,6 @@ impl HtmlWriter {
             turn: None,
             is_base: false,
             pending_call: None,
-            open_calls: 0,
             with_images,
             zone,
         }
@@ -40,7 +37,7 @@ impl HtmlWriter {
     /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
     pub fn begin_part(&mut self, mark: &PartMark) -> String {
         let mut html = String::new();
-        self.stop_waiting_for_outputs(&mut html);
+        self.push_pending_call(&mut html);
         self.turn = None;
         self.is_base = matches!(mark, PartMark::Base(_));
         let sentence = mark.format_sentence(|id| format!("<code>{}</code>", escape_html(id)));
@@ -53,35 +50,33 @@ impl HtmlWriter {
     pub fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut html = String::new();
         if self.turn != Some(entry.turn) {
-            self.stop_waiting_for_outputs(&mut html);
+            self.push_pending_call(&mut html);
             self.turn = Some(entry.turn);
             self.push_turn_heading(&mut html, &entry);
         }
 
         match entry.kind {
             EntryKind::ToolCall => {
-                self.push_call_without_output(&mut html);
-                self.open_calls += 1;
+                self.push_pending_call(&mut html);
                 self.pending_call = Some(entry);
-                // With several open calls, it is unknown to which call the next output belongs.
-                if self.open_calls > 1 {
-                    self.push_call_without_output(&mut html);
-                }
             }
-            EntryKind::ToolOutput => {
-                self.open_calls = self.open_calls.saturating_sub(1);
-                match self.pending_call.take() {
-                    Some(call) => push_collapsed_call(&mut html, &call, Some(&entry.text)),
-                    None => push_unmatched_output(&mut html, &entry.text),
+            // The entries are in the order of calls, each followed by its output.
+            EntryKind::ToolOutput => match self.pending_call.take() {
+                Some(call) if call.call_id == entry.call_id => {
+                    push_collapsed_call(&mut html, &call, Some(&entry.text));
                 }
-            }
+                call => {
+                    self.pending_call = call;
+                    self.push_pending_call(&mut html);
+                    push_unmatched_output(&mut html, &entry.text);
+                }
+            },
             EntryKind::Image => {
-                self.push_call_without_output(&mut html);
+                self.push_pending_call(&mut html);
                 html.push_str(&format_image(entry.text.trim(), self.with_images));
             }
-            // Any other entry ends the wait for outputs.
             _ => {
-                self.stop_waiting_for_outputs(&mut html);
+                self.push_pending_call(&mut html);
                 let message = format_message(entry.kind, entry.text.trim());
                 html.push_str(&message);
                 html.push('\n');
@@ -109,7 +104,7 @@ impl HtmlWriter {
     /// Returns the end of the page, which names the number of redacted secrets.
     pub fn finish_page(&mut self, redacted_count: usize) -> String {
         let mut html = String::new();
-        self.stop_waiting_for_outputs(&mut html);
+        self.push_pending_call(&mut html);
         let note = match redacted_count {
             0 => String::new(),
             _ => format!("{redacted_count} redacted"),
@@ -118,16 +113,11 @@ impl HtmlWriter {
         html
     }
 
-    fn push_call_without_output(&mut self, html: &mut String) {
+    /// Writes the pending call, which has no output.
+    fn push_pending_call(&mut self, html: &mut String) {
         if let Some(call) = self.pending_call.take() {
             push_collapsed_call(html, &call, None);
         }
-    }
-
-    /// Writes the pending call, and forgets all open calls.
-    fn stop_waiting_for_outputs(&mut self, html: &mut String) {
-        self.push_call_without_output(html);
-        self.open_calls = 0;
     }
 }
 
@@ -222,14 +212,24 @@ fn push_collapsed_call(html: &mut String, call: &TranscriptEntry, output: Option
 }
 
 fn push_unmatched_output(html: &mut String, output: &str) {
-    let first_line = output.trim().lines().next().unwrap_or_default();
-    let summary = escape_html(&shorten_to_line(first_line));
+    let summary = escape_html(&shorten_to_line(first_output_line(output)));
     let _ = writeln!(
         html,
         "<details class=\"tool output\"><summary><b>output</b> <code>{summary}</code></summary>"
     );
     push_output_block(html, output);
     html.push_str("</details>\n");
+}
+
+/// Returns the first line of what a tool printed, without the lines about the call that Codex writes before it.
+fn first_output_line(output: &str) -> &str {
+    const HEADER: [&str; 2] = ["Exit code: ", "Chunk ID: "];
+    const END: &str = "\nOutput:\n";
+    let output = output.trim_start();
+    let has_header = HEADER.iter().any(|begin| output.starts_with(begin));
+    let body = output.split_once(END).filter(|_| has_header);
+    let body = body.map_or(output, |(_, body)| body);
+    body.trim_start().lines().next().unwrap_or_default()
 }
 
 fn push_output_block(html: &mut String, output: &str) {
@@ -299,6 +299,8 @@ mod tests {
             turn: 1,
             at: None,
             kind,
+            call_id: None,
+            is_copied: false,
             tool: (kind == EntryKind::ToolCall).then(|| "exec_command".to_owned()),
             text: text.to_owned(),
         }
@@ -314,19 +316,26 @@ mod tests {
     }
 
     #[test]
-    fn an_output_is_shown_below_its_call_unless_other_entries_are_between_them() {
+    fn an_output_is_shown_below_its_call_and_any_other_one_by_its_first_line() {
         use EntryKind::{Assistant, ToolCall, ToolOutput};
         let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
         assert_eq!(one.matches("<details").count(), 2, "{one}");
-        let two = page(&[
-            (ToolCall, "ls"),
-            (ToolCall, "id"),
-            (ToolOutput, "a.rs"),
-            (ToolOutput, "root"),
-        ]);
-        assert_eq!(two.matches("<details").count(), 4, "{two}");
-        let open = page(&[(ToolCall, "ls"), (Assistant, "x"), (ToolOutput, "late")]);
+        let header = "Exit code: 0\nWall time: 0.4 seconds\nOutput:\n";
+        let late = format!("{header}late");
+        let open = page(&[(ToolCall, "ls"), (Assistant, "x"), (ToolOutput, &late)]);
         assert_eq!(open.matches("<details").count(), 2, "{open}");
+        assert!(open.contains("<code>late</code></summary>"), "{open}");
+        let mut writer = HtmlWriter::new(true, Zone::UTC);
+        let _ = writer.format_entry(TranscriptEntry {
+            call_id: Some("a".into()),
+            ..entry(ToolCall, "ls")
+        });
+        let of_another = TranscriptEntry {
+            call_id: Some("b".into()),
+            ..entry(ToolOutput, "root")
+        };
+        let page = writer.format_entry(of_another);
+        assert_eq!(page.matches("<details").count(), 2, "{page}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::text_spans::{
 use super::text_words::{TextWords, WordBuffer};
 use super::usage_ingest::ConversationUsage;
 use super::word_runs::merge_runs;
-use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
-use crate::conversations::reader::EventReader;
+use crate::codex::rollout_lines::{EventKind, Role};
+use crate::conversations::copied_texts::CopiedTexts;
 use crate::conversations::reader_state::ReaderState;
 use crate::history::SkippedFile;
 use crate::history::rollout::first_line;
@@ -72,21 +72,6 @@ pub(super) fn ingest(
     writer.commit_or_roll_back(result)
 }
 
-/// Returns true if the text of `event` is a copy of a text of the parent, and moves `parent` behind that text. A fork
-/// has copies of all texts, so only the next one is compared. A subagent has copies of only some texts, so others are
-/// skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
-fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_subagent: bool) -> bool {
-    while let Ok(Some(original)) = parent.next_event() {
-        if original.kind == event.kind {
-            return true;
-        }
-        if !is_subagent && original.kind.author_and_text().is_some() {
-            return false;
-        }
-    }
-    false
-}
-
 /// The conversation whose rollouts are being read.
 struct OpenConversation {
     task: Box<IngestTask>,
@@ -94,9 +79,7 @@ struct OpenConversation {
     state: ReaderState,
     /// The first line of the first message, which is the title if the conversation has no other.
     title: Option<String>,
-    /// The texts of the parent, which Codex copied to the beginning of the conversation. `None` once the conversation
-    /// differs from its parent.
-    parent: Option<EventReader>,
+    copies: CopiedTexts,
     /// True if texts were skipped because they are copies.
     has_copies: bool,
     usage: ConversationUsage,
@@ -264,10 +247,7 @@ impl<'a> Writer<'a> {
         let continued_row = task.old_row.as_ref().filter(|_| task.is_continued());
         let state = continued_row.map(|row| row.state.clone());
 
-        let parent_rollout = task.parent.as_ref();
-        // Without a readable parent, no text counts as a copy.
-        let parent = parent_rollout
-            .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
+        let copies = CopiedTexts::open(task.parent.as_ref());
 
         // A new conversation with one rollout has no list of paths to store.
         if is_read_anew && (task.old_row.is_some() || !task.older_slices.is_empty()) {
@@ -279,7 +259,7 @@ impl<'a> Writer<'a> {
             usage: ConversationUsage::begin(self.store, &task, id)?,
             state: state.unwrap_or_default(),
             title: None,
-            parent,
+            copies,
             has_copies: false,
             task,
         };
@@ -405,15 +385,10 @@ impl<'a> Writer<'a> {
                 continue;
             };
 
-            if let Some(parent) = &mut conversation.parent {
-                // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                let parent_rollout = conversation.task.parent.as_ref();
-                let is_subagent = parent_rollout.is_some_and(|parent| parent.is_subagent);
-                if consume_copied_text(parent, &event, is_subagent) {
-                    conversation.has_copies = true;
-                    continue;
-                }
-                conversation.parent = None;
+            // A search should not find these texts twice.
+            if conversation.copies.consume(&event) {
+                conversation.has_copies = true;
+                continue;
             }
 
             if let EventKind::User(text) = &event.kind
@@ -453,7 +428,7 @@ impl<'a> Writer<'a> {
         };
 
         let parent_id = match &conversation.task.parent {
-            Some(parent) if conversation.has_copies => Some(parent.id.clone()),
+            Some(parent) if conversation.has_copies => Some(parent.origin.id.clone()),
             _ => None,
         };
 

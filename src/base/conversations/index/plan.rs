@@ -3,6 +3,7 @@
 use super::store::{IndexError, IndexStore, Place};
 use crate::codex::rollout::{RolloutName, is_plain};
 use crate::codex::threads::ListedThread;
+use crate::conversations::copied_texts::ParentRollout;
 use crate::conversations::reader_state::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
@@ -200,15 +201,6 @@ impl UnreadPart {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct ParentRollout {
-    /// The id of the conversation.
-    pub id: String,
-    pub path: PathBuf,
-    /// True if this conversation is a subagent of the parent, which has only some texts of it.
-    pub is_subagent: bool,
-}
-
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, updated, \
                        archived, listed";
 
@@ -310,14 +302,14 @@ pub(super) fn plan_task(
         _ => older_slices.len(),
     };
 
-    // The first line of a rollout never changes, so it is read only if the whole rollout is read.
+    // The first lines of a rollout never change, so they are read only if the whole rollout is read.
     let oldest_slice = older_slices.first();
     let oldest_path = oldest_slice.map_or(&candidate.path, |slice| &slice.path);
-    let oldest_head = if is_read_anew {
+    let (oldest_head, origin) = if is_read_anew {
         // An error is reported when the rollout itself is read.
-        rollout::read_head(oldest_path).ok().flatten()
+        rollout::read_head_and_origin(oldest_path).unwrap_or_default()
     } else {
-        None
+        (None, None)
     };
     let head = oldest_head.as_ref();
 
@@ -328,13 +320,11 @@ pub(super) fn plan_task(
         return None;
     }
 
-    let copied_at = head.and_then(find_copy_time);
-    let parent = head.and_then(|head| {
-        let id = parse_parent_id(head)?;
+    let copied_at = origin.as_ref().and_then(|origin| origin.begun_at);
+    let parent = origin.and_then(|origin| {
         Some(ParentRollout {
-            path: rollouts.find_rollout(&id)?,
-            is_subagent: head.is_subagent(),
-            id,
+            path: rollouts.find_rollout(&origin.id)?,
+            origin,
         })
     });
 
@@ -380,9 +370,9 @@ fn find_unread_part(
         return UnreadPart::Nothing;
     }
 
-    // In the usual case Codex has appended turns, and only these are read. If the indexed part has no line, the
-    // metadata in the first line are still to be read.
-    if has_only_grown(old_row, stamp, &candidate.path) && old_row.end.offset > 0 {
+    // In the usual case Codex has appended turns, and only these are read. Before the first turn, the metadata of the
+    // conversation, of its original and its folder may still follow.
+    if has_only_grown(old_row, stamp, &candidate.path) && old_row.state.turns.turns > 0 {
         UnreadPart::From(old_row.end.offset)
     } else {
         UnreadPart::Everything
@@ -443,20 +433,4 @@ fn build_shown_fields(
         // Without a name, the ingestion sets the title from the first message.
         title: candidate.name.clone().unwrap_or(old_fields.title),
     }
-}
-
-/// Returns the id of the parent, whose texts older versions of Codex copied into the conversation. The parent is the
-/// original of a fork, or the conversation that started a subagent.
-fn parse_parent_id(head: &SessionMeta) -> Option<String> {
-    let original_id = head.text("forked_from_id").map(str::to_lowercase);
-    original_id.or_else(|| head.spawn_parent_id().map(str::to_lowercase))
-}
-
-/// Returns the time at which Codex copied the texts of the parent into the conversation; `None` if it copied nothing.
-fn find_copy_time(head: &SessionMeta) -> Option<DateTime<Utc>> {
-    // A conversation with a base refers to the texts of the base instead of copying them.
-    if parse_parent_id(head).is_none() || head.base_id().is_some() {
-        return None;
-    }
-    DateTime::from_timestamp_millis(head.created()?.millis())
 }

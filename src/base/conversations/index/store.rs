@@ -30,7 +30,7 @@ pub const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again. The version is also raised when the same
 /// rollout gives other texts than before, because unchanged rollouts are not read again.
-const SCHEMA_VERSION: i64 = 15;
+const SCHEMA_VERSION: i64 = 16;
 
 /// The longest time to wait for another process that writes the index.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,19 +5,16 @@ use super::plan::IngestTask;
 use super::store::{IndexStore, SLOT_MS};
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent, TokenEvent, TokenUsage};
 use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::conversations::copied_texts::CopyTime;
 use crate::conversations::reader::EventReader;
 use crate::conversations::tally::Tally;
 use crate::quota::window::SAME_WINDOW;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
 
 /// The name of the model of a request if the rollout does not record the model.
 pub const UNKNOWN_MODEL: &str = "unknown";
-
-/// The longest time between two events that Codex writes when it copies a conversation. A request takes
-/// longer.
-const MAX_COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// The usage of the conversation that is being read.
 pub(super) struct ConversationUsage {
@@ -192,8 +189,7 @@ impl ConversationUsage {
 struct CopiedCounts {
     /// The events of the parent; `None` if its rollout cannot be opened.
     parent: Option<EventReader>,
-    /// The time of the last copied event.
-    last_copied_at: DateTime<Utc>,
+    time: CopyTime,
 }
 
 impl CopiedCounts {
@@ -202,15 +198,15 @@ impl CopiedCounts {
         Self {
             parent: rollout
                 .and_then(|rollout| EventReader::open(&rollout.path, LineParts::INDEXED).ok()),
-            last_copied_at: copied_at,
+            time: CopyTime(copied_at),
         }
     }
 
     /// Returns true if `tokens` is a copy of the parent's next token count. Equal sums alone prove nothing, because a
-    /// fork and its parent may both continue with a request of the same size. So the times count, too: copies are at
-    /// most [`MAX_COPY_PAUSE`] apart. Without the rollout of the parent, only the times decide.
+    /// fork and its parent may both continue with a request of the same size. So the times count, too. Without the
+    /// rollout of the parent, only the times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
-        if at > self.last_copied_at + MAX_COPY_PAUSE {
+        if !self.time.includes(at) {
             return false;
         }
         let is_copy = match &mut self.parent {
@@ -219,7 +215,7 @@ impl CopiedCounts {
             }),
             None => true,
         };
-        self.last_copied_at = self.last_copied_at.max(at);
+        self.time.advance(at);
         is_copy
     }
 }

@@ -3,6 +3,7 @@
 pub use super::store::SLOT_MS;
 use super::store::{IndexError, IndexStore};
 use super::usage_ingest;
+use crate::codex::folder_key::FolderSpellings;
 use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
@@ -172,7 +173,13 @@ pub fn read_conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation \
                WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
-    store.query_rows(sql, [], |row| Ok((row.get(0)?, parse_conversation(row)?)))
+    let mut folders = FolderSpellings::default();
+    store.query_rows(sql, [], |row| {
+        let mut conversation = parse_conversation(row)?;
+        let folder = folders.unify(&conversation.cwd);
+        folder.clone_into(&mut conversation.cwd);
+        Ok((row.get(0)?, conversation))
+    })
 }
 
 /// Returns the number of conversations that have usage in a range of slots.

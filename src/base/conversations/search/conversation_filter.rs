@@ -97,7 +97,7 @@ impl ConversationFilter {
     }
 
     fn accepts_unlisted(&self, cwd: &str, updated_ms: Option<i64>) -> bool {
-        self.filter.accepts_unlisted(Path::new(cwd), updated_ms)
+        self.filter.accepts_unlisted(cwd, updated_ms)
     }
 }
 

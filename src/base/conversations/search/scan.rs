@@ -3,6 +3,7 @@
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout_lines::{LineParts, Role};
+use crate::conversations::copied_texts::{CopiedTexts, ParentRollout};
 use crate::conversations::index::{IndexCandidate, IndexError, list_candidates};
 use crate::conversations::left_out::{DAMAGED_ROLLOUT_REASON, LeftOut};
 use crate::conversations::reader::EventReader;
@@ -129,12 +130,15 @@ fn find_first_match(
     let mut first_hit: Option<Hit> = None;
     // A rewound conversation has several rollouts, which are read from the oldest on.
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
+    let oldest = chain.rollouts().first();
+    let parent = oldest.and_then(|oldest| ParentRollout::find(home, &oldest.path));
+    let mut copies = CopiedTexts::open(parent.as_ref());
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.author_and_text() else {
             continue;
         };
-        if !is_searched(author) {
+        if copies.consume(&event) || !is_searched(author) {
             continue;
         }
 

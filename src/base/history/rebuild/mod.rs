@@ -85,7 +85,8 @@ pub fn plan(
     if options.only.wants_index() {
         plan.add_index(&set, &index)?;
     }
-    if let Some(prompts) = prompts {
+    if let Some(mut prompts) = prompts {
+        prompts.remove_copies();
         plan.add_history(home, &set, prompts, history_len)?;
     }
 

@@ -4,9 +4,9 @@ use super::conversations::ConversationSet;
 use super::plan::{PlannedHistoryFile, PromptCounts};
 use crate::history::id::ConversationId;
 use crate::history::prompts::HistoryEntry;
-use crate::history::rollout::UserMessage;
+use crate::history::rollout::{PastOrigin, UserMessage};
 use crate::history::{HistoryError, prompts};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The largest size of all prompts, in bytes. A rebuild sorts the prompts in memory, and refuses more of them.
@@ -17,7 +17,12 @@ const MAX_BYTES: u64 = 1 << 30;
 pub(super) struct Prompts {
     lines: Vec<HistoryEntry>,
     bytes: u64,
+    /// The conversations that may begin with copied prompts, and their originals.
+    forks: Vec<(ConversationId, PastOrigin)>,
 }
+
+/// The longest time between two copied prompts, in seconds. Codex copies a conversation without a pause.
+const MAX_COPY_PAUSE_SECS: i64 = 1;
 
 impl Prompts {
     pub(super) fn add(
@@ -35,6 +40,47 @@ impl Prompts {
             text: message.text.clone(),
         });
         Ok(())
+    }
+
+    pub(super) fn add_fork(&mut self, id: &ConversationId, origin: PastOrigin) {
+        self.forks.push((id.clone(), origin));
+    }
+
+    /// Removes the prompts at the beginning of forks that Codex copied: those of the original, in the same order, with
+    /// the time of the copy. Prompts that only the fork has stay.
+    pub(super) fn remove_copies(&mut self) {
+        let mut positions: HashMap<ConversationId, Vec<usize>> = HashMap::new();
+        if !self.forks.is_empty() {
+            for (position, line) in self.lines.iter().enumerate() {
+                let id = ConversationId::of(&line.session_id);
+                positions.entry(id).or_default().push(position);
+            }
+        }
+        let mut copies = HashSet::new();
+        for (fork, origin) in &self.forks {
+            let own = positions.get(fork);
+            let original = positions.get(&ConversationId::of(&origin.id));
+            let mut copied_until = origin.begun_at.map_or(i64::MIN, |at| at.timestamp());
+            for (own, original) in own
+                .into_iter()
+                .flatten()
+                .zip(original.into_iter().flatten())
+            {
+                let line = &self.lines[*own];
+                let is_in_time = line.ts <= copied_until.saturating_add(MAX_COPY_PAUSE_SECS);
+                if !is_in_time || line.text != self.lines[*original].text {
+                    break;
+                }
+                copied_until = copied_until.max(line.ts);
+                copies.insert(*own);
+            }
+        }
+        let mut position = 0..;
+        self.lines.retain(|_| {
+            position
+                .next()
+                .is_none_or(|position| !copies.contains(&position))
+        });
     }
 
     /// Counts the lines of the current history that the new one lacks. Adds the number of lines that cannot be parsed

@@ -82,6 +82,9 @@ impl Contents<'_> {
             for message in &scan.messages {
                 prompts.add(&conversation.id, message)?;
             }
+            if let Some(origin) = scan.copy_origin() {
+                prompts.add_fork(&conversation.id, origin);
+            }
         }
 
         facts.last_time = Rfc3339Time::later_of(facts.last_time.take(), scan.last_time);

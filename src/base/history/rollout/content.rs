@@ -4,6 +4,7 @@ use crate::codex::threads::{PAGINATED, RowTexts};
 use crate::codex::{RolloutCut, TurnContext};
 use crate::history::id::ConversationId;
 use crate::io::Rfc3339Time;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 /// The first `session_meta` line, which describes the conversation.
@@ -127,6 +128,38 @@ pub(crate) struct RolloutScan {
     pub bad_lines: u64,
     /// Values for a row of the database; empty unless [`Depth::RowData`] was asked for.
     pub row_data: RowData,
+    /// The id in the metadata of another conversation after those of this one.
+    pub(super) second_id: Option<ConversationId>,
+    /// The time of the line with the last of these metadata.
+    pub(super) begun_at: Option<DateTime<Utc>>,
+}
+
+impl RolloutScan {
+    /// Returns the conversation whose lines Codex may have copied to the beginning of this one: the original of a fork,
+    /// or the conversation that started a subagent. Codex 0.55 names the original of a fork only by its metadata, which
+    /// follow those of the fork. `None` for a conversation that refers to its original (0.169).
+    pub(crate) fn copy_origin(&self) -> Option<PastOrigin> {
+        let meta = self.meta.as_ref().filter(|meta| meta.base_id().is_none())?;
+        let parent = meta.text("forked_from_id").or(meta.spawn_parent_id());
+        let parent = parent.map(ConversationId::of).or(self.second_id.clone());
+        let created = || DateTime::from_timestamp_millis(meta.created()?.millis());
+        Some(PastOrigin {
+            id: parent?.to_string().to_lowercase(),
+            is_subagent: meta.is_subagent(),
+            begun_at: self.begun_at.or_else(created),
+        })
+    }
+}
+
+/// The conversation whose lines may be repeated at the beginning of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastOrigin {
+    /// The id of the conversation, in lower case.
+    pub(crate) id: String,
+    /// True if the copy is in a subagent, which has only some of the lines.
+    pub(crate) is_subagent: bool,
+    /// The time at which Codex wrote the first line of the copy. It may be seconds after the creation in the metadata.
+    pub(crate) begun_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

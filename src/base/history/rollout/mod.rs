@@ -5,7 +5,7 @@ mod location;
 mod scanner;
 
 pub(crate) use content::{Depth, RolloutScan};
-pub use content::{SessionMeta, UserMessage, first_line};
+pub use content::{PastOrigin, SessionMeta, UserMessage, first_line};
 pub use location::{
     begins_conversation, find_recorded_path, find_recorded_rollout, find_resumable_rollout,
     is_resumable_rollout_of, is_rollout_of, resolve_in_session_folders, resolve_rollout_in_home,
@@ -83,7 +83,16 @@ pub fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta
 }
 
 fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
-    Ok(scan_head(reader, Scanner::has_meta)?.meta)
+    Ok(scan_head(reader, Scanner::has_whole_meta)?.meta)
+}
+
+/// Like [`read_head`], and returns the conversation whose lines the rollout may repeat at its beginning.
+pub(crate) fn read_head_and_origin(
+    path: &Path,
+) -> io::Result<(Option<SessionMeta>, Option<PastOrigin>)> {
+    let scan = scan_head(open(path)?, Scanner::has_line_after_meta)?;
+    let origin = scan.copy_origin();
+    Ok((scan.meta, origin))
 }
 
 /// Evaluates the first lines of a rollout, until `is_done` returns true.
@@ -96,9 +105,12 @@ fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Resul
     let mut scanner = Scanner::new(Depth::Messages);
     let mut lines = LineReader::with_chunk_size(reader, HEAD_READ_BYTES);
     for _ in 0..MAX_HEAD_LINES {
-        match lines.next_line()? {
-            Some(line) => scanner.scan_line(line),
-            None => break,
+        match lines.next_line() {
+            Ok(Some(line)) => scanner.scan_line(line),
+            Ok(None) => break,
+            // The metadata are there, and only a later line is not.
+            Err(e) if scanner.has_meta() && e.kind() != io::ErrorKind::Interrupted => break,
+            Err(e) => return Err(e),
         }
 
         if is_done(&scanner) {

@@ -31,6 +31,8 @@ pub(super) struct Scanner {
     item_messages: Vec<UserMessage>,
     /// The text of the first message.
     first_text: Option<String>,
+    /// The number of lines after the first metadata.
+    lines_after_meta: usize,
 }
 
 impl Scanner {
@@ -46,6 +48,21 @@ impl Scanner {
         self.scan.meta.is_some()
     }
 
+    /// Returns true once the metadata and the folder of the conversation were read. Codex before 0.32 wrote the folder
+    /// into the first message only.
+    pub(super) fn has_whole_meta(&self) -> bool {
+        self.has_meta() && !self.lacks_folder()
+    }
+
+    pub(super) fn has_line_after_meta(&self) -> bool {
+        self.has_whole_meta() && self.lines_after_meta > 0
+    }
+
+    fn lacks_folder(&self) -> bool {
+        let meta = self.scan.meta.as_ref();
+        meta.is_some_and(|meta| meta.text("cwd").is_none())
+    }
+
     /// Counts a line that cannot be read at all.
     pub(super) fn count_unreadable_line(&mut self) {
         self.scan.bad_lines += 1;
@@ -58,13 +75,9 @@ impl Scanner {
     }
 
     fn wanted_parts(&self) -> LineParts {
-        let mut parts = LineParts::USER_EVENTS;
+        let mut parts = LineParts::USER_EVENTS.union(LineParts::META);
 
-        if self.scan.meta.is_none() {
-            parts = parts.union(LineParts::META);
-        }
-
-        if self.has_items_only() {
+        if self.has_items_only() || self.lacks_folder() {
             parts = parts.union(LineParts::USER_ITEMS);
         }
 
@@ -95,6 +108,7 @@ impl Scanner {
             self.scan.row_data.texts.add_line(bytes);
         }
 
+        self.lines_after_meta += usize::from(self.has_meta());
         match rollout_lines::parse_wanted(bytes, wanted) {
             LineContent::Skipped { timestamp } if is_complete() => self.note_time(timestamp),
             LineContent::Read { timestamp, items } => {
@@ -102,6 +116,9 @@ impl Scanner {
                     self.note_time(&timestamp);
                 }
                 for item in items {
+                    if item.kind == EventKind::ModelInput && self.lacks_folder() {
+                        self.note_folder(bytes);
+                    }
                     self.note_item(item);
                 }
             }
@@ -121,9 +138,7 @@ impl Scanner {
 
     fn note_item(&mut self, item: LineItem) {
         match item.kind {
-            EventKind::Meta(meta) if self.scan.meta.is_none() => {
-                self.scan.meta = parse_session_meta(*meta);
-            }
+            EventKind::Meta(meta) => self.note_meta(parse_session_meta(*meta)),
             EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
             EventKind::User(text) => {
                 let messages = if item.origin == ItemOrigin::Completed {
@@ -144,6 +159,31 @@ impl Scanner {
                 self.scan.row_data.tokens = total.or(self.scan.row_data.tokens);
             }
             _ => {}
+        }
+    }
+
+    fn note_meta(&mut self, meta: Option<SessionMeta>) {
+        let own_id = self.scan.meta.as_ref().map(|own| &own.id);
+        match (own_id, meta) {
+            (None, Some(meta)) => self.scan.meta = Some(meta),
+            // Codex repeats the metadata when it resumes; only those of the original follow at once.
+            (Some(own_id), Some(meta)) if self.lines_after_meta == 1 && meta.id != *own_id => {
+                self.scan.second_id = Some(meta.id);
+            }
+            _ => return,
+        }
+        self.scan.begun_at = self.last_time;
+    }
+
+    /// Adds the folder in the context of a first message to the metadata. `line` has it as JSON in a text.
+    fn note_folder(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        let folder = text
+            .split_once("<cwd>")
+            .and_then(|(_, rest)| rest.split_once("</cwd>"));
+        let folder = folder.map(|(folder, _)| serde_json::from_str(&format!("\"{folder}\"")));
+        if let (Some(meta), Some(Ok(Value::String(folder)))) = (&mut self.scan.meta, folder) {
+            meta.payload["cwd"] = folder.trim().into();
         }
     }
 

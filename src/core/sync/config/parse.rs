@@ -7,6 +7,7 @@ use super::settings::{
     BackupOptions, DecisionRules, PathRule, SafetyOptions, ScopeOptions, SessionMode, SyncConfig,
     SyncConfigError, SyncPolicy, SyncRemote,
 };
+use crate::codex::folder_key::{is_in_folder, is_same_folder};
 use crate::codex::process::ProgramNames;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::settings::{SettingKey, SettingValues, SettingsError, SettingsFile, ValueKind};
@@ -125,15 +126,13 @@ fn parse_path_rules(
     values: SettingValues<'_>,
 ) -> Result<Vec<PathRule>, SettingsError> {
     let rules: Vec<PathRule> = values.get("paths.map");
-    let trim_slashes = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
     for (index, rule) in rules.iter().enumerate() {
-        let to = trim_slashes(&rule.to);
         let matches_target = |other: &&PathRule| {
-            let from = trim_slashes(&other.from);
-            match to.strip_prefix(&*from) {
-                Some(subpath) if !from.is_empty() => subpath.starts_with(['/', '\\']),
-                _ => false,
-            }
+            let from = Path::new(&other.from);
+            // A root is not mapped, and another spelling of a folder is mapped once.
+            !other.from.trim_matches('/').is_empty()
+                && is_in_folder(&rule.to, from)
+                && !is_same_folder(&rule.to, from)
         };
         // A later rule may match the target: it maps the folder again in the same run.
         if let Some(other) = rules[..=index].iter().find(matches_target) {
