@@ -272,8 +272,6 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
         permissions::refuse_links_of_others(home)?;
     }
 
-    permissions::refuse_foreign_link(context.codex_home())?;
-
     if was_writable_by_others {
         let home = home.display();
         let message =

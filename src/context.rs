@@ -19,7 +19,7 @@ use codex_manager_core::inventory::store;
 use codex_manager_core::io::beneath::{self, FollowedLinks};
 use codex_manager_core::io::clock::{Clock, Timestamp, Zone};
 pub(crate) use codex_manager_core::io::environment::Environment;
-use codex_manager_core::io::{IoError, OrdinaryPath};
+use codex_manager_core::io::{IoError, OrdinaryPath, user};
 use codex_manager_core::vault::state;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -321,6 +321,7 @@ impl Settings {
             ".codex",
             env,
         )?;
+        let codex_home = follow_link_of_user(codex_home)?;
 
         // Links at the top of both homes are followed, in the manager home also links to files: they may lead to
         // another disk.
@@ -361,6 +362,30 @@ impl Settings {
             unknown_keys: Vec::new(),
             flags,
         })
+    }
+}
+
+/// Returns the target of the Codex home if it is a link of a user and this process is root, so that the user cannot
+/// redirect the link after this check. Else returns the home itself.
+///
+/// # Errors
+/// Root must not follow the link.
+fn follow_link_of_user(codex_home: PathBuf) -> Result<PathBuf> {
+    // Without the separator at the end, with which the system would follow a link.
+    let link: PathBuf = codex_home.components().collect();
+    let meta = link.symlink_metadata().ok();
+    let is_of_user = meta.is_some_and(|m| m.is_symlink() && user::other_owner(&m).is_some());
+    if !is_of_user || !user::is_root() {
+        return Ok(codex_home);
+    }
+    match user::real_path(&link) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            let message = format!("{e}: {}", link.display());
+            let hint = "run the command as that user; nothing was changed";
+            Err(CommandError::refused(message).hint(hint))
+        }
+        // The commands report a broken link.
+        target => Ok(target.unwrap_or(codex_home)),
     }
 }
 

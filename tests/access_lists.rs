@@ -1,6 +1,7 @@
 //! Access lists, attributes and groups of what a restore and a sync replace or create.
 
 use crate::support::env::TestEnv;
+use crate::support::injection::{can_inject, traced};
 use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, backup, put, rollout, sample_home, text};
 use crate::support::skips::skip;
@@ -109,6 +110,48 @@ fn a_new_file_has_the_access_list_of_its_folder_within_its_own_mode() {
         let found = read(&file, LIST).expect("a list");
         assert_eq!(found[12..20], list(7)[12..20], "{args:?}");
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o640);
+    }
+}
+
+#[test]
+fn restored_files_and_the_staging_folder_have_no_list_of_the_folder_above_the_home() {
+    for args in [
+        &[][..],
+        &["--merge"],
+        &["--only", "skills"],
+        &["--session", FIRST],
+    ] {
+        let env = TestEnv::new();
+        let home = sample_home(&env).canonicalize().unwrap();
+        let archive = text(&backup(&env, &[]));
+        if !set(&env.path("home"), LIST_OF_NEW_ENTRIES, &list(7)) {
+            return;
+        }
+        let skill = put(&env, "skills/mine/SKILL.md", "changed");
+        fs::remove_dir_all(home.join("sessions/2026")).unwrap();
+        let args = [&["restore", &archive, "--yes"][..], args].concat();
+        if can_inject() {
+            // Killed at the first exchange.
+            let kill = "inject=renameat2:signal=KILL";
+            let options = ["-e", "trace=renameat2", "-e", kill].map(str::to_owned);
+            let (output, log) = traced(&env, &options, &args);
+            assert!(!output.status.success(), "{log}");
+            let staging = env.path("home/..codex.codex-manager-restore");
+            for entry in walkdir::WalkDir::new(&staging) {
+                let path = entry.unwrap().into_path();
+                assert_eq!(read(&path, LIST), None, "{args:?}: {}", path.display());
+            }
+        }
+        let _ = env.run(&args).code(0);
+        for path in [
+            &home,
+            &skill,
+            &home.join("skills/mine"),
+            &home.join(rollout(FIRST)),
+        ] {
+            assert_eq!(read(path, LIST), None, "{args:?}: {}", path.display());
+            assert_eq!(read(path, LIST_OF_NEW_ENTRIES), None, "{args:?}");
+        }
     }
 }
 

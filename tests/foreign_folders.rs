@@ -1,9 +1,12 @@
 //! Folders of a Codex home that cannot be read or written: of another user, as a container makes them, read-only ones,
 //! and homes on read-only disks.
 
+use crate::history_check::{Home, id as number_id, relative};
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
 use crate::support::faults::Mount;
+use crate::support::injection::{can_inject, traced};
+use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_B, SKILL};
 use crate::support::sample::{FIRST, backup, put, rollout, sample_home, text};
 use crate::support::skips::skip;
 use std::fs::{self, Permissions};
@@ -63,6 +66,8 @@ fn each_form_of_a_restore_leaves_a_folder_that_cannot_be_read_as_it_is() {
             let run = env.run_unprivileged(&all).code(0);
             let is_whole = args.is_empty() || args == ["--merge"];
             assert_eq!(run.stderr.contains("had skipped a part"), is_whole, "{run}");
+            // One sentence about one folder.
+            assert!(!run.stderr.contains("cannot be read, so"), "{run}");
             let meta = folder.metadata().expect("stat");
             assert_eq!((meta.uid(), meta.mode() & 0o777), (OTHER, mode), "{run}");
             let theirs = fs::read_to_string(folder.join("theirs.md")).expect("read");
@@ -99,14 +104,120 @@ fn a_restore_of_files_in_a_folder_that_cannot_be_read_names_the_command_that_men
     put(&env, "AGENTS.md", "changed");
     let only = ["restore", &archive, "--only", "AGENTS.md"];
     let _ = env.run_unprivileged(&only).code(0);
-    set_mode(&env.codex_home().join("sessions/2026"), 0o000);
-    let run = env.run_unprivileged(&["history", "check"]).code(1);
-    assert!(run.stderr.contains("chmod -R u+rwX"), "{run}");
-    set_mode(&env.codex_home().join("sessions/2026"), 0o755);
     let run = env.run_unprivileged(&["doctor"]);
     let found = "cannot be listed: [ROOT]/home/.codex/skills/theirs";
     assert!(unwrapped(&run.stdout).contains(found), "{run}");
     assert_eq!(folder.metadata().expect("stat").uid(), OTHER);
+}
+
+#[test]
+fn history_check_compares_the_conversations_of_all_other_folders() {
+    let home = Home::new();
+    let in_day = |day: &str, n| {
+        let relative = relative(n).replace("01/02/", &format!("01/{day}/"));
+        home.path(&relative)
+    };
+    for (n, day) in [(2, "03"), (3, "04")] {
+        let moved = in_day(day, n);
+        fs::create_dir_all(moved.parent().expect("a folder")).expect("folder");
+        fs::rename(in_day("02", n), moved).expect("move");
+    }
+    home.sql(&format!(
+        "UPDATE threads SET rollout_path=replace(rollout_path, '01/02', '01/04') WHERE id='{}'",
+        number_id(3)
+    ));
+    let check = || {
+        let run = home
+            .env
+            .run_unprivileged(&["history", "check", "--json"])
+            .code(5);
+        run.json()
+    };
+    let before = check();
+    assert_eq!(before["on_disk"], 3, "{before}");
+    assert_eq!(before["stale_path"][0]["id"], number_id(2), "{before}");
+    // With and without the permission to examine its entries.
+    for mode in [0o000, 0o311] {
+        set_mode(&home.path("sessions/2026/01/04"), mode);
+        let found = check();
+        set_mode(&home.path("sessions/2026/01/04"), 0o755);
+        assert_eq!(found["on_disk"], 2, "{found}");
+        for kind in ["stale_path", "orphan_rows", "missing"] {
+            assert_eq!(found[kind], before[kind], "{found}");
+        }
+        let damaged = found["damaged"].to_string();
+        assert!(
+            damaged.contains("2026/01/04") && damaged.contains("cannot list"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_sync_leaves_a_folder_that_cannot_be_read_alone_and_syncs_the_rest() {
+    let pair = Pair::synced(&[(SKILL, "one"), (ROLLOUT, META)]);
+    for folder in ["skills/mine", "sessions/2026/11/18"] {
+        let path = pair.home("b").join(folder);
+        let (file, other) = (path.join("new.md"), format!("rules/{}.rules", folder.len()));
+        pair.put("a", &format!("{folder}/new.md"), "new");
+        pair.put("a", &other, "new");
+        pair.apply("a");
+        set_mode(&path, 0o000);
+        let run = pair.0.run_unprivileged(&RUN_OF_B);
+        set_mode(&path, 0o755);
+        let text = unwrapped(&format!("{run}"));
+        assert!(text.contains("may not list"), "{run}");
+        assert_eq!(pair.text("b", &other), "new", "{run}");
+        assert!(!file.exists(), "{run}");
+        // Nothing counts as deleted on this machine.
+        pair.apply("a");
+        assert_eq!(pair.text("a", SKILL), "one");
+        assert_eq!(pair.text("a", ROLLOUT), META);
+        assert_eq!(pair.text("b", ROLLOUT), META);
+        pair.apply("b");
+    }
+}
+
+#[test]
+fn a_conversation_in_a_folder_that_cannot_be_read_does_not_count_as_deleted() {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    // Another machine archives it.
+    let archived = ROLLOUT.replace("sessions/2026/11/18", "archived_sessions");
+    fs::create_dir_all(pair.home("a").join("archived_sessions")).expect("folder");
+    fs::rename(pair.home("a").join(ROLLOUT), pair.home("a").join(&archived)).expect("move");
+    pair.apply("a");
+    let day = pair.home("b").join("sessions/2026/11/18");
+    set_mode(&day, 0o000);
+    let _ = pair.0.run_unprivileged(&RUN_OF_B);
+    set_mode(&day, 0o755);
+    pair.apply("a");
+    assert_eq!(pair.text("a", &archived), META);
+    assert_eq!(pair.text("b", ROLLOUT), META);
+}
+
+#[test]
+fn a_folder_that_fails_for_another_reason_stops_a_restore() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env).canonicalize().expect("home");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "skills/other/SKILL.md", "changed");
+    let folder = text(&home.join("skills/other"));
+    let options = [
+        "-P",
+        &folder,
+        "-e",
+        "trace=openat",
+        "-e",
+        "inject=openat:error=EIO",
+    ];
+    let args = ["restore", &archive, "--yes"];
+    let (output, log) = traced(&env, &options.map(str::to_owned), &args);
+    assert!(!output.status.success(), "{log}");
+    assert!(home.join("skills/other/SKILL.md").exists());
+    let _ = env.run(args).code(0);
 }
 
 #[test]
@@ -147,9 +258,26 @@ fn a_read_only_folder_that_cannot_be_exchanged_is_named_with_its_chmod() {
     // Nothing can be created beside the home, so its entries are exchanged one by one.
     set_mode(&env.path("home"), 0o555);
     let args = ["restore", &archive, "--yes", "--only", "skills"];
-    let run = env.run_unprivileged(&args).code(5);
-    let chmod = "chmod u+rwx [ROOT]/home/.codex/skills)";
-    assert!(unwrapped(&run.stderr).contains(chmod), "{run}");
+    let dry_run = [&args[..], &["--dry-run"]].concat();
+    let count_archives = || {
+        let backups = env.manager_home().join("backups");
+        fs::read_dir(backups).expect("list").count()
+    };
+    let archives = count_archives();
+    let refused = |hint: &str| {
+        for args in [&args[..], &dry_run] {
+            let run = env.run_unprivileged(args).code(5);
+            assert!(unwrapped(&run.stderr).contains(hint), "{run}");
+        }
+        // A refusal leaves no safety backup.
+        assert_eq!(count_archives(), archives);
+    };
+    refused("chmod u+rwx [ROOT]/home/.codex/skills)");
+    if chown(home.join("skills"), Some(OTHER), None).is_ok() {
+        set_mode(&home.join("skills"), 0o755);
+        refused("sudo chown -R \"$USER\" [ROOT]/home/.codex/skills,");
+        chown(home.join("skills"), Some(0), None).expect("chown");
+    }
     set_mode(&home.join("skills"), 0o755);
     let _ = env.run_unprivileged(&args).code(0);
     set_mode(&env.path("home"), 0o755);

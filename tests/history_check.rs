@@ -11,7 +11,7 @@ pub(crate) fn id(n: u32) -> String {
     format!("01a10000-0000-7000-8000-{n:012x}")
 }
 
-fn relative(n: u32) -> String {
+pub(crate) fn relative(n: u32) -> String {
     format!(
         "sessions/2026/01/02/rollout-2026-01-02T00-00-00-{}.jsonl",
         id(n)

@@ -6,6 +6,7 @@ use crate::support::injection::{can_inject, traced};
 use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, backup, put, rollout, sample_home, text};
 use crate::support::skips::skip;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
@@ -140,6 +141,66 @@ fn the_user_recovers_a_restore_of_root_that_was_killed() {
     assert!(["changed", "be brief\n"].contains(&&*agents), "{agents}");
     let _ = env.run(args).code(0);
     assert_given(&home);
+}
+
+#[test]
+fn root_follows_no_journal_of_another_user_and_none_to_files_of_others() {
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env).canonicalize().unwrap();
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let roots = env.write("roots/file", "root's");
+    give_away(&env.path("home"));
+    give_away(&env.path("roots"));
+    let staging = env.path("home/..codex.codex-manager-restore");
+    let journal = |folder: &Path, folders: &[&Path], live: &Path| {
+        let step = json!({
+            "live": live, "staged": folder.join("1"), "live_id": null, "staged_id": null,
+        });
+        let journal = json!({
+            "schema": 1, "state": "committing", "home": home, "begun": [0], "folders": folders,
+            "steps": [step],
+        });
+        fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).unwrap();
+        fs::write(folder.join("journal.json"), journal.to_string()).unwrap();
+        give_away(folder);
+    };
+    let refused = |reason: &str| {
+        let run = env.run(["backup", "--no-status"]);
+        assert!(run.code != 0 && run.stderr.contains(reason), "{run}");
+        let run = env.run(["list-backups"]).code(0);
+        assert!(run.stderr.contains(reason), "{run}");
+    };
+
+    let own_file = home.join("AGENTS.md");
+    journal(&staging, &[&staging], &own_file);
+    lchown(&staging, Some(USER + 1), None).unwrap();
+    refused("of the owner of the home");
+    assert!(staging.join("journal.json").exists());
+    lchown(&staging, Some(USER), None).unwrap();
+    let _ = env.run(["list-backups"]).code(0);
+    assert!(!staging.exists());
+
+    journal(&staging, &[&staging], &roots);
+    refused("outside of the changed folders");
+    fs::remove_dir_all(&staging).unwrap();
+
+    // The user may create a folder of this name in a folder that belongs to another one.
+    let beside_roots = env.path("roots/.codex-manager-restore");
+    fs::create_dir(&beside_roots).unwrap();
+    give_away(&env.path("roots"));
+    lchown(env.path("roots"), Some(0), None).unwrap();
+    let in_manager_home = env.manager_home().join("tmp/.vacuum.codex-manager-journal");
+    for folder in [&staging, &in_manager_home] {
+        journal(folder, &[folder, &beside_roots], &roots);
+        refused("of the owner of the home");
+        assert!(beside_roots.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+    assert_eq!(fs::read_to_string(roots).unwrap(), "root's");
 }
 
 #[test]
@@ -311,6 +372,18 @@ fn root_refuses_a_codex_home_that_is_a_link_of_a_user_to_a_folder_of_root() {
     }
     lchown(&home, Some(0), None).unwrap();
     let _ = env.run(["backup", "--no-status"]).code(0);
+
+    // A link of the same user is followed.
+    give_away(&env.path("roots"));
+    lchown(&home, Some(USER), None).unwrap();
+    put(&env, "AGENTS.md", "changed");
+    let _ = env.run(["restore", "latest", "--yes"]).code(0);
+    assert!(home.is_symlink());
+    assert_given(&env.path("roots"));
+    assert_eq!(
+        fs::read_to_string(home.join("AGENTS.md")).unwrap(),
+        "be brief\n"
+    );
 }
 
 #[test]

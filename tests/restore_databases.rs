@@ -144,6 +144,27 @@ fn only_with_a_folder_does_not_restore_a_file_named_like_a_journal_of_it() {
     assert_eq!(fs::read_to_string(journal).expect("read"), "live, too");
 }
 
+/// Archives of older versions have the log beside a database without an extension.
+#[test]
+fn only_with_a_file_as_large_as_a_database_restores_the_file_named_like_its_log() {
+    let env = TestEnv::on_disk();
+    sample_home(&env);
+    for (name, content) in [
+        ("memories/data", "x".repeat(512)),
+        ("memories/text", "x".into()),
+    ] {
+        put(&env, name, content);
+        put(&env, format!("{name}-wal"), "archived");
+    }
+    let archive = text(&backup(&env, &[]));
+    for (name, log) in [("memories/data", "archived"), ("memories/text", "live")] {
+        put(&env, format!("{name}-wal"), "live");
+        let _ = env.run(["restore", &archive, "--only", name]).code(0);
+        let restored = env.codex_home().join(format!("{name}-wal"));
+        assert_eq!(fs::read_to_string(restored).expect("read"), log);
+    }
+}
+
 #[test]
 fn a_database_with_new_rows_in_its_wal_does_not_count_as_unchanged() {
     let env = TestEnv::on_disk();

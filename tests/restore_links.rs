@@ -3,11 +3,12 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::sample::{FIRST, state_database};
-use crate::support::sample::{backup, bob, put, rollout, sample_home, text};
+use crate::support::sample::{backup, bob, put, rollout, rows, sample_home, text};
 use crate::support::sign_in::write_auth;
+use rusqlite::Connection;
 use serde_json::Value;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 /// Moves a file of the home into `dotfiles`, and leaves a link.
@@ -129,6 +130,105 @@ fn a_link_that_a_restore_replaces_is_named() {
 }
 
 #[test]
+fn the_undo_of_a_restore_brings_its_links_back_if_their_targets_are_unchanged() {
+    for is_target_changed in [false, true] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        fs::remove_file(home.join("AGENTS.md")).unwrap();
+        let archive = text(&backup(&env, &[]));
+        write_auth(&home, &bob());
+        put(&env, "AGENTS.md", "mine");
+        let database = Connection::open(home.join("state_5.sqlite")).unwrap();
+        database.execute("DELETE FROM threads", []).unwrap();
+        drop(database);
+        let names = ["state_5.sqlite", "auth.json", "AGENTS.md", "config.toml"];
+        let mut targets: Vec<_> = names[..3].iter().map(|name| link(&env, name)).collect();
+        // Into the home.
+        put(&env, "mine/config.toml", "model = \"other\"\n");
+        fs::remove_file(home.join("config.toml")).unwrap();
+        symlink("mine/config.toml", home.join("config.toml")).unwrap();
+        targets.push(home.join("mine/config.toml"));
+        let read = || targets.iter().map(|path| fs::read(path).unwrap());
+        let before: Vec<_> = read().collect();
+
+        let document = restore(&env, &archive, &["--yes"]);
+        assert!(names[..2].iter().all(|name| !home.join(name).is_symlink()));
+        assert!(!home.join("AGENTS.md").exists());
+        assert_eq!(read().collect::<Vec<_>>(), before);
+        if is_target_changed {
+            let database = Connection::open(&targets[0]).unwrap();
+            database.execute("CREATE TABLE changed(x)", []).unwrap();
+            for target in &targets[1..] {
+                let mut content = fs::read(target).unwrap();
+                content.extend(b"\n");
+                fs::write(target, content).unwrap();
+            }
+        }
+        let safety = document["safety_backup"].as_str().unwrap().to_owned();
+        let document = restore(&env, &safety, &["--yes", "--auth", "archive"]);
+        for (name, content) in names.iter().zip(&before) {
+            let live = home.join(name);
+            assert_eq!(live.is_symlink(), !is_target_changed, "{name}: {document}");
+            if !name.ends_with(".sqlite") {
+                assert_eq!(&fs::read(&live).unwrap(), content, "{name}");
+            }
+            let is_named = document["notes"]
+                .to_string()
+                .contains(&format!("{name} is a link to"));
+            assert_eq!(is_named, !is_target_changed, "{name}: {document}");
+        }
+        assert_eq!(rows(&home.join("state_5.sqlite")).len(), 0);
+    }
+}
+
+#[test]
+fn a_removed_link_to_a_file_keeps_its_target() {
+    // In the order of the restore: the whole home, its entries, or each file.
+    for exchange in ["whole", "entries", "files"] {
+        for args in [&[][..], &["--merge"], &["--only", "box"]] {
+            let env = TestEnv::new();
+            let home = sample_home(&env);
+            fs::remove_file(home.join("AGENTS.md")).unwrap();
+            put(&env, "box/inner.md", "archived");
+            let archive = text(&backup(&env, &[]));
+            fs::remove_dir_all(home.join("box")).unwrap();
+            for name in ["AGENTS.md", "box"] {
+                put(&env, name, "mine");
+            }
+            let targets = ["AGENTS.md", "box"].map(|name| link(&env, name));
+            let no_rights = ["--bounding-set", "-all", "--inh-caps", "-all"];
+            if exchange == "entries" {
+                fs::set_permissions(env.path("home"), Permissions::from_mode(0o555)).unwrap();
+            } else if exchange == "files" {
+                // A file of another user can be neither read nor linked.
+                let theirs = put(&env, "theirs", "theirs");
+                if chown(&theirs, Some(12_345), Some(12_345)).is_err() {
+                    continue;
+                }
+                fs::set_permissions(theirs, Permissions::from_mode(0o600)).unwrap();
+            }
+            let program = env!("CARGO_BIN_EXE_codex-manager");
+            let all = [
+                &no_rights[..],
+                &[program, "restore", &archive, "--yes"],
+                args,
+            ]
+            .concat();
+            let run = env.run_unprivileged_program("setpriv", &all).code(0);
+            for target in targets {
+                let content = fs::read_to_string(&target).unwrap();
+                assert_eq!(content, "mine", "{exchange} {args:?}: {run}");
+            }
+            let inner = fs::read_to_string(home.join("box/inner.md")).unwrap();
+            assert_eq!(inner, "archived", "{exchange} {args:?}");
+            let is_kept = !args.is_empty();
+            assert_eq!(home.join("AGENTS.md").is_symlink(), is_kept, "{exchange}");
+            fs::set_permissions(env.path("home"), Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_mounted_file_with_the_archived_content_stays_and_the_rest_is_restored() {
     for names in [
         &["config.toml"][..],
@@ -206,8 +306,46 @@ fn a_mounted_login_stays_and_is_never_exchanged() {
     };
     let login = fs::read_to_string(home.join("auth.json")).unwrap();
     let before = env.tree("home/.codex");
-    let run = env.run(["restore", &archive, "--yes"]).code(5);
-    assert!(run.stderr.contains("is a mount point"), "{run}");
-    assert_same_tree(&before, &env.tree("home/.codex"));
+    let count_archives = || {
+        fs::read_dir(env.manager_home().join("backups"))
+            .unwrap()
+            .count()
+    };
+    let archives = count_archives();
+    for args in [
+        &["restore", &archive, "--yes"][..],
+        &["restore", &archive, "--dry-run", "--yes"],
+    ] {
+        let run = env.run(args).code(5);
+        assert!(run.stderr.contains("is a mount point"), "{run}");
+        assert!(run.stderr.contains("--auth skip"), "{run}");
+        assert_same_tree(&before, &env.tree("home/.codex"));
+        assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), login);
+    }
+    assert_eq!(count_archives(), archives);
+    restore(&env, &archive, &["--auth", "skip"]);
     assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), login);
+}
+
+#[test]
+fn a_mounted_database_whose_rows_change_is_refused_without_a_safety_backup() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    fs::remove_file(home.join(rollout(FIRST))).unwrap();
+    let database = Connection::open(home.join("state_5.sqlite")).unwrap();
+    database.execute("DELETE FROM threads", []).unwrap();
+    drop(database);
+    let Some(_mount) = mount(&env, "state_5.sqlite") else {
+        return;
+    };
+    let count_archives = || {
+        fs::read_dir(env.manager_home().join("backups"))
+            .unwrap()
+            .count()
+    };
+    let archives = count_archives();
+    let run = env.run(["restore", &archive, "--session", FIRST]).code(5);
+    assert!(run.stderr.contains("is a mount point"), "{run}");
+    assert_eq!(count_archives(), archives);
 }

@@ -9,6 +9,7 @@ use crate::support::sample::is_in_wal_mode;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +184,26 @@ fn a_damaged_database_is_reported_and_left_alone() {
     let run = env.run(["storage", "vacuum"]).code(6);
     assert!(run.stderr.contains("memories_1.sqlite"), "{run}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_folder_of_databases_that_cannot_be_listed_is_reported_and_the_rest_is_rewritten() {
+    let env = home();
+    let folder = env.codex_home().join("sqlite");
+    fs::create_dir(&folder).unwrap();
+    fs::rename(
+        database(&env, "logs_2.sqlite"),
+        folder.join("logs_2.sqlite"),
+    )
+    .unwrap();
+    let set_mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
+    let run = env
+        .run_unprivileged(&["storage", "vacuum", "--json"])
+        .code(6);
+    set_mode(0o755);
+    assert!(run.stderr.contains("home/.codex/sqlite"), "{run}");
+    assert_eq!(names(&run.json()), ["state_5.sqlite"]);
 }
 
 /// The number of points that the test tries per kind of fault.

@@ -281,6 +281,39 @@ fn doctor_names_a_login_that_codex_may_read_and_cannot_store() {
 }
 
 #[test]
+fn doctor_reports_a_state_by_one_check() {
+    let env = alice_and_bob();
+    let findings = || {
+        let document = env.run(["doctor", "--json"]).json();
+        let checks = document["checks"].as_array().unwrap().clone();
+        let is_finding = |check: &&serde_json::Value| {
+            check["status"] != "ok" && check["id"].as_str().unwrap().starts_with("home")
+        };
+        let ids = checks
+            .iter()
+            .filter(is_finding)
+            .map(|check| check["id"].clone());
+        ids.collect::<Vec<_>>()
+    };
+    let before = findings();
+    for (id, make) in [
+        (
+            "home.login",
+            (|env| Some(one(mount_over(env, &auth(env))?))) as MakeState,
+        ),
+        ("home.login", |env| mounted_read_only(&env.codex_home())),
+    ] {
+        let Some(guards) = make(&env) else {
+            continue;
+        };
+        let mut found = findings();
+        drop(guards);
+        found.retain(|finding| !before.contains(finding));
+        assert_eq!(found, [id]);
+    }
+}
+
+#[test]
 fn an_auth_json_that_no_rename_can_replace_is_refused_by_use_before_a_change() {
     let states: &[(&str, MakeState)] = &[
         ("is a mount point", |env| {

@@ -1,6 +1,5 @@
 //! The result of a check.
 
-use super::permissions::advice_to_take_ownership;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{IoError, shell};
 use serde::Serialize;
@@ -125,7 +124,7 @@ impl Check {
     /// user owns `path`.
     pub(super) fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
         let quoted = shell::quote_if_needed(&path.to_string_lossy());
-        match advice_to_take_ownership(path) {
+        match remedies::describe_taking_ownership(path) {
             Some(advice) => self.advised(advice),
             None => self.fixed_by(format!("chmod {mode} {quoted}")),
         }

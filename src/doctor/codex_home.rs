@@ -3,7 +3,7 @@
 use super::archives::has_archive;
 use super::check::{Check, Status};
 use super::databases;
-use super::permissions::{self, mode_to_restrict};
+use super::permissions::mode_to_restrict;
 use super::rollouts::{find_unlistable_folder, iter_rollouts};
 use super::way_back::{find_way_back, format_losses_command, suggest_saved_login, suggest_sign_in};
 use crate::context::Context;
@@ -13,7 +13,7 @@ use codex_manager_core::archive::scan::scan_home;
 use codex_manager_core::archive::{BackupMode, CaptureScope, EntryName, HomeSubset, NameSet};
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::home::{AUTH_JSON, HomeEntryKind, USER_TEXTS, kind_of};
+use codex_manager_core::codex::home::{AUTH_JSON, USER_TEXTS, kind_of};
 use codex_manager_core::codex::rollout;
 use codex_manager_core::codex::{LoginStorageError, check_login_of, daemon, threads};
 use codex_manager_core::inventory::status::{self, StatusProblem};
@@ -42,17 +42,24 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         return checks;
     }
 
-    checks.push(check_home_permissions(home));
-    checks.extend(check_writable(home));
-    checks.extend(check_mounts(home));
-    checks.extend(check_folders(home));
     let config = CodexConfig::read(home);
+    let login_problem = find_login_problem(home, config.store);
+    // A state that the check of the login reports needs no second finding.
+    let unstorable = match &login_problem {
+        Some(StatusProblem::Storage(e)) => Some(e),
+        _ => None,
+    };
+
+    checks.push(check_home_permissions(home));
+    checks.extend(check_writable(home, unstorable));
+    checks.extend(check_mounts(home, unstorable));
+    checks.extend(check_folders(home));
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(home, config.store));
-    if config.store.always_reads_auth_json() {
+    if let Some(problem) = &login_problem {
+        checks.push(describe_login_problem(problem, context));
+    } else if config.store.always_reads_auth_json() {
         checks.push(check_login(context, config.store));
-    } else if let Err(e) = check_login_of(home) {
-        checks.push(describe_login_problem(&e.into(), context));
     } else if home.join(AUTH_JSON).exists() {
         let message =
             "Codex may use another login than the one in auth.json, so the live account is unknown";
@@ -175,27 +182,33 @@ fn check_variable(context: &Context) -> Option<Check> {
     Some(check.advised(format!("set the whole path: export CODEX_HOME={home}")))
 }
 
-fn check_writable(home: &Path) -> Option<Check> {
-    if space::is_writable(home) {
+/// Finds a home that is not writable, unless `unstorable` is the same state.
+fn check_writable(home: &Path, unstorable: Option<&LoginStorageError>) -> Option<Check> {
+    let is_reported = matches!(
+        unstorable,
+        Some(LoginStorageError::NotWritable(folder)) if folder.canonical_or_self() == home.canonical_or_self()
+    );
+    if space::is_writable(home) || is_reported {
         return None;
     }
     let check = Check::warn("home", format!("not writable: {}", home.display())).because(
         "Codex cannot keep its conversations and logins there, and use, launch and restore fail",
     );
-    Some(if permissions::belongs_to_other_user(home) {
-        check.fixed_by_chmod("u+rwx", home)
-    } else {
-        check.advised(remedies::describe_making_writable(home))
-    })
+    Some(check.advised(remedies::describe_making_writable(home)))
 }
 
-/// Finds mount points other than folders at the top of the home, which a restore exchanges entry by entry.
-fn check_mounts(home: &Path) -> Option<Check> {
+/// Finds mount points other than folders at the top of the home, which a restore exchanges entry by entry. Leaves out
+/// the file of `unstorable`.
+fn check_mounts(home: &Path, unstorable: Option<&LoginStorageError>) -> Option<Check> {
     let home = home.canonical_or_self();
     let mut mounts = restore::list_mounts(&home).unwrap_or_default();
+    let login = match unstorable {
+        Some(LoginStorageError::Irreplaceable { path, .. }) => path.canonical().ok(),
+        _ => None,
+    };
     let is_harmless =
         |mount: &Path| mount == home || (mount.parent() == Some(&*home) && mount.is_dir());
-    mounts.retain(|mount| !is_harmless(mount));
+    mounts.retain(|mount| !is_harmless(mount) && login.as_ref() != Some(mount));
     let check = Check::about_paths("home.mounts", Status::Warn, "mount points", &mounts)?;
     let check = check.because("a restore or a switch that would replace them is refused");
     Some(check.advised("mount the whole Codex home, or its top-level folders"))
@@ -215,20 +228,19 @@ fn check_folders(home: &Path) -> Option<Check> {
 
 /// Adds the folders at `relative` and below that archives should have, but that cannot be listed.
 fn find_unreadable(home: &Path, relative: &Path, kind: FileType, unreadable: &mut Vec<PathBuf>) {
-    let is_left_out = matches!(
-        kind_of(relative),
-        HomeEntryKind::Transient | HomeEntryKind::Tmp | HomeEntryKind::Worktrees
-    );
-    if !kind.is_dir() || is_left_out || tree::is_too_deep(relative) {
+    let is_archived = kind_of(relative).is_archived_by_default();
+    if !kind.is_dir() || !is_archived || tree::is_too_deep(relative) {
         return;
     }
-    match tree::list(&home.join(relative)) {
-        Ok(entries) => {
+    match tree::list_if_permitted(&home.join(relative)) {
+        Ok(Some(entries)) => {
             for (name, kind) in entries {
                 find_unreadable(home, &relative.join(name), kind, unreadable);
             }
         }
-        Err(_) => unreadable.push(home.join(relative)),
+        Ok(None) => unreadable.push(home.join(relative)),
+        // Backups name the defect of the disk.
+        Err(_) => {}
     }
 }
 
@@ -329,16 +341,18 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
     (check, version)
 }
 
+/// Returns the reason why Codex cannot use the login in auth.json, or could not store it after a renewal.
+fn find_login_problem(home: &Path, store: CredentialStore) -> Option<StatusProblem> {
+    let path = home.join(AUTH_JSON);
+    let obstacle = status::find_obstacle(&path, store, AuthFile::read(&path).as_ref());
+    obstacle.or_else(|| check_login_of(home).err().map(StatusProblem::from))
+}
+
+/// Checks a login that Codex can use and store.
 fn check_login(context: &Context, store: CredentialStore) -> Check {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
     let auth = AuthFile::read(&path);
-    let obstacle = status::find_obstacle(&path, store, auth.as_ref());
-    let unstorable = || check_login_of(context.codex_home()).err();
-    if let Some(problem) = obstacle.or_else(|| unstorable().map(StatusProblem::from)) {
-        return describe_login_problem(&problem, context);
-    }
-
     if let Some(mode) = mode_to_restrict(&path) {
         let message = format!("auth.json is accessible to other users (mode {mode:o})");
         return Check::warn(ID, message)

@@ -131,11 +131,7 @@ fn check_writable(home: &Path) -> Option<Check> {
     let message = format!("not writable: {}", folder.display());
     let check =
         Check::warn("manager.home", message).because("no backup can be created and no login saved");
-    Some(if permissions::belongs_to_other_user(folder) {
-        check.fixed_by_chmod("u+rwx", folder)
-    } else {
-        check.advised(remedies::describe_making_writable(folder))
-    })
+    Some(check.advised(remedies::describe_making_writable(folder)))
 }
 
 fn check_inventory(home: &Path) -> Check {

@@ -3,11 +3,11 @@
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::error::{CommandError, Result};
 use codex_manager_core::conversations::index;
-use codex_manager_core::inventory::{notices, observations, store};
+use codex_manager_core::inventory::{notices, observations, remedies, store};
 #[cfg(windows)]
 use codex_manager_core::io::access::{self, is_open_to_others};
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
-use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, links, modes, shell, tree, user};
+use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, links, modes, tree, user};
 use codex_manager_core::launch::{program, registry};
 use codex_manager_core::{logging, vault};
 use std::fs::{self, Metadata};
@@ -141,17 +141,9 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
         .is_ok_and(|meta| user::other_owner(&meta).is_some())
 }
 
-/// Returns the advice for a path that another user owns; `None` if the user owns it, and on Windows.
-pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
-    let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
-    belongs_to_other_user(path).then(|| {
-        format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_path}")
-    })
-}
-
 /// Returns the advice for a folder that cannot be listed.
 pub(super) fn advice_to_make_readable(path: &Path) -> String {
-    let advice = advice_to_take_ownership(path);
+    let advice = remedies::describe_taking_ownership(path);
     advice.unwrap_or("make it readable, and check its disk".to_owned())
 }
 
@@ -206,22 +198,6 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Fails if the Codex home is a link of a user to a folder of another user, and this process is root.
-///
-/// # Errors
-/// Root must not follow the link.
-pub(crate) fn refuse_foreign_link(codex_home: &Path) -> Result<()> {
-    // Without the separator at the end, with which the system would follow a link.
-    let codex_home: PathBuf = codex_home.components().collect();
-    match user::check_link(&codex_home) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(CommandError::refused(
-            format!("{e}: {}", codex_home.display()),
-        )
-        .hint("run the command as that user; nothing was changed")),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

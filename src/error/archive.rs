@@ -134,6 +134,7 @@ impl Advised for codex_manager_core::restore::RestoreError {
             Self::UnreadableFolder(folder) => self.unchanged_error(Refused, describe_making_readable(folder)),
             Self::UnwritableFolder(folder) => self.unchanged_error(Refused, describe_making_writable(folder)),
             Self::MountInside(_) => self.unchanged_error(Refused, "unmount it, or restore into another folder with --to DIR"),
+            Self::MountedFile(path) if path.ends_with(AUTH_JSON) => self.unchanged_error(Refused, "unmount it, and mount its folder instead; or keep the login with --auth skip"),
             Self::MountedFile(_) => self.unchanged_error(Refused, "unmount it, and mount its folder instead; or restore the rest with --only or --session"),
             Self::OverlapsHome(_) => self.unchanged_error(Usage, "choose a folder outside of both homes"),
             Self::DanglingTarget(_) => self.unchanged_error(Refused, "mount its disk, or remove the link"),

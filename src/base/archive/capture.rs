@@ -224,6 +224,7 @@ pub(super) fn new_manifest(
         links: std::mem::take(&mut scan.links),
         partial: scope.only.is_some(),
         undo_removes: scope.undo_removes.clone(),
+        replaced_links: scope.replaced_links.clone(),
         ..ArchiveManifest::default()
     }
 }

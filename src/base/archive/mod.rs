@@ -47,8 +47,8 @@ pub use format::sidecar::SidecarProblem;
 pub use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub use format::{
     AccountAuth, ArchiveManifest, BackupMode, Compression, EXTERNAL_DATABASES_FOLDER, EntryName,
-    FileEntry, FileList, FolderEntry, InodeStamp, Metadata, NameId, NameSet, NameTable, entry,
-    entry_name, footer, manifest, metadata, names, path_checks, python, sidecar,
+    FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, Metadata, NameId, NameSet, NameTable,
+    entry, entry_name, footer, manifest, metadata, names, path_checks, python, sidecar,
 };
 pub use pack::{FinishedArchive, PackWriter};
 pub use path_note::PathNote;

@@ -224,6 +224,7 @@ impl HomeWalk<'_> {
             return;
         }
 
+        let followed = user::real_path(path);
         let Ok(target) = path.canonical() else {
             return self.note_skip(relative, "a broken link");
         };
@@ -234,9 +235,10 @@ impl HomeWalk<'_> {
             return self.add_link(path, relative);
         }
 
-        if let Err(e) = user::check_link(path) {
-            return self.note_skip(relative, e.to_string());
-        }
+        let target = match followed {
+            Ok(target) => target,
+            Err(e) => return self.note_skip(relative, e.to_string()),
+        };
 
         if let Ok(name) = EntryName::from_path(relative) {
             self.scan.linked.push(name);

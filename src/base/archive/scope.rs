@@ -1,6 +1,6 @@
 //! The scope of a backup: modes, paths, and globs of the user.
 
-use super::format::{BackupMode, EntryName, NameSet};
+use super::format::{BackupMode, EntryName, LinkEntry, NameSet};
 use crate::codex::home::HomeEntryKind;
 use crate::io::links;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
@@ -30,6 +30,8 @@ pub struct CaptureScope {
     pub only: Option<HomeSubset>,
     /// Paths that a restore of the archive removes. Used for safety backups.
     pub undo_removes: Vec<EntryName>,
+    /// Top-level links that a restore of the archive brings back. Used for safety backups.
+    pub replaced_links: Vec<LinkEntry>,
     /// The manager home relative to the Codex home, if it is inside the Codex home. It is excluded, so that no archive
     /// contains other archives.
     pub(super) manager_home: Option<PathBuf>,

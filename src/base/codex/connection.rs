@@ -7,6 +7,7 @@ use crate::io::{beneath, events, file_open, owner, progress, user};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
@@ -53,11 +54,13 @@ const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 /// [`MAX_PROGRESS_CALLS`]. A connection that writes is never interrupted: an interrupted command cleans up with it.
 pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let cannot_open = |e: io::Error| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string());
+    let mut followed = Cow::Borrowed(path);
     if user::is_root() {
         // SQLite follows links in the path.
         beneath::resolve(path).map_err(cannot_open)?;
-        user::check_link(path).map_err(cannot_open)?;
+        followed = user::followed_path(path).map_err(cannot_open)?;
     }
+    let path = &*followed;
     if access == Access::Create {
         // If this fails, SQLite reports the problem when it opens the path.
         let _ = owner::create_file_if_missing(path);
@@ -68,7 +71,11 @@ pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
 
     let (flags, parameters) = access.flags_and_parameters();
     // Each connection is used by one thread at a time, so SQLite needs no lock around it.
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if matches!(followed, Cow::Owned(_)) {
+        // The path has no links. The user may have put one there since.
+        flags |= OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    }
     let mut connection = match parameters {
         Some(parameters) => {
             // In a URI `?` and `#` end the path, and `%` begins an escape.

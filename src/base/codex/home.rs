@@ -119,6 +119,11 @@ impl HomeEntryKind {
         self.is_login_or_setting() || self.is_conversation() || self == Self::LegacyAuth
     }
 
+    /// Returns true if a backup without options includes the path, as far as it can be read.
+    pub fn is_archived_by_default(self) -> bool {
+        !matches!(self, Self::Transient | Self::Tmp | Self::Worktrees)
+    }
+
     /// Returns true if a restore replaces a link at this path by a file, instead of the target of the link.
     pub fn is_link_replaced(self) -> bool {
         matches!(self, Self::Auth | Self::Database)

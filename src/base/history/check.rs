@@ -36,10 +36,11 @@ pub struct Findings {
 }
 
 /// Compares all rollouts of `home` with the table in `database` and with the name index.
-/// `live_account` is the workspace account that is signed in.
+/// `live_account` is the workspace account that is signed in. Reports folders that this user may not list, and does not
+/// compare the rows of rollouts in them.
 ///
 /// # Errors
-/// A folder, the index or the database cannot be read, or the user interrupts. A damaged database
+/// Another folder, the index or the database cannot be read, or the user interrupts. A damaged database
 /// is reported as [`CheckReport::problem`] instead.
 pub fn compare(
     home: &Path,
@@ -47,7 +48,7 @@ pub fn compare(
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
     let projections = database.map(Projections::read_beside).unwrap_or_default();
-    let files = files::find_rollouts(home)?;
+    let files = files::find_permitted(home)?;
     compare_files(home, database, live_account, files, Some(projections))
 }
 
@@ -62,19 +63,22 @@ pub(crate) fn compare_rollouts(
     files: Vec<RolloutFile>,
 ) -> Result<Findings, HistoryError> {
     let (live_account, projections) = (None, None);
+    let forbidden_folders = Vec::new();
+    let files = (files, forbidden_folders);
     compare_files(home, database, live_account, files, projections)
 }
 
-/// Compares `files` with the rows of `database` and with the name index. Without `database`, every conversation counts
+/// Compares `files`, the rollouts and the folders that cannot be listed, with the rows of `database` and with the name
+/// index. Without `database`, every conversation counts
 /// as missing. Without `projections`, does not look for unreadable conversations.
 fn compare_files(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
-    files: Vec<RolloutFile>,
+    (files, forbidden_folders): (Vec<RolloutFile>, Vec<SkippedFile>),
     projections: Option<Projections>,
 ) -> Result<Findings, HistoryError> {
-    let (conversations, damaged) = read_conversations(home, &files, live_account)?;
+    let (conversations, mut damaged) = read_conversations(home, &files, live_account)?;
     // A home may have half a million rollouts, and the comparison needs memory of its own.
     drop(files);
 
@@ -86,6 +90,7 @@ fn compare_files(
         real_home: &home.canonical_or_self(),
         conversations: &conversations,
         index: &index,
+        forbidden_folders: &forbidden_folders,
         readability: projections.as_ref().map(new_check),
     };
 
@@ -108,6 +113,7 @@ fn compare_files(
     let has_table = differences.is_some();
     let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
     let mut report = differences.into_report(&input)?;
+    damaged.extend_from_slice(&forbidden_folders);
     report.damaged = damaged;
     report.add_previews(home)?;
     report.old_format = conversations.old_format;
@@ -330,6 +336,7 @@ struct CheckInput<'a> {
     linked_folders: Vec<LinkedFolder>,
     conversations: &'a Conversations,
     index: &'a ThreadNameIndex,
+    forbidden_folders: &'a [SkippedFile],
     /// `None` if only some rollouts of the home are compared.
     readability: Option<ReadabilityCheck<'a>>,
 }
@@ -364,6 +371,16 @@ impl CheckInput<'_> {
         };
         let path_below_link = self.linked_folders.iter().find_map(move_below_link);
         path_below_link.unwrap_or_else(|| recorded.to_path_buf())
+    }
+
+    /// Returns true if the rollout at `recorded`, the path in a row, is in a folder that cannot be listed.
+    fn is_forbidden(&self, recorded: &Path) -> bool {
+        let mut folders = self.forbidden_folders.iter();
+        folders.any(|folder| {
+            let relative = folder.path.strip_prefix(self.home);
+            recorded.starts_with(&folder.path)
+                || relative.is_ok_and(|path| recorded.starts_with(self.real_home.join(path)))
+        })
     }
 
     /// Returns the index of the rollout at `recorded`, the path in a row. `files` are the rollouts of the conversation.
@@ -405,6 +422,14 @@ impl Differences {
     fn add_row(&mut self, input: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = input.conversations.file_range(&id);
+        let recorded = input.normalize_recorded_path(row);
+        if input.is_forbidden(&recorded) {
+            // The rollout that Codex uses is unknown, so the others of the conversation are no reason to change the row.
+            if !range.is_empty() {
+                self.used_indexes[range.start] = Some(0);
+            }
+            return;
+        }
         if range.is_empty() {
             self.report.orphan_rows.push(OrphanRow {
                 id,
@@ -422,7 +447,6 @@ impl Differences {
         }
 
         let files = &input.conversations.files[range];
-        let recorded = input.normalize_recorded_path(row);
         let recorded_position = input.find_position(files, &recorded);
         // Codex uses the first rollout if the row names no other one.
         let used_index = recorded_position.unwrap_or(0);

@@ -44,13 +44,23 @@ pub fn find_rollouts(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
     errors.into_iter().next().map_or(Ok(files), Err)
 }
 
+/// Like [`find_rollouts`], but also returns the folders that this user may not list, instead of an error.
+pub(crate) fn find_permitted(home: &Path) -> Result<(Vec<RolloutFile>, Vec<SkippedFile>), IoError> {
+    let (files, errors) = list_rollouts(home);
+    let mut forbidden = Vec::new();
+    for e in errors {
+        if e.source.kind() != io::ErrorKind::PermissionDenied {
+            return Err(e);
+        }
+        forbidden.push(SkippedFile::from_error(e));
+    }
+    Ok((files, forbidden))
+}
+
 /// Like [`find_rollouts`], but returns the folders that cannot be listed instead of an error.
 pub fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
     let (files, errors) = list_rollouts(home);
-    let skipped = errors.into_iter().map(|e| SkippedFile {
-        path: e.path,
-        reason: format!("cannot {}: {}", e.action, e.source),
-    });
+    let skipped = errors.into_iter().map(SkippedFile::from_error);
     (files, skipped.collect())
 }
 

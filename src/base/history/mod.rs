@@ -139,6 +139,15 @@ pub struct SkippedFile {
     pub reason: String,
 }
 
+impl SkippedFile {
+    fn from_error(e: IoError) -> Self {
+        Self {
+            reason: format!("cannot {}: {}", e.action, e.source),
+            path: e.path,
+        }
+    }
+}
+
 /// Runs `read` for the path of each file on all processors. `handle` receives the results in the order of the files,
 /// each with the key of its file. Files that no longer exist are ignored; files that cannot be read are added to
 /// `skipped`.

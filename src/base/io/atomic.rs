@@ -23,7 +23,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 pub fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let meta = path.metadata().at("inspect", path)?;
     let temp = write_temp(path, bytes, Some(meta.permissions()))?;
-    owner::copy_access(path, temp.path());
+    owner::copy_access_or_warn(path, temp.path());
     temp.replace(path)
 }
 

@@ -84,17 +84,21 @@ fn inherit_folder_owner_locked(path: &Path) {
 
 /// Gives the new entry `created` the owner and the group of `model`, and on Linux its access lists and the attributes of
 /// the user (`user.*`). A missing `model` changes nothing. Returns false if the system refuses any of them.
-pub fn copy_access(model: &Path, created: &Path) -> bool {
+pub(crate) fn copy_access(model: &Path, created: &Path) -> bool {
     let is_owner_kept = copy_owner(model, created);
     let is_kept = copy_attributes(model, created) && is_owner_kept;
     copy_setgid(model, created);
-    if !is_kept {
+    is_kept
+}
+
+/// Like [`copy_access`], with a warning in the log instead of a result.
+pub fn copy_access_or_warn(model: &Path, created: &Path) {
+    if !copy_access(model, created) {
         events::warn!(
             "cannot keep the owner or the access list of {}",
             model.display()
         );
     }
-    is_kept
 }
 
 /// Gives the new entry `created` the owner and the group of `model`. Returns false if the system refuses either.
@@ -184,7 +188,7 @@ pub(crate) fn remove_access_lists(folder: &Path) {
 #[cfg(target_os = "linux")]
 mod linux {
     use crate::io::{beneath, modes};
-    use rustix::fs::{XattrFlags, lgetxattr, llistxattr, removexattr, setxattr};
+    use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lremovexattr, setxattr};
     use std::ffi::CStr;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
@@ -217,7 +221,7 @@ mod linux {
     pub(super) fn remove_access_lists(folder: &Path) {
         for name in [ACCESS_LIST, LIST_OF_NEW_ENTRIES] {
             // Most folders have none.
-            let _ = removexattr(folder, name);
+            let _ = lremovexattr(folder, name);
         }
     }
 

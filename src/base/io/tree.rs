@@ -52,6 +52,14 @@ pub fn list_if_exists(folder: &Path) -> Result<Vec<(OsString, FileType)>, IoErro
     }
 }
 
+/// Like [`list_if_exists`]; `None` for a folder that this user may not list.
+pub fn list_if_permitted(folder: &Path) -> Result<Option<Vec<(OsString, FileType)>>, IoError> {
+    match list_if_exists(folder) {
+        Err(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied => Ok(None),
+        entries => entries.map(Some),
+    }
+}
+
 /// Returns the paths of the folders in a folder, sorted. A missing folder has none.
 pub fn list_folders(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let entries = list_if_exists(folder)?.into_iter();

@@ -4,7 +4,7 @@ use super::ordinary_path::OrdinaryPath;
 use std::borrow::Cow;
 use std::fs::{Metadata, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Returns true if this process runs as root, which may give files to other users.
 pub fn is_root() -> bool {
@@ -29,6 +29,21 @@ pub fn other_owner(meta: &Metadata) -> Option<u32> {
     #[cfg(not(unix))]
     {
         let _ = meta;
+        None
+    }
+}
+
+/// Returns the id of the user who owns the entry `path`, of a link the link itself. `None` if it cannot be examined, and
+/// on Windows.
+pub fn read_owner(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata().ok().map(|meta| meta.uid())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
         None
     }
 }
@@ -59,6 +74,19 @@ pub(crate) fn followed_path(path: &Path) -> io::Result<Cow<'_, Path>> {
     let message =
         "root does not follow this link of a user, because its target is not of the same user";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+/// Returns the path without links that an operation on `path` should use. Unlike a check followed by a second look at
+/// the link, it gives root the target that was checked.
+///
+/// # Errors
+/// Those of [`followed_path`], or `path` is missing or a broken link.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    match followed_path(path)? {
+        // Root creates files behind its own broken links.
+        Cow::Owned(target) => target.symlink_metadata().map(|_| target),
+        Cow::Borrowed(path) => path.canonical(),
+    }
 }
 
 /// Fails if root must not follow the link `path`: it belongs to a user, and its target does not. The user could have

@@ -25,9 +25,9 @@ pub enum JournalError {
     /// Another process works with this journal.
     #[error("{holder} is changing the same files: {}", folder.display())]
     InProgress { folder: PathBuf, holder: LockHolder },
-    /// The folder has the name of a staging folder but is not a private folder of this user.
-    /// Nothing was changed.
-    #[error("the folder has the name of a staging folder but is not a private folder of this user: {}", .0.display())]
+    /// The folder has the name of a staging folder but is not a private folder of this user, nor, for root, of the
+    /// owner of the files that it is for. Nothing was changed.
+    #[error("the folder has the name of a staging folder but is not a private folder of this user or of the owner of the home: {}", .0.display())]
     ForeignFolder(PathBuf),
     /// The staging folder of another transaction exists. Nothing was changed.
     #[error("the staging folder of another command exists: {}", .0.display())]

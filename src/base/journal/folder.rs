@@ -3,7 +3,8 @@
 
 use super::error::JournalError;
 use crate::io::{
-    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, owner, tree, with_suffix,
+    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, owner, tree, user,
+    with_suffix,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,13 +104,42 @@ pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
 /// Gives the new staging folder `folder` the owner of what it replaces, so that this user can recover the transaction
 /// of root. The folder above may belong to root.
 pub(super) fn give_to_owner(folder: &Path) {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let live_name = name
-        .strip_prefix('.')
-        .and_then(|name| name.strip_suffix(RESTORE_SUFFIX));
-    if let Some(live_name) = live_name.filter(|name| !name.is_empty()) {
-        owner::copy_owner(&folder.with_file_name(live_name), folder);
+    if let Some(live) = live_entry_beside(folder) {
+        owner::copy_owner(&live, folder);
     }
+}
+
+/// Returns the entry of which `folder` is [`staging_folder_beside`]; `None` for other staging folders.
+fn live_entry_beside(folder: &Path) -> Option<PathBuf> {
+    let name = folder.file_name()?.to_string_lossy();
+    let live_name = name.strip_prefix('.')?.strip_suffix(RESTORE_SUFFIX)?;
+    (!live_name.is_empty()).then(|| folder.with_file_name(live_name))
+}
+
+/// Returns the id of the user whose files the staging folder `folder` is for. `None` on Windows.
+pub(super) fn read_owner_of_live(folder: &Path) -> Option<u32> {
+    let owner_of_entry = live_entry_beside(folder).and_then(|live| user::read_owner(&live));
+    // The entry is missing if a restore creates it.
+    owner_of_entry.or_else(|| user::read_owner(atomic::parent_of(folder)))
+}
+
+/// Returns true if `path` is among the files that the staging folder `folder` is for. Both are without links.
+pub(super) fn is_staging_folder_for(folder: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(atomic::parent_of(folder));
+    let Some(first) = below.ok().and_then(|below| below.iter().next()) else {
+        return false;
+    };
+    let name = folder.file_name().unwrap_or_default();
+    name == NAME_IN_HOME
+        || name == OTHER_SUFFIX
+        || staging_folder_beside(&folder.with_file_name(first)) == folder
+}
+
+/// Returns the manager home of the journal of a command in `folder`; `None` for other staging folders.
+pub(super) fn manager_home_of_journal(folder: &Path) -> Option<&Path> {
+    let name = folder.file_name()?.to_string_lossy();
+    let is_of_command = name != OTHER_SUFFIX && name.ends_with(OTHER_SUFFIX);
+    folder.parent()?.parent().filter(|_| is_of_command)
 }
 
 /// Returns true if this is the absolute path of a folder with the name of a staging folder.

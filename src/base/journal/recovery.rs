@@ -5,13 +5,13 @@ use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError, RecoveryObstacle};
 use super::folder::{give_to_owner, is_real_folder, is_staging_folder_path};
 use super::late_writes::WriteSide;
-use super::ownership::{check_own_folder, has_content};
+use super::ownership::{check_own_folder, check_paths, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, discard_empty};
 use crate::io::{
     DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockHolder,
-    OrdinaryPath, atomic, beneath, document, lock, sharing,
+    OrdinaryPath, atomic, beneath, document, lock, owner, sharing,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,6 +94,7 @@ impl Transaction {
         // The loop begins again after a recovery, and whenever another process removes the folder in between.
         let lock = loop {
             atomic::create_private_folder(folder)?;
+            owner::remove_access_lists(folder);
             give_to_owner(folder);
             check_own_folder(folder, policy)?;
             let lock = match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
@@ -204,6 +205,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         }
         .into());
     }
+    check_paths(&path, &journal)?;
     Ok(journal)
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn write_new_form(
     }
 
     copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
-    owner::copy_access(source, temp.path());
+    owner::copy_access_or_warn(source, temp.path());
     Ok(NewForm {
         size,
         unverified: Some(UnverifiedForm {

@@ -8,10 +8,12 @@ use crate::codex::{
 };
 use crate::io::{
     ClockDoubt, Environment, IoContext, IoError, atomic, disk_clock, modes, serialize_displayed,
+    tree,
 };
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,8 +59,8 @@ pub struct VacuumItem {
 #[derive(Debug, Default)]
 pub struct VacuumPlan {
     pub items: Vec<VacuumItem>,
-    /// Databases that cannot be read, with the reason.
-    pub unreadable: Vec<DatabaseError>,
+    /// The reasons why databases, or folders of them, cannot be read.
+    pub unreadable: Vec<VacuumError>,
     /// Log entries from before this time are deleted.
     logs_since: Option<DateTime<Utc>>,
 }
@@ -76,11 +78,11 @@ impl VacuumPlan {
             ..Self::default()
         };
 
-        for path in find_databases(home, env) {
+        for path in plan.find_databases(home, env) {
             match examine_database(&path, plan.logs_since) {
                 Ok(item) if item.after_bytes < item.before_bytes => plan.items.push(item),
                 Ok(_) => {}
-                Err(e) => plan.unreadable.push(e),
+                Err(e) => plan.unreadable.push(e.into()),
             }
         }
 
@@ -125,7 +127,7 @@ impl VacuumPlan {
             match written {
                 // A damaged database does not keep the others from being rewritten.
                 Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
-                    self.unreadable.push(e);
+                    self.unreadable.push(e.into());
                     continue;
                 }
                 written => written?,
@@ -140,6 +142,31 @@ impl VacuumPlan {
         }
         Ok(exchange.commit(&policy)?)
     }
+
+    /// Returns the databases in the folders that Codex uses. Leaves out links, which an exchange would replace by files.
+    /// Folders that cannot be listed become [`unreadable`](Self::unreadable).
+    fn find_databases(&mut self, home: &Path, env: &Environment) -> Vec<PathBuf> {
+        let folders = [
+            threads::find_state_folder(home, env),
+            home.to_path_buf(),
+            home.join(SQLITE_FOLDER),
+        ];
+        let mut databases = BTreeSet::new();
+        for folder in BTreeSet::from(folders) {
+            match tree::list_if_exists(&folder) {
+                Ok(entries) => {
+                    let files = entries.into_iter().filter(|(_, kind)| kind.is_file());
+                    let paths = files.map(|(name, _)| folder.join(name));
+                    databases.extend(paths.filter(|path| {
+                        is_versioned_database(path) && database::may_be_sqlite(path)
+                    }));
+                }
+                Err(_) if !folder.is_dir() => {}
+                Err(e) => self.unreadable.push(e.into()),
+            }
+        }
+        databases.into_iter().collect()
+    }
 }
 
 /// Finishes or undoes a vacuum that was killed.
@@ -148,28 +175,6 @@ impl VacuumPlan {
 /// A process uses the home, or the files cannot be written. The next call tries again.
 pub fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, JournalError> {
     FileExchange::recover(manager_home, JOURNAL, &IdleHome { env })
-}
-
-/// Returns the databases in the folders that Codex uses. Leaves out links, which an exchange would replace by files.
-fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let mut folders = vec![
-        threads::find_state_folder(home, env),
-        home.to_path_buf(),
-        home.join(SQLITE_FOLDER),
-    ];
-    folders.dedup();
-
-    let mut databases: Vec<_> = folders
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .map(|entry| entry.path())
-        .filter(|path| is_versioned_database(path) && database::may_be_sqlite(path))
-        .collect();
-
-    databases.sort();
-    databases.dedup();
-    databases
 }
 
 /// Returns the sizes of the database before and after a vacuum, and the number of log entries from before `logs_since`.

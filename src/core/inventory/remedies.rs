@@ -105,20 +105,25 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
 /// Returns the advice for a folder that is not writable.
 pub fn describe_making_writable(folder: &Path) -> String {
     let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
-    format!("make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write")
+    let advice = describe_taking_ownership(folder)
+        .unwrap_or_else(|| format!("make it writable (chmod u+rwx {quoted_folder})"));
+    format!("{advice}, or mount its disk read-write")
 }
 
 /// Returns the advice for a folder that cannot be listed.
 pub fn describe_making_readable(folder: &Path) -> String {
     let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
-    let is_foreign = folder
-        .symlink_metadata()
-        .is_ok_and(|meta| user::other_owner(&meta).is_some());
-    if is_foreign {
-        format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_folder}")
-    } else {
-        format!("make it readable: chmod -R u+rwX {quoted_folder}")
-    }
+    describe_taking_ownership(folder)
+        .unwrap_or_else(|| format!("make it readable: chmod -R u+rwX {quoted_folder}"))
+}
+
+/// Returns the advice for a path that another user owns; `None` if this user owns it, and on Windows.
+pub fn describe_taking_ownership(path: &Path) -> Option<String> {
+    let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+    let meta = path.metadata().ok()?;
+    user::other_owner(&meta).map(|_| {
+        format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_path}")
+    })
 }
 
 /// Returns the command that replaces a file that has a second hard link by a copy.

@@ -8,7 +8,7 @@ use super::plan::restore_plan::RestorePlan;
 use super::plan::rollout_index::RolloutIndex;
 use super::plan::target;
 use super::recover::login_guard::LoginGuard;
-use super::settle::{databases, login, safety, unchanged};
+use super::settle::{databases, login, replaced_links, safety, unchanged};
 use super::stage::extract::ExtractSink;
 use super::stage::workspace::Workspace;
 use super::stage::{equal_rollouts, merge};
@@ -114,6 +114,9 @@ fn prepare_exchange(
     let restored_names = work.plan.writes.clone();
     let outside = databases::adapt_databases(work, &kept_rollouts)?;
 
+    // A refusal after the safety backup would leave one for each attempt.
+    exchange::refuse_mounts(work)?;
+    login::refuse_mounted_login(work)?;
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
     let safety_backup = safety::make_backup(work, &outside, progress)?;
@@ -121,6 +124,7 @@ fn prepare_exchange(
 
     // The login is staged last, because Codex cannot renew its login from here on.
     let staged_login = login::stage_login(work)?;
+    replaced_links::stage(work)?;
 
     let steps = exchange::plan_steps(work, &outside)?;
     work.notes.extend(exchange::describe_replaced_links(work));
@@ -183,9 +187,16 @@ fn describe_kept(archive: &ArchiveReader, live: &LiveFiles, plan: &RestorePlan) 
     if plan.partial {
         return Vec::new();
     }
-    let skipped = archive.contents().skipped.iter();
-    let skipped: Vec<_> = skipped.map(ToString::to_string).collect();
-    let unreadable = live.unreadable.iter();
+    let skipped = &archive.contents().skipped;
+    let is_skipped = |path: &Path| {
+        skipped
+            .iter()
+            .any(|above| path.starts_with(above.as_path()))
+    };
+    // No archive has these folders anyway, and the first sentence names what is skipped.
+    let is_new = |path: &&PathBuf| kind_of(path).is_archived_by_default() && !is_skipped(path);
+    let skipped: Vec<_> = skipped.iter().map(ToString::to_string).collect();
+    let unreadable = live.unreadable.iter().filter(is_new);
     let unreadable: Vec<_> = unreadable.map(|path| path.display().to_string()).collect();
     let describe = |why: &str, paths: &[String]| {
         let names = similar::join_first_names(paths);

@@ -38,6 +38,24 @@ pub(crate) fn plan_steps(
     Ok(steps)
 }
 
+/// Fails if the restore would replace a mounted file, such as a database whose rows change.
+///
+/// # Errors
+/// [`RestoreError::MountedFile`].
+pub(crate) fn refuse_mounts(work: &Workspace<'_>) -> Result<(), RestoreError> {
+    let changed = work.plan.writes.iter().chain(work.plan.removed.iter());
+    // A mount point deeper in the home is refused when the workspace is opened.
+    let top_names = changed.filter(|name| name.as_path().components().count() == 1);
+    let mut live_paths = top_names.map(|name| {
+        let root = work.stage.root_of(name.as_path());
+        root.live_path(name.as_path())
+    });
+    match live_paths.find(|path| is_mount_point(path)) {
+        Some(path) => Err(RestoreError::MountedFile(path)),
+        None => Ok(()),
+    }
+}
+
 /// Returns a sentence for each top-level link to a file that the restore replaces by a file.
 pub(crate) fn describe_replaced_links(work: &Workspace<'_>) -> Vec<String> {
     let (plan, home) = (&work.plan, work.stage.home());

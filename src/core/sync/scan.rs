@@ -92,8 +92,11 @@ fn check_name(name: &OsStr) -> Result<&str, &'static str> {
 
 const NOT_FOLLOWED: &str = "a link is not followed";
 
+pub(crate) const FORBIDDEN: &str = "this user may not list the folder";
+
 /// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
-/// files must not count as absent.
+/// files must not count as absent. A folder of the home that this user may not list is treated like a link that is not
+/// followed.
 pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing, IoError> {
     let mut walk = SideWalk {
         root,
@@ -213,6 +216,12 @@ impl SideWalk<'_> {
             // A cloud client removed the folder after its parent was listed. If the root is gone too, that is
             // an error.
             Err(e) if is_absent(&e) && self.root.is_dir() => return Ok(()),
+            // Its files must not count as deleted.
+            Err(e) if self.is_forbidden(&e, relative) => {
+                let is_synced = true;
+                self.add_link(relative.to_owned(), FORBIDDEN, is_synced);
+                return Ok(());
+            }
             entries => entries.at("list", folder)?,
         };
 
@@ -231,6 +240,14 @@ impl SideWalk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns true for the error of a folder in the home that this user may not list. The home itself and the cloud
+    /// folder must be readable.
+    fn is_forbidden(&self, error: &io::Error, relative: &str) -> bool {
+        self.side == Side::Local
+            && !relative.is_empty()
+            && error.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// Adds, queues or notes an entry of a folder. Skips sockets, pipes and devices.

@@ -4,7 +4,7 @@ use super::config::SyncConfig;
 use super::scope;
 use crate::codex::rollout::Relation;
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, OrdinaryPath, modes, modified_ns, user};
+use crate::io::{IoContext, IoError, modes, modified_ns, user};
 use serde::Deserialize;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -184,7 +184,7 @@ impl SyncConfig {
             && fs::symlink_metadata(&full_path).is_ok_and(|meta| meta.is_symlink())
             && scope::reason_not_to_follow(self.root(side), &full_path).is_none()
         {
-            full_path.canonical_or_self()
+            user::real_path(&full_path).unwrap_or(full_path)
         } else {
             full_path
         }

@@ -86,6 +86,10 @@ pub struct ArchiveManifest {
     /// backup removes them.
     #[serde(default)]
     pub undo_removes: Vec<EntryName>,
+    /// Top-level links to files that a restore replaced or removed, in the safety backup of that restore. Their targets
+    /// may be anywhere. The archive has the content of the files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced_links: Vec<LinkEntry>,
     /// Paths that existed in the home and could not be archived. A restore leaves them unchanged.
     #[serde(default)]
     pub skipped: Vec<EntryName>,

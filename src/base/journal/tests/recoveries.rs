@@ -283,16 +283,53 @@ fn without_exchange_calls_a_live_file_is_never_missing() {
 
 #[test]
 fn a_damaged_journal_removes_no_other_folder() {
-    let fixture = Fixture::new();
-    let (mut transaction, steps) = fixture.begin();
-    transaction
-        .journal
-        .folders
-        .push(crate::io::json_path::ListedPath(fixture.path("live")));
-    fixture.kill(transaction, steps, JournalState::Committed, 0);
-    let refused = recover(&fixture.staging(), &NoPolicy).unwrap_err();
-    assert!(matches!(refused, JournalError::DamagedJournal { .. }));
-    assert_eq!(fixture.live_state(), OLD);
+    for other in ["live", "live/../.x.codex-manager-restore"] {
+        let fixture = Fixture::new();
+        let (mut transaction, steps) = fixture.begin();
+        let other = crate::io::json_path::ListedPath(fixture.path(other));
+        fs::create_dir_all(&other.0).unwrap();
+        transaction.journal.folders.push(other.clone());
+        fixture.kill(transaction, steps, JournalState::Committed, 0);
+        let refused = recover(&fixture.staging(), &NoPolicy).unwrap_err();
+        assert!(matches!(refused, JournalError::DamagedJournal { .. }));
+        assert_eq!(fixture.live_state(), OLD);
+        assert!(other.0.exists());
+    }
+}
+
+#[test]
+fn a_journal_that_names_a_path_outside_of_the_home_changes_nothing() {
+    for outside in ["precious", "live/../precious", "live-2/file", "link/file"] {
+        let fixture = Fixture::new();
+        fs::create_dir(fixture.path("live-2")).unwrap();
+        fs::write(fixture.path("precious"), "precious").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(fixture.path("live-2"), fixture.live("link")).unwrap();
+        let outside = if outside == "link/file" {
+            fixture.live(outside)
+        } else {
+            fixture.path(outside)
+        };
+        for is_live in [true, false] {
+            let (transaction, mut steps) = fixture.begin();
+            let staged = fixture.staging().join("outside");
+            let (live, staged) = if is_live {
+                (outside.clone(), staged)
+            } else {
+                (fixture.live("new"), outside.clone())
+            };
+            steps.push(step(live, staged));
+            fixture.kill(transaction, steps, JournalState::Committing, 1);
+            let before = fixture.texts();
+            let refused = recover(&fixture.staging(), &NoPolicy).unwrap_err();
+            let is_named = refused
+                .to_string()
+                .contains("outside of the changed folders");
+            assert!(is_named, "{outside:?}: {refused}");
+            assert_eq!(fixture.texts(), before, "{outside:?}");
+            fs::remove_dir_all(fixture.staging()).unwrap();
+        }
+    }
 }
 
 #[cfg(unix)]

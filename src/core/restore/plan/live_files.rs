@@ -16,7 +16,7 @@ pub(crate) struct LiveFiles {
     /// The entries among `names` that no archive can hold: links out of the home, sockets, pipes. The archived home may
     /// have had such an entry although the archive lacks it.
     pub not_archivable: NameSet,
-    /// The folders, relative to the home, that cannot be listed. The restore leaves them as they are.
+    /// The folders, relative to the home, that this user may not list. The restore leaves them as they are.
     pub unreadable: Vec<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl LiveFiles {
 /// restore never changes. Returns an empty list if there is no home.
 ///
 /// # Errors
-/// The home itself cannot be listed.
+/// The home cannot be listed; or a folder in it, for another reason than its permissions.
 pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::empty(name_table);
     for (name, kind) in tree::list_if_exists(home)? {
@@ -49,7 +49,7 @@ pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<Liv
             _ => kind,
         };
 
-        add_entries(&path, Path::new(&name), kind, &mut files);
+        add_entries(&path, Path::new(&name), kind, &mut files)?;
     }
 
     Ok(files)
@@ -64,17 +64,23 @@ fn is_kept_as_link(path: &Path, home: &Path) -> bool {
     target.starts_with(real_home) && name.is_some_and(|name| kind_of(name).can_be_link())
 }
 
-fn add_entries(path: &Path, relative: &Path, kind: FileType, files: &mut LiveFiles) {
+fn add_entries(
+    path: &Path,
+    relative: &Path,
+    kind: FileType,
+    files: &mut LiveFiles,
+) -> Result<(), IoError> {
     if kind_of(relative) == HomeEntryKind::Transient {
-        return;
+        return Ok(());
     }
 
     if kind.is_dir() {
-        let Ok(entries) = tree::list_if_exists(path) else {
-            return files.unreadable.push(relative.to_path_buf());
+        let Some(entries) = tree::list_if_permitted(path)? else {
+            files.unreadable.push(relative.to_path_buf());
+            return Ok(());
         };
         for (name, kind) in entries {
-            add_entries(&path.join(&name), &relative.join(&name), kind, files);
+            add_entries(&path.join(&name), &relative.join(&name), kind, files)?;
         }
     } else if let Ok(name) = EntryName::from_path(relative) {
         files.names.insert(&name);
@@ -82,6 +88,7 @@ fn add_entries(path: &Path, relative: &Path, kind: FileType, files: &mut LiveFil
             files.not_archivable.insert(&name);
         }
     }
+    Ok(())
 }
 
 fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {

@@ -12,6 +12,7 @@ pub(crate) mod rollout_index;
 pub(crate) mod session_rollouts;
 pub(crate) mod target;
 pub mod unchanged_files;
+pub(crate) mod writable_folders;
 
 pub use request::{RestoreTarget, Selection};
 pub use restore_plan::RestorePlan;

@@ -14,7 +14,7 @@ pub fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathBuf> {
     let mut has_conversation = false;
     for file in files.iter() {
         let path = file.path.as_path();
-        if !selection.wants(path) {
+        if !selection.wants_of(files, path) {
             continue;
         }
 

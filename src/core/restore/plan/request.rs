@@ -1,7 +1,7 @@
 //! The archive, the target and the options of a restore.
 
 use crate::accounts::AuthPolicy;
-use crate::archive::ArchiveReader;
+use crate::archive::{ArchiveReader, FileList};
 use crate::codex::{RolloutName, home};
 use crate::io::{Environment, Timestamp};
 use std::path::{Path, PathBuf};
@@ -29,15 +29,23 @@ impl Selection {
         rollout.id().map(str::to_owned)
     }
 
-    /// Returns true if the file at `path` is selected. With a database of `--only`, its `-wal`, `-shm` and `-journal`
-    /// are selected too.
+    /// Returns true if the file at `path` of the archive with `files` is selected. With a database of `--only`, its
+    /// `-wal`, `-shm` and `-journal` are selected too: the `-wal` may have rows that the database lacks.
+    pub(crate) fn wants_of(&self, files: &FileList, path: &Path) -> bool {
+        const SMALLEST_PAGE_BYTES: u64 = 512;
+        let is_database = |base: PathBuf| {
+            let mut files = files.iter();
+            self.only.contains(&base)
+                && files
+                    .any(|file| file.path.as_path() == base && file.size % SMALLEST_PAGE_BYTES == 0)
+        };
+        self.wants(path) || home::database_of_sidecar(path).is_some_and(is_database)
+    }
+
+    /// Returns true if the file at `path` is selected, except for files beside a database.
     pub fn wants(&self, path: &Path) -> bool {
-        // A path without an extension is taken for a folder or a text.
-        let is_database = |path: &PathBuf| path.extension().is_some() && self.only.contains(path);
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))
-            // The `-wal` may have rows that the database file lacks.
-            || home::database_of_sidecar(path).is_some_and(|database| is_database(&database))
             || RolloutName::parse(path).is_some_and(|c| self.rollout_names.contains(&c.name))
     }
 }

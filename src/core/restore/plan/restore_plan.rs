@@ -96,7 +96,7 @@ impl RestorePlan {
             let kind = kind_of(path);
             let is_live = live_names.contains(path);
             let is_skipped_login = request.auth == AuthPolicy::Skip && kind.is_login();
-            let is_wanted = request.selection.wants(path) && !is_skipped_login;
+            let is_wanted = request.selection.wants_of(&contents.files, path) && !is_skipped_login;
             if !is_wanted || !may_be_restored(kind, &name, is_live) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::live_files::{self, LiveFiles};
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::{RestorePlan, plan_restore};
-use super::{account, continued_lines, links_and_mounts, session_rollouts};
+use super::{account, continued_lines, links_and_mounts, session_rollouts, writable_folders};
 use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::error::RestoreError;
@@ -11,7 +11,8 @@ use crate::restore::error::RestoreError;
 /// Lists the files of the target and computes the plan.
 ///
 /// # Errors
-/// The target cannot be listed, a mounted file would be replaced, a rollout would lose lines that another one
+/// The target cannot be listed, a mounted file or an entry of a folder without write permission would be replaced, a
+/// rollout would lose lines that another one
 /// continues, or the request does not allow the account of the archive.
 pub(crate) fn plan_with_live_files(
     request: &RestoreRequest<'_>,
@@ -23,6 +24,7 @@ pub(crate) fn plan_with_live_files(
     links_and_mounts::keep_equal_links_and_mounts(request, &mut plan)?;
     continued_lines::check_continued_lines(request, &plan, &live)?;
     account::check_account(request, &plan)?;
+    writable_folders::check_writable(request, &plan, &live)?;
     Ok((plan, live))
 }
 

@@ -5,7 +5,7 @@
 
 use super::journal_pointer::{JournalPointer, list_pointed_folders};
 use super::login_guard::LoginGuard;
-use crate::io::{Environment, LockHolder, OrdinaryPath, Timestamp, atomic, lock};
+use crate::io::{Environment, LockHolder, OrdinaryPath, Timestamp, atomic, lock, user};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,13 @@ pub fn find_candidate_folders(
     let without_pointer = folders_of_home
         .filter(may_exist)
         .map(|folder| (folder, None));
+    // For root, the pointer of a user must not lead to the restore of another one.
+    let may_point_to = |folder: &Path| {
+        let owner = user::read_owner(folder);
+        !user::is_root() || owner.is_none() || owner == user::read_owner(manager_home)
+    };
     let pointed_folders = list_pointed_folders(manager_home).into_iter();
+    let pointed_folders = pointed_folders.filter(|(folder, _)| may_point_to(folder));
     let with_pointer = pointed_folders.map(|(folder, pointer)| (folder, Some(pointer)));
     // For a folder that is in both lists, the map keeps the later entry, which has the pointer.
     without_pointer.chain(with_pointer).collect()

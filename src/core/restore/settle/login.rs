@@ -10,6 +10,7 @@ use crate::codex::{
     AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
     Login, LoginLock, home, login_lock,
 };
+use crate::io::replacement::is_mount_point;
 use crate::io::{
     IoContext, IoError, SecretBytes, atomic, file_id, file_open, links, modified_ns, shell,
 };
@@ -72,6 +73,25 @@ pub(crate) fn stage_login(work: &mut Workspace<'_>) -> Result<StagedLogin, Resto
     Ok(staged_login)
 }
 
+/// Fails if the login of the archive would replace a mounted auth.json. Called before the safety backup is made.
+///
+/// # Errors
+/// [`RestoreError::MountedFile`], and those of the choice.
+pub(crate) fn refuse_mounted_login(work: &Workspace<'_>) -> Result<(), RestoreError> {
+    let (request, stage) = (work.request, &work.stage);
+    let live_path = stage.home().live.join(home::AUTH_JSON);
+    let Some(archived) = stage.login.as_ref().filter(|_| is_mount_point(&live_path)) else {
+        return Ok(());
+    };
+    let (live, store) = (AuthFile::read(&live_path)?, stage.read_settings().store);
+    let mut notes = Vec::new();
+    let chosen = choose_login(request, Some(&archived.bytes), store, &live, &mut notes)?;
+    match chosen.and_then(|chosen| chosen.replacement) {
+        Some(_) => Err(RestoreError::MountedFile(live_path)),
+        None => Ok(()),
+    }
+}
+
 /// The login that a restore would make live.
 #[derive(Debug, Default)]
 pub struct LoginPreview {
@@ -86,7 +106,8 @@ pub struct LoginPreview {
 /// login of a snapshot that is not downloaded.
 ///
 /// # Errors
-/// The archive or a login cannot be read, or the archive belongs to another account than the request allows.
+/// The archive or a login cannot be read, the archive belongs to another account than the request allows, or the login
+/// would replace a mounted auth.json.
 pub fn preview_login(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -127,6 +148,9 @@ pub fn preview_login(
     if let Some(chosen) = chosen {
         preview.outcome = chosen.decision.outcome;
         preview.is_replaced = chosen.replacement.is_some();
+    }
+    if preview.is_replaced && is_mount_point(&live_path) {
+        return Err(RestoreError::MountedFile(live_path));
     }
     Ok(Some(preview))
 }

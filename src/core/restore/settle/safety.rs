@@ -1,6 +1,7 @@
 //! Makes the safety backup: an archive of everything that a restore will replace or remove.
 
 use super::outside_databases::OutsideDatabases;
+use super::replaced_links;
 use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::{
     ArchiveError, BackupMode, CaptureOptions, CaptureScope, CapturedHome, Compression,
@@ -118,6 +119,7 @@ impl SafetyBackup<'_> {
         scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.to_sorted_names();
+        scope.replaced_links = replaced_links::list(self.plan, self.stage, self.replaces_login);
 
         // If the whole home is not replaced, the backup has only the files that the restore changes, of every kind.
         if self.plan.partial || self.plan.merge || archive.contents().partial {

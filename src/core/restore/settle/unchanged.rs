@@ -2,22 +2,19 @@
 
 use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
-use crate::io::{IoContext, IoError, atomic, file_id, links, space, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, links, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::OutsideDatabases;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::writable_folders::exchanges_single_files;
 use crate::restore::stage::staged_home::{Stage, StageRoot};
 use crate::restore::stage::workspace::Workspace;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::{fs, io};
-
-/// The largest number of changed files that a partial restore exchanges one by one. With more files, it links the rest
-/// of the home into the stage instead.
-const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
 /// Stages the files that the plan does not change, and decides whether each changed file is exchanged by itself. If so,
 /// the unchanged files stay in place and need no link.
@@ -28,12 +25,7 @@ pub(crate) fn stage_unchanged(
     let plan = &work.plan;
     let changes_home_only =
         plan.target == RestoreTarget::Home && outside.live_and_staging_folder().is_none();
-    let changed_count = plan.writes.len() + plan.removed.len();
-
-    // Linking all unchanged files would cost more than the restore itself.
-    let is_small = plan.partial
-        && changed_count <= MAX_SINGLE_FILE_EXCHANGES
-        && can_write_folders(plan, &work.stage);
+    let is_small = exchanges_single_files(plan, &work.stage.home().live);
     work.exchanges_files =
         changes_home_only && (is_small || cannot_rename_home(work.stage.home())?);
     if !work.exchanges_files {
@@ -48,21 +40,6 @@ pub(crate) fn stage_unchanged(
     let stage = &work.stage;
     let live_home = work.plan.partial.then_some(stage.home().live.as_path());
     Ok(stage.set_folder_attributes(work.request.archive.contents(), live_home)?)
-}
-
-/// Returns true if each changed file is in a folder that this process may write, or if it may not
-/// write the home. Otherwise, the home has to be exchanged as a whole.
-fn can_write_folders(plan: &RestorePlan, stage: &Stage) -> bool {
-    // The new home gets the mode of the old one, so it could not be filled.
-    if !space::is_writable(&stage.home().live) {
-        return true;
-    }
-    plan.writes.iter().chain(plan.removed.iter()).all(|name| {
-        let live = stage.root_of(name.as_path()).live_path(name.as_path());
-        let mut folders = live.ancestors().skip(1);
-        let existing = folders.find(|folder| folder.is_dir());
-        existing.is_none_or(space::is_writable)
-    })
 }
 
 /// Links the unchanged live files of all roots into the stage.

@@ -39,23 +39,32 @@ pub(crate) fn find_linked_roots(
         let is_created =
             !plan.partial && archived_folders.any(|folder| folder.path.as_path() == prefix);
         let has_staged_content = is_created || plan.changes_below(&prefix);
-        if !stays_link_or_mount || !has_staged_content {
+        // A file is removed from the home: the link is removed, and its target stays.
+        let is_removed = plan.removed.contains(&prefix) && !entry.path().is_dir();
+        if !stays_link_or_mount || !has_staged_content || is_removed {
             continue;
         }
 
-        // A dangling link has no content that could be replaced. It stays as it is.
-        let Ok(target) = entry.path().canonical() else {
-            continue;
+        let path = entry.path();
+        let target = match user::real_path(&path) {
+            Ok(target) => target,
+            // A dangling link has no content that could be replaced. It stays as it is.
+            Err(_) if !user::is_root() || !path.exists() => continue,
+            // A target inside the home is exchanged with the home.
+            Err(_)
+                if path
+                    .canonical()
+                    .is_ok_and(|target| target.starts_with(home)) =>
+            {
+                continue;
+            }
+            Err(_) => return Err(RestoreError::ForeignLink(path)),
         };
-        // A target inside the home is exchanged with the home.
         let is_inside = !is_mount && target.starts_with(home);
         // A folder is not exchanged with the settings.
         let is_other_entry = prefix == Path::new(CONFIG_TOML) && !target.is_file();
         if is_inside || is_other_entry {
             continue;
-        }
-        if user::check_link(&entry.path()).is_err() {
-            return Err(RestoreError::ForeignLink(entry.path()));
         }
 
         // A mount point cannot be renamed, and a rename does not cross file systems.

@@ -5,7 +5,7 @@ use super::staged_home::{NEW_STATE, Stage, StageRoot};
 use super::{disk_probes, equal_rollouts};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, ArchiveReader, NameSet};
-use crate::io::{IoError, NoSpace, OrdinaryPath, Progress, atomic, links, space};
+use crate::io::{IoError, NoSpace, Progress, atomic, links, space, user};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::live_files::LiveFiles;
@@ -45,7 +45,14 @@ impl<'a> Workspace<'a> {
         progress: &dyn Progress,
     ) -> Result<Self, RestoreError> {
         // The home may be a symbolic link: the exchange has to happen at its target.
-        let home = request.folder.canonical_or_self();
+        let folder = &request.folder;
+        let home = match user::real_path(folder) {
+            Err(_) if user::is_root() && folder.exists() => {
+                return Err(RestoreError::ForeignLink(folder.clone()));
+            }
+            // A restore creates a missing folder.
+            home => home.unwrap_or_else(|_| folder.clone()),
+        };
         atomic::create_private_folder(atomic::parent_of(&home))?;
 
         // The pointer is dropped last: it stays as long as the staging folder is there.

@@ -120,7 +120,7 @@ impl Copier<'_> {
             let replaces_file = copy.replaced_stat.is_some();
             let mode_source = if replaces_file { &target } else { &source };
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
-            owner::copy_access(&target, temp.path());
+            owner::copy_access_or_warn(&target, temp.path());
         }
 
         // The text of an uncompressed file is its bytes, so it is not read again.

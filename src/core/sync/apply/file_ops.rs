@@ -84,7 +84,7 @@ impl ApplyRun<'_> {
 
         // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
         copy_mode(temp.file(), &target).at("set mode", &target)?;
-        owner::copy_access(&target, temp.path());
+        owner::copy_access_or_warn(&target, temp.path());
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
         // The state has one digest for both sides, and none if the local file lacks old prompts.
         let text = makes_sides_equal.then_some(TextDigest { len: size, digest });

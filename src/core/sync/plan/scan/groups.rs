@@ -1,10 +1,11 @@
 //! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key. Names
 //! which a file system may treat as equal are joined or skipped.
 
+use crate::codex::kind_of;
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::scan::{ListedFile, SideListing, UnfollowedLink};
+use crate::sync::scan::{FORBIDDEN, ListedFile, SideListing, UnfollowedLink};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::sync::{line_merge, rollouts};
@@ -179,13 +180,21 @@ fn block_linked_groups(
     let with_keys = indexed_links.map(|(index, link)| (state_key(&link.path), index));
     let index_by_key: HashMap<String, usize> = with_keys.collect();
 
+    // A conversation without a local file may be in a folder that cannot be listed, also if another machine has archived
+    // it since.
+    let hides_conversations = |link: &UnfollowedLink| {
+        link.why == FORBIDDEN && kind_of(Path::new(&link.path)).is_rollout_folder()
+    };
+    let hiding_folder = links.iter().position(hides_conversations);
+
     let mut blocked_files = vec![0_usize; links.len()];
-    for group in groups.values_mut() {
+    for (key, group) in groups.iter_mut() {
+        let may_be_hidden = rollouts::is_key(key) && group.local.is_empty();
         let link_above = group.files_and_placeholders().find_map(|listed_file| {
             let mut ancestors = Path::new(&listed_file.path).ancestors();
             ancestors.find_map(|folder| index_by_key.get(&state_key(folder.to_str()?)).copied())
         });
-        if let Some(index) = link_above {
+        if let Some(index) = link_above.or(hiding_folder.filter(|_| may_be_hidden)) {
             group.is_blocked = true;
             blocked_files[index] += 1;
         }
