@@ -21,8 +21,9 @@ pub(crate) struct SecretKind {
     /// True if gitleaks has a rule of this id.
     pub(crate) is_known: bool,
     /// An example of the name of the value, for a form that has no mark of its own.
-    name: Option<&'static str>,
-    /// In a shape, `{N:CLASS}` stands for N random characters, `{uuid}` for a UUID, `{b64:SHAPE}` for base64.
+    pub(crate) name: Option<&'static str>,
+    /// In a shape, `{N:CLASS}` stands for N random characters, `{uuid}` for a UUID, `{b64:SHAPE}` for base64,
+    /// `{words:N}` and `{groups:N}` for N words and N groups of four letters with blanks between them.
     pub(crate) shape: String,
 }
 
@@ -74,8 +75,10 @@ impl Samples {
             "lw" => format!("{lower}{digits}_-"),
             "u" => format!("{upper}{digits}"),
             "h" => format!("{digits}abcdef"),
+            "H" => format!("{digits}ABCDEF"),
             "d" => digits.to_owned(),
             "s" => lower.to_owned(),
+            "v" => "aeiou".to_owned(),
             "L" => format!("{lower}{upper}"),
             "base32" => format!("{upper}234567"),
             "g" => format!("{lower}{upper}{digits}!#$%^*"),
@@ -105,7 +108,7 @@ impl Samples {
         let mut rest = shape;
         while let Some((before, inside)) = rest.split_once('{') {
             secret.push_str(before);
-            let is_field = ["uuid}", "b64:", "b64url:"]
+            let is_field = ["uuid}", "b64:", "b64url:", "words:", "groups:"]
                 .iter()
                 .any(|f| inside.starts_with(f))
                 || inside.starts_with(|c: char| c.is_ascii_digit());
@@ -129,12 +132,28 @@ impl Samples {
         secret + rest
     }
 
+    /// Returns `count` random words with blanks between them.
+    fn join(&mut self, count: &str, mut word: impl FnMut(&mut Self) -> String) -> String {
+        let count: usize = count.parse().expect("a number");
+        let words: Vec<_> = (0..count).map(|_| word(self)).collect();
+        words.join(" ")
+    }
+
     /// Returns random text for a field of a shape.
     fn random_field(&mut self, field: &str) -> String {
         match field.split_once(':') {
             None => {
                 let lens = [8, 4, 4, 4, 12];
                 lens.map(|len| self.random_characters(len, "h")).join("-")
+            }
+            Some(("words", count)) => {
+                let words: Vec<_> = PHRASE_WORDS.split_ascii_whitespace().collect();
+                self.join(count, |samples| {
+                    words[samples.below(words.len())].to_owned()
+                })
+            }
+            Some(("groups", count)) => {
+                self.join(count, |samples| samples.random_characters(4, "s"))
             }
             Some(("b64", inner)) => STANDARD.encode(self.random_secret(inner, &mut Vec::new())),
             Some(("b64url", inner)) => {
@@ -145,8 +164,19 @@ impl Samples {
     }
 }
 
-/// Returns the long words of a random text, or the text itself if it has none.
+/// Words of passphrases: some of those of BIP 39 and of the large list of the EFF.
+const PHRASE_WORDS: &str = "abandon ability bacon cabbage dolphin elbow fabric gadget habit iceberg jacket kangaroo \
+    ladder magnet napkin oxygen paddle quantum rabbit saddle tackle umbrella vacuum wagon yogurt zebra acrobat \
+    backpack cactus daffodil eclipse falcon galaxy hamster igloo jigsaw kettle lantern mammal nectar orchid panther \
+    quarry raccoon satchel tadpole unicorn velvet walnut yonder zigzag there when old such long many then other";
+
+/// Returns the long words of a random text, or the text itself if it has none. Of words with blanks between them, two
+/// that follow each other are one part.
 fn revealing_parts(value: &str) -> Vec<String> {
+    let phrase: Vec<_> = value.split(' ').collect();
+    if phrase.len() > 1 {
+        return phrase.windows(2).map(|two| two.join(" ")).collect();
+    }
     let words = value.split(|c: char| !c.is_ascii_alphanumeric());
     let long: Vec<_> = words
         .filter(|word| word.len() >= 8)

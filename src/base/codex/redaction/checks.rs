@@ -1,14 +1,16 @@
 //! Tells secrets from placeholders, names and code that have the same form.
 
+use super::phrases::{MAX_PHRASE_WORDS, find_phrase, is_label, is_quoted_phrase, is_sentence};
+use super::randomness::{
+    MIN_DIGITLESS_BYTES, has_many_changes, is_joined_words, looks_generated, looks_random,
+    looks_random_without_digits, words_of,
+};
 use memchr::memmem;
 use regex::bytes::Regex;
 use std::sync::LazyLock;
 
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
-
-/// The shortest value without digits and quotes that counts as random after a name that only marks it as secret.
-const MIN_DIGITLESS_BYTES: usize = 28;
 
 /// The shortest value with the name of a provider that counts as a secret.
 const MIN_PROVIDER_BYTES: usize = 14;
@@ -65,18 +67,42 @@ impl FormCheck {
     /// Returns true if `value` is a secret, judged with the texts `before` and `after` it.
     pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
+            // A colour in a word makes it look random. The text is also searched without colours.
+            Self::Random
+            | Self::Human
+            | Self::Url
+            | Self::Password
+            | Self::Named
+            | Self::Provider
+                if value.contains(&b'\x1b') =>
+            {
+                false
+            }
             // The caller tries the forms with `Message` in messages only.
             Self::Any | Self::Message => true,
             Self::Kind => is_data_of_secret(after),
             Self::Real => !is_placeholder(value),
-            Self::Varied => !is_placeholder(value) && looks_random(value),
-            Self::Random => {
-                let mut parts = value.split(|b| matches!(b, b'=' | b';' | b' '));
-                parts.any(|part| {
-                    part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, after)
-                })
+            Self::Varied => {
+                !is_placeholder(value) && looks_random(value) && !is_joined_words(value)
             }
-            Self::Human => is_human_password(password_part(value)),
+            Self::Random => {
+                let named = NamedValue::parse(before, value, after);
+                let mut parts = value.split(|b| matches!(b, b'=' | b';' | b' '));
+                let has_random_part = parts.any(|part| {
+                    part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, after)
+                });
+                has_random_part
+                    && !after.starts_with(b"(")
+                    && !named.is_own_name()
+                    && !named.is_place_in_code()
+            }
+            Self::Human => {
+                let named = NamedValue::parse(before, value, after);
+                let is_password = is_human_password(password_part(value))
+                    || is_spaced_password(value)
+                    || is_quoted_phrase(value, false);
+                is_password && !named.is_harmless()
+            }
             Self::Url => has_url_password(value),
             Self::Password | Self::Named | Self::Provider => {
                 NamedValue::parse(before, value, after).is_secret(self)
@@ -124,78 +150,6 @@ fn contains_your(value: &[u8]) -> bool {
     })
 }
 
-/// Returns true if a value looks like random text and not like words, joined or not.
-fn looks_random(value: &[u8]) -> bool {
-    let mut words = value.split(|b| !b.is_ascii_alphanumeric());
-    let has_long_word = words.any(|word| word.len() >= 14);
-    if !value.iter().any(u8::is_ascii_digit) {
-        return has_long_word && looks_random_without_digits(value);
-    }
-
-    if value.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let has_two_numbers = || {
-        let numbers = value.split(|b| !b.is_ascii_digit());
-        numbers.filter(|number| !number.is_empty()).count() >= 2
-    };
-    let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    // In random letters and digits, two fifths of the neighbours or more differ in kind; in joined words, few do.
-    let has_many_changes = count_kind_changes(value) * 3 >= value.len();
-    has_many_changes
-        || has_vowelless_run(value)
-        || (has_long_word && has_two_numbers())
-        || value.iter().all(is_hex)
-        || has_three_inner_numbers(value)
-}
-
-fn looks_random_without_digits(value: &[u8]) -> bool {
-    if !value.iter().any(u8::is_ascii_uppercase) {
-        return has_vowelless_run(value);
-    }
-    // Without lower case, all pairs of letters are capitals, so the conditions below would tell nothing.
-    if !value.iter().any(u8::is_ascii_lowercase) {
-        return false;
-    }
-
-    let are_capitals = |pair: &&[u8]| pair.iter().all(u8::is_ascii_uppercase);
-    let capital_pairs = value.windows(2).filter(are_capitals).count();
-    // Names such as `getUserName` have as many changes, but no capital beside another.
-    let has_many_changes = count_kind_changes(value) * 4 >= value.len();
-    capital_pairs >= 2 || (has_many_changes && (capital_pairs >= 1 || has_vowelless_run(value)))
-}
-
-/// Counts the changes between lower case, upper case and digits, such as four in `aB3c4`.
-fn count_kind_changes(value: &[u8]) -> usize {
-    let kind = |b: u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
-    let is_change =
-        |pair: &&[u8]| pair.iter().all(u8::is_ascii_alphanumeric) && kind(pair[0]) != kind(pair[1]);
-    value.windows(2).filter(is_change).count()
-}
-
-/// Returns true if a run of at least five letters and digits has no vowel. The run must have three letters, so that
-/// numbers alone do not count.
-fn has_vowelless_run(value: &[u8]) -> bool {
-    let ends_run = |b: &u8| !b.is_ascii_alphanumeric() || b"aeiouyAEIOUY".contains(b);
-    let mut runs = value.split(ends_run);
-    runs.any(|run| {
-        let letters = run.iter().filter(|b| b.is_ascii_alphabetic()).count();
-        run.len() >= 5 && letters >= 3
-    })
-}
-
-fn has_three_inner_numbers(value: &[u8]) -> bool {
-    // `a12bc` has the parts `a`, `12`, `b` and `c`.
-    let are_digits = |a: &u8, b: &u8| a.is_ascii_digit() && b.is_ascii_digit();
-    let parts: Vec<_> = value.chunk_by(are_digits).collect();
-    let is_between_letters = |parts: &&[&[u8]]| {
-        parts[1][0].is_ascii_digit()
-            && parts[0][0].is_ascii_alphabetic()
-            && parts[2][0].is_ascii_alphabetic()
-    };
-    parts.windows(3).filter(is_between_letters).count() >= 3
-}
-
 fn has_only_token_chars(value: &[u8]) -> bool {
     let is_token_char = |b: &u8| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b);
     value.iter().all(is_token_char)
@@ -214,7 +168,8 @@ fn is_url_password(value: &[u8]) -> bool {
     const EXAMPLES: &str =
         "password passwd pass pwd pw secret token user foo bar p *** %s tiger guest";
     let lower = value.to_ascii_lowercase();
-    !is_code(value)
+    // In a command, a password in quotes may have blanks.
+    !value.split(|b| *b == b' ').any(is_code)
         && !is_placeholder(value)
         && !EXAMPLES.split(' ').any(|word| word.as_bytes() == lower)
 }
@@ -228,8 +183,10 @@ fn is_human_password(value: &[u8]) -> bool {
     // `%s` before a letter or digit may be a part of a random password.
     let is_format_field = |at: usize| value.get(at + 2).is_none_or(|b| !b.is_ascii_alphanumeric());
 
-    let looks_chosen =
-        value.iter().any(is_digit_or_mark) || code_mark_count > 1 || looks_random(value);
+    let looks_chosen = value.iter().any(is_digit_or_mark)
+        || code_mark_count > 1
+        || code_mark_count == 1 && looks_random_without_digits(value)
+        || looks_random(value);
     value.len() >= MIN_PASSWORD_BYTES
         && looks_chosen
         && !is_code(value)
@@ -250,14 +207,38 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 fn is_code(value: &[u8]) -> bool {
     if has_chars_of_code(value) {
         // A generated password may contain the characters of code.
-        let may_be_password =
-            looks_generated(value) && !is_marked_name(value) && !has_form_of_code(value);
+        let has_name_of_code = is_marked_name(value) || has_form_of_code(value);
+        let may_be_password = looks_generated(value)
+            && !has_name_of_code
+            && (!has_form_of_call(value) || has_many_changes(value));
         if !may_be_password {
             return true;
         }
     }
-    let is_path = value.starts_with(b"/") && !looks_random(value);
-    is_path || contains_any(value, "// :: arn:")
+    let is_short_path = value.starts_with(b"/") && !looks_random(value);
+    let starts = [&b"~/"[..], b"./", b"../", b"--"];
+    let is_path_or_flag = starts.iter().any(|start| value.starts_with(start));
+    is_short_path || is_path_or_flag || is_path(value) || contains_any(value, "// :: arn:")
+}
+
+/// Returns true for a path of three names and more, of which at least half are words in lower case.
+fn is_path(value: &[u8]) -> bool {
+    let is_word = |name: &&&[u8]| {
+        let has_form = |b: &u8| b.is_ascii_lowercase() || b"._-".contains(b);
+        name.len() > 2 && name.iter().all(has_form)
+    };
+    let names: Vec<_> = value
+        .strip_prefix(b"/")
+        .unwrap_or(value)
+        .split(|b| *b == b'/')
+        .collect();
+    names.len() > 2 && names.iter().filter(is_word).count() * 2 >= names.len()
+}
+
+fn is_uuid(value: &[u8]) -> bool {
+    let lens = value.split(|b| *b == b'-').map(<[u8]>::len);
+    let is_hex = |b: &u8| b.is_ascii_hexdigit() || *b == b'-';
+    value.iter().all(is_hex) && lens.eq([8, 4, 4, 4, 12])
 }
 
 /// Returns true for text with characters of code. Outside of code, only generated passwords often have them.
@@ -283,16 +264,6 @@ fn is_marked_name(value: &[u8]) -> bool {
     is_mark && name.iter().all(is_name) && !looks_random(name_without_number)
 }
 
-/// Returns true for text as a generator of passwords makes it: at least 8 characters without a blank, and letters with
-/// digits or of both cases.
-fn looks_generated(value: &[u8]) -> bool {
-    let has = |is_kind: fn(&u8) -> bool| value.iter().any(is_kind);
-    value.len() >= 8
-        && !has(u8::is_ascii_whitespace)
-        && has(u8::is_ascii_alphabetic)
-        && (has(u8::is_ascii_digit) || has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase))
-}
-
 /// Returns true for a variable, a call, an index, a pattern, or text with an interpolation.
 fn has_form_of_code(value: &[u8]) -> bool {
     static FORMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -300,11 +271,11 @@ fn has_form_of_code(value: &[u8]) -> bool {
             r"(?x-u)
             ^\$(?:[A-Z0-9_]+|[A-Za-z]?[a-z_.-]*(?:[A-Z][a-z]+)*[0-9]{0,3})$   # $name
             | ^[!\#=@](?:[a-z0-9_.-]*|[A-Z0-9_.-]*)$                          # #name
+            | <[a-z][a-z_-]{2,}>                                              # me@<host>
             | ^[$\#@%&!*]*(?:<.*>|\[.*\]|\(.*\)|\{.*\})$                      # <name>
             | ^[$%\#@][{(] | ^\{\w+[=:]                                       # ${name, {name:
             | ^\$[\w:]*(?:->|\[)[\w>\[\]-]*$                                  # $name->field
             | ^[\w.:]+(?:\(.*\)|\[.*\]$|<.*>$)                                # name(a), name[a]
-            | ^[$&]?[\w.:]+[({\[<][&$]?\w*$                                   # name(, before a string
             | [$%\#@]\{\w.*\} | [$%]\(.*\) | \{\{.*\}\}                       # a${b}, a$(b)
             | \{(?:[0-9]?|[a-z_.]{3,})\} | \[-?[0-9]+\]                       # a{}, a{b}, a[0]
             | [aA]-[zZ] | 0-9                                                 # [A-Z0-9]+",
@@ -312,6 +283,13 @@ fn has_form_of_code(value: &[u8]) -> bool {
         .ok()
     });
     FORMS.as_ref().is_none_or(|forms| forms.is_match(value))
+}
+
+/// Returns true for a call or an index before its end, such as `name(` before a string.
+fn has_form_of_call(value: &[u8]) -> bool {
+    static FORM: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?-u)^[$&]?[\w.:]+(?:[({\[<]+[&$*]?\w*)+$").ok());
+    FORM.as_ref().is_none_or(|form| form.is_match(value))
 }
 
 /// Returns true for the name of a constant: `WIN32_ERROR`.
@@ -351,7 +329,7 @@ struct NamedValue<'a> {
     /// The last character of the operator.
     operator: u8,
     is_quoted: bool,
-    /// True if only an operator of one character is between name and value.
+    /// True if no blank is between name, operator of one character and value.
     is_tight: bool,
 }
 
@@ -369,21 +347,14 @@ impl<'a> NamedValue<'a> {
             after,
             operator: before.get(operator_at).copied().unwrap_or_default(),
             is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
-            // The operator follows the name, and the value follows the operator, without anything between them.
-            is_tight: operator_at == name_end && operator_at + 1 == before.len(),
+            is_tight: operator_at == name_end
+                && !before[operator_at + 1..]
+                    .iter()
+                    .any(|b| b.is_ascii_whitespace() || b"[*".contains(b)),
         }
     }
 
     fn is_secret(&self, check: FormCheck) -> bool {
-        if self.is_harmless_name()
-            // `token = token` names a variable.
-            || self.name.ends_with(self.value)
-            || is_placeholder(self.value)
-            || contains_any(self.value, ":// arn: ::")
-        {
-            return false;
-        }
-
         let value = self.value;
         // The token ends before a blank, a control code or a letter of another script. A full stop at its end belongs
         // to the sentence.
@@ -399,11 +370,24 @@ impl<'a> NamedValue<'a> {
             !self.is_argument() && !self.is_name_in_code(token, next_byte)
         };
 
-        match check {
+        let looks_secret = match check {
             FormCheck::Provider => is_literal && self.is_provider_key(token),
             FormCheck::Password => is_literal && self.is_password() || self.is_assigned_password(),
-            _ => is_literal && (self.is_random_token(token) || self.is_named_password()),
-        }
+            _ => {
+                is_literal
+                    && (self.is_random_token(token) || self.is_named_password())
+                    && !is_joined_words(token)
+            }
+        };
+        // Most values are words, so the name comes last.
+        looks_secret
+            && !(is_number(value)
+                || is_placeholder(value)
+                || contains_any(value, ":// arn: ::")
+                || check != FormCheck::Password && is_path(value)
+                || self.is_own_name()
+                || self.is_place_in_code()
+                || self.is_harmless())
     }
 
     /// Returns true for an argument of a call: `("DB_PASSWORD", "…")` or `password("…")`.
@@ -411,14 +395,34 @@ impl<'a> NamedValue<'a> {
         matches!(self.operator, b',' | b'(')
     }
 
-    /// Returns true if the name ends like that of a variable, such as `DB_PASSWORD`.
+    /// Returns true if the name ends like that of a variable, such as `DB_PASSWORD2`.
     fn has_upper_case_name(&self) -> bool {
-        let last = self.name.last();
-        last.is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        let end = &self.name[self.name.len().saturating_sub(2)..];
+        !end.iter().any(u8::is_ascii_lowercase) && end.last().is_some_and(u8::is_ascii_alphanumeric)
     }
 
     fn is_variable_assignment(&self) -> bool {
         self.is_tight && self.operator == b'=' && self.has_upper_case_name()
+    }
+
+    /// Returns true if the value is the name again, as in `token = self.token` or `CLIENT_SECRET = "clientSecret"`.
+    fn is_own_name(&self) -> bool {
+        // A weak password: `DB_PASSWORD=password`.
+        if self.is_variable_assignment() && !self.is_quoted {
+            return self.name.ends_with(self.value);
+        }
+        let compact = |text: &[u8]| {
+            let mut text = text.to_ascii_lowercase();
+            text.retain(u8::is_ascii_alphanumeric);
+            text
+        };
+        let member = self
+            .value
+            .rsplit(|b| b".:".contains(b))
+            .next()
+            .unwrap_or(self.value);
+        let member = compact(member);
+        !member.is_empty() && compact(self.name).ends_with(&member)
     }
 
     fn is_provider_key(&self, token: &[u8]) -> bool {
@@ -432,7 +436,40 @@ impl<'a> NamedValue<'a> {
 
     fn is_password(&self) -> bool {
         // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
-        (!self.is_argument() || self.has_upper_case_name()) && is_human_password(self.value)
+        let is_in_constant = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+        let is_constant = self.value.iter().all(is_in_constant);
+        let is_listed = self.is_argument() && (!self.has_upper_case_name() || is_constant);
+        let is_spaced = || {
+            is_spaced_password(self.value)
+                || is_quoted_phrase(self.value, self.is_variable_assignment())
+        };
+        !is_listed && (is_human_password(self.value) || self.is_quoted && is_spaced())
+    }
+
+    /// Returns true if the name ends in a word that makes the value no secret, or makes a UUID of it an id.
+    fn is_harmless(&self) -> bool {
+        const NAMES_OF_SECRET_UUIDS: &str =
+            "key secret accesstoken authtoken apitoken servertoken password credential";
+        let mut name = self.name.to_ascii_lowercase();
+        name.retain(u8::is_ascii_alphanumeric);
+        let mut secret_names = NAMES_OF_SECRET_UUIDS.split(' ');
+        is_harmless_name(self.name)
+            || is_uuid(self.value)
+                && name.ends_with(b"token")
+                && !secret_names.any(|end| name.ends_with(end.as_bytes()))
+    }
+
+    /// Returns true if the name is a file or a member, as in `reset-password.ts:204:` of grep, or if the value is a
+    /// member of it, as in `PasswordDialog::OnOpen`.
+    fn is_place_in_code(&self) -> bool {
+        let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`".contains(b);
+        let word_start = self.name.iter().rposition(is_end).map_or(0, |at| at + 1);
+        let word = &self.name[word_start..];
+        let is_member = b":,".contains(&self.operator) && contains_any(word, ":: arn:");
+        let is_file = word.iter().any(|b| b"./\\".contains(b));
+        is_member
+            || self.value.starts_with(b":")
+            || !self.is_quoted && is_file && begins_with_line_number(self.value)
     }
 
     /// Returns true for the value of a variable, which may be a simple word: `DB_PASSWORD=postgres`.
@@ -445,7 +482,7 @@ impl<'a> NamedValue<'a> {
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_unlike_name = self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES;
         // A list of arguments may contain the names of classes.
-        let is_listed_class = self.is_argument() && is_type_name(token);
+        let is_listed_class = self.is_argument() && (is_type_name(token) || is_joined_words(token));
         token.len() >= MIN_RANDOM_BYTES
             && is_unlike_name
             && !is_listed_class
@@ -454,9 +491,14 @@ impl<'a> NamedValue<'a> {
     }
 
     fn is_named_password(&self) -> bool {
+        // In YAML, code is not expected: `secret_key: x9$Kq;w7&Lm2|Zt5`.
+        let is_random_in_yaml = self.operator == b':'
+            && !self.is_tight
+            && self.value.len() >= MIN_RANDOM_BYTES
+            && looks_random(self.value);
         self.value.len() >= MIN_NAMED_PASSWORD_BYTES
             && !self.is_argument()
-            && (self.is_quoted || self.is_variable_assignment())
+            && (self.is_quoted || self.is_variable_assignment() || is_random_in_yaml)
             && is_human_password(self.value)
     }
 
@@ -477,11 +519,14 @@ impl<'a> NamedValue<'a> {
 
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let token_continues = next_byte.is_some_and(|b| !is_end(b));
-        // As in `user.password` or `user?.password`.
-        let has_access_mark = token.iter().any(|b| b".?".contains(b));
+        // As in `user.password` or `user?.password2`. A password with a full stop has a digit.
+        let has_access_mark = token.iter().any(|b| b".?".contains(b))
+            && (!has_digit || is_assignment || token_continues || is_joined_words(token));
 
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
         let is_type_annotation = match self.after {
+            [b' ', b'=', ..] if token.iter().all(is_word) => true,
             [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
                 is_constant_name(token) || is_type_name(token)
             }
@@ -491,18 +536,98 @@ impl<'a> NamedValue<'a> {
 
         is_call || token_continues || has_access_mark || is_type_annotation
     }
+}
 
-    /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
-    fn is_harmless_name(&self) -> bool {
-        const HARMLESS_ENDINGS: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
-            integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
-            encryption sha method author email fix manager class";
-        let lower = self.name.to_ascii_lowercase();
-        // As in `__author_email__` of a Python package.
-        let lower = lower.strip_suffix(b"__").unwrap_or(&lower);
-        let mut endings = HARMLESS_ENDINGS.split(' ');
-        endings.any(|ending| lower.ends_with(ending.as_bytes()))
-    }
+/// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`, `NextToken`.
+fn is_harmless_name(name: &[u8]) -> bool {
+    const HARMLESS_ENDINGS: &str = "hash digest keyid name type url uri path file count len length checksum sha256 \
+        integrity expires time date used publickeytoken commit version pubkey fingerprint publickey endpoint \
+        encryption sha method author email fix manager class bypass compass nexttoken pagetoken locktoken changetoken \
+        clienttoken updatetoken requesttoken idempotencytoken startingtoken sequencetoken continuationtoken actiontoken \
+        tokenverifier namespace";
+    let mut compact = name.to_ascii_lowercase();
+    // As in `created_at`, and in `__author_email__` of a Python package.
+    let is_time = compact.ends_with(b"_at");
+    compact.retain(u8::is_ascii_alphanumeric);
+    // The id of a secret is none, but AppRole of Vault calls a password so.
+    let is_id = words_of(name)
+        .last()
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"id"))
+        && !compact.ends_with(b"secretid");
+    let mut endings = HARMLESS_ENDINGS.split(' ');
+    is_time || is_id || endings.any(|ending| compact.ends_with(ending.as_bytes()))
+}
+
+/// Returns true if a name goes on behind the place of a line in a file: `password.py-48-DATE`, as grep shows a line beside
+/// the one that it found. The file has its name from a secret, the value has not.
+pub(super) fn has_place_of_line(name: &[u8]) -> bool {
+    let parts: Vec<_> = name.split(|b| *b == b'-').collect();
+    parts.windows(2).any(|two| {
+        let ending = two[0].rsplit(|b| *b == b'.').next().unwrap_or_default();
+        let is_file = ending.len() < two[0].len() && ending.iter().all(u8::is_ascii_alphanumeric);
+        is_file && !two[1].is_empty() && two[1].iter().all(u8::is_ascii_digit)
+    })
+}
+
+/// Returns true for the number of a line in a file that grep found: `204:export type PasswordReset`.
+fn begins_with_line_number(value: &[u8]) -> bool {
+    let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
+    digits > 0 && matches!(value.get(digits), Some(b':' | b'-'))
+}
+
+/// Returns true for a number of code, such as `0x4000` or `6,htmlInputRadio` in an enumeration.
+fn is_number(value: &[u8]) -> bool {
+    let number = value.split(|b| b",;".contains(b)).next().unwrap_or(value);
+    let is_decimal = number.len() < value.len() && number.iter().all(u8::is_ascii_digit);
+    let hex = number.strip_prefix(b"0x").filter(|hex| hex.len() <= 16);
+    is_decimal || hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Returns true for words with a digit or a mark that are no sentence: `Tr0ub4dor and three`.
+fn is_spaced_password(value: &[u8]) -> bool {
+    let words: Vec<_> = value.split(|b| *b == b' ').collect();
+    let has_both = |word: &[u8]| {
+        word.iter().any(u8::is_ascii_digit) && word.iter().any(u8::is_ascii_alphabetic)
+    };
+    let is_password = |word: &&[u8]| has_both(word) && is_human_password(word);
+    (2..=MAX_PHRASE_WORDS).contains(&words.len())
+        && !words.iter().any(|word| word.is_empty() || is_code(word))
+        && is_human_password(&words.concat())
+        && (!is_sentence(&words) || !is_label(&words) && words.iter().any(is_password))
+}
+
+/// Returns the length of the passphrase or the recovery words at the beginning of a text. `None` for other text, and
+/// after a name that does not end like that of a password.
+pub(super) fn phrase_len(before: &[u8], text: &[u8]) -> Option<usize> {
+    const NAMES: &str =
+        "password passwd pwd passphrase pass mnemonic seedphrase recoveryphrase secretphrase";
+    let phrase = find_phrase(text, before.ends_with(b"="))?;
+    let named = NamedValue::parse(before, phrase, &[]);
+    let mut name = named.name.to_ascii_lowercase();
+    // `--- PASS: one two three four` is the result of a test, and `second pass:` begins a sentence.
+    let line = named
+        .name
+        .rsplit(|b| *b == b'\n')
+        .next()
+        .unwrap_or_default();
+    let word = line
+        .rsplit(|b| b" \t".contains(b))
+        .next()
+        .unwrap_or_default();
+    let begins_line = !line[..line.len() - word.len()]
+        .iter()
+        .any(u8::is_ascii_alphabetic);
+    let is_sentence_pass =
+        named.operator == b':' && (word == b"PASS" || word == b"pass" && !begins_line);
+    name.retain(u8::is_ascii_alphanumeric);
+    // As in `- name: SMTP_PASSWORD`, `  value: …` of Kubernetes.
+    let name = name.strip_suffix(b"value").unwrap_or(&name);
+    let is_named = NAMES
+        .split(' ')
+        .any(|ending| name.ends_with(ending.as_bytes()));
+    let are_groups = phrase.len() == 19 && phrase.split(|b| *b == b' ').all(|word| word.len() == 4);
+    let is_assigned = b":=>".contains(&named.operator) || named.is_quoted;
+    (is_named && is_assigned && (are_groups || !is_sentence_pass)).then_some(phrase.len())
 }
 
 #[cfg(test)]
@@ -558,6 +683,134 @@ mod tests {
             let (redacted, count) = redact_and_count(&format!("{before}Hunter2xyz{after}"));
             assert_eq!(redacted, format!("{before}[redacted]{after}"));
             assert_eq!(count, 1);
+        }
+    }
+
+    #[test]
+    fn passwords_with_blanks_are_replaced_as_a_whole_in_each_syntax() {
+        let quoted = [
+            "export DB_PASSWORD=\"?\"",
+            "DB_PASSWORD='?' ./run",
+            "+DB_PASSWORD=\"?\"",
+            "db:\n  password: \"?\"\n  port: 1",
+            "+  smtp_pass: '?'",
+            "{\"dbPassword\": \"?\", \"port\": 1}",
+            r#"{"output": "{\"gpg_passphrase\": \"?\"}"}"#,
+            "[db]\npassword = \"?\"\nport = 1",
+            "WALLET_MNEMONIC: \"?\"",
+            "mail_pwd: '?'",
+            "docker run -e SMTP_PASS=\"?\" app",
+            "tool --passphrase \"?\" -v",
+        ];
+        let unquoted = [
+            "SMTP_PASSWORD=?",
+            "PASS=?",
+            "export MAIL_PWD=?\nA=1",
+            "-SMTP_PASS=?\n A=1",
+            "smtp:\n  password: ?\n  port: 1",
+            "+  gpg_passphrase: ?",
+            "WALLET_MNEMONIC: ?",
+            "- name: SMTP_PASSWORD\n  value: ?\n",
+            "    12\tSMTP_PASSWORD=?",
+        ];
+        let phrases = [
+            "abcd efgh ijkl mnop",
+            "correct horse battery staple",
+            "this error length zebra saddle other kangaroo iceberg old lantern abandon acid",
+        ];
+        let others = [
+            "Tr0ub4dor and three",
+            "My d0g Rex!",
+            "Correct Horse Battery Staple",
+        ];
+        let texts = quoted
+            .iter()
+            .flat_map(|text| phrases.iter().chain(&others).map(move |p| (text, p)));
+        let texts = texts.chain(
+            unquoted
+                .iter()
+                .flat_map(|text| phrases.iter().map(move |p| (text, p))),
+        );
+        for (text, phrase) in texts {
+            let (redacted, count) = redact_and_count(&text.replace('?', phrase));
+            assert_eq!(
+                (redacted, count),
+                (text.replace('?', "[redacted]"), 1),
+                "{phrase}"
+            );
+        }
+        // The command behind a variable stays.
+        for command in ["psql -h db -U me app", "psql app main test", "pg_dump app"] {
+            let (redacted, _) = redact_and_count(&format!("PGPASSWORD=hunter2 {command}"));
+            assert_eq!(redacted, format!("PGPASSWORD=[redacted] {command}"));
+        }
+    }
+
+    #[test]
+    fn sentences_and_labels_after_the_name_of_a_password_stay() {
+        for text in [
+            "password: the string that is used here",
+            "  password: Must be at least eight characters",
+            "\"password\": \"Enter your new password\",",
+            "\"pvkPassword\": \"Private key password 1\"",
+            "\"password\": \"Mot de passe oublié\"",
+            "--- PASS: all cases of this form",
+            "PASS: walks over many nodes",
+            "the second pass: walk over more nodes",
+            "a dry run asks for no passphrase, but later runs always do",
+            "const PASSWORD_PROMPT: &str = \"Enter password here now: \";",
+            "PASSPHRASE=$(cat one two three)",
+        ] {
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
+        }
+    }
+
+    #[test]
+    fn values_with_shell_characters_dots_or_colons_are_replaced_up_to_their_end() {
+        for value in [
+            "iv138j*m1$zlj6o#)ahe!l0x-q7m2k9v4",
+            "x9$Kq;w7&Lm2|Zt5",
+            "Zx8'kQ\"4vB`n2Lw7P",
+            "0.48c78342-1635-48a6-accd-afbe01336365.C0tMmQqHnAp1h0gL8bngprlP:B3h5D+YgLv==",
+            "8f2c1e9b7d6a4053.Qm7Zx2Kp9Lw4",
+        ] {
+            for text in [
+                "A=1\nSECRET_KEY=?\nB=2",
+                "app:\n  app_password: ?\n  port: 1",
+                "+api_key: ?\n",
+            ] {
+                let (redacted, _) = redact_and_count(&text.replace('?', value));
+                assert_eq!(redacted, text.replace('?', "[redacted]"), "{value}");
+            }
+        }
+        let (redacted, _) = redact_and_count(r#"{"password": "ab\"c;d9\\x$e"}"#);
+        assert_eq!(redacted, r#"{"password": "[redacted]"}"#);
+    }
+
+    #[test]
+    fn names_of_files_classes_and_functions_are_no_names_of_values() {
+        for text in [
+            "src/reset-password.ts:204:export type PasswordReset2 = string;",
+            "src/reset_password.py-48-DATE_FORMAT = '%Y-%m-%dT%H:%M:%S+0000'",
+            "lib/access_token.rb:12:Xk9mQ2vL7pR4tW8z",
+            "PasswordDialog::OnOpen2, TokenCache::Entry3",
+            "const STORAGE_KEY = 'app_state_v1';",
+            "secret_ref: 'V1LocalObjectReference',",
+            "private_key: PKCS7PrivateKeyTypes,",
+            "'enableK8sTokensViaDns': flags.AddEnableK8sTokensViaDnsFlag(a),",
+            "MLKEM768PrivateKey = rust_openssl.hpke.MLKEM768PrivateKey",
+            "('OAUTH2_CLIENT_SECRET', 'oauth2ClientSecret'), ('KEYPASSWD', 'KRB4LEVEL')",
+            "--secret=projects/my-project/secrets/my-secret/versions/1",
+            "CLIENT_SECRET_ID_TOKEN_ID=76d4a08a-9d1c-4f42-8b1c-0a4a4f0c6b11",
+            "NextToken: \"x9K2mQ7pL4vR8tW1zB5n\"",
+            "\"requestId\": \"c2f1e0d9-8b7a-4c6d-9e5f-3a2b1c0d9e8f\", \"token\": \"c2f1e0d9-8b7a-4c6d-9e5f-3a2b1c0d9e8f\"",
+            "ssh -Q key: sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+            "password: Option<&'a [u8]>,",
+            "<protocol>://<user>:<password>\\[rB]@\\[rB]<hostname>",
+            "_PKCS1_MARKER = ('-----BEGIN RSA PRIVATE KEY-----',\n/usr/lib/python3/dist-packages/rsa/pem/key/parser.py:40: \
+             '-----END RSA PRIVATE KEY-----')",
+        ] {
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
         }
     }
 

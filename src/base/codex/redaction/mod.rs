@@ -8,7 +8,9 @@
 mod checks;
 mod encoded_text;
 pub mod known_values;
+mod phrases;
 mod private_key;
+mod randomness;
 mod search;
 
 use encoded_text::{Controls, UnescapedText, decode_base64_parts};

@@ -30,7 +30,12 @@ pub(super) fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     let mut key_end = None;
     let (mut run_start, mut longest_run) = (0, 0);
     for base64_run in body.split(|b| !is_key_char(*b)) {
-        longest_run = longest_run.max(base64_run.len());
+        let key_run_len = if is_path_or_word(base64_run) {
+            0
+        } else {
+            base64_run.len()
+        };
+        longest_run = longest_run.max(key_run_len);
 
         // PEM headers may precede the first long line. Only line numbers, quotes and other short marks precede each
         // later line.
@@ -39,7 +44,7 @@ pub(super) fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
             Some(end) => (end, MAX_MARK_BYTES),
         };
         let run_end = run_start + base64_run.len();
-        if base64_run.len() >= MIN_KEY_LINE_BYTES && run_start - gap_start <= max_gap {
+        if key_run_len >= MIN_KEY_LINE_BYTES && run_start - gap_start <= max_gap {
             key_end = Some(run_end);
         }
         run_start = run_end + 1;
@@ -77,12 +82,20 @@ pub(super) fn find_key_before_footer(before: &[u8]) -> Option<Range<usize>> {
             break;
         }
         len += base64_run.len();
-        if base64_run.len() >= MIN_KEY_LINE_BYTES {
+        if base64_run.len() >= MIN_KEY_LINE_BYTES && !is_path_or_word(base64_run) {
             key_len = len;
         }
         len += 1;
     }
     (key_len > 0).then(|| end - key_len..end)
+}
+
+/// Returns true for a run of base64 characters that is no part of a key: `/usr/lib/python3/packages`. Without a capital, a
+/// part of a key is in hexadecimal.
+fn is_path_or_word(run: &[u8]) -> bool {
+    // A diff begins its lines with `+`.
+    let is_hex = run.iter().all(|b| b.is_ascii_hexdigit() || *b == b'+');
+    !is_hex && !run.iter().any(u8::is_ascii_uppercase)
 }
 
 fn is_key_char(byte: u8) -> bool {

@@ -28,11 +28,14 @@ const MAX_MAP_BYTES: usize = 64 * 1024;
 /// The longest part of a word that precedes a keyword in the word.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 
-/// The rest of a name, an operator, and what may be between them: closing quotes, a type, the name of a value.
-const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\*{0,2}\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()(?:\*\*)?[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
+/// The rest of a name, an operator, and what may be between them: a type or closing quotes, the name of a value.
+const ASSIGN: &str = r#"[A-Za-z0-9_.-]*(?:[ \t]*:?[ \t]{0,4}(?:[A-Za-z&<>?\[\]]+[ \t]{1,4}|[a-z]+)=[ \t]{0,4}|\\{0,4}["'`]?\*{0,2}\]?(?:[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()(?:\*\*)?[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4}))"#;
 
-/// A value: in quotes up to the closing one, else up to a blank or punctuation.
-const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
+/// A value: in quotes up to the closing one, which no backslash precedes, else up to a blank or punctuation.
+const VALUE: &str = r#"(?:[bru@]?(?:"{3}|'{3})?(?:"((?:[^"\\\n]|\\[^\sA-Za-z0-9])+)|'((?:[^'\\\n]|\\[^\sA-Za-z0-9])+)|`([^`\n]+))|[bru@]?\\{1,4}(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
+
+/// A word of a command: in quotes up to the closing one, else up to a blank or a mark that ends the command.
+const WORD: &str = r#"\\{0,4}(?:"([^"\\\n]+)|'([^'\\\n]+)|([^\s"'\\;|&)]+))"#;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundSecret {
@@ -160,7 +163,8 @@ pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = 
 impl SecretForm {
     fn compile(&self) -> Option<Regex> {
         let text = self.pattern_text.replace("@ASSIGN", ASSIGN);
-        Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
+        let text = text.replace("@VALUE", VALUE).replace("@WORD", WORD);
+        Regex::new(&format!(r"\A(?-u:{text})")).ok()
     }
 
     /// Returns the place of the secret of this form at the keyword that begins at `at`. `None` if the text there does
@@ -187,7 +191,10 @@ impl SecretForm {
         let matched = captures.iter().skip(1).flatten().next();
         let matched = matched.or(captures.get(0))?.range();
         // A secret that was redacted before stays as it is.
-        if searched[matched.start..].starts_with(b"[redacted") {
+        if searched[matched.start..].starts_with(b"[redacted")
+            || self.check.is_name_with_value()
+                && checks::has_place_of_line(&searched[..matched.start])
+        {
             return None;
         }
 
@@ -252,7 +259,13 @@ impl FormMatch<'_> {
     }
 
     fn find_secret_value(&self) -> Option<Range<usize>> {
-        let tail = &self.text[self.value.start..];
+        let start = self.value.start;
+        let tail = &self.text[start..];
+        if self.check == FormCheck::Password
+            && let Some(len) = checks::phrase_len(self.before, tail)
+        {
+            return Some(start..start + len);
+        }
         let find_secret_of_len = |len: usize| {
             let value = &tail[..len.min(MAX_CHECKED_BYTES)];
             // In Markdown, `**` ends bold text.
@@ -262,7 +275,7 @@ impl FormMatch<'_> {
         };
         let len = self.value.len();
         let len_with_punctuation = match self.check {
-            FormCheck::Password => unquoted_password_len(self.before, tail),
+            FormCheck::Password | FormCheck::Named => unquoted_password_len(self.before, tail),
             _ => len,
         };
         if len_with_punctuation <= len {
@@ -364,18 +377,31 @@ fn line_value_len(text: &[u8]) -> usize {
 /// Zero if the value is in quotes or followed by other arguments.
 fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     let is_quote = |b: &u8| b"\"'`\\".contains(b);
-    let is_end = |b: &u8| !b.is_ascii_graphic() || is_quote(b) || *b == b';';
+    let is_blank = |b: &u8| !b.is_ascii_graphic() || *b == b'\\';
     let text = &text[..text.len().min(MAX_NAMED_BYTES)];
-    let value = &text[..text.iter().position(is_end).unwrap_or(text.len())];
+    let value = &text[..text.iter().position(is_blank).unwrap_or(text.len())];
+    // In `NAME=value` and `name: value`, all up to the end of the line is the value, also quotes and semicolons. A quote
+    // before it would be closed behind it.
+    let line = before.rsplit(|b| *b == b'\n').next().unwrap_or(before);
+    let operator_at = line.trim_ascii_end().len().saturating_sub(1);
+    let is_line = matches!(text.get(value.len()), None | Some(b'\n' | b'\r'))
+        && !line.iter().any(is_quote)
+        && !line[..operator_at].ends_with(b" ")
+        && !line.ends_with(b"(");
+    let is_end = |b: &u8| !is_line && (is_quote(b) || *b == b';');
+    let value = &value[..value.iter().position(is_end).unwrap_or(value.len())];
     let end_tag = memchr::memmem::find(value, b"</");
-    let mut value = &value[..end_tag.unwrap_or(value.len())];
+    let value = &value[..end_tag.unwrap_or(value.len())];
 
     // As in `password=…&user=…`.
     let begins_argument = |part: &[u8]| {
         let is_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
-        let mut after_name = part.iter().skip_while(is_name);
-        matches!(after_name.next(), Some(b'=' | b':'))
+        let name_len = part.iter().take_while(is_name).count();
+        name_len > 0 && matches!(part.get(name_len), Some(b'=' | b':'))
     };
+    let mut semicolons = memchr::memchr_iter(b';', value);
+    let argument = semicolons.find(|at| begins_argument(&value[at + 1..]));
+    let mut value = &value[..argument.unwrap_or(value.len())];
     let mut next_parts = value.split(|b| b"&,?".contains(b)).skip(1);
     if before.last().is_some_and(is_quote) || next_parts.any(begins_argument) {
         return 0;
@@ -388,7 +414,7 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
             b']' => before_last.contains(&b'['),
             b'}' => before_last.contains(&b'{'),
             b'>' => before_last.contains(&b'<'),
-            b',' | b'.' | b':' | b'*' => false,
+            b',' | b'.' | b':' | b'*' | b';' | b'"' | b'\'' | b'`' => false,
             _ => true,
         };
         if is_part_of_value {
