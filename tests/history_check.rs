@@ -417,6 +417,8 @@ fn unrepairable_differences_are_reported_and_left_alone() {
     --- stderr
     restore a lost conversation:
         codex-manager restore --session 01a10000-0000-7000-8000-000000000001
+    remove such rows:
+        codex-manager history repair --drop-missing
     ");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::kinds::ConversationKinds;
-use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
+use crate::support::lab::{Lab, conversation_rows, open, rollout, rows, write_legacy};
 use crate::support::sample::is_in_wal_mode;
 use serde_json::{Value, json};
 use std::fs;
@@ -577,4 +577,46 @@ fn a_merge_keeps_projects_and_tools_of_conversations_newer_than_the_archive() {
         .code(0);
     assert_eq!(data_rows(&home), data);
     let _ = lab.manager(["history", "check"]).code(0);
+}
+
+#[test]
+fn codex_lists_conversations_of_an_ide_by_their_requests_after_a_rebuild() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let request = |n: u32| format!("request {n} of the user");
+    for n in 0..50 {
+        let form = match n % 3 {
+            0 => {
+                "# Context from my IDE setup:\n\n## Active file: src/a.ts\n\n## My request for Codex:\n"
+            }
+            1 => "\n# Files mentioned by the user:\n\n## a.md: /w/a.md\n\n## My request:\n",
+            _ => "## My request for Codex:\n",
+        };
+        let id = format!("01a10000-0000-7000-8000-{n:012}");
+        let path = write_legacy(&home, &id, &format!("{form}{}", request(n)), "");
+        // Codex's list leaves out the conversations of `exec`.
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("\"exec\"", "\"vscode\"")).unwrap();
+    }
+    let names = || {
+        let params = json!({"limit": 100, "sourceKinds": ["vscode"]});
+        let answer = lab
+            .codex
+            .app_server_request(&home, &lab.backend, "thread/list", params);
+        let answer = answer.expect("a list");
+        let threads = answer["data"].as_array().expect("threads").iter();
+        let names = threads.map(|thread| thread["name"].as_str().or(thread["preview"].as_str()));
+        let mut names: Vec<_> = names
+            .map(|name| name.unwrap_or_default().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names().len(), 50);
+    let _ = lab
+        .manager(["history", "rebuild", "--max-threads", "0", "--yes"])
+        .code(0);
+    let mut expected: Vec<_> = (0..50).map(request).collect();
+    expected.sort();
+    assert_eq!(names(), expected);
 }

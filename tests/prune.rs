@@ -703,14 +703,13 @@ fn prune_keeps_the_only_archive_of_another_home() {
     assert!(reason.ends_with("home/work"), "{reason}");
 }
 
-#[test]
-fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
-    let mut env = TestEnv::new();
+/// Makes an archive for each reason to keep or drop one.
+fn make_an_archive_for_each_reason(env: &mut TestEnv) {
     write_auth(&env.codex_home(), &alice(0));
-    let newer = make_archive(&mut env, "2026-11-04T10:00:00Z", &[]);
+    let newer = make_archive(env, "2026-11-04T10:00:00Z", &[]);
     edit_sidecar(&newer, |sidecar| sidecar["schema"] = 99.into());
-    let prompts = put(&env, "history.jsonl", "{\"text\":\"one\"}\n");
-    make_archive(&mut env, "2026-11-05T10:00:00Z", &[]);
+    let prompts = put(env, "history.jsonl", "{\"text\":\"one\"}\n");
+    make_archive(env, "2026-11-05T10:00:00Z", &[]);
     fs::write(&prompts, [0; 15]).unwrap();
     env.set("CODEX_MANAGER_NOW", "2026-11-06T10:00:00Z");
     let _ = env.run(["backup", "--no-status"]).code(6);
@@ -718,18 +717,18 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
     let [hidden, uncompared, gone] =
         [2, 3, 4].map(|number| Conversation::new(number, 60, "How?", "So."));
     for (day, conversation) in [(6, &gone), (7, &uncompared), (8, &hidden)] {
-        let rollout = write(&env, conversation);
-        make_archive(&mut env, &format!("2026-11-0{day}T11:00:00Z"), &[]);
+        let rollout = write(env, conversation);
+        make_archive(env, &format!("2026-11-0{day}T11:00:00Z"), &[]);
         fs::remove_file(rollout).unwrap();
     }
 
     let mut conversation = Conversation::new(1, 60, "How?", "So.");
-    write(&env, &conversation);
-    make_archive(&mut env, "2026-11-09T10:00:00Z", &[]);
+    write(env, &conversation);
+    make_archive(env, "2026-11-09T10:00:00Z", &[]);
     conversation.lines.pop();
     for day in 10..14 {
-        let cut = write(&env, &conversation);
-        let archive = make_archive(&mut env, &format!("2026-11-{day}T10:00:00Z"), &[]);
+        let cut = write(env, &conversation);
+        let archive = make_archive(env, &format!("2026-11-{day}T10:00:00Z"), &[]);
         match day {
             11 => drop(env.run(["verify", &text(&archive)]).code(0)),
             12 => cut_off(&archive),
@@ -743,10 +742,10 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
         ("2026-11-20T11:00:00Z", &["--exclude", "skills"]),
         ("2026-12-05T10:00:00Z", &[]),
     ] {
-        make_archive(&mut env, at, options);
+        make_archive(env, at, options);
     }
     cut_off(&make_archive(
-        &mut env,
+        env,
         "2026-11-18T10:00:00Z",
         &["--mode", "auth"],
     ));
@@ -761,16 +760,22 @@ fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
     fs::write(newer_path, newer.pack()).unwrap();
     let unknown = backups.join("2026-11-16-100000-carol@example.com-codex.tar.gz");
     fs::write(unknown, "junk").unwrap();
-    write(&env, &conversation);
-    let migrated = write(&env, &hidden);
+    write(env, &conversation);
+    let migrated = write(env, &hidden);
     fs::write(migrated, migrate(&hidden)).unwrap();
-    let rollout = write(&env, &uncompared);
+    let rollout = write(env, &uncompared);
     // The magic number of zstd, without a valid frame.
     let damaged = [0x28, 0xb5, 0x2f, 0xfd, 0xff, 0xff, 0xff, 0xff];
     fs::write(rollout.with_extension("jsonl.zst"), damaged).unwrap();
     fs::remove_file(rollout).unwrap();
 
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+}
+
+#[test]
+fn each_reason_is_beside_the_whole_name_and_the_conversations_at_80_columns() {
+    let mut env = TestEnv::new();
+    make_an_archive_for_each_reason(&mut env);
     let rules = [
         "prune",
         "--keep-last",

@@ -135,6 +135,7 @@ mod recommend;
 mod redaction;
 mod release;
 mod remedies;
+mod requests;
 mod restore;
 mod restore_databases;
 mod restore_equal;

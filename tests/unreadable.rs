@@ -324,3 +324,26 @@ fn old_form(mut line: Value, parent: &str, child: &str) -> Value {
     }
     line
 }
+
+#[test]
+fn a_rollout_whose_last_record_lacks_its_ordinal_is_reported_and_keeps_its_turns() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    lab.resume(&home, &id, "two");
+    let path = rollout(&home, &id);
+    let text = fs::read_to_string(&path).unwrap();
+    let (others, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let mut last: Value = serde_json::from_str(last).unwrap();
+    last.as_object_mut().unwrap().remove("ordinal").unwrap();
+    fs::write(&path, format!("{others}\n{last}\n")).unwrap();
+
+    let one = unreadable(&lab);
+    assert_turns(&one, 2, 2);
+    assert_eq!(one["fix"], Value::Null, "{one}");
+    let refused = lab.codex.exec_resume(&home, &lab.backend, &id, "three");
+    let _ = refused.expect_failure();
+    // A repair would drop the turns that Codex still shows.
+    let _ = lab.manager(["history", "repair"]).code(6);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
+}

@@ -27,7 +27,7 @@ for folder, _, names in os.walk(f"{home}/sessions"):
     for name in names:
         if not (name.startswith("rollout-") and name.endswith(".jsonl")):
             continue
-        ident = newest = last = None
+        ident = last = None
         with open(os.path.join(folder, name), encoding="utf-8") as file:
             for line in file:
                 try:
@@ -38,13 +38,12 @@ for folder, _, names in os.walk(f"{home}/sessions"):
                 stamp = instant(record.get("timestamp") or "")
                 if stamp is not None:
                     last = stamp
-                    newest = stamp if newest is None or stamp > newest else newest
                 payload = record.get("payload") or {}
                 kind = record.get("type")
                 if kind == "session_meta" and ident is None:
                     ident = payload.get("id")
                 elif kind == "event_msg" and payload.get("type") == "user_message":
-                    history.add((int(newest.timestamp()), ident, payload["message"].rstrip("\r\n")))
+                    history.add((int(last.timestamp()), ident, payload["message"].rstrip("\r\n")))
         if ident in updated and last is not None:
             updated[ident] = max(updated[ident], last)
 with open(f"{home}/peer-index.jsonl", "w") as file:

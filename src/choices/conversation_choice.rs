@@ -12,9 +12,9 @@ use crate::views::age::format_age;
 use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::rollout::{
-    find_recorded_path, find_recorded_rollout, is_rollout_of, resolve_rollout_in_home,
+    self, find_recorded_path, find_recorded_rollout, is_recorded_outside, is_rollout_of,
+    resolve_in_session_folders, resolve_rollout_in_home,
 };
-use codex_manager_core::history::thread_titles::title_of;
 use codex_manager_core::history::{
     ConversationId, ThreadNameIndex, thread_choice, thread_rollouts,
 };
@@ -53,6 +53,10 @@ impl<'r> ChosenConversation<'r> {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
+        if let Some((id, rollout)) = find_by_name(home, text)? {
+            let (row, rollout) = (None, Some(rollout));
+            return Ok(Self { id, row, rollout });
+        }
 
         let trashed_error = trashed_conversation_error(text, context);
         Err(trashed_error.unwrap_or_else(|| unknown_conversation_error(rows, text, context)))
@@ -79,6 +83,12 @@ impl<'r> ChosenConversation<'r> {
     pub(crate) fn unusable_rollout_error(&self, context: &Context) -> CommandError {
         let recorded_path = self.row.map_or("", |row| &row.rollout_path);
         let find_recorded = || find_recorded_path(context.codex_home(), recorded_path);
+        if is_recorded_outside(context.codex_home(), recorded_path) {
+            return CommandError::failed(format!(
+                "the rollout is outside of the Codex home, where nothing is read: {recorded_path}"
+            ))
+            .hint("move it into sessions/, then: codex-manager history repair");
+        }
         let message = match self.rollout.clone().or_else(find_recorded) {
             Some(path) => format!(
                 "the rollout is empty, damaged or of another conversation: {}",
@@ -163,7 +173,12 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     };
 
     Ok(NamedConversation {
-        title: conversation.row.map(title_of).unwrap_or_default(),
+        title: conversation
+            .row
+            .map(ThreadRow::shown_title)
+            .filter(|title| !title.is_empty())
+            .or_else(|| rollout::read_title(&rollout))
+            .unwrap_or_default(),
         home: context.codex_home().to_path_buf(),
         id: conversation.id,
         rollout,
@@ -257,7 +272,7 @@ fn choose_row<'a>(
     let question = format!("{} matches {} conversations", printable(text), rows.len());
 
     let describe_row = |row: &ThreadRow| {
-        let title = printable(&title_of(row));
+        let title = printable(&row.shown_title());
         let age = format_age(row.updated_ms, context).unwrap_or_default();
         let id = unique_short_id(&row.id, rows.iter().map(|row| row.id.as_str()));
         (printable(id), age, title)
@@ -305,6 +320,27 @@ fn trashed_conversation_error(text: &str, context: &Context) -> Option<CommandEr
     Some(error.hint(format!(
         "bring it back: codex-manager storage undelete {id}"
     )))
+}
+
+/// Returns the id and the newest rollout of the conversation without a row that `text` names by the path of its rollout
+/// or the beginning of its id. The rollout may have no usable first line, so its name alone counts.
+///
+/// # Errors
+/// Several conversations match.
+fn find_by_name(home: &Path, text: &str) -> Result<Option<(String, PathBuf)>> {
+    let newest = thread_rollouts::find_newest_rollouts(home);
+    let id_of = |(id, _): &(String, PathBuf)| id.clone();
+    let matching = thread_choice::find_named(&newest.iter(), text, id_of, |_, _| false);
+    match *matching {
+        [] => Ok(None),
+        [(id, path)] => Ok(resolve_in_session_folders(home, path).map(|path| (id.clone(), path))),
+        _ => Err(CommandError::failed(format!(
+            "{} matches {} conversations",
+            printable(text),
+            matching.len()
+        ))
+        .hint("give more of the id, or the path of the rollout")),
+    }
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, if it [is one of the

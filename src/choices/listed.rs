@@ -6,6 +6,7 @@
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use codex_manager_core::codex::threads::ChildThreads;
 use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
 use codex_manager_core::conversations::index::{IndexStore, Thoroughness};
 use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
@@ -61,6 +62,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     conversations.retain(|conversation| {
         let is_left_out = filter.without_archived && conversation.archived;
         !is_left_out
+            && accepts_child(filter.children, conversation.is_child)
             && filter.accepts_unlisted(&conversation.cwd, conversation.updated_ms)
             && conversation.path.is_file()
     });
@@ -102,6 +104,15 @@ fn open_index(context: &Context) -> Result<Option<IndexStore>> {
     }
 }
 
+/// Returns true if a list has a conversation without a row, whose parent is not known.
+fn accepts_child(children: ChildThreads, is_child: bool) -> bool {
+    match children {
+        ChildThreads::Included | ChildThreads::OrphansIncluded => true,
+        ChildThreads::Omitted => !is_child,
+        ChildThreads::Only => is_child,
+    }
+}
+
 fn to_listed_thread(found: FoundConversation) -> ListedThread {
     ListedThread {
         id: found.session,
@@ -110,6 +121,7 @@ fn to_listed_thread(found: FoundConversation) -> ListedThread {
         rollout_path: found.path.to_string_lossy().into_owned(),
         archived: found.archived,
         updated_ms: found.updated_ms,
+        is_internal: found.is_child,
         ..ListedThread::default()
     }
 }

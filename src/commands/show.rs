@@ -98,7 +98,7 @@ impl ShowArgs {
         }
 
         let left_out = if context.ui.wants_json() {
-            self.print_json(session, &parts, options, context)?
+            print_json(session, &parts, options, context)?
         } else {
             let printed = if self.raw {
                 print_raw(session, context)
@@ -110,37 +110,6 @@ impl ShowArgs {
 
         warn_of_left_out(&left_out, session, context);
         Ok(to_outcome(&left_out, context))
-    }
-
-    /// Prints the JSON document. The entries are read while they are printed, so that memory does not hold them all.
-    /// Returns the parts that were left out.
-    fn print_json(
-        &self,
-        session: &NamedConversation,
-        parts: &ConversationParts,
-        options: TranscriptOptions,
-        context: &Context,
-    ) -> Result<LeftOut> {
-        // Read once before printing, so that an error leaves no half document on stdout.
-        let go_on = |_: TranscriptPiece<'_>| true;
-        let readable = parts.read(options, &mut |text| text.to_owned(), go_on);
-        let left_out = readable.map_err(|e| to_command_error(session, e))?;
-
-        let facts = object()
-            .with("id", &session.id)
-            .with("title", &session.title)
-            .with("missing_parent", &parts.missing_parent);
-        let ui = &context.ui;
-        ui.stream_list_document("show", "turns", facts, |print| {
-            // The document hides the secrets in its texts.
-            let printed = parts.read(options, &mut str::to_owned, |piece| match piece {
-                TranscriptPiece::Entry(id, entry) => print(&entry_json(id, entry, context.zone())),
-                TranscriptPiece::Mark(_) => true,
-            });
-            // The second read leaves out the same parts as the first one.
-            printed.map(drop).map_err(|e| to_command_error(session, e))
-        })?;
-        Ok(left_out)
     }
 
     /// Prints the conversation up to `--max-bytes`, or until the user closes the pager. Only a terminal gets rendered
@@ -218,6 +187,36 @@ impl ShowArgs {
         }
         Ok(left_out)
     }
+}
+
+/// Prints the JSON document. The entries are read while they are printed, so that memory does not hold them all.
+/// Returns the parts that were left out.
+fn print_json(
+    session: &NamedConversation,
+    parts: &ConversationParts,
+    options: TranscriptOptions,
+    context: &Context,
+) -> Result<LeftOut> {
+    // Read once before printing, so that an error leaves no half document on stdout.
+    let go_on = |_: TranscriptPiece<'_>| true;
+    let readable = parts.read(options, &mut |text| text.to_owned(), go_on);
+    let left_out = readable.map_err(|e| to_command_error(session, e))?;
+
+    let facts = object()
+        .with("id", &session.id)
+        .with("title", &session.title)
+        .with("missing_parent", &parts.missing_parent);
+    let ui = &context.ui;
+    ui.stream_list_document("show", "turns", facts, |print| {
+        // The document hides the secrets in its texts.
+        let printed = parts.read(options, &mut str::to_owned, |piece| match piece {
+            TranscriptPiece::Entry(id, entry) => print(&entry_json(id, entry, context.zone())),
+            TranscriptPiece::Mark(_) => true,
+        });
+        // The second read leaves out the same parts as the first one.
+        printed.map(drop).map_err(|e| to_command_error(session, e))
+    })?;
+    Ok(left_out)
 }
 
 /// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first turn.

@@ -17,6 +17,7 @@ use codex_manager_core::conversations::search::evaluate::{
 };
 use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query::{self, Query};
+use codex_manager_core::history::thread_titles::read_missing_title;
 use serde::Deserialize;
 use std::cmp::Reverse;
 
@@ -187,6 +188,9 @@ impl ListArguments {
         threads.retain(|thread| caller.is_none_or(|id| !thread.id.eq_ignore_ascii_case(id)));
         // The sort is stable: conversations of the same time stay in the order of the database.
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
+
+        let shown = threads.iter_mut().skip(shown_count).take(limit);
+        shown.for_each(|thread| read_missing_title(context.codex_home(), thread));
 
         let mut text = AnswerText::new(MAX_CHARS);
         let page = threads.iter().skip(shown_count).take(limit);

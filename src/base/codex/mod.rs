@@ -12,6 +12,7 @@
 //! - read a database → [`database_view`], [`automations`]; rows of conversations → [`threads`]; turns → [`projections`]
 //! - read another kind of line in rollouts → the table in [`rollout_lines`]
 //! - compare folders of conversations → [`folder_key`]
+//! - know what of a message the user wrote, or the title that it makes → [`user_request`]
 //! - recognize another secret → `redaction/forms.txt`
 
 pub mod app_server;
@@ -40,6 +41,7 @@ pub mod status_text;
 pub mod text_damage;
 pub mod thread_list;
 pub mod threads;
+pub(crate) mod user_request;
 pub mod window;
 pub(crate) mod writer_lock;
 
@@ -69,7 +71,7 @@ pub use projections::{Projections, RolloutCut};
 pub use rollout_lines::LineParts;
 pub(crate) use rollout_lines::{
     EventKind, ItemOrigin, LineContent, LineItem, SessionMetaLine, TurnContext, TurnCounter,
-    is_injected, is_placeholder,
+    UserItems, UserItemsProbe, is_placeholder,
 };
 pub use rpc::{AppServer, AppServerError};
 pub use status_text::{StatusText, StatusTextError};

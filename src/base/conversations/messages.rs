@@ -9,7 +9,8 @@
 use super::reader::EventReader;
 use super::reader_state::{DigestKind, digest};
 use crate::codex::rollout_lines::{EventKind, LineParts, Role};
-use crate::history::rollout::{self, first_line};
+use crate::codex::user_request::find_title;
+use crate::history::rollout;
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -173,7 +174,7 @@ impl OwnMessages {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageComparison {
-    /// The first line of the first common message that the user wrote.
+    /// The first line of the first request that both have.
     pub title: Option<String>,
     /// The number of equal messages at the beginning of both versions.
     pub common_count: usize,
@@ -204,7 +205,7 @@ pub fn compare_branches(
                 comparison.common_count += 1;
                 comparison.last_common_at = a.at;
                 if comparison.title.is_none() && a.role == Role::User {
-                    comparison.title = first_line(&a.text);
+                    comparison.title = find_title(&a.text);
                 }
             }
             // After the first difference, no later message is common.

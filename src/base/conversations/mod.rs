@@ -17,6 +17,7 @@
 
 pub mod copied_texts;
 pub mod html;
+mod image_data;
 pub mod index;
 pub mod left_out;
 pub mod markdown;

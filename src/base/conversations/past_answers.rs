@@ -1,5 +1,5 @@
-//! Recognizes calls of `codex-manager mcp`, their answers, and outputs of `find` in rollouts. They repeat other conversations, so they are
-//! not indexed.
+//! Recognizes calls of `codex-manager mcp`, their answers, and outputs of `find` in rollouts. They repeat other
+//! conversations, so they are not indexed.
 
 use crate::codex::rollout_lines::EventKind;
 

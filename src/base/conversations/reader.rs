@@ -7,7 +7,10 @@
 use super::left_out::LeftOut;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
-use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
+use crate::codex::rollout_lines::{
+    self, EventKind, LineParts, RolloutEvent, UserItems, UserItemsProbe,
+};
+use crate::history::rollout;
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use memchr::memmem;
@@ -53,6 +56,7 @@ impl EventReader {
     pub fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
+        reader.queue.state.user_items = find_user_items(first)?;
         reader.slice_end = first.end;
         reader.rolled_back_ranges = find_rolled_back_ranges(first)?;
         reader.next_slices = next_slices.iter().cloned().collect();
@@ -80,6 +84,17 @@ impl EventReader {
                 waiting_images: Vec::new(),
             },
         })
+    }
+
+    /// Like [`Self::open_at`], for a rollout that may have messages of the user as items only.
+    pub(crate) fn open_tail(
+        path: &Path,
+        start_offset: u64,
+        selection: LineParts,
+    ) -> io::Result<Self> {
+        let mut reader = Self::open_at(path, start_offset, selection)?;
+        reader.queue.state.user_items = find_user_items(&RolloutSlice::whole(path))?;
+        Ok(reader)
     }
 
     /// Returns the next event, or `None` at the end.
@@ -110,6 +125,7 @@ impl EventReader {
                 self.queue.release_images();
             } else if let Some(next_slice) = self.next_slices.pop_front() {
                 self.lines = RawLines::open(&next_slice.path, 0)?;
+                self.queue.state.user_items = find_user_items(&next_slice)?;
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = find_rolled_back_ranges(&next_slice)?;
                 self.path = next_slice.path;
@@ -131,7 +147,8 @@ impl LineEvents {
         let call_id = items.items.first().and_then(|item| item.call_id.clone());
         // If the user wrote the model's input, the event of the message follows in a later line.
         let mut kinds = items.items.iter().map(|item| &item.kind);
-        let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);
+        let is_input = |kind: &_| matches!(kind, EventKind::ModelInput | EventKind::UserInput(_));
+        let mut is_before_message = kinds.any(is_input);
         for event in self.state.convert_line(items, offset).into_iter().flatten() {
             if let EventKind::User(_) = event.kind {
                 is_before_message = false;
@@ -180,7 +197,7 @@ impl LineEvents {
                         .extend(images.map(|image| RolloutEvent { turn, ..image }));
                 }
             }
-            EventKind::ModelInput => {}
+            EventKind::ModelInput | EventKind::UserInput(_) => {}
             _ => {
                 // No message of the user follows, so the images are events of their own.
                 if event.kind.author_and_text().is_some() {
@@ -240,7 +257,7 @@ fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> 
         return Ok(ranges);
     }
 
-    let mut state = ReaderState::default();
+    let mut state = ReaderState::new(find_user_items(slice)?);
     let mut turn_starts: Vec<u64> = Vec::new();
     let mut lines = RawLines::open(&slice.path, 0)?;
     while let Some(line) = next_line_of_slice(slice, &mut lines)? {
@@ -259,6 +276,24 @@ fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> 
         }
     }
     Ok(ranges)
+}
+
+/// Returns the items that are messages of the user. Reads the rollout up to the first event of a message, which nearly all
+/// rollouts have in their first lines.
+pub(super) fn find_user_items(slice: &RolloutSlice) -> io::Result<UserItems> {
+    let mut probe = UserItemsProbe::default();
+    let mut lines = RawLines::open(&slice.path, 0)?;
+    while probe.found().is_none()
+        && let Some(line) = next_line_of_slice(slice, &mut lines)?
+    {
+        probe.note_line(line.bytes);
+    }
+    Ok(probe.finish(|| is_subagent(&slice.path)))
+}
+
+/// Returns true if the metadata of a rollout can be read, and name a subagent.
+pub(super) fn is_subagent(path: &Path) -> bool {
+    rollout::read_head(path).is_ok_and(|head| head.is_some_and(|head| head.is_subagent()))
 }
 
 fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
@@ -557,6 +592,7 @@ mod tests {
         while reader.next_event().unwrap().is_some() {}
         let stored = reader.queue.state.to_bytes();
         let mut state = ReaderState::from_bytes(&stored);
+        state.user_items = reader.queue.state.user_items;
         assert_eq!(state, reader.queue.state);
         let copy = completed("AgentMessage", "Done.").to_string();
         let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();

@@ -1,7 +1,7 @@
 //! The state after reading a part of a rollout, by which the reader recognizes copies of texts and tool calls.
 
 use crate::codex::rollout_lines::{
-    EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent, TurnCounter,
+    EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent, TurnCounter, UserItems,
 };
 use std::collections::VecDeque;
 
@@ -18,6 +18,8 @@ const MAX_STORED_CALLS: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
     pub turns: TurnCounter,
+    /// The items that are messages of the user. Not encoded, because a rollout that grows may decide it anew.
+    pub user_items: UserItems,
     texts: VecDeque<RecentText>,
     /// The digests of the ids of recent tool calls.
     calls: VecDeque<u64>,
@@ -33,6 +35,13 @@ struct RecentText {
 }
 
 impl ReaderState {
+    pub(super) fn new(user_items: UserItems) -> Self {
+        Self {
+            user_items,
+            ..Self::default()
+        }
+    }
+
     /// Encodes the state in at most 118 bytes: the number of turns (4 bytes), 1 if a turn is open (1 byte), the number
     /// of texts (1 byte), for each text its digest (8 bytes) and its counts (4 bytes), and the digests of calls (8
     /// bytes each). Only the last texts and calls are encoded, because copies are a few lines apart.
@@ -89,6 +98,7 @@ impl ReaderState {
                 turns: u32::from_le_bytes(*turns),
                 is_open: *is_open != 0,
             },
+            user_items: UserItems::default(),
             texts,
             calls: calls.iter().map(|call| u64::from_le_bytes(*call)).collect(),
         })
@@ -103,7 +113,13 @@ impl ReaderState {
     ) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
 
-        let to_event = |item: LineItem| {
+        let to_event = |mut item: LineItem| {
+            item.kind = match item.kind {
+                EventKind::UserInput(text) if self.user_items.contains_item_after(self.turns) => {
+                    EventKind::User(text)
+                }
+                kind => kind,
+            };
             if !self.record_item(&item) {
                 return None;
             }
@@ -133,6 +149,7 @@ impl ReaderState {
             // Only texts and calls are compared with recent ones.
             EventKind::FilesTouched(_)
             | EventKind::ModelInput
+            | EventKind::UserInput(_)
             | EventKind::Meta(_)
             | EventKind::Image(_)
             | EventKind::Compaction(_)

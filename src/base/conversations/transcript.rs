@@ -1,8 +1,10 @@
 //! Reads a conversation as a transcript: its messages, tool calls and compactions in order.
 
 use super::copied_texts::{CopiedTexts, ParentRollout};
+use super::image_data::parse_data_url;
 use super::left_out::LeftOut;
 use super::reader::EventReader;
+use crate::codex::redaction::hide_logins;
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::{MAX_ROLLOUTS, RolloutSlice};
@@ -31,9 +33,15 @@ pub struct TranscriptEntry {
 }
 
 impl TranscriptEntry {
-    /// Replaces the text and the name of the tool by the results of `redact`.
+    /// Replaces the text and the name of the tool by the results of `redact`. The data of an image lose only the tokens of
+    /// the user's logins: what has the form of a secret there is chance.
     pub fn map_texts(&mut self, redact: &mut dyn FnMut(&str) -> String) {
-        self.text = redact(&self.text);
+        let is_image_data = self.kind == EntryKind::Image && parse_data_url(&self.text).is_some();
+        self.text = if is_image_data {
+            hide_logins(&self.text).into_owned()
+        } else {
+            redact(&self.text)
+        };
         self.tool = self.tool.as_deref().map(redact);
     }
 }
@@ -228,7 +236,7 @@ pub fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
         0
     };
 
-    let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
+    let mut reader = EventReader::open_tail(path, start_offset, LineParts::TEXTS)?;
     let mut entries: Vec<TranscriptEntry> = Vec::new();
     // True from a rollback to the next entry, which begins another turn. Its number does not show that: a rollback
     // counts the removed turns back, so the next turn gets the number of one of them.

@@ -9,14 +9,12 @@ use super::id::ConversationId;
 use super::rollout::first_line;
 use super::row;
 use super::session_index::ThreadNameIndex;
-use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file, for_each_head};
 use crate::codex::rollout::without_zst;
 use crate::codex::threads::RowTexts;
-use crate::codex::{
-    ARCHIVED_SESSIONS, DatabaseError, Projections, SESSIONS, ThreadRow, is_injected, threads,
-};
+use crate::codex::user_request::is_context;
+use crate::codex::{ARCHIVED_SESSIONS, DatabaseError, Projections, SESSIONS, ThreadRow, threads};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -206,6 +204,9 @@ pub struct OrphanRow {
     pub recorded: String,
     /// The first line of the name that the user gave, else of the title.
     pub title: String,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub(super) row_id: Option<Box<str>>,
 }
 
 /// A conversation that has the same rollout in more than one file, such as plain and compressed. The several
@@ -432,9 +433,10 @@ impl Differences {
         }
         if range.is_empty() {
             self.report.orphan_rows.push(OrphanRow {
+                row_id: (id.to_string() != row.id).then(|| row.id.as_str().into()),
                 id,
                 recorded: row.rollout_path.clone(),
-                title: title_of(row),
+                title: row.shown_title(),
             });
             return;
         }
@@ -579,18 +581,18 @@ fn find_lost_name(
         return Ok(None);
     }
     let name = index.get(id)?.map(|line| line.thread_name);
-    let own_texts = [row.title.as_str(), row.message()];
+    let own_texts = [row.title.as_str(), row.message(), row.request()];
     Ok(name.filter(|name| is_given_name(name, id, own_texts)))
 }
 
 /// Returns true if the user gave this name to a conversation. `own_texts` are its title and its first messages. Returns
-/// false for a name that a rebuild has derived: the id, one of `own_texts` or its first line, or the first line of a
-/// text that Codex inserted.
+/// false for a name that a rebuild has derived: the id, one of `own_texts` or its first line, or context of a client or
+/// of Codex.
 pub fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,
     own_texts: impl IntoIterator<Item = &'a str>,
 ) -> bool {
     let is_source = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    name != id.to_string() && !is_injected(name) && !own_texts.into_iter().any(is_source)
+    name != id.to_string() && !is_context(name) && !own_texts.into_iter().any(is_source)
 }

@@ -1,19 +1,20 @@
 //! The plan of a repair: the changes of the state database.
 
-use super::check::{Findings, MissingRow, is_given_name};
+use super::check::{Findings, MissingRow, OrphanRow, is_given_name};
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use super::rollout::SessionMeta;
+use super::rollout::{self, SessionMeta};
 use super::row;
 use super::session_index::ThreadNameIndex;
 use super::snapshot::RepairedValues;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
-use super::{HistoryError, SkippedFile, for_each_file};
+use super::{HistoryError, SkippedFile, files, for_each_file};
 use crate::codex::threads::{PAGINATED, RowEditor, RowTexts};
-use crate::codex::{DatabaseError, HISTORY_DATABASE_PREFIX, threads};
+use crate::codex::{DatabaseError, HISTORY_DATABASE_PREFIX, RolloutName, threads};
 use crate::io::{Environment, pluralize};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The mode of conversations whose rollouts Codex has not migrated.
@@ -35,6 +36,9 @@ pub enum RepairAction {
     Turns,
     /// Has Codex recreate the whole database.
     Database,
+    /// Deletes a row whose rollout does not exist.
+    #[serde(rename = "drop")]
+    DropRow,
 }
 
 /// One change of a repair. Its JSON keys are a stable interface.
@@ -45,7 +49,8 @@ pub struct RepairChange {
     pub action: RepairAction,
     /// The value before: a path, a mode, a number of turns, or the problem of the database. Null if there was none.
     pub from: Option<String>,
-    /// The value after: a path, a name, a preview, a mode, or the number of turns or of conversations.
+    /// The value after: a path, a name, a preview, a mode, or the number of turns or of conversations. Empty for a
+    /// deleted row.
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,
@@ -91,6 +96,7 @@ impl RepairChange {
             RepairAction::Name => rows.set_name(&id, &self.to),
             RepairAction::Preview => rows.add_texts(&id, &self.texts),
             RepairAction::Mode => rows.set_mode(&id, PAGINATED),
+            RepairAction::DropRow => rows.delete(&id),
             RepairAction::AddRow | RepairAction::Turns | RepairAction::Database => Ok(()),
         }
     }
@@ -107,6 +113,8 @@ pub struct RepairPlan {
     pub skipped: Vec<SkippedFile>,
     /// The number of differences that a repair does not touch.
     pub unrepairable: usize,
+    /// The rows without a rollout in the home.
+    orphan_rows: Vec<OrphanRow>,
     /// The canonical path of the home.
     pub(super) home: PathBuf,
     pub(super) provider: String,
@@ -150,6 +158,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         recreates_database: !has_table && !conversations.is_empty(),
         unrepairable: report.count_unrepairable(),
         database: report.database,
+        orphan_rows: report.orphan_rows,
         home,
         provider: provider.to_owned(),
         projections: projections.database,
@@ -205,6 +214,34 @@ impl RepairPlan {
         self.recreates_database || !self.unprojected.is_empty()
     }
 
+    /// Adds the deletion of each row whose rollout does not exist. Rows stay if their rollouts are outside of the home or
+    /// damaged, or may be in a folder that cannot be read.
+    ///
+    /// # Errors
+    /// A folder of the home cannot be read.
+    pub fn drop_missing_rows(&mut self) -> Result<(), HistoryError> {
+        let ids: HashSet<_> = files::find_rollouts(&self.home)?
+            .iter()
+            .filter_map(|file| {
+                RolloutName::parse(&file.relative)?
+                    .id()
+                    .map(ConversationId::of)
+            })
+            .collect();
+        for row in std::mem::take(&mut self.orphan_rows) {
+            if ids.contains(&row.id) || !is_known_missing(&row.recorded) {
+                continue;
+            }
+            self.unrepairable -= 1;
+            self.changes.push(RepairChange {
+                from: Some(row.recorded),
+                row_id: row.row_id,
+                ..RepairChange::new(row.id, RepairAction::DropRow, String::new())
+            });
+        }
+        Ok(())
+    }
+
     /// Returns the paths, modes and names before and after the repair, by the ids of the rows.
     pub(super) fn repaired_values(&self) -> RepairedValues {
         let mut values = RepairedValues::new();
@@ -214,7 +251,10 @@ impl RepairPlan {
                 RepairAction::AddRow if change.is_paginated => Some(PAGINATED),
                 RepairAction::AddRow => Some(LEGACY),
                 // These change no path, mode or name of a row.
-                RepairAction::Preview | RepairAction::Turns | RepairAction::Database => continue,
+                RepairAction::Preview
+                | RepairAction::Turns
+                | RepairAction::Database
+                | RepairAction::DropRow => continue,
             };
             let known_values = [change.from.as_deref(), Some(&*change.to), mode];
             let known_values = known_values.into_iter().flatten().map(str::to_owned);
@@ -270,7 +310,9 @@ impl RepairPlan {
                     (RepairAction::Turns, turns_shown, turns_on_disk())
                 }
                 // The filter above has left these out.
-                UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
+                UnreadableCause::NoOrdinal
+                | UnreadableCause::Boundary
+                | UnreadableCause::MissingBase(_) => continue,
             };
 
             self.changes.push(RepairChange {
@@ -295,6 +337,15 @@ impl RepairPlan {
         let path = rollout.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
         path.to_string_lossy().into_owned()
     }
+}
+
+/// Returns true if neither the plain nor the compressed rollout exists at a path that Codex recorded.
+fn is_known_missing(recorded: &str) -> bool {
+    let is_missing = |path: &PathBuf| {
+        path.symlink_metadata()
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    };
+    rollout::possible_paths(recorded).iter().all(is_missing)
 }
 
 /// Returns the names that the user gave to conversations without a row. Reads only the rollouts of conversations that

@@ -182,11 +182,6 @@ pub fn parse_entry(line: &[u8]) -> Option<IndexEntry> {
 }
 
 impl IndexEntry {
-    /// Returns the first line of the name; `None` if it is blank.
-    pub(crate) fn first_line(&self) -> Option<&str> {
-        self.thread_name.trim().lines().next()
-    }
-
     /// Parses `updated_at`; `None` if it is not RFC 3339.
     pub(crate) fn time(&self) -> Option<Rfc3339Time> {
         Rfc3339Time::parse(&self.updated_at)

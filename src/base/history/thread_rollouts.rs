@@ -242,6 +242,13 @@ pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     Some(newest.path(home))
 }
 
+/// Returns the id of each thread of a home in lower case, with the rollout that Codex continues, if no row names it.
+pub fn find_newest_rollouts(home: &Path) -> Vec<(String, PathBuf)> {
+    let (files, _unlistable) = files::find_with_documents(home);
+    let newest = select_newest_of_each_thread(files).into_iter();
+    newest.map(|(id, file)| (id, file.path(home))).collect()
+}
+
 /// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
 /// most four folders. An id of Codex up to 0.34 has no time, so the whole home is listed.
 pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {

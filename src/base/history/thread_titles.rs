@@ -2,9 +2,9 @@
 //! conversations nowhere else (Codex 0.169).
 
 use super::id::ConversationId;
-use super::rollout::first_line;
+use super::rollout::{find_recorded_path, read_title};
 use super::session_index::ThreadNameIndex;
-use crate::codex::{ListedThread, ThreadFilter, ThreadRow, threads};
+use crate::codex::{ListedThread, ThreadFilter, threads, user_request};
 use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -18,10 +18,10 @@ impl ThreadTitles {
         Self(ThreadNameIndex::read(home).unwrap_or_default())
     }
 
-    /// Returns the first line of the name of a conversation.
+    /// Returns the first line of the name of a conversation. `None` for a name that a rebuild made of context.
     pub fn find_name(&self, id: &str) -> Option<String> {
         let entry = self.0.get(&ConversationId::of(id)).ok().flatten()?;
-        entry.first_line().map(str::to_owned)
+        user_request::find_title(&entry.thread_name)
     }
 
     /// If the row of a conversation has no name, replaces the title by the name in the index, if there is one.
@@ -31,6 +31,17 @@ impl ThreadTitles {
         {
             thread.title = name;
         }
+    }
+}
+
+/// Reads the title of a conversation without one from its rollout: Codex does not record messages that a rollout has as
+/// input of the model only.
+pub fn read_missing_title(home: &Path, thread: &mut ListedThread) {
+    if thread.title.is_empty()
+        && !thread.is_child()
+        && let Some(rollout) = find_recorded_path(home, &thread.rollout_path)
+    {
+        thread.title = read_title(&rollout).unwrap_or_default();
     }
 }
 
@@ -69,11 +80,4 @@ pub fn read_titles(home: &Path, env: &Environment, ids: Vec<String>) -> HashMap<
         Some((thread.id.to_lowercase(), title.to_owned()))
     });
     titles.collect()
-}
-
-/// Returns the first line of the name that the user gave, else of the title or of what Codex shows instead; see
-/// [`ThreadRow::title_or_message`]. Empty if there is none of them.
-pub fn title_of(row: &ThreadRow) -> String {
-    let title = row.given_name().unwrap_or(row.title_or_message());
-    first_line(title).unwrap_or_default()
 }

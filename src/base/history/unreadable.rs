@@ -7,7 +7,6 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
-use super::thread_titles::title_of;
 use super::{files, rollout};
 use crate::codex::DatabaseError;
 use crate::codex::projections::{Projections, RolloutCut};
@@ -58,6 +57,9 @@ pub enum UnreadableCause {
     Unprojected(Vec<ContinuedRollout>),
     /// A rollout of `bytes` is shorter than its projection, or no line of the rollout ends where its projection ends.
     Shortened { rollout_id: String, bytes: u64 },
+    /// The last record of the rollout has no ordinal: another program appended it, or removed the ordinal. Codex 0.171
+    /// refuses to continue the rollout, and shows only what it has projected.
+    NoOrdinal,
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
     /// The rollout of this cut has the earlier turns, but is not on disk or has other lines than before.
@@ -69,7 +71,7 @@ impl UnreadableCause {
     fn is_repairable(&self) -> bool {
         match self {
             Self::Mode | Self::Unprojected(_) | Self::Shortened { .. } => true,
-            Self::Boundary | Self::MissingBase(_) => false,
+            Self::NoOrdinal | Self::Boundary | Self::MissingBase(_) => false,
         }
     }
 
@@ -78,6 +80,9 @@ impl UnreadableCause {
             Self::Mode => "Codex's list has it in the old form, but its rollout was migrated",
             Self::Unprojected(_) => "Codex has not read the earlier rollouts that it continues",
             Self::Shortened { .. } => "its rollout lacks lines that Codex has read",
+            Self::NoOrdinal => {
+                "the last record of its rollout has no ordinal, so Codex refuses to continue it"
+            }
             Self::Boundary => "Codex's migration moved all turns before the start of the subagent",
             Self::MissingBase(cut) => {
                 return format!(
@@ -165,6 +170,10 @@ impl<'a> ReadabilityCheck<'a> {
             UnreadableCause::Shortened { rollout_id, .. } => {
                 self.projections.count_turns(rollout_id) + base_turns
             }
+            UnreadableCause::NoOrdinal => {
+                let rollout_id = leaf.rollout_id().unwrap_or_default();
+                self.projections.count_turns(&rollout_id) + base_turns
+            }
             // Codex shows no turn. With a missing base it may show some, which are not counted.
             UnreadableCause::Mode | UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => {
                 0
@@ -173,7 +182,7 @@ impl<'a> ReadabilityCheck<'a> {
 
         Some(UnreadableConversation {
             id: leaf.id.clone(),
-            title: title_of(row),
+            title: row.shown_title(),
             reason: cause.describe(),
             turns_on_disk,
             turns_shown,
@@ -209,15 +218,20 @@ impl<'a> ReadabilityCheck<'a> {
             return Some(UnreadableCause::Unprojected(chain.rollouts));
         }
 
-        let rollout_id = leaf.rollout_id()?;
-        let projected_offset = self.projections.projected_offset(&rollout_id)?;
-
         // The size of a compressed file says nothing about the length of its text.
         if !is_plain(&path) {
             return None;
         }
 
+        let rollout_id = leaf.rollout_id()?;
         let bytes = path.metadata().ok()?.len();
+        let projected_offset = self.projections.projected_offset(&rollout_id);
+        // Codex has written a rollout that it has projected to the end. Without the projection it would show nothing.
+        if projected_offset != Some(bytes) && rollout::lacks_last_ordinal(&path) {
+            return Some(UnreadableCause::NoOrdinal);
+        }
+
+        let projected_offset = projected_offset?;
         // Codex has usually projected the whole rollout. Then the size decides, and the file is not read. A rollout
         // that cannot be read counts as complete.
         let has_projected_lines = bytes == projected_offset

@@ -3,7 +3,6 @@
 use super::walk::RolloutUsage;
 use crate::codex::folder_key::FolderSpellings;
 use crate::codex::threads;
-use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
 use hashbrown::HashSet;
@@ -85,7 +84,7 @@ fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>)
     let largest_rows = threads::read_rows(state_database, &database.largest);
     for row in largest_rows.unwrap_or_default() {
         if let Some(facts) = database.rows.get_mut(&ConversationId::of(&row.id)) {
-            facts.title = title_of(&row);
+            facts.title = row.shown_title();
         }
     }
     database

@@ -4,7 +4,6 @@ use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{DatabaseError, LineParts, ThreadRow, parse_rollout_id, threads};
 use crate::conversations::reader::EventReader;
-use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use crate::io::IoError;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -136,7 +135,7 @@ impl TrashSelection {
 
             let selected = chosen.entry(id.to_string()).or_default();
             selected.id = id.to_string();
-            selected.title = row.map(title_of).unwrap_or_default();
+            selected.title = row.map(ThreadRow::shown_title).unwrap_or_default();
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }

@@ -95,8 +95,8 @@ impl HitRow<'_> {
         .map(Cell::plain)
     }
 
-    /// Returns the hit as text for a person; in a pipe, all lines with texts of the conversation are quoted. The last line is the command that shows the match, or that restores the
-    /// conversation from its archive.
+    /// Returns the hit as text for a person; in a pipe, all lines with texts of the conversation are quoted. The last
+    /// line is the command that shows the match, or that restores the conversation from its archive.
     pub(super) fn format_text(&self, context: &Context) -> String {
         let ui = &context.ui;
         let wrap = |indent, text: String| {
@@ -148,7 +148,9 @@ impl HitRow<'_> {
         }
 
         if !ui.writes_to_terminal() {
-            lines.iter_mut().for_each(|line| line.insert_str(0, "> "));
+            for line in &mut lines {
+                line.insert_str(0, "> ");
+            }
         }
         // A separate line that is never wrapped, so that the user can copy the command.
         lines.push(ui.complete_command(4, &self.format_command()));
@@ -220,6 +222,7 @@ impl HitRow<'_> {
         let session_argument = match self.machine {
             // With the id, `show` would print the version of this machine, not the found one.
             Some(machine) if machine.has_local_version => shell::quote_if_needed(&printable(&path)),
+            _ if self.hit.conversation.shares_beginning => (&*session).into(),
             _ => short_id(&session).into(),
         };
 

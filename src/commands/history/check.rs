@@ -99,6 +99,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
         ui.note(format_args!(
             "restore a lost conversation: codex-manager restore --session {id}"
         ));
+        ui.note("remove such rows: codex-manager history repair --drop-missing");
     }
 }
 

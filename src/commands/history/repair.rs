@@ -27,8 +27,12 @@ use std::path::Path;
 #[command(after_help = "Examples:
   codex-manager history repair --dry-run
   codex-manager history repair
+  codex-manager history repair --drop-missing
   codex-manager history undo              # restores the previous state")]
 pub(super) struct RepairArgs {
+    /// Remove conversations without a file from the list, after a question
+    #[arg(long)]
+    drop_missing: bool,
     /// Show what would be changed; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -38,8 +42,8 @@ impl RepairArgs {
     /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
-    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the
-    /// repair still finds differences.
+    /// A process uses the home, Codex is needed and not installed, or the removal of conversations is not confirmed;
+    /// nothing is changed then. Or the check after the repair still finds differences.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
@@ -48,11 +52,15 @@ impl RepairArgs {
         let provider = provider.as_deref().unwrap_or("openai");
 
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
+        if self.drop_missing {
+            plan.drop_missing_rows()?;
+        }
         if plan.changes.is_empty() || self.dry_run {
             warn_of_skipped_files(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
 
+        require_consent(&plan, context)?;
         let program = find_codex_if_needed(&plan, context)?;
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped_files(&plan.skipped, context);
@@ -145,6 +153,27 @@ impl RepairArgs {
     }
 }
 
+/// Asks before conversations are removed from the list.
+///
+/// # Errors
+/// The user does not consent, or cannot be asked.
+fn require_consent(plan: &RepairPlan, context: &Context) -> Result<()> {
+    let is_removal = |change: &&RepairChange| change.action == RepairAction::DropRow;
+    let removed_count = plan.changes.iter().filter(is_removal).count();
+    let removed = pluralize(removed_count, "conversation");
+    if removed_count == 0
+        || context.confirm(format_args!(
+            "remove {removed} without a file from Codex's list?"
+        ))
+    {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "removing {removed} from Codex's list needs confirmation"
+    ))
+    .hint("list them with --dry-run, or confirm with --yes; nothing was changed"))
+}
+
 /// Finds Codex and prints what it will do; `None` if the repair does not need it.
 fn find_codex_if_needed(plan: &RepairPlan, context: &Context) -> Result<Option<Program>> {
     if !plan.needs_codex() {
@@ -192,6 +221,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             RepairAction::Preview => "set text",
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
+            RepairAction::DropRow => "drop row",
             // The change of the whole database has no title.
             RepairAction::Database => {
                 ui.prose(format_args!("database, recreated by Codex: {new_text}"));

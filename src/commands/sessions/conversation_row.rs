@@ -12,6 +12,7 @@ use codex_manager_core::codex::threads::SUBAGENT;
 use codex_manager_core::codex::{ListedThread, RolloutName, THREAD_LOCKS, ZST};
 use codex_manager_core::history::rollout::find_recorded_rollout;
 use codex_manager_core::history::thread_rollouts::ThreadChain;
+use codex_manager_core::history::thread_titles::read_missing_title;
 use codex_manager_core::io::{lock, pluralize};
 use serde::Serialize;
 use std::path::Path;
@@ -47,10 +48,11 @@ pub(super) struct ConversationRow {
 impl ConversationRow {
     /// `account` is `None` if Codex does not list the conversation.
     pub(super) fn new(
-        thread: ListedThread,
+        mut thread: ListedThread,
         account: Option<ConversationAccount>,
         context: &Context,
     ) -> Self {
+        read_missing_title(context.codex_home(), &mut thread);
         let newest_size = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
         let bytes = newest_size.bytes.map(|bytes| bytes + earlier_bytes);
@@ -70,6 +72,7 @@ impl ConversationRow {
 
     /// Returns the conversation in JSON. The keys are an interface.
     pub(super) fn into_json(self, context: &Context) -> impl Serialize + use<> {
+        let is_missing = self.is_missing();
         let thread = self.thread;
         let unless_empty = |text: String| Some(text).filter(|text| !text.is_empty());
 
@@ -88,8 +91,10 @@ impl ConversationRow {
             .with("rollout_path", thread.rollout_path)
             .with("archived", thread.archived)
             .with("compressed", self.compressed)
+            .with("missing", is_missing)
             .with("parent_id", thread.parent_id)
             .with("side", thread.is_side)
+            .with("internal", thread.is_internal)
             .with("source", unless_empty(thread.source))
             .with("machine", self.machine)
             .with("newer_on", self.newer_on)
@@ -132,6 +137,11 @@ impl ConversationRow {
         Cell::new(style, format!("{indent}{}", shown_title(title))).value(title)
     }
 
+    /// Returns true if Codex lists the conversation, and the file of its rollout does not exist.
+    fn is_missing(&self) -> bool {
+        self.bytes.is_none() && !self.is_unlisted && self.machine.is_none()
+    }
+
     /// Returns the text of the column STATE.
     fn format_badges(&self, is_running: bool) -> String {
         let states = [
@@ -139,6 +149,7 @@ impl ConversationRow {
             (self.is_unlisted && self.machine.is_none(), "unlisted"),
             (self.thread.archived, "archived"),
             (self.compressed, "compressed"),
+            (self.is_missing(), "no file"),
         ];
         let states = states.into_iter().filter(|(is_set, _)| *is_set);
         let mut badges: Vec<_> = states.map(|(_, name)| name.to_owned()).collect();
@@ -155,6 +166,8 @@ impl ConversationRow {
         } else if self.thread.source == SUBAGENT {
             let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());
+        } else if self.thread.is_internal {
+            badges.push("internal".to_owned());
         }
         let ChildCounts { subagents, sides } = self.hidden_children;
         for (count, noun) in [(subagents, "subagent"), (sides, "side conversation")] {

@@ -53,7 +53,7 @@ pub(crate) struct SessionsArgs {
     /// Also show conversations that only other machines have, as they published them in the vault
     #[arg(long)]
     machines: bool,
-    /// Show subagents and side conversations, each below its parent
+    /// Show subagents and side conversations, each below its parent, and conversations that no user began
     #[arg(long)]
     subagents: bool,
     /// The order of the list

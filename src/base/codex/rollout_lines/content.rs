@@ -1,6 +1,7 @@
 //! The texts in messages, in commands of tools and in their outputs, in all forms in which Codex records them.
 
 use super::line_parts::LineParts;
+use crate::codex::user_request::is_image_mark;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -80,13 +81,6 @@ pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
     texts.join("\n")
 }
 
-/// Returns true for the texts that Codex 0.169 writes before and after an image. The `event_msg` of the same message
-/// lacks these texts.
-fn is_image_mark(text: &str) -> bool {
-    let is_named_image = || text.starts_with("<image name=") && text.ends_with('>');
-    matches!(text, "<image>" | "</image>") || is_named_image()
-}
-
 /// Returns the text of an output in any form in which Codex records it; empty for other forms.
 pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
@@ -129,27 +123,45 @@ pub(super) fn extract_output(output: &RawValue) -> String {
     }
 }
 
-/// Returns true for texts that Codex inserts in the user's name: at the start of a conversation, for a goal, for a
-/// command or a review of the user, and as a message of a subagent (0.42 to 0.171). In rollouts of Codex before 0.32,
-/// such a text counts as input of the model; newer rollouts record the user's own messages as events. A name that was
-/// derived from such a text counts as not given by the user.
-pub(crate) fn is_injected(text: &str) -> bool {
-    let text = text.trim_start();
-    [
-        "<environment_context>",
-        "<user_instructions>",
-        "<permissions instructions>",
-        "<skills_instructions>",
-        "# AGENTS.md instructions",
-        "<codex_internal_context",
-        "<user_shell_command>",
-        "<user_action>",
-        "<subagent_notification>",
-        "<turn_aborted>",
-        "Side conversation boundary.",
-    ]
-    .iter()
-    .any(|prefix| text.starts_with(prefix))
+/// The elements that Codex removes from the event of an answer, but not from its item (0.128 to 0.146).
+const REMOVED_FROM_EVENTS: [RemovedElement; 2] = [
+    // With memories: the lines of the memory that the answer used.
+    RemovedElement {
+        start: "<oai-mem-citation>",
+        end: "</oai-mem-citation>",
+        has_text_for_user: false,
+    },
+    // In plan mode. Both marks are lines of their own.
+    RemovedElement {
+        start: "<proposed_plan>\n",
+        end: "\n</proposed_plan>",
+        has_text_for_user: true,
+    },
+];
+
+struct RemovedElement {
+    start: &'static str,
+    end: &'static str,
+    /// True if Codex shows the content, apart from the answer.
+    has_text_for_user: bool,
+}
+
+/// Splits an answer into the text that its event has, and the removed texts for the user. Leaves out the other removed
+/// elements. A mark without its counterpart is text.
+pub(super) fn split_answer(answer: String) -> Vec<String> {
+    let mut texts = vec![answer];
+    for element in REMOVED_FROM_EVENTS {
+        while let Some((before, rest)) = texts[0].split_once(element.start)
+            && let Some((content, after)) = rest.split_once(element.end)
+        {
+            let content = content.trim().to_owned();
+            texts[0] = format!("{before}{after}");
+            if element.has_text_for_user {
+                texts.push(content);
+            }
+        }
+    }
+    texts
 }
 
 /// A command as a list of words or as one string.

@@ -1,6 +1,6 @@
 //! The events of a conversation that searching, showing and counting use, and the items of lines from which they come.
 
-use super::content::PayloadText;
+use super::content::{PayloadText, split_answer};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
@@ -25,8 +25,10 @@ pub struct RolloutEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     User(String),
-    /// A message that the model got in the user's name. If the user wrote it, its event follows.
+    /// A text that Codex inserted for the model in the user's name.
     ModelInput,
+    /// A message that the model got in the user's name. Usually its event follows; see [`super::user_items`].
+    UserInput(String),
     Assistant(String),
     Reasoning(String),
     /// A call of a tool: a command, a patch, a search.
@@ -257,6 +259,13 @@ pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
 
 pub(super) fn item_without_call_id(origin: ItemOrigin, kind: EventKind) -> LineItem {
     call_item(origin, None, kind)
+}
+
+/// Returns the items of an answer; see [`split_answer`].
+pub(super) fn answer_items(origin: ItemOrigin, answer: String) -> Vec<LineItem> {
+    let texts = split_answer(answer).into_iter();
+    let items = texts.map(|text| item_without_call_id(origin, EventKind::Assistant(text)));
+    items.collect()
 }
 
 pub(super) fn call_item(

@@ -1,6 +1,6 @@
 //! The kinds of lines in rollouts: how each is recognized, what it records, and how it is parsed.
 
-use super::event::{EventKind, ItemOrigin, ParseItems, one_item};
+use super::event::{EventKind, ItemOrigin, ParseItems, answer_items, one_item};
 use super::line_parts::LineParts;
 use super::payloads::{
     parse_compaction, parse_completed, parse_execution, parse_message, parse_reasoning,
@@ -91,13 +91,17 @@ const FORMS: [LineForm; 17] = [
         parse_user_event,
     ),
     typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, |payload| {
-        parse_text_event(payload, EventKind::Assistant)
+        parse_text_event(payload, answer_items)
     }),
     typed_form(
         EVENT,
         &["agent_reasoning"],
         LineParts::ASSISTANT,
-        |payload| parse_text_event(payload, EventKind::Reasoning),
+        |payload| {
+            parse_text_event(payload, |origin, text| {
+                one_item(origin, EventKind::Reasoning(text))
+            })
+        },
     ),
     LineForm {
         may_be_user_message: is_completed_user_message,

@@ -2,13 +2,14 @@
 //! whole conversation or turn.
 
 use super::content::{
-    CommandLine, ContentPart, PayloadText, extract_command, extract_output, is_injected,
-    join_texts, join_user_texts, text_or_placeholder,
+    CommandLine, ContentPart, PayloadText, extract_command, extract_output, join_texts,
+    join_user_texts, text_or_placeholder,
 };
 use super::event::{
-    EventKind, ItemOrigin, ParsedItems, SessionMetaLine, TokenEvent, TokenUsage, call_item,
-    item_without_call_id, one_item,
+    EventKind, ItemOrigin, LineItem, ParsedItems, SessionMetaLine, TokenEvent, TokenUsage,
+    answer_items, call_item, item_without_call_id, one_item,
 };
+use crate::codex::user_request::is_inserted_item;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, TimeDelta};
@@ -64,13 +65,13 @@ struct ToolResult<'a> {
 pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
     let kind = match &*message.role {
-        // If the user wrote the message, an event with it follows. Codex before 0.32 wrote no envelopes and no events.
-        "user" if payload.has_envelope => EventKind::ModelInput,
         "user" => match join_user_texts(&message.content) {
-            text if is_injected(&text) => EventKind::ModelInput,
+            text if is_inserted_item(&text) => EventKind::ModelInput,
+            text if payload.has_envelope => EventKind::UserInput(text),
+            // Codex before 0.32 wrote no envelopes and no events.
             text => EventKind::User(text),
         },
-        "assistant" => EventKind::Assistant(join_texts(&message.content)),
+        "assistant" => return Ok(answer_items(ItemOrigin::Item, join_texts(&message.content))),
         _ => return Ok(Vec::new()),
     };
     Ok(one_item(ItemOrigin::Item, kind))
@@ -169,7 +170,7 @@ pub(super) fn parse_user_event(payload: &PayloadText<'_>) -> ParsedItems {
 
 pub(super) fn parse_text_event(
     payload: &PayloadText<'_>,
-    to_kind: fn(String) -> EventKind,
+    to_items: fn(ItemOrigin, String) -> Vec<LineItem>,
 ) -> ParsedItems {
     #[derive(Deserialize)]
     struct TextEvent<'a> {
@@ -182,7 +183,7 @@ pub(super) fn parse_text_event(
 
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
-    Ok(one_item(ItemOrigin::Event, to_kind(text.into_owned())))
+    Ok(to_items(ItemOrigin::Event, text.into_owned()))
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
@@ -215,6 +216,9 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
         content: Option<&'a RawValue>,
         #[serde(default)]
         summary_text: Vec<String>,
+        /// The text of a plan.
+        #[serde(default)]
+        text: String,
     }
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
@@ -232,16 +236,14 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
             let text = join_user_texts(&parse_parts()?);
             Ok(one_item(origin, EventKind::User(text)))
         }
-        "AgentMessage" => {
-            let text = join_texts(&parse_parts()?);
-            Ok(one_item(origin, EventKind::Assistant(text)))
-        }
+        "AgentMessage" => Ok(answer_items(origin, join_texts(&parse_parts()?))),
         "Reasoning" => {
             let texts = completed.summary_text.into_iter().map(EventKind::Reasoning);
             Ok(texts
                 .map(|kind| item_without_call_id(origin, kind))
                 .collect())
         }
+        "Plan" => Ok(one_item(origin, EventKind::Assistant(completed.text))),
         "CommandExecution" | "FileChange" => parse_execution_json(item_json, origin),
         _ => Ok(Vec::new()),
     }

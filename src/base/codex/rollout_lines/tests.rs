@@ -142,7 +142,7 @@ fn instructions_and_damaged_lines_have_no_items() {
 }
 
 #[test]
-fn an_item_is_a_message_of_the_user_only_before_0_32_and_if_codex_did_not_insert_it() {
+fn an_item_may_be_a_message_of_the_user_unless_codex_inserted_it() {
     let item = |text: &str| {
         format!(
             r#"{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{text}"}}]}}"#
@@ -150,7 +150,7 @@ fn an_item_is_a_message_of_the_user_only_before_0_32_and_if_codex_did_not_insert
     };
     assert_eq!(kinds(&item("go")), [EventKind::User("go".into())]);
     let newer = line("response_item", &item("go"));
-    assert_eq!(kinds(&newer), [EventKind::ModelInput]);
+    assert_eq!(kinds(&newer), [EventKind::UserInput("go".into())]);
     for inserted in [
         "<environment_context>x",
         "# AGENTS.md instructions for /p",
@@ -158,6 +158,7 @@ fn an_item_is_a_message_of_the_user_only_before_0_32_and_if_codex_did_not_insert
         "<user_shell_command>ls",
         "<user_action>x",
         "<subagent_notification>x",
+        " <some_new_context a=1>x</some_new_context>",
         "Side conversation boundary.",
     ] {
         assert_eq!(
@@ -266,5 +267,32 @@ fn only_token_count_lines_have_windows() {
         b"",
     ] {
         assert_eq!(parse_token_count(other), None);
+    }
+}
+
+#[test]
+fn an_answer_is_the_same_in_its_item_and_its_event() {
+    let item = |text: &str| {
+        let text = serde_json::to_string(text).unwrap();
+        let payload = format!(
+            r#"{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":{text}}}]}}"#
+        );
+        let texts = kinds(&line("response_item", &payload)).into_iter();
+        let texts = texts.map(|kind| match kind {
+            EventKind::Assistant(text) => text,
+            other => panic!("{other:?}"),
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let citation = "<oai-mem-citation>\n<citation_entries>\na|note=[b]\n</citation_entries>\n</oai-mem-citation>";
+    assert_eq!(item(&format!("Done.\n\n{citation}")), ["Done.\n\n"]);
+    assert_eq!(item(&format!("{citation}A{citation}B")), ["AB"]);
+    let plan = "First:\n<proposed_plan>\n# Plan\n- do\n</proposed_plan>\nGo?";
+    assert_eq!(item(plan), ["First:\n\nGo?", "# Plan\n- do"]);
+    for text in [
+        "a <oai-mem-citation> b",
+        "the tag `<proposed_plan>` b </proposed_plan>",
+    ] {
+        assert_eq!(item(text), [text]);
     }
 }

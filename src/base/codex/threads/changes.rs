@@ -10,9 +10,9 @@ use std::path::Path;
 
 /// Changes rows of the table `threads` in one transaction.
 pub(crate) struct RowEditor<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
     schema: Schema,
-    path: &'a Path,
+    pub(super) path: &'a Path,
 }
 
 /// Calls `edit` within one transaction of the database at `path`: all changes are made or none. No other process may

@@ -18,7 +18,8 @@ pub enum ThreadOrder {
     Project,
 }
 
-/// The child conversations in a list: those of subagents, and side conversations (`/side`).
+/// The child conversations in a list: those of subagents, side conversations (`/side`), and those that no user began,
+/// such as a request of a client for a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChildThreads {
     #[default]

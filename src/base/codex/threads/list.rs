@@ -6,6 +6,7 @@ use super::list_sql::find_few_ids_in_folder;
 use super::rows::PAGINATED;
 use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;
+use crate::codex::user_request::{find_title, is_context};
 use rusqlite::params_from_iter;
 use std::path::Path;
 
@@ -35,6 +36,8 @@ pub struct ListedThread {
     pub parent_id: Option<String>,
     /// True for a side conversation (`/side`), which Codex shows only at its parent.
     pub is_side: bool,
+    /// True for a conversation that no user began, such as a request of a client for a title.
+    pub is_internal: bool,
     pub nickname: String,
     /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
@@ -45,9 +48,9 @@ pub struct ListedThread {
 }
 
 impl ListedThread {
-    /// Returns true for a conversation of a subagent and for a side conversation.
+    /// Returns true for a conversation of a subagent, for a side conversation, and for one that no user began.
     pub fn is_child(&self) -> bool {
-        self.is_side || self.source == SUBAGENT
+        self.is_side || self.is_internal || self.source == SUBAGENT
     }
 }
 
@@ -126,7 +129,7 @@ pub const SUBAGENT: &str = "subagent";
 /// The values from which a [`ListedThread`] is made; see [`Values`].
 const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
-    tokens_used archived is_side";
+    tokens_used archived is_side is_internal";
 
 fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let text = |name| values.text(name);
@@ -139,13 +142,14 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
         id: text("id"),
         rollout_path: text("rollout_path"),
         // For a legacy conversation, Codex 0.169 ignores `name` and reads the name from `session_index.jsonl`.
-        has_name: is_paginated && !name.trim().is_empty(),
+        has_name: is_paginated && !name.trim().is_empty() && !is_context(&name),
         title: choose_title(&name, &title, &message, is_paginated),
         cwd: text("cwd"),
         git_branch: text("git_branch"),
         model: text("model"),
         parent_id: Some(text("parent")).filter(|id| !id.is_empty()),
         is_side: values.flag("is_side"),
+        is_internal: values.flag("is_internal"),
         source: normalize_source(&source, &text("thread_source")),
         account_id: text("creator_account_id"),
         user_id: text("creator_user_id"),
@@ -157,7 +161,7 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     }
 }
 
-/// Returns the first line that is not blank in the name, the title and the first message, in this order. In a legacy
+/// Returns the first line of the request in the name, the title and the first message, in this order. In a legacy
 /// conversation, the title comes before the name.
 fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
@@ -165,9 +169,8 @@ fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool
     } else {
         [title, name, first_message]
     };
-    let mut lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
-    let line = lines.find(|line| !line.is_empty());
-    line.unwrap_or_default().to_owned()
+    let mut titles = texts.into_iter().filter_map(find_title);
+    titles.next().unwrap_or_default()
 }
 
 /// Returns the source as one word. Codex 0.169 records the source of a subagent as JSON, other sources as a word.
@@ -348,6 +351,24 @@ mod tests {
             (["", "\n title\nmore", "first"], true, "title"),
             (["name", "title", "first"], false, "title"),
             (["", "", " \nfirst"], false, "first"),
+            (
+                [
+                    "",
+                    "# Files mentioned by the user:\n## a\n\n## My request:\nfix",
+                    "",
+                ],
+                true,
+                "fix",
+            ),
+            (
+                [
+                    "# Context from my IDE setup:",
+                    "# Context from my IDE setup:",
+                    "first",
+                ],
+                true,
+                "first",
+            ),
         ] {
             let [name, shown, first] = texts;
             assert_eq!(choose_title(name, shown, first, is_paginated), title);

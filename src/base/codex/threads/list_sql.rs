@@ -3,6 +3,7 @@
 use super::filter::{AccountFilter, ChildThreads, ThreadFilter, ThreadOrder};
 use super::schema::Schema;
 use crate::codex::folder_key::key_prefix;
+use crate::codex::user_request::TITLE_PROMPTS;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -26,10 +27,28 @@ impl Schema {
         format!("(coalesce({side_parent}, '') <> '')")
     }
 
-    /// Returns the condition of conversations of subagents, and of side conversations.
+    /// Returns the condition of conversations that no user began: memory jobs of Codex, and those that a client runs by
+    /// `codex exec`, such as a request for a title.
+    pub(super) fn internal_condition_sql(&self) -> String {
+        let columns = ["source", "thread_source", "originator", "title"];
+        let [source, kind, originator, title] = columns.map(|column| self.column_sql(column));
+        // Codex before 0.150 has no column of the originator.
+        let prompts = TITLE_PROMPTS.map(|prompt| format!("coalesce({title}, '') LIKE '{prompt}%'"));
+        format!(
+            "(coalesce({kind}, '') = 'memory_consolidation' OR coalesce({source}, '') LIKE '%\"internal\"%' \
+             OR (coalesce({source}, '') = 'exec' \
+             AND (coalesce({originator}, '') NOT IN ('', 'codex_exec') OR {})))",
+            prompts.join(" OR ")
+        )
+    }
+
+    /// Returns the condition of conversations of subagents, of side conversations, and of those that no user began.
     pub(super) fn child_condition_sql(&self) -> String {
         let (subagent, side) = (self.subagent_condition_sql(), self.side_condition_sql());
-        format!("({subagent} OR {side})")
+        format!(
+            "({subagent} OR {side} OR {})",
+            self.internal_condition_sql()
+        )
     }
 
     /// Returns the SQL of the id of the conversation that started a subagent, from `source` in the subagent's row.

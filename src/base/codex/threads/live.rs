@@ -4,9 +4,10 @@
 //! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the
 //! new ones.
 
+use super::changes::RowEditor;
 use super::schema::Schema;
 use super::staged;
-use crate::codex::database::{self, DatabaseError};
+use crate::codex::database::{self, DatabaseError, SqliteContext as _};
 use crate::codex::folder_key;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{MAIN_SEPARATOR, Path};
@@ -106,19 +107,29 @@ pub fn delete_rows(database: &Path, ids: &[&str]) -> Result<usize, DatabaseError
     if ids.is_empty() {
         return Ok(0);
     }
-    change_in_transaction(database, |transaction| {
-        staged::delete_rows_with_thread_id(transaction, ids)?;
-        // Codex before 0.150 has no table of the links between subagents and their parents.
-        let edges =
-            "DELETE FROM thread_spawn_edges WHERE child_thread_id=?1 OR parent_thread_id=?1";
-        if let Ok(mut delete) = transaction.prepare(edges) {
-            for id in ids {
-                delete.execute([id])?;
-            }
+    change_in_transaction(database, |transaction| delete_rows_of(transaction, ids))
+}
+
+impl RowEditor<'_> {
+    /// Deletes the row of a conversation, with the rows of other tables that belong to it.
+    pub(crate) fn delete(&self, id: &str) -> Result<(), DatabaseError> {
+        let deleted = delete_rows_of(self.connection, &[id]);
+        deleted.map(drop).sqlite_context("change", self.path)
+    }
+}
+
+/// Like [`delete_rows`], within a transaction.
+fn delete_rows_of(transaction: &Connection, ids: &[&str]) -> rusqlite::Result<usize> {
+    staged::delete_rows_with_thread_id(transaction, ids)?;
+    // Codex before 0.150 has no table of the links between subagents and their parents.
+    let edges = "DELETE FROM thread_spawn_edges WHERE child_thread_id=?1 OR parent_thread_id=?1";
+    if let Ok(mut delete) = transaction.prepare(edges) {
+        for id in ids {
+            delete.execute([id])?;
         }
-        let mut delete = transaction.prepare("DELETE FROM threads WHERE id=?1 COLLATE NOCASE")?;
-        ids.iter().map(|id| delete.execute([id])).sum()
-    })
+    }
+    let mut delete = transaction.prepare("DELETE FROM threads WHERE id=?1 COLLATE NOCASE")?;
+    ids.iter().map(|id| delete.execute([id])).sum()
 }
 
 /// Deletes the projections of rollouts that were replaced or deleted. `database` is the one of the turns, in which the

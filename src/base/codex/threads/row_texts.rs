@@ -1,6 +1,7 @@
 //! The texts of a row, derived from the lines of a rollout as Codex 0.171 does.
 
 use crate::codex::rollout_lines::placeholder;
+use crate::codex::user_request::find_request_as_codex;
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -8,9 +9,6 @@ use std::borrow::Cow;
 
 /// The number of bytes at the beginning of a line in which its kind is searched.
 const KIND_BYTES: usize = 1024;
-
-/// The heading between the state that a client sends with a message, and the message.
-const MESSAGE_HEADING: &str = "## My request for Codex:";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowTexts {
@@ -62,10 +60,7 @@ impl RowTexts {
 
     fn add_message(&mut self, text: Option<Cow<'_, str>>, placeholder: Option<&str>) {
         let text = text.unwrap_or_default();
-        let text = text
-            .split_once(MESSAGE_HEADING)
-            .map_or(&*text, |(_, message)| message)
-            .trim();
+        let text = find_request_as_codex(&text);
         let text = Some(text).filter(|text| !text.is_empty());
 
         let Some(message) = text.or(placeholder) else {

@@ -2,6 +2,7 @@
 
 use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;
+use crate::codex::user_request::{find_request, find_title, is_context};
 use rusqlite::{OptionalExtension, Row};
 use std::path::Path;
 
@@ -33,7 +34,7 @@ pub struct ThreadRow {
     pub cwd: String,
     /// The id of the workspace account that created the conversation; empty if Codex recorded none.
     pub account_id: String,
-    /// True for a conversation of a subagent and for a side conversation.
+    /// True for a conversation of a subagent, for a side conversation, and for one that no user began.
     pub is_child: bool,
     /// True if the preview is empty: Codex does not list such a conversation. False if this version of Codex has no
     /// previews.
@@ -48,17 +49,22 @@ impl ThreadRow {
 
     /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
     pub fn given_name(&self) -> Option<&str> {
+        // An older rebuild may have derived a name from context of a client.
         let name = self.name.trim();
-        if !name.is_empty() {
+        if !name.is_empty() && !is_context(name) {
             return Some(&self.name);
         }
 
-        // The name of a legacy conversation is in `title`. A title that begins the first message is no name.
+        // The name of a legacy conversation is in `title`. A title that begins the first message or its request is no
+        // name.
         let title = self.title.trim();
+        let message = self.first_user_message.trim();
         let is_name = !self.is_paginated()
             && !title.is_empty()
-            && !self.first_user_message.is_empty()
-            && !self.first_user_message.trim().starts_with(title);
+            && !message.is_empty()
+            && !is_context(title)
+            && !message.starts_with(title)
+            && !find_request(message).starts_with(title);
         is_name.then_some(&*self.title)
     }
 
@@ -71,19 +77,26 @@ impl ThreadRow {
         }
     }
 
-    /// Returns `title`, or the message if `title` is blank.
-    pub(crate) fn title_or_message(&self) -> &str {
-        if self.title.trim().is_empty() {
-            self.message()
-        } else {
-            &self.title
-        }
+    /// Returns the request in `title`, or in the message if `title` has none. Empty if there is none at all.
+    pub(crate) fn request(&self) -> &str {
+        let requests = [&*self.title, self.message()].map(find_request);
+        let mut requests = requests.into_iter();
+        requests
+            .find(|request| !request.is_empty())
+            .unwrap_or_default()
     }
 
-    /// Returns the name that the user chose, if there is one, then the title.
+    /// Returns the first line of the name that the user chose, else of the request; empty if there is none of them.
+    pub fn shown_title(&self) -> String {
+        let name = self.given_name().and_then(find_title);
+        name.or_else(|| find_title(self.request()))
+            .unwrap_or_default()
+    }
+
+    /// Returns the name that the user chose, if there is one, then the request.
     pub fn titles(&self) -> impl Iterator<Item = &str> {
         let name = self.given_name().into_iter();
-        name.chain([self.title_or_message()])
+        name.chain([self.request()])
     }
 }
 

@@ -10,6 +10,10 @@ use std::path::Path;
 /// The number of characters to read from a text whose first line alone is shown.
 const MAX_LINE_CHARS: usize = 500;
 
+/// The number of characters to read from such a text if it may begin with context of a client: the request follows the
+/// context.
+const MAX_CONTEXT_CHARS: usize = 64 << 10;
+
 /// Runs `query` on the database at `path` in one read transaction, maybe several times, and without creating a file
 /// beside it. Returns the default if the database has no table of conversations.
 pub(super) fn query_threads<T: Default>(
@@ -110,25 +114,35 @@ impl Schema {
             "created_ms" => self.millis_sql("created_at_ms", "created_at"),
             "updated_ms" => self.millis_sql("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
-            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column_sql("title")),
+            "title_line" => beginning_sql(&self.column_sql("title")),
             // Codex lists a conversation without a message by its preview, such as a goal, and names a subagent by its
             // path.
             "message_line" => {
                 let columns = ["first_user_message", "preview", "agent_path"];
                 let [message, preview, agent] = columns.map(|column| self.column_sql(column));
-                format!(
-                    "substr(coalesce(nullif({message}, ''), nullif({preview}, ''), {agent}), 1, {MAX_LINE_CHARS})"
-                )
+                beginning_sql(&format!(
+                    "coalesce(nullif({message}, ''), nullif({preview}, ''), {agent})"
+                ))
             }
             "parent" => self.parent_sql(),
             "is_child" => self.child_condition_sql(),
             "is_side" => self.side_condition_sql(),
+            "is_internal" => self.internal_condition_sql(),
             "lacks_preview" if self.has_column("preview") => {
                 "coalesce(t.preview, '') = ''".to_owned()
             }
             column => self.column_sql(column),
         }
     }
+}
+
+/// Returns the SQL of the beginning of a text, which is long enough for its title.
+fn beginning_sql(text: &str) -> String {
+    // All contexts begin with one of these two characters, maybe after blank lines.
+    format!(
+        "substr({text}, 1, CASE WHEN substr(ltrim(substr({text}, 1, 9), char(9, 10, 13, 32)), 1, 1) IN ('#', '<') \
+         THEN {MAX_CONTEXT_CHARS} ELSE {MAX_LINE_CHARS} END)"
+    )
 }
 
 /// The values of a row that [`Schema::select_sql`] reads. A missing column, NULL and an unexpected type have no value.

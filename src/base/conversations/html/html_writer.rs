@@ -4,6 +4,7 @@ use super::code::{highlight_code, push_code_block};
 use super::escape::{escape_html, push_escaped};
 use super::message::{render_markdown, render_typed_text};
 use super::page::format_page_end;
+use crate::conversations::image_data::parse_data_url;
 use crate::conversations::index::tokens::truncate_bytes;
 use crate::conversations::markdown::shorten_to_line;
 use crate::conversations::transcript::{EntryKind, PartMark, TranscriptEntry, format_minute};
@@ -248,11 +249,8 @@ fn push_output_block(html: &mut String, output: &str) {
     }
 }
 
-/// The kinds of images that a page shows. SVG is not one of them, because it may contain scripts and links.
-const SHOWN_KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
-
-/// Returns the HTML of an image, or a note if `with_images` is false, the image is of none of the [`SHOWN_KINDS`] or
-/// not in base64, or the URL does not contain its data, because a page never loads anything.
+/// Returns the HTML of an image, or a note if `with_images` is false, or if the URL is of no image that a page shows, or
+/// does not contain its data, because a page never loads anything.
 fn format_image(url: &str, with_images: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
@@ -278,16 +276,6 @@ fn format_image(url: &str, with_images: bool) -> String {
         }
     };
     html
-}
-
-/// Returns the kind and the base64 text of the image in a data URL. `None` for another URL or another kind of image.
-fn parse_data_url(url: &str) -> Option<(&'static str, &str)> {
-    let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
-    let kind = SHOWN_KINDS
-        .into_iter()
-        .find(|shown_kind| *shown_kind == kind)?;
-    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    data.bytes().all(is_base64).then_some((kind, data))
 }
 
 #[cfg(test)]

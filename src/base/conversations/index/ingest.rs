@@ -16,10 +16,10 @@ use super::text_words::{TextWords, WordBuffer};
 use super::usage_ingest::ConversationUsage;
 use super::word_runs::merge_runs;
 use crate::codex::rollout_lines::{EventKind, Role};
+use crate::codex::user_request::find_title;
 use crate::conversations::copied_texts::CopiedTexts;
 use crate::conversations::reader_state::ReaderState;
 use crate::history::SkippedFile;
-use crate::history::rollout::first_line;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use rusqlite::params;
@@ -77,7 +77,7 @@ struct OpenConversation {
     task: Box<IngestTask>,
     id: i64,
     state: ReaderState,
-    /// The first line of the first message, which is the title if the conversation has no other.
+    /// The first line of the first request, which is the title if the conversation has no other.
     title: Option<String>,
     copies: CopiedTexts,
     /// True if texts were skipped because they are copies.
@@ -192,6 +192,7 @@ impl<'a> Writer<'a> {
         let Some(mut conversation) = self.open_conversation.take() else {
             return Ok(());
         };
+        conversation.state.user_items = block.user_items;
         for line in block.lines {
             self.write_line(&mut conversation, line, &mut text_numbers)?;
         }
@@ -287,7 +288,7 @@ impl<'a> Writer<'a> {
         let shown = &task.shown;
         self.store.execute(
             "UPDATE conversation SET path=?2, title=?3, cwd=?4, branch=?5, updated=?6, archived=?7, \
-             listed=?8 WHERE id=?1",
+             listed=?8, child=?9 WHERE id=?1",
             params![
                 id,
                 task.candidate.path.to_string_lossy(),
@@ -297,6 +298,7 @@ impl<'a> Writer<'a> {
                 shown.updated_ms,
                 shown.archived,
                 shown.listed,
+                shown.is_child,
             ],
         )?;
 
@@ -379,6 +381,11 @@ impl<'a> Writer<'a> {
                 continue;
             }
 
+            // This item turned out to be no message of the user.
+            if let EventKind::UserInput(_) = event.kind {
+                continue;
+            }
+
             // Only events without a text report usage.
             let Some(ParsedText { role, index }) = parsed_text else {
                 conversation.usage.add_event(self.store, &event)?;
@@ -394,7 +401,7 @@ impl<'a> Writer<'a> {
             if let EventKind::User(text) = &event.kind
                 && conversation.title.is_none()
             {
-                conversation.title = first_line(text);
+                conversation.title = find_title(text);
             }
 
             if let Some(index) = index {

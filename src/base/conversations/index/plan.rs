@@ -125,11 +125,14 @@ pub(crate) struct ShownFields {
     pub archived: bool,
     /// True if the conversation has a row in Codex's database.
     pub listed: bool,
+    /// True for a conversation of a subagent, for a side conversation, and for one that no user began.
+    pub is_child: bool,
 }
 
 impl ShownFields {
     pub(super) fn from_thread(thread: ListedThread) -> Self {
         Self {
+            is_child: thread.is_child(),
             title: thread.title,
             cwd: thread.cwd,
             branch: thread.git_branch,
@@ -202,7 +205,7 @@ impl UnreadPart {
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, updated, \
-                       archived, listed";
+                       archived, listed, child";
 
 /// Conversations of the index by their ids.
 pub(super) type IndexedById = HashMap<String, IndexedConversation>;
@@ -244,6 +247,7 @@ fn query_indexed(
                 updated_ms: row.get(13)?,
                 archived: row.get(14)?,
                 listed: row.get(15)?,
+                is_child: row.get(16)?,
             },
         };
 
@@ -430,6 +434,7 @@ fn build_shown_fields(
         updated_ms: Some(stamp.mtime_ns / NANOS_PER_MILLI),
         archived: candidate.archived,
         listed: false,
+        is_child: head.map_or(old_fields.is_child, SessionMeta::is_child),
         // Without a name, the ingestion sets the title from the first message.
         title: candidate.name.clone().unwrap_or(old_fields.title),
     }

@@ -4,9 +4,12 @@ use super::plan::{self, IngestTask};
 use super::store::{IndexError, Place};
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
-use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
+use crate::codex::rollout_lines::{
+    self, EventKind, LineItems, LineParts, Role, UserItems, UserItemsProbe,
+};
 use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
+use crate::conversations::reader::{find_user_items, is_subagent};
 use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::{ansi, file_open};
 use std::borrow::Cow;
@@ -53,6 +56,8 @@ pub(super) struct LineBlock {
     pub(super) rollout: usize,
     /// Texts from this offset on are skipped, because Codex does not show them. Requests after it still count.
     pub(super) shown_end: Option<u64>,
+    /// The items that are messages of the user.
+    pub(super) user_items: UserItems,
     /// The number of bytes of the rollout that were read for this block.
     pub(super) bytes_read: u64,
 }
@@ -61,6 +66,8 @@ pub(super) struct ParsedBlock {
     pub(super) lines: Vec<ParsedLine>,
     /// The words of all texts of the lines, in order.
     pub(super) words: WordLists,
+    /// See [`LineBlock::user_items`].
+    pub(super) user_items: UserItems,
     /// See [`LineBlock::bytes_read`].
     pub(super) bytes_read: u64,
 }
@@ -133,7 +140,7 @@ fn submit_slices(
         };
 
         let mut lines = RawLines::open(&slice.path, start_offset)?;
-        if !submit_lines(&mut lines, start_offset, &block, submit)? {
+        if !submit_lines(&mut lines, start_offset, block, slice, submit)? {
             return Ok(None);
         }
 
@@ -158,11 +165,15 @@ fn submit_slices(
 fn submit_lines(
     lines: &mut RawLines,
     start_offset: u64,
-    template: &LineBlock,
+    mut template: LineBlock,
+    slice: &RolloutSlice,
     submit: &SubmitStep<'_>,
 ) -> io::Result<bool> {
     let mut block = template.clone();
     let mut block_start = start_offset;
+    // The first block of most rollouts shows which items are messages, so that nothing is read twice.
+    let mut probe = UserItemsProbe::default();
+    let mut user_items = None;
 
     while let Some(line) = lines.next_line()? {
         // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
@@ -170,9 +181,18 @@ fn submit_lines(
             block.bytes.extend_from_slice(line.bytes);
             let (offset, end) = (line.offset, block.bytes.len());
             block.lines.push(LineInBlock { offset, end });
+            if start_offset == 0 && slice.end.is_none_or(|slice_end| offset < slice_end) {
+                probe.note_line(line.bytes);
+            }
         }
 
         if block.bytes.len() >= BLOCK_BYTES {
+            template.user_items = match user_items.or_else(|| probe.found()) {
+                Some(found) => found,
+                None => find_user_items(slice)?,
+            };
+            user_items = Some(template.user_items);
+            block.user_items = template.user_items;
             block.bytes_read = lines.end_offset() - block_start;
             block_start = lines.end_offset();
             let full_block = std::mem::replace(&mut block, template.clone());
@@ -182,6 +202,11 @@ fn submit_lines(
         }
     }
 
+    block.user_items = match user_items {
+        Some(found) => found,
+        None if start_offset == 0 => probe.finish(|| is_subagent(&slice.path)),
+        None => find_user_items(slice)?,
+    };
     block.bytes_read = lines.end_offset() - block_start;
     Ok(submit(IngestStep::Lines(block)))
 }
@@ -216,7 +241,13 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
         }
 
         let texts = items.items.iter().map(|item| {
-            let (role, text) = item.kind.author_and_text()?;
+            let (role, text) = match &item.kind {
+                // The writer knows whether a turn is open.
+                EventKind::UserInput(text) if block.user_items != UserItems::None => {
+                    (Role::User, &**text)
+                }
+                kind => kind.author_and_text()?,
+            };
             let index = words.add_text(&searchable_part(&item.kind, text));
             Some(ParsedText { role, index })
         });
@@ -234,6 +265,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     ParsedBlock {
         lines,
         words: words.into_lists(),
+        user_items: block.user_items,
         bytes_read: block.bytes_read,
     }
 }

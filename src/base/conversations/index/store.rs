@@ -60,7 +60,8 @@ CREATE TABLE conversation(
     branch TEXT NOT NULL DEFAULT '',
     updated INTEGER,
     archived INTEGER NOT NULL DEFAULT 0,
-    listed INTEGER NOT NULL DEFAULT 0
+    listed INTEGER NOT NULL DEFAULT 0,
+    child INTEGER NOT NULL DEFAULT 0
 );
 ";
 

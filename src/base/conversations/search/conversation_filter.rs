@@ -117,11 +117,17 @@ pub struct FoundConversation {
     pub archived: bool,
     /// True if the conversation has a row in Codex's database.
     pub listed: bool,
+    /// True for a conversation of a subagent, for a side conversation, and for one that no user began.
+    pub is_child: bool,
+    /// True if another conversation has an id with the same first 13 characters.
+    pub shares_beginning: bool,
 }
 
 impl FoundConversation {
     /// The columns that [`Self::from_row`] reads from the table `conversation` of the index.
-    pub(super) const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed, branch";
+    pub(super) const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed, branch, child, \
+        EXISTS (SELECT 1 FROM conversation other WHERE other.session <> conversation.session \
+        AND other.session BETWEEN substr(conversation.session, 1, 13) AND substr(conversation.session, 1, 13) || '~')";
 
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -133,6 +139,8 @@ impl FoundConversation {
             archived: row.get(5)?,
             listed: row.get(6)?,
             branch: row.get(7)?,
+            is_child: row.get(8)?,
+            shares_beginning: row.get(9)?,
         })
     }
 }

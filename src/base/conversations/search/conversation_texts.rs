@@ -4,7 +4,7 @@ use super::conversation_filter::FoundConversation;
 use super::postings::build_exact_query;
 use super::query::{CheckedText, Term};
 use crate::codex::rollout;
-use crate::codex::rollout_lines::{self, LineItems, LineParts, Role};
+use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::index::{
     IndexError, TextId, TextPosition, WordQuery, WordSearcher, format_project, list_span_ranges,
     read_position, searchable_part,
@@ -118,7 +118,11 @@ impl<'a> ConversationTexts<'a> {
 
         let LineItems { at, items } = line_items.unwrap_or_default();
         let texts = items.iter().filter_map(|item| {
-            let (author, text) = item.kind.author_and_text()?;
+            let (author, text) = match &item.kind {
+                // The index has such an item only if it is a message of the user.
+                EventKind::UserInput(text) => (Role::User, &**text),
+                kind => kind.author_and_text()?,
+            };
             (author == id.role()).then(|| searchable_part(&item.kind, text).into_owned())
         });
         let place = TextPlace {

@@ -12,6 +12,7 @@ use crate::history::thread_rollouts::ThreadChain;
 use crate::io::progress::Progress;
 use crate::io::{ansi, clock, parallel};
 use regex::Regex;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -35,6 +36,13 @@ pub fn list_conversations(
     database: Option<&Path>,
 ) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
     let (candidates, skipped) = list_candidates(home, database)?;
+    let beginning = |id: &str| id.get(..13).unwrap_or(id).to_owned();
+    let mut with_beginning: HashMap<String, usize> = HashMap::new();
+    for candidate in &candidates {
+        *with_beginning
+            .entry(beginning(&candidate.session))
+            .or_default() += 1;
+    }
     let to_conversation = |candidate: IndexCandidate| {
         let listed = candidate.thread.is_some();
         let shown = candidate.thread.unwrap_or_default();
@@ -49,6 +57,8 @@ pub fn list_conversations(
             updated_ms: shown.updated_ms.or_else(mtime),
             archived: candidate.archived,
             listed,
+            is_child: shown.is_child,
+            shares_beginning: with_beginning[&beginning(&candidate.session)] > 1,
             session: candidate.session,
             path: candidate.path,
         }

@@ -1,11 +1,11 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
+use crate::codex::user_request::{find_request, find_title};
 use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
 use crate::history::files::RolloutFile;
 use crate::history::id::ConversationId;
 use crate::history::rollout::SessionMeta;
-use crate::history::rollout::first_line;
 use crate::history::{HistoryError, SkippedFile, files, for_each_head};
 use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
@@ -19,9 +19,9 @@ pub struct TableRow {
     updated_ms: i64,
     archived: bool,
     pub(super) given_name: Option<String>,
-    /// The title; empty if Codex has none, and for archived rows.
+    /// The request in the title; empty if Codex has none, and for archived rows.
     pub(super) title: String,
-    /// The first line of the user's first message, or of the preview if there is no message.
+    /// The first line of the request in the user's first message, or of the preview if there is no message.
     pub(super) first_message: Option<String>,
 }
 
@@ -42,8 +42,8 @@ pub fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
             updated_ms: row.updated_ms.unwrap_or(0),
             archived: row.archived,
             given_name: row.given_name().map(str::to_owned),
-            first_message: first_line(row.message()),
-            title: row.title,
+            first_message: find_title(row.message()),
+            title: find_request(&row.title).to_owned(),
         });
     })
 }
@@ -156,7 +156,8 @@ pub(super) fn gather_conversations(
 ) -> Result<ConversationSet, HistoryError> {
     let (conversations, archived_ids) = split_archived(table);
     let mut set = ConversationSet {
-        source: if conversations.is_empty() {
+        // A table with archived rows alone is a list without conversations, and no missing list.
+        source: if conversations.is_empty() && archived_ids.is_empty() {
             RebuildSource::Rollouts
         } else {
             RebuildSource::Database
@@ -176,7 +177,7 @@ pub(super) fn gather_conversations(
         }
     }
 
-    // Without unarchived rows, the rollouts are the only source.
+    // Without rows, the rollouts are the only source.
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let rollouts = files.iter().map(|file| (file, file.path(home)));

@@ -64,9 +64,10 @@ impl IndexLines {
         };
         let given_name = find_given_name(conversation, index)?;
         let title = conversation.row_title().or(conversation.title.as_deref());
-        let id = conversation.id.to_string();
-        let name = given_name.as_deref().or(title).unwrap_or(&id);
-        self.push(&conversation.id, time, name, given_name.is_some());
+        // Without a name in the index, Codex shows its preview, such as a goal or `[Image]`.
+        if let Some(name) = given_name.as_deref().or(title) {
+            self.push(&conversation.id, time, name, given_name.is_some());
+        }
         Ok(())
     }
 
@@ -91,9 +92,9 @@ impl IndexLines {
     }
 
     /// Writes the lines, newest first. A derived title that equals the given name of another
-    /// conversation is replaced by the id: otherwise `codex resume NAME`, which in Codex 0.169 takes
+    /// conversation is left out: otherwise `codex resume NAME`, which in Codex 0.169 takes
     /// the conversation that was changed last, could open the wrong one.
-    /// Returns the number of replaced titles.
+    /// Returns the number of these titles.
     pub(super) fn write_without_taken_titles(
         mut self,
         file: &mut PlannedHistoryFile,
@@ -105,11 +106,12 @@ impl IndexLines {
             let is_taken = !line.is_given && self.given_names.contains(&line.name);
             if is_taken {
                 titles_taken += 1;
+                continue;
             }
 
             let Reverse(id) = line.id;
             file.push(&IndexEntry {
-                thread_name: if is_taken { id.clone() } else { line.name },
+                thread_name: line.name,
                 updated_at: line.updated_at,
                 id,
             })?;

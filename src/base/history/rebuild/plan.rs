@@ -139,7 +139,7 @@ pub struct ConversationCounts {
     pub beyond_limit: usize,
     /// Names kept although the conversation is left out.
     pub names_kept: usize,
-    /// Conversations named by their id, because their title is a name that the user gave to another
+    /// Conversations without a name in the index, because their title is a name that the user gave to another
     /// one.
     pub titles_taken: usize,
 }

@@ -76,9 +76,21 @@ impl SessionMeta {
         self.payload.get("attached_thread") == Some(&Value::Bool(true))
     }
 
-    /// Returns true for a conversation of a subagent and for a side conversation.
+    /// Returns true for a conversation that no user began: a memory job of Codex, and one that a client runs by
+    /// `codex exec`, such as a request of VS Code for a title.
+    pub(crate) fn is_internal(&self) -> bool {
+        let source = self.payload.get("source");
+        let is_job = source.is_some_and(|source| source.get("internal").is_some());
+        let is_of_client = self.text("source") == Some("exec")
+            && self
+                .text("originator")
+                .is_some_and(|originator| originator != "codex_exec");
+        is_job || is_of_client || self.text("thread_source") == Some("memory_consolidation")
+    }
+
+    /// Returns true for a conversation of a subagent, for a side conversation, and for one that no user began.
     pub fn is_child(&self) -> bool {
-        self.is_subagent() || self.is_side()
+        self.is_subagent() || self.is_side() || self.is_internal()
     }
 
     /// Returns the parent of a side conversation.
@@ -107,7 +119,7 @@ impl SessionMeta {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserMessage {
-    /// The latest time in the rollout up to the line of the message, in seconds since 1970.
+    /// The time of the line of the message, or of the last line before it that has a time, in seconds since 1970.
     pub ts: i64,
     /// The text without trailing newlines.
     pub text: String,

@@ -32,6 +32,15 @@ pub fn find_recorded_path(home: &Path, recorded: &str) -> Option<PathBuf> {
     paths.find_map(|path| resolve_in_session_folders(home, &path))
 }
 
+/// Returns true if a rollout is at a path that Codex recorded, and outside of the folders of the home.
+pub fn is_recorded_outside(home: &Path, recorded: &str) -> bool {
+    let paths = possible_paths(recorded);
+    let mut files = paths.iter().filter(|path| path.is_file());
+    files
+        .next()
+        .is_some_and(|path| resolve_in_session_folders(home, path).is_none())
+}
+
 /// Returns the rollout at the path that Codex recorded for the conversation `id`, if Codex can
 /// [resume](is_resumable_rollout_of) the conversation from it. Unlike the other functions, also returns a file outside
 /// of the home, because Codex reads such rollouts too.
@@ -59,7 +68,8 @@ pub fn is_rollout_of(path: &Path, id: &str) -> bool {
     matches!(read_head(path), Ok(Some(head)) if head.id == ConversationId::of(id))
 }
 
-fn possible_paths(recorded: &str) -> [PathBuf; 2] {
+/// Returns the paths of the plain and of the compressed rollout.
+pub(in crate::history) fn possible_paths(recorded: &str) -> [PathBuf; 2] {
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     [plain.into(), format!("{plain}{ZST}").into()]
 }

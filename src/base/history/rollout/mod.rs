@@ -8,8 +8,11 @@ pub(crate) use content::{Depth, RolloutScan};
 pub use content::{PastOrigin, SessionMeta, UserMessage, first_line};
 pub use location::{
     begins_conversation, find_recorded_path, find_recorded_rollout, find_resumable_rollout,
-    is_resumable_rollout_of, is_rollout_of, resolve_in_session_folders, resolve_rollout_in_home,
+    is_recorded_outside, is_resumable_rollout_of, is_rollout_of, resolve_in_session_folders,
+    resolve_rollout_in_home,
 };
+
+pub(in crate::history) use location::possible_paths;
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::rollout::{self, is_plain};
@@ -168,6 +171,27 @@ pub fn read_last_ordinal(path: &Path) -> Option<u64> {
         return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
     search_from_end(path, find_last_ordinal).ok()?
+}
+
+/// Returns true if the last record of a plain rollout has no ordinal. False for a rollout without a record, and for an
+/// unreadable one.
+pub(crate) fn lacks_last_ordinal(path: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        ordinal: Option<serde::de::IgnoredAny>,
+    }
+    let has_ordinal = search_from_end(path, |lines| {
+        let mut has_ordinal = None;
+        while let Some(line) = lines.next_line()? {
+            if let JsonlLine::Whole(line) = line
+                && let Ok(record) = serde_json::from_slice::<Record>(line)
+            {
+                has_ordinal = Some(record.ordinal.is_some());
+            }
+        }
+        Ok(has_ordinal)
+    });
+    has_ordinal.ok().flatten() == Some(false)
 }
 
 #[derive(serde::Deserialize)]

@@ -3,10 +3,10 @@
 //! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
 //! checked to be complete JSON.
 
-use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
+use super::content::{Depth, RolloutScan, SessionMeta, UserMessage};
 use crate::codex::{
-    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, is_placeholder,
-    rollout_lines,
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, TurnCounter,
+    UserItems, UserItemsProbe, is_placeholder, rollout_lines, user_request,
 };
 use crate::history::id::ConversationId;
 use crate::history::json;
@@ -19,20 +19,28 @@ use serde_json::Value;
 pub(super) struct Scanner {
     scan: RolloutScan,
     depth: Depth,
-    /// The latest time so far, whatever the order of the lines.
-    newest_time: Option<DateTime<Utc>>,
     /// The time of the last line that has one.
     last_time: Option<DateTime<Utc>>,
     /// The text of `last_time`; separate, so that its memory is used again for each line.
     last_time_text: String,
     /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
-    /// The messages that a rollout of Codex before 0.32 has as items. Used if there are no other messages.
-    item_messages: Vec<UserMessage>,
-    /// The text of the first message.
-    first_text: Option<String>,
+    /// The messages that the rollout may have as items only.
+    item_messages: Vec<ItemMessage>,
+    user_items: UserItemsProbe,
+    turns: TurnCounter,
     /// The number of lines after the first metadata.
     lines_after_meta: usize,
+}
+
+/// A message of the model's input.
+struct ItemMessage {
+    /// `None` for a message without a time or text.
+    message: Option<UserMessage>,
+    /// The title that the message makes; `None` after a message that makes one.
+    title: Option<String>,
+    /// The turns before the message.
+    turns: TurnCounter,
 }
 
 impl Scanner {
@@ -68,16 +76,14 @@ impl Scanner {
         self.scan.bad_lines += 1;
     }
 
-    /// Returns true if the rollout is of a Codex before 0.32, which recorded messages as items only.
-    fn has_items_only(&self) -> bool {
-        let meta = self.scan.meta.as_ref();
-        meta.is_some_and(|meta| !meta.has_envelope)
-    }
-
     fn wanted_parts(&self) -> LineParts {
-        let mut parts = LineParts::USER_EVENTS.union(LineParts::META);
+        let mut parts = LineParts::USER_EVENTS
+            .union(LineParts::TURNS)
+            .union(LineParts::META);
 
-        if self.has_items_only() || self.lacks_folder() {
+        // An item after an event that is known to count would only be parsed in vain.
+        let user_items = self.user_items.found().unwrap_or(UserItems::All);
+        if user_items.contains_item_after(self.turns) || self.lacks_folder() {
             parts = parts.union(LineParts::USER_ITEMS);
         }
 
@@ -130,25 +136,27 @@ impl Scanner {
         let Some(at) = rfc3339::parse_instant(timestamp) else {
             return;
         };
-        self.newest_time = self.newest_time.max(Some(at));
         self.last_time_text.clear();
         self.last_time_text.push_str(timestamp);
         self.last_time = Some(at);
     }
 
     fn note_item(&mut self, item: LineItem) {
+        self.user_items.note_item(&item);
+        self.turns.count(&item.kind);
         match item.kind {
             EventKind::Meta(meta) => self.note_meta(parse_session_meta(*meta)),
-            EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
+            EventKind::UserInput(text) => self.note_user_item(&text),
+            EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(&text),
             EventKind::User(text) => {
                 let messages = if item.origin == ItemOrigin::Completed {
                     &mut self.completed_messages
                 } else {
                     &mut self.scan.messages
                 };
-                push_message(messages, self.newest_time, &text);
-                if !text.trim().is_empty() {
-                    self.first_text.get_or_insert(text);
+                messages.extend(to_message(self.last_time, &text));
+                if self.scan.title.is_none() {
+                    self.scan.title = user_request::find_title(&text);
                 }
             }
             EventKind::TurnContext(context) => self.scan.row_data.context = Some(*context),
@@ -187,22 +195,35 @@ impl Scanner {
         }
     }
 
-    fn note_user_item(&mut self, text: String) {
-        if !text.trim().is_empty() {
-            push_message(&mut self.item_messages, self.newest_time, &text);
-            self.first_text.get_or_insert(text);
-        }
+    fn note_user_item(&mut self, text: &str) {
+        let has_title = self.scan.title.is_some();
+        self.item_messages.push(ItemMessage {
+            message: to_message(self.last_time, text),
+            title: (!has_title)
+                .then(|| user_request::find_title(text))
+                .flatten(),
+            turns: self.turns,
+        });
     }
 
     pub(super) fn finish(mut self) -> RolloutScan {
-        self.scan.title = self.first_text.as_deref().and_then(first_line);
-
         // Codex may record one message in several forms, so only the best form in the rollout is used.
-        for messages in [self.completed_messages, self.item_messages] {
-            if self.scan.messages.is_empty() {
-                self.scan.messages = messages;
-            }
+        if self.scan.messages.is_empty() {
+            self.scan.messages = self.completed_messages;
         }
+
+        let meta = self.scan.meta.as_ref();
+        let user_items = self
+            .user_items
+            .finish(|| meta.is_some_and(SessionMeta::is_subagent));
+        let is_message = |item: &ItemMessage| user_items.contains_item_after(item.turns);
+        let items: Vec<_> = self.item_messages.into_iter().filter(is_message).collect();
+        // Only items before the first title have one.
+        let title = items.iter().find_map(|item| item.title.clone());
+        self.scan.title = title.or(self.scan.title);
+        self.scan
+            .messages
+            .extend(items.into_iter().filter_map(|item| item.message));
 
         self.scan.last_time = self.last_time.map(|at| Rfc3339Time {
             text: self.last_time_text,
@@ -223,19 +244,15 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     })
 }
 
-fn push_message(messages: &mut Vec<UserMessage>, newest_time: Option<DateTime<Utc>>, text: &str) {
-    // A message of only images has nothing that the arrow keys could recall.
-    if is_placeholder(text) {
-        return;
-    }
-    let text = text.trim_end_matches(['\n', '\r']);
-    // The history is ordered by time, so a message without one has no position in it.
-    if let Some(newest_time) = newest_time {
-        messages.push(UserMessage {
-            ts: newest_time.timestamp(),
-            text: text.to_owned(),
-        });
-    }
+/// Returns `None` for a message that has nothing that the arrow keys could recall, and for one without a time: the
+/// history is ordered by time.
+fn to_message(at: Option<DateTime<Utc>>, text: &str) -> Option<UserMessage> {
+    let is_empty = is_placeholder(text) || text.trim().is_empty();
+    let at = at.filter(|_| !is_empty)?;
+    Some(UserMessage {
+        ts: at.timestamp(),
+        text: text.trim_end_matches(['\n', '\r']).to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -320,7 +337,7 @@ mod tests {
         let context = item(&["<environment_context>\\n</environment_context>"]);
         let lines = [newer(&context), newer(&message), event("x"), event("y")];
         assert_eq!(title(&lines).as_deref(), Some("x"));
-        assert_eq!(title(&lines[..2]), None);
+        assert_eq!(title(&lines[..2]).as_deref(), Some("fix it"));
         assert_eq!(title(&[event(" "), event("x")]).as_deref(), Some("x"));
         let meta = r#"{"id":"01","timestamp":"2025-07-10T12:00:00Z","instructions":null}"#;
         let of_0_20 = [meta.to_owned(), context, item(&[" "]), message];
