@@ -98,6 +98,7 @@ fn write_auth_at(path: &Path, auth: &Value) {
 /// Writes `secret` to all places of a home whose texts commands show or send.
 fn write_texts(env: &TestEnv, secret: &str) {
     let line = |kind: &str, payload: Value| json!({"timestamp": "2026-11-20T06:00:03Z", "type": kind, "payload": payload});
+    let tokens = json!({"input_tokens": 9, "output_tokens": 1, "total_tokens": 10});
     let mut conversation = Conversation::new(NUMBER, 60, "one", "two");
     conversation.title = format!("one title {secret}");
     conversation.cwd = format!("/home/alice/{secret}");
@@ -114,6 +115,11 @@ fn write_texts(env: &TestEnv, secret: &str) {
             "response_item",
             json!({"type": "reasoning",
             "summary": [{"type": "summary_text", "text": format!("one is {secret}")}]}),
+        ),
+        line("turn_context", json!({"cwd": "/w", "model": secret})),
+        line(
+            "event_msg",
+            json!({"type": "token_count", "info": {"total_token_usage": tokens, "last_token_usage": tokens}}),
         ),
         line(
             "compacted",
@@ -226,6 +232,18 @@ fn assert_nothing_leaves(env: &TestEnv, planted: &Planted) {
         let args: Vec<_> = words.split(' ').collect();
         planted.assert_hidden(words, &env.run(args));
     }
+    let page = env.path("page.html");
+    for report in [
+        "storage",
+        "usage projects",
+        "usage models",
+        "usage sessions",
+    ] {
+        let args = report.split(' ').chain(["--html"]).chain(page.to_str());
+        planted.assert_hidden(report, &env.run(args).code(0));
+        planted.assert_not_in(report, &fs::read_to_string(&page).unwrap());
+        fs::remove_file(&page).unwrap();
+    }
     for format in ["md", "html", "json"] {
         let out = env.path(&format!("out.{format}"));
         let args = [
@@ -247,7 +265,7 @@ fn assert_nothing_leaves(env: &TestEnv, planted: &Planted) {
 }
 
 /// Options that show more than the defaults.
-const MORE_COMMANDS: [&str; 24] = [
+const MORE_COMMANDS: [&str; 25] = [
     "find one -C 5",
     "find one -C 5 --json",
     "find one --format tsv",
@@ -268,6 +286,7 @@ const MORE_COMMANDS: [&str; 24] = [
     "show nothing-of-this-name",
     "usage --by conversation",
     "usage --by conversation --json",
+    "usage sessions --json",
     "history check --verbose",
     "history losses --json",
     "storage --json",

@@ -3,15 +3,17 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::ui::time;
+use codex_manager_core::codex::redaction::hide_secrets;
 use codex_manager_core::io::{IoContext as _, TempFile};
 use std::io::Write as _;
 use std::path::Path;
 
-/// Writes an HTML page as a new file, and prints its size and path.
+/// Writes an HTML page as a new file, without secrets in its texts, and prints its size and path.
 ///
 /// # Errors
 /// The file exists, or cannot be written.
 pub(crate) fn write_page(html: &str, path: &Path, context: &Context) -> Result<()> {
+    let html = &*hide_secrets(html);
     let mut temp = TempFile::create_beside(path)?;
     temp.file().write_all(html.as_bytes()).at("write", path)?;
     publish_new(temp, path)?;

@@ -37,6 +37,14 @@ fn write_json(
     document.serialize(&mut serde_json::Serializer::with_formatter(to, door))
 }
 
+/// Returns an item of a document as JSON, without secrets.
+pub(super) fn format_item(item: &impl Serialize, ui: &Ui) -> Result<String> {
+    let mut json = Vec::new();
+    write_json(&mut json, JsonDoor::new(ui), item)
+        .map_err(|e| CommandError::failed(e.to_string()))?;
+    Ok(String::from_utf8_lossy(&json).into_owned())
+}
+
 impl Ui {
     /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
     pub(crate) fn document(&self, command: &str, body: &impl Serialize) {

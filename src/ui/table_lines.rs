@@ -1,7 +1,8 @@
 //! The lines of a table or the items of a JSON list until they are printed: in memory, or in a temporary file if they
 //! are long.
 
-use super::Style;
+use super::documents::format_item;
+use super::{Style, Ui};
 use crate::error::{CommandError, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -156,11 +157,15 @@ impl StoredLines {
 pub(crate) struct StoredItems(LineStorage);
 
 impl StoredItems {
-    /// Adds an item, unless it cannot be serialized. Its JSON is indented like the items of a document.
-    pub(crate) fn add(&mut self, item: &impl Serialize) {
-        let Ok(json) = serde_json::to_string_pretty(item) else {
-            return;
-        };
+    /// Adds an item for [`Self::for_each`], without secrets, unless it cannot be serialized.
+    pub(crate) fn add(&mut self, item: &impl Serialize, ui: &Ui) {
+        if let Ok(json) = format_item(item, ui) {
+            self.push(&json);
+        }
+    }
+
+    /// Adds the JSON of an item, indented like the items of a document.
+    fn push(&mut self, json: &str) {
         let mut line = TableLine::default();
         line.add_cell(Style::Plain, &json.replace('\n', "\n    "));
         self.0.push(&line);
@@ -203,7 +208,8 @@ impl StoredItems {
 impl<T: Serialize> FromIterator<T> for StoredItems {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let mut stored = Self::default();
-        items.into_iter().for_each(|item| stored.add(&item));
+        let items = items.into_iter().map(|item| serde_json::to_string(&item));
+        items.flatten().for_each(|json| stored.push(&json));
         stored
     }
 }

@@ -292,7 +292,7 @@ impl UsageArgs {
             shown_count += 1;
             let row = costs.sum_rows(RowKey::of_conversation(&conversation), sums);
             if ui.wants_json() {
-                json_rows.add(&row);
+                json_rows.add(&row, ui);
             } else {
                 table.add_row(&row);
             }
