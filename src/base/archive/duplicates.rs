@@ -92,8 +92,8 @@ pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
 }
 
 /// Returns the number of conversations with a rollout in `files` that is not in `unreadable`, a set of the same name
-/// table. Subagents and side conversations, whose ids are `child_ids`, do not count: Codex lists them at the conversation
-/// that started them. A rollout whose name has no id counts as a conversation of its own.
+/// table. Those with an id in `child_ids` do not count: they are subagents and side conversations, and Codex lists each
+/// at the conversation that started it. A rollout without an id in its name is one conversation.
 pub(super) fn count_conversations(
     files: &FileList,
     unreadable: &NameSet,
